@@ -1,0 +1,90 @@
+"""Config: what needs a restart. One frozen value, made by the CLI, passed to every process."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sdv2_host.errors import ConfigError
+from sdv2_host.types import Size
+
+STREAM_NAME = re.compile(r"[a-z0-9_-]{1,44}")
+ENGINE_NAMES = ("tiny", "passthrough")
+SIZE_MULTIPLE = 16
+MIN_SIDE_PX = 64
+MAX_SIDE_PX = 2048
+
+EngineName = Literal["tiny", "passthrough"]
+
+
+class Config(BaseModel):
+    """Start-up settings of one host."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("sdv2", description="Name of this host; its rings are NAME-in and NAME-out.")
+    engine: EngineName = Field("tiny", description="What makes the picture.")
+    width: int = Field(256, description="Width the engine works at, px.")
+    height: int = Field(256, description="Height the engine works at, px.")
+    threads: int = Field(0, ge=0, description="CPU threads for the engine, 0 = all cores.")
+    osc_port: int = Field(9400, ge=0, le=65535, description="UDP port for OSC, 0 = any free one.")
+    osc_host: str = Field("127.0.0.1", description="Address to listen on for OSC.")
+    output_fps: float = Field(
+        0.0, ge=0, le=240, description="Cadence of the output ring, 0 = that of the source."
+    )
+
+    @property
+    def size(self) -> Size:
+        return Size(self.width, self.height)
+
+    @property
+    def input_stream(self) -> str:
+        return f"{self.name}-in"
+
+    @property
+    def output_stream(self) -> str:
+        return f"{self.name}-out"
+
+    @property
+    def work_stream(self) -> str:
+        """The internal ring from worker to presenter."""
+        return f"{self.name}-wk"
+
+
+def check_name(name: str) -> str:
+    """The name, if rings can carry it.
+
+    Raises:
+        ConfigError: naming what is allowed.
+    """
+    if not STREAM_NAME.fullmatch(name):
+        raise ConfigError(
+            f"--name {name!r}: use 1 to 44 of a-z, 0-9, '-' and '_', for example --name stage1"
+        )
+    return name
+
+
+def parse_size(text: str) -> Size:
+    """WIDTHxHEIGHT with sides that the models can work at.
+
+    Raises:
+        ConfigError: naming the nearest size that works.
+    """
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
+    if match is None:
+        raise ConfigError(f"--size {text!r}: expected WIDTHxHEIGHT, for example --size 256x256")
+    size = Size(int(match[1]), int(match[2]))
+    nearest = Size(_nearest_side(size.width), _nearest_side(size.height))
+    if size != nearest:
+        raise ConfigError(
+            f"--size {size}: sides must be multiples of {SIZE_MULTIPLE} from {MIN_SIDE_PX} to "
+            f"{MAX_SIDE_PX} px; the nearest is --size {nearest}"
+        )
+    return size
+
+
+def _nearest_side(side_px: int) -> int:
+    rounded = round(side_px / SIZE_MULTIPLE) * SIZE_MULTIPLE
+    return min(max(rounded, MIN_SIDE_PX), MAX_SIDE_PX)

@@ -1,0 +1,132 @@
+"""Nouns shared by all layers. Standard library and numpy only: TouchDesigner loads this too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sdv2_host.params import Params
+
+
+class PixelFormat(IntEnum):
+    """VkFormat numbers, the ones TouchDesigner uses too."""
+
+    R8 = 9
+    RGBA8 = 37
+    RGBA8_SRGB = 43
+    BGRA8 = 44
+    RGBA16 = 91
+    RGBA16F = 97
+    RGBA32F = 109
+
+
+class AlphaMode(IntEnum):
+    OPAQUE = 0
+    STRAIGHT = 1
+    PREMULTIPLIED = 2
+
+
+class Orientation(IntEnum):
+    TOP_FIRST = 0
+    BOTTOM_FIRST = 1
+
+
+class FrameFlags(IntFlag):
+    NONE = 0
+    DISCONTINUITY = 1
+    REPEATED = 2
+    GPU_HANDLE = 4
+    CRC_VALID = 8
+
+
+class Size(NamedTuple):
+    """Pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMeta:
+    """What a ring slot says of its frame. Times are `clock.now_ns`, 0 = unknown."""
+
+    width: int
+    height: int
+    pixel_format: PixelFormat = PixelFormat.RGBA8
+    alpha: AlphaMode = AlphaMode.OPAQUE
+    orientation: Orientation = Orientation.TOP_FIRST
+    flags: FrameFlags = FrameFlags.NONE
+    frame: int = 0
+    """Number in its ring, from 1; given by the writer."""
+    dropped_before: int = 0
+    """Frames the writer skipped since the previous one."""
+    capture_ts_ns: int = 0
+    publish_ts_ns: int = 0
+    source_frame: int = 0
+    """Number in the input ring of the frame this one was made from."""
+    source_capture_ts_ns: int = 0
+    user_tag: int = 0
+    """Version of the parameters the frame was made with."""
+    present_ts_ns: int = 0
+    """When the frame is due; 0 = now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Pixels [H, W, C] (uint8, uint16, float16 or float32 by `meta.pixel_format`) and meta."""
+
+    meta: FrameMeta
+    pixels: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StyledChunk:
+    """What an engine returns for the frames it was given."""
+
+    frames: NDArray[np.uint8]
+    """[T, H, W, 4] RGBA, T equal to the number of frames given."""
+    spans_ms: dict[str, float]
+    """Time per stage: upload, encode, denoise, decode, download."""
+    notes: dict[str, float]
+    """What the stream decided: noise_scale, motion, ... for metrics."""
+
+
+ProgressFn = Callable[[str, float], None]
+"""(what is being done, fraction 0..1)"""
+
+
+class Engine(Protocol):
+    """The seam between the host and whatever makes pictures. Used by one thread only."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> Size | None:
+        """Size of output frames; None = the size of the input."""
+
+    @property
+    def first_chunk_frames(self) -> int:
+        """Frames wanted by the first `step` of a session."""
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames wanted by every later `step`."""
+
+    def warm_up(self, params: Params, progress: ProgressFn) -> None:
+        """After this the first `step` is as fast as any other."""
+
+    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
+        """Style the frames; same number out as in, same order."""
+
+    def reset(self) -> None:
+        """The next `step` begins a session equal to a fresh engine's."""
