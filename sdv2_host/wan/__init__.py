@@ -1,0 +1,1 @@
+"""The causal Wan models as pure tensor maths: no state, no I/O, no threads, no globals."""

@@ -1,0 +1,57 @@
+"""Rotary positions over (time, height, width), interleaved pairs.
+
+# B rows  F latent frames  S tokens of F frames, order (f, h, w)  N heads  D head dim  P D/2 pairs
+
+Source: models/wan/causal_model.py: causal_rope_apply; the 64 pairs of a 128-wide head split
+22/21/21 over t/h/w, theta 10000.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+THETA = 10000.0
+
+
+class Rotary(NamedTuple):
+    """Cosine and sine per token: [S, P], or [B, S, P] where rows differ."""
+
+    cos_SP: Tensor
+    sin_SP: Tensor
+
+
+def split_pairs(head_dim: int) -> tuple[int, int, int]:
+    """Pairs for time, height and width."""
+    side = head_dim // 6
+    return head_dim // 2 - 2 * side, side, side
+
+
+def _angles(positions: Tensor, num_pairs: int) -> Tensor:
+    exponents = torch.arange(num_pairs, dtype=torch.float64, device=positions.device) / num_pairs
+    return positions.to(torch.float64)[:, None] * THETA**-exponents
+
+
+def rotary_table(head_dim: int, frame_positions_F: Tensor, grid_h: int, grid_w: int) -> Rotary:
+    """The table of F frames at these temporal positions; any position, no table end."""
+    pairs_t, pairs_h, pairs_w = split_pairs(head_dim)
+    device = frame_positions_F.device
+    num_frames = frame_positions_F.shape[0]
+    angle_t = _angles(frame_positions_F, pairs_t)[:, None, None, :]
+    angle_h = _angles(torch.arange(grid_h, device=device), pairs_h)[None, :, None, :]
+    angle_w = _angles(torch.arange(grid_w, device=device), pairs_w)[None, None, :, :]
+    grid = (num_frames, grid_h, grid_w, -1)
+    angle_SP = torch.cat(
+        [angle_t.expand(grid), angle_h.expand(grid), angle_w.expand(grid)], dim=-1
+    ).reshape(num_frames * grid_h * grid_w, head_dim // 2)
+    return Rotary(angle_SP.cos(), angle_SP.sin())
+
+
+def rotate(x_BSND: Tensor, rotary: Rotary) -> Tensor:
+    """Queries or keys with each pair (2i, 2i+1) turned by its token's angle; dtype kept."""
+    cos = rotary.cos_SP.to(x_BSND.dtype).unsqueeze(-2)
+    sin = rotary.sin_SP.to(x_BSND.dtype).unsqueeze(-2)
+    even, odd = x_BSND.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
