@@ -90,9 +90,9 @@ TINY_DIT = WanDims(
 )
 TINY_VAE = TinyVAEDims(
     patch=4,
-    encoder_width=64,
+    encoder_width=48,
     encoder_strides=((2, 2), (2, 1)),
-    decoder_widths=(96, 64, 48),
+    decoder_widths=(96, 64, 32),
     decoder_strides=((2, 1), (2, 2)),
     num_mem_blocks=2,
     latent_scale=4.0,

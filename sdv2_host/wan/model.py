@@ -98,7 +98,7 @@ class Block(nn.Module):
         x_BSE = x_BSE + gated(attn.o(heads_BSND.flatten(2)), gate, num_frames)
 
         cross = self.cross_attn
-        heads_BSND = attention(cross.query(self.norm3(x_BSE)), text.k_BKND, text.v_BKND)
+        heads_BSND = attend_text(cross.query(self.norm3(x_BSE)), text)
         x_BSE = x_BSE + cross.o(heads_BSND.flatten(2))
 
         normed = modulate(self._norm(x_BSE), ffn_shift, ffn_scale, num_frames)
@@ -120,6 +120,16 @@ class Head(nn.Module):
         shift, scale = (self.modulation.unsqueeze(1) + time_BFE.unsqueeze(2)).unbind(2)
         normed = F.layer_norm(x_BSE, x_BSE.shape[-1:], eps=self.eps)
         return self.head(modulate(normed, shift, scale, time_BFE.shape[1]))
+
+
+def attend_text(q_BSND: Tensor, text: TextKV) -> Tensor:
+    """Cross-attention to one prompt for all rows, one per row, or one per row and frame."""
+    num_rows, num_prompts = q_BSND.shape[0], text.k_BKND.shape[0]
+    if num_prompts == 1 and num_rows > 1:
+        k_BKND = text.k_BKND.expand(num_rows, -1, -1, -1)
+        return attention(q_BSND, k_BKND, text.v_BKND.expand(num_rows, -1, -1, -1))
+    per_prompt = q_BSND.flatten(0, 1).unflatten(0, (num_prompts, -1))
+    return attention(per_prompt, text.k_BKND, text.v_BKND).reshape(q_BSND.shape)
 
 
 def modulate(x_BSE: Tensor, shift_BFE: Tensor, scale_BFE: Tensor, num_frames: int) -> Tensor:

@@ -63,9 +63,10 @@ class TPool(nn.Module):
         self.stride = stride
         self.conv = nn.Conv2d(dim * stride, dim, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, num_rows: int) -> Tensor:
         if self.stride > 1:
-            x = torch.cat([x[i :: self.stride] for i in range(self.stride)], dim=1)
+            groups = x.unflatten(0, (-1, self.stride, num_rows)).unbind(1)
+            x = torch.cat([group.flatten(0, 1) for group in groups], dim=1)
         return self.conv(x)
 
 
@@ -77,11 +78,12 @@ class TGrow(nn.Module):
         self.stride = stride
         self.conv = nn.Conv2d(dim, dim * stride, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, num_rows: int) -> Tensor:
         x = self.conv(x)
         if self.stride == 1:
             return x
-        return torch.stack(x.chunk(self.stride, dim=1), dim=1).flatten(0, 1)
+        groups = [part.unflatten(0, (-1, num_rows)) for part in x.chunk(self.stride, dim=1)]
+        return torch.stack(groups, dim=1).flatten(0, 2)
 
 
 class Clamp(nn.Module):
@@ -192,15 +194,8 @@ def _run(
             past = torch.cat([cache[len(new_cache)], x[:-num_rows]], dim=0)
             new_cache.append(x[-num_rows:].clone(memory_format=torch.channels_last))
             x = layer(x, past)
-        elif isinstance(layer, TPool):
-            x = layer(x) if num_rows == 1 else _per_row(layer, x, num_rows)
-        elif isinstance(layer, TGrow):
-            x = layer(x) if num_rows == 1 else _per_row(layer, x, num_rows)
+        elif isinstance(layer, TPool | TGrow):
+            x = layer(x, num_rows)
         else:
             x = layer(x)
     return x, new_cache
-
-
-def _per_row(layer: nn.Module, x: Tensor, num_rows: int) -> Tensor:
-    rows = x.unflatten(0, (-1, num_rows))
-    return torch.stack([layer(rows[:, row]) for row in range(num_rows)], dim=1).flatten(0, 1)
