@@ -1,0 +1,1 @@
+"""Running the streaming core on one device: staging, timing, the engine."""

@@ -1,0 +1,1 @@
+"""The paper's streaming core on one device, free of I/O: state in, pictures out."""

@@ -1,0 +1,301 @@
+"""RollingKVCache: keys and values of the frames a stream still attends to.
+
+# R rows, one per denoising step  B rows of one call  F new latent frames  N tokens per frame
+# S tokens  H heads  D head dim  E model dim
+
+Each row holds `num_sinks` sink frames, then `window` rolling ones (the newest included), in
+preallocated tensors. Which slot a frame goes to is counted on the CPU (`plan_row`), so no layer
+ever asks the device anything; the only data-dependent choice, adaptive sinks, is a `torch.where`.
+
+Source: StreamDiffusionV2, section 4.3 "adaptive sink and RoPE refresh";
+models/wan/causal_model.py: CausalWanSelfAttention. Unlike there, keys are cached un-rotated, the
+slots are a pure function of the number of frames written, and a frame that refreshes a sink
+enters the window too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sdv2_host.stream.positions import PositionMode, key_positions
+from sdv2_host.wan.attention import attention
+from sdv2_host.wan.rope import Rotary, rotary_table, rotate
+
+
+class CacheGeometry(NamedTuple):
+    """Latent frames a row holds: sinks first, then the rolling window."""
+
+    num_sinks: int
+    window: int
+
+    @property
+    def num_slots(self) -> int:
+        return self.num_sinks + self.window
+
+    def slot_of(self, frame: int) -> int:
+        """Slot that stream frame number `frame` is written to."""
+        if frame < self.num_sinks:
+            return frame
+        return self.num_sinks + (frame - self.num_sinks) % self.window
+
+    def frames_held(self, num_written: int) -> tuple[int, ...]:
+        """Stream frame number in each filled slot, after `num_written` frames.
+
+        A rolling slot s holds the newest frame f < num_written with f = s (mod window), because
+        slot_of(f) = s means f - num_sinks = s - num_sinks (mod window).
+        """
+        num_filled = min(num_written, self.num_slots)
+        newest = num_written - 1
+        return tuple(
+            slot if slot < self.num_sinks else newest - (newest - slot) % self.window
+            for slot in range(num_filled)
+        )
+
+
+class RowPlan(NamedTuple):
+    """What one call does to one row: all plain numbers, made before the call."""
+
+    row: int
+    write_slots: tuple[int, ...]
+    """Slot of each new frame."""
+    num_filled: int
+    """Slots attended to, the new frames' included."""
+    key_positions: tuple[int, ...]
+    """Temporal position of each filled slot."""
+    query_positions: tuple[int, ...]
+    """Temporal position of each new frame."""
+    refreshed_sinks: tuple[int, ...]
+    """Sink slots that the newest frame overwrites."""
+
+
+def plan_row(
+    geometry: CacheGeometry,
+    mode: PositionMode,
+    row: int,
+    num_written: int,
+    num_new: int,
+    refresh_sinks: bool = False,
+) -> RowPlan:
+    """The plan for `num_new` frames that follow `num_written` earlier ones in this row."""
+    assert 0 < num_new <= geometry.window, f"{num_new} new frames, window {geometry.window}"
+    frames_held = geometry.frames_held(num_written + num_new)
+    positions = key_positions(frames_held, mode)
+    write_slots = tuple(geometry.slot_of(num_written + index) for index in range(num_new))
+    sinks = range(min(geometry.num_sinks, len(frames_held)))
+    return RowPlan(
+        row=row,
+        write_slots=write_slots,
+        num_filled=len(frames_held),
+        key_positions=positions,
+        query_positions=tuple(positions[slot] for slot in write_slots),
+        refreshed_sinks=tuple(sinks) if refresh_sinks else (),
+    )
+
+
+@dataclass(slots=True)
+class RollingKVCache:
+    """Lifetime of every field: one session, reset in place."""
+
+    geometry: CacheGeometry
+    tokens_per_frame: int
+    k_RSHD: list[Tensor]
+    """Per block; S = num_slots x tokens_per_frame. Not rotated."""
+    v_RSHD: list[Tensor]
+    sink_RSE: Tensor
+    """Mean token of the frame in each sink slot, what adaptive sinks compare with."""
+    num_written: list[int]
+    """Latent frames each row has seen."""
+
+    @classmethod
+    def fresh(  # the shape of a cache is this many numbers
+        cls,
+        geometry: CacheGeometry,
+        *,
+        num_blocks: int,
+        num_rows: int,
+        tokens_per_frame: int,
+        num_heads: int,
+        head_dim: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> RollingKVCache:
+        num_tokens = geometry.num_slots * tokens_per_frame
+        shape = (num_rows, num_tokens, num_heads, head_dim)
+
+        def blocks() -> list[Tensor]:
+            return [torch.zeros(shape, device=device, dtype=dtype) for _ in range(num_blocks)]
+
+        sink_shape = (num_rows, geometry.num_sinks, num_heads * head_dim)
+        return cls(
+            geometry,
+            tokens_per_frame,
+            blocks(),
+            blocks(),
+            torch.zeros(sink_shape, device=device, dtype=dtype),
+            [0] * num_rows,
+        )
+
+    def reset_(self) -> None:
+        """Empty. Slots are not cleared: nothing past `num_filled` is ever read."""
+        self.num_written[:] = [0] * len(self.num_written)
+
+    def copy_row_(self, source: int, target: int) -> None:
+        """Row `target` continues from the past of row `source`."""
+        for tensor in (*self.k_RSHD, *self.v_RSHD, self.sink_RSE):
+            tensor[target].copy_(tensor[source])
+        self.num_written[target] = self.num_written[source]
+
+    def advance_(self, plans: Sequence[RowPlan]) -> None:
+        """The planned frames count as written."""
+        for plan in plans:
+            self.num_written[plan.row] += len(plan.write_slots)
+
+    def refresh_sinks_(
+        self, plans: Sequence[RowPlan], tokens_BSE: Tensor, threshold: float
+    ) -> Tensor | None:
+        """[B, num_sinks] booleans: sinks that these tokens' newest frame replaces.
+
+        The paper's rule: alpha_i = cos(h_t, s_i) of the frames' mean tokens, sink i is replaced
+        where alpha_i < threshold; only once all sinks are filled. None when no row can replace.
+        """
+        num_sinks = self.geometry.num_sinks
+        if num_sinks == 0 or threshold <= -1:
+            return None
+        first_row, num_new = plans[0].row, len(plans[0].write_slots)
+        sinks_BSE = self.sink_RSE[first_row : first_row + len(plans)]
+        means_BFE = tokens_BSE.reshape(len(plans), num_new, -1, tokens_BSE.shape[-1]).mean(dim=2)
+        newest_B1E = means_BFE[:, -1:]
+        replaced = F.cosine_similarity(newest_B1E, sinks_BSE, dim=-1) < threshold
+        for index, plan in enumerate(plans):
+            if self.num_written[plan.row] < num_sinks:
+                replaced[index] = False
+            for frame, slot in enumerate(plan.write_slots):
+                if slot < num_sinks:
+                    sinks_BSE[index, slot] = means_BFE[index, frame]
+            for slot in plan.refreshed_sinks:
+                sinks_BSE[index, slot] = newest_B1E[index, 0]
+        sinks_BSE.copy_(torch.where(replaced.unsqueeze(-1), newest_B1E, sinks_BSE))
+        return replaced
+
+
+class RotaryTables(NamedTuple):
+    """Angles of one call: shared by its rows, or one set per row."""
+
+    query: list[Rotary]
+    key: list[Rotary]
+
+
+class RotaryBook:
+    """Rotary tables by positions: a memo of a pure function, for one picture size and dtype.
+
+    A full RELATIVE cache uses `window` different tables for ever, so steady state builds none.
+    """
+
+    CAPACITY = 64
+
+    def __init__(
+        self, head_dim: int, grid: tuple[int, int], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._head_dim = head_dim
+        self._grid = grid
+        self._device = device
+        self._dtype = dtype
+        self._tables: dict[tuple[int, ...], Rotary] = {}
+
+    def table(self, positions: tuple[int, ...]) -> Rotary:
+        """Angles of frames at these positions, [len * N, D/2]."""
+        found = self._tables.pop(positions, None)
+        if found is None:
+            frame_positions_F = torch.tensor(positions, device=self._device)
+            exact = rotary_table(self._head_dim, frame_positions_F, *self._grid)
+            found = Rotary(exact.cos_SP.to(self._dtype), exact.sin_SP.to(self._dtype))
+        self._tables[positions] = found
+        if len(self._tables) > self.CAPACITY:
+            del self._tables[next(iter(self._tables))]
+        return found
+
+    def tables(self, plans: Sequence[RowPlan]) -> RotaryTables:
+        """Per row of the plans, for queries and keys."""
+        return RotaryTables(
+            [self.table(plan.query_positions) for plan in plans],
+            [self.table(plan.key_positions) for plan in plans],
+        )
+
+
+class CachedAttend:
+    """`SelfAttend` over a RollingKVCache: writes the new frames, then attends to all held.
+
+    The rows of a call must be neighbours in the cache, in order. Attention within the new
+    frames is bidirectional, as in the reference. The caller counts the frames as written
+    (`advance_`) after the last block, so that blocks may run in several calls.
+    """
+
+    def __init__(
+        self,
+        cache: RollingKVCache,
+        plans: Sequence[RowPlan],
+        tables: RotaryTables,
+        replaced_sinks: Tensor | None = None,
+    ) -> None:
+        first_row = plans[0].row
+        assert [plan.row for plan in plans] == list(range(first_row, first_row + len(plans))), (
+            "rows of one call must be neighbours"
+        )
+        self._cache = cache
+        self._plans = plans
+        self._tables = tables
+        self._replaced_sinks = replaced_sinks
+        self._rows = slice(first_row, first_row + len(plans))
+
+    def __call__(self, block_index: int, q_BSND: Tensor, k_BSND: Tensor, v_BSND: Tensor) -> Tensor:
+        held_k = self._cache.k_RSHD[block_index][self._rows]
+        held_v = self._cache.v_RSHD[block_index][self._rows]
+        self._write_(held_k, k_BSND)
+        self._write_(held_v, v_BSND)
+        if len({plan.num_filled for plan in self._plans}) == 1:
+            query = _join(self._tables.query)
+            key = _join(self._tables.key)
+            num_keys = self._plans[0].num_filled * self._cache.tokens_per_frame
+            keys = rotate(held_k[:, :num_keys], key)
+            return attention(rotate(q_BSND, query), keys, held_v[:, :num_keys])
+        return torch.cat([self._attend_row(i, q_BSND, held_k, held_v) for i in range(len(q_BSND))])
+
+    def _attend_row(self, index: int, q_BSND: Tensor, held_k: Tensor, held_v: Tensor) -> Tensor:
+        """Rows are unequally full only while a stream batch fills: no padding, no mask."""
+        one = slice(index, index + 1)
+        num_keys = self._plans[index].num_filled * self._cache.tokens_per_frame
+        keys = rotate(held_k[one, :num_keys], self._tables.key[index])
+        queries = rotate(q_BSND[one], self._tables.query[index])
+        return attention(queries, keys, held_v[one, :num_keys])
+
+    def _write_(self, held: Tensor, new_BSND: Tensor) -> None:
+        num_tokens = self._cache.tokens_per_frame
+        newest = new_BSND[:, -num_tokens:]
+        for index, plan in enumerate(self._plans):
+            for frame, slot in enumerate(plan.write_slots):
+                new = new_BSND[index, frame * num_tokens : (frame + 1) * num_tokens]
+                held[index, slot * num_tokens : (slot + 1) * num_tokens] = new
+            for slot in plan.refreshed_sinks:
+                held[index, slot * num_tokens : (slot + 1) * num_tokens] = newest[index]
+        if self._replaced_sinks is None:
+            return
+        for slot in range(self._cache.geometry.num_sinks):
+            sink = held[:, slot * num_tokens : (slot + 1) * num_tokens]
+            replaced_B111 = self._replaced_sinks[:, slot, None, None, None]
+            sink.copy_(torch.where(replaced_B111, newest, sink))
+
+
+def _join(tables: list[Rotary]) -> Rotary:
+    """One table for all rows: the shared one, or the rows' own stacked."""
+    if all(table is tables[0] for table in tables):
+        return tables[0]
+    return Rotary(
+        torch.stack([table.cos_SP for table in tables]),
+        torch.stack([table.sin_SP for table in tables]),
+    )

@@ -1,0 +1,142 @@
+"""StreamPipeline: frames in, restyled frames out, one chunk at a time.
+
+# B rows (1)  T pixel frames  F latent frames  C channels  H W size
+
+A step reads top to bottom: replan, motion, encode, noise, denoise, decode. Nothing on the way
+reads from the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from sdv2_host.params import Params
+from sdv2_host.stream.denoise import Denoiser
+from sdv2_host.stream.motion import observe_
+from sdv2_host.stream.spec import Layout, StreamSpec
+from sdv2_host.stream.state import StreamingVAE, StreamState
+from sdv2_host.stream.stream_batch import ChunkInFlight
+from sdv2_host.wan.flow import add_noise
+from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.text import TextEncoder
+
+SpanFn = Callable[[str], AbstractContextManager[None]]
+"""Opens a named span of time: encode, denoise, decode."""
+
+
+def _no_span(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+class StreamPipeline:
+    """Weights and rules; every method takes the state it works on."""
+
+    def __init__(
+        self,
+        dit: CausalWanModel,
+        vae: StreamingVAE,
+        text: TextEncoder,
+        spec: StreamSpec,
+        span: SpanFn = _no_span,
+    ) -> None:
+        self.spec = spec
+        self._dit = dit
+        self._vae = vae
+        self._text = text
+        self._span = span
+        self._denoiser = Denoiser(dit, spec)
+
+    def fresh_state(self) -> StreamState:
+        """A stream at its beginning, on the spec's device."""
+        return StreamState.fresh(self.spec, self._dit.dims, self._vae)
+
+    @torch.inference_mode()
+    def step(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> Tensor:
+        """Restyled frames [1, T', 3, H, W] in [-1, 1] of every chunk that is ready.
+
+        `frames_BTCHW` [1, T, 3, H, W] in [-1, 1]: T = 1 + 4k for a session's first chunk, 4k
+        later. SERIAL: T' = T. BATCH: the first chunk comes back at once, later ones
+        params.steps - 1 chunks late, so T' is 0 while the batch fills; a change of the number
+        of steps finishes what is in flight and returns it at once.
+
+        A new prompt, seed or number of steps holds from this chunk on. Rows of the cache that
+        a higher number of steps brings into use continue from the last row in use.
+        """
+        done = self._replan_(state, params.steps)
+        with self._span("encode"):
+            chunk = self._encode_(state, frames_BTCHW, params)
+        with self._span("denoise"):
+            done += self._denoise_(state, chunk)
+        with self._span("decode"):
+            return self._decode_(state, done)
+
+    @torch.inference_mode()
+    def flush(self, state: StreamState) -> Tensor:
+        """Frames [1, T', 3, H, W] of all chunks still in flight, oldest first."""
+        return self._decode_(state, self._drain_(state))
+
+    def _replan_(self, state: StreamState, num_steps: int) -> list[ChunkInFlight]:
+        """Chunks finished because the number of steps changes."""
+        if num_steps == state.num_steps:
+            return []
+        assert 1 <= num_steps <= self.spec.num_rows, f"{num_steps} steps"
+        done = self._drain_(state)
+        if state.chunk_index > 0:
+            for row in range(state.num_steps, num_steps):
+                state.kv.copy_row_(state.num_steps - 1, row)
+        state.num_steps = num_steps
+        return done
+
+    def _drain_(self, state: StreamState) -> list[ChunkInFlight]:
+        done: list[ChunkInFlight] = []
+        while state.batch.chunks:
+            self._denoiser.advance_(state.kv, state.batch.chunks)
+            done += state.batch.pop_done()
+        return done
+
+    def _encode_(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> ChunkInFlight:
+        index, is_first = state.chunk_index, state.chunk_index == 0
+        bounds = (params.noise_s_min, params.noise_s_max)
+        observe_(state.motion, frames_BTCHW, bounds, self.spec.motion, is_first)
+        clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
+        noise = self._denoiser.noise(index, params.seed, 0, clean_BFCHW)
+        timesteps_I, sigmas_I = self._denoiser.schedule(state.motion.noise_scale, params.steps)
+        prompt_changed = state.prompt is not None and state.prompt != params.prompt
+        chunk = ChunkInFlight(
+            index=index,
+            seed=params.seed,
+            text=state.texts.get(params.prompt, self._text, self._dit),
+            timesteps_I=timesteps_I,
+            sigmas_I=sigmas_I,
+            x_BFCHW=add_noise(clean_BFCHW, noise, state.motion.noise_scale),
+            refresh_sinks=prompt_changed and self.spec.refresh_sinks_on_prompt,
+            num_steps=params.steps,
+        )
+        state.prompt = params.prompt
+        state.chunk_index += 1
+        return chunk
+
+    def _denoise_(self, state: StreamState, chunk: ChunkInFlight) -> list[ChunkInFlight]:
+        """Chunks that are clean now. The first is done at once in both layouts: no one waits
+        for the batch to fill, and its frame count may differ from the others'."""
+        if self.spec.layout is Layout.SERIAL or chunk.is_first:
+            while not chunk.is_done:
+                self._denoiser.advance_(state.kv, [chunk])
+            return [chunk]
+        state.batch.push(chunk)
+        self._denoiser.advance_(state.kv, state.batch.chunks)
+        return state.batch.pop_done()
+
+    def _decode_(self, state: StreamState, done: list[ChunkInFlight]) -> Tensor:
+        spec = self.spec
+        pictures = [torch.empty(1, 0, 3, spec.height_px, spec.width_px, device=spec.device)]
+        for chunk in done:
+            frames, state.vae_cache = self._vae.decode(
+                chunk.x_BFCHW, state.vae_cache, chunk.is_first
+            )
+            pictures.append(frames)
+        return torch.cat(pictures, dim=1) if len(pictures) > 2 else pictures[-1]

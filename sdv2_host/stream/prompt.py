@@ -1,0 +1,30 @@
+"""Prompts as keys and values, computed once per prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sdv2_host.wan.model import CausalWanModel, TextKV
+from sdv2_host.wan.text import TextEncoder
+
+
+@dataclass(slots=True)
+class TextBank:
+    """The last prompts' text keys and values, newest last.
+
+    Lifetime: process. A memo of a pure function, so a reset leaves it alone.
+    """
+
+    capacity: int = 8
+    entries: dict[str, list[TextKV]] = field(default_factory=dict)
+
+    def get(self, prompt: str, text: TextEncoder, dit: CausalWanModel) -> list[TextKV]:
+        """Per block, one row [1, text_len, N, D]. Never written to after this."""
+        found = self.entries.pop(prompt, None)
+        if found is None:
+            like = next(dit.parameters())
+            found = dit.text_kv(text.encode(prompt).to(like.device, like.dtype))
+        self.entries[prompt] = found
+        if len(self.entries) > self.capacity:
+            del self.entries[next(iter(self.entries))]
+        return found

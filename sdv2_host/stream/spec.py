@@ -1,0 +1,47 @@
+"""StreamSpec: what is fixed for the life of a stream. Live parameters are `params.Params`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+
+from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.motion import MotionRule
+from sdv2_host.stream.positions import PositionMode
+
+
+class Layout(Enum):
+    """How the denoising steps of a stream share the device; the pictures are the same."""
+
+    SERIAL = "serial"
+    """All steps of a chunk back to back: lowest latency."""
+    BATCH = "batch"
+    """One forward per chunk, row i holding the chunk that is i chunks old: highest throughput,
+    pictures come num_steps - 1 chunks late."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    height_px: int
+    width_px: int
+    geometry: CacheGeometry = CacheGeometry(num_sinks=1, window=3)
+    layout: Layout = Layout.SERIAL
+    positions: PositionMode = PositionMode.RELATIVE
+    timesteps: tuple[float, ...] = (700.0, 500.0, 400.0, 200.0)
+    """Canonical list; n steps use the first n, and motion replaces the first."""
+    timestep_offset: float = 0.0
+    """The model is told 1000 x noise scale minus this; the reference takes 100."""
+    motion: MotionRule = MotionRule()
+    sink_threshold: float = -1.0
+    """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never."""
+    refresh_sinks_on_prompt: bool = True
+    """A new prompt's first chunk also overwrites the sinks, which hold the old look."""
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def num_rows(self) -> int:
+        """Cache rows: one per possible denoising step."""
+        return len(self.timesteps)

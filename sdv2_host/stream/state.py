@@ -1,0 +1,87 @@
+"""StreamState: everything that outlives a chunk, in one value. Modules hold weights only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sdv2_host.stream.kv_cache import RollingKVCache
+from sdv2_host.stream.motion import MotionState
+from sdv2_host.stream.prompt import TextBank
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.stream.stream_batch import StreamBatch
+from sdv2_host.wan.dims import WanDims
+from sdv2_host.wan.tiny_vae import Decoded, Encoded, VAECache
+
+
+class StreamingVAE(Protocol):
+    """A causal autoencoder as f(x, cache) -> y, cache; see `wan.tiny_vae.TinyVAE`."""
+
+    def init_cache(
+        self,
+        batch: int,
+        height_px: int,
+        width_px: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> VAECache: ...
+
+    def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Encoded: ...
+
+    def decode(self, z_BFCHW: Tensor, cache: VAECache, is_first: bool) -> Decoded: ...
+
+
+@dataclass(slots=True)
+class StreamState:
+    """One stream. Per session unless said otherwise; used by one thread."""
+
+    kv: RollingKVCache
+    vae_cache: VAECache
+    motion: MotionState
+    batch: StreamBatch
+    texts: TextBank
+    """Per process."""
+    chunk_index: int = 0
+    """Number of the next chunk of this session."""
+    prompt: str | None = None
+    """Of the newest chunk."""
+    num_steps: int = 0
+    """Of the newest chunk; rows 0..num_steps-1 of `kv` have seen every chunk."""
+
+    @classmethod
+    @torch.inference_mode()
+    def fresh(cls, spec: StreamSpec, dims: WanDims, vae: StreamingVAE) -> StreamState:
+        """A stream that has seen nothing; all its memory is allocated here."""
+        size = (spec.height_px, spec.width_px)
+        kv = RollingKVCache.fresh(
+            spec.geometry,
+            num_blocks=dims.num_layers,
+            num_rows=spec.num_rows,
+            tokens_per_frame=dims.tokens_per_frame(*size),
+            num_heads=dims.num_heads,
+            head_dim=dims.head_dim,
+            device=spec.device,
+            dtype=spec.dtype,
+        )
+        return cls(
+            kv=kv,
+            vae_cache=vae.init_cache(1, *size, device=spec.device, dtype=spec.dtype),
+            motion=MotionState.fresh(*size, spec.device),
+            batch=StreamBatch(),
+            texts=TextBank(),
+        )
+
+    @torch.inference_mode()
+    def reset_(self) -> None:
+        """As fresh, in the same memory: the next session is bit-equal to a first one."""
+        self.kv.reset_()
+        for memory in (*self.vae_cache.encoder, *self.vae_cache.decoder):
+            memory.zero_()
+        self.motion.reset_()
+        self.batch = StreamBatch()
+        self.chunk_index = 0
+        self.prompt = None
+        self.num_steps = 0

@@ -1,0 +1,61 @@
+"""Chunks between noise and picture.
+
+# F latent frames  C channels  H W latent size  I denoising steps
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from sdv2_host.wan.model import TextKV
+
+
+@dataclass(slots=True)
+class ChunkInFlight:
+    """One chunk on its way, with all it was made with: nothing live can change it any more."""
+
+    index: int
+    seed: int
+    text: list[TextKV]
+    timesteps_I: Tensor
+    """What the model is told at each step, float32, on the device."""
+    sigmas_I: Tensor
+    """Noise level at each step, float32, on the device."""
+    x_BFCHW: Tensor
+    """Latents at `step`'s noise level; clean once done. One row."""
+    refresh_sinks: bool
+    num_steps: int
+    step: int = 0
+    """Next step to run, which is also the cache row it runs in."""
+
+    @property
+    def is_first(self) -> bool:
+        return self.index == 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.step == self.num_steps
+
+
+@dataclass(slots=True)
+class StreamBatch:
+    """Unfinished chunks, newest first, at steps 0, 1, 2... Lifetime: one session.
+
+    One chunk enters per tick and all move one step per tick, so steps stay neighbours and at
+    most the oldest is done.
+    """
+
+    chunks: list[ChunkInFlight] = field(default_factory=list)
+
+    def push(self, chunk: ChunkInFlight) -> None:
+        """`chunk` is the newest; the caller moves all chunks one step before the next push."""
+        assert not self.chunks or self.chunks[0].step == 1, "two chunks at the same step"
+        self.chunks.insert(0, chunk)
+
+    def pop_done(self) -> list[ChunkInFlight]:
+        """The oldest chunk if it is done, else nothing."""
+        if self.chunks and self.chunks[-1].is_done:
+            return [self.chunks.pop()]
+        return []
