@@ -11,6 +11,10 @@ from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.motion import MotionRule
 from sdv2_host.stream.positions import PositionMode
 
+DEFAULT_GEOMETRY = CacheGeometry(num_sinks=1, window=4)
+DEFAULT_MOTION = MotionRule()
+CPU = torch.device("cpu")
+
 
 class Layout(Enum):
     """How the denoising steps of a stream share the device; the pictures are the same."""
@@ -26,19 +30,19 @@ class Layout(Enum):
 class StreamSpec:
     height_px: int
     width_px: int
-    geometry: CacheGeometry = CacheGeometry(num_sinks=1, window=3)
+    geometry: CacheGeometry = DEFAULT_GEOMETRY
     layout: Layout = Layout.SERIAL
     positions: PositionMode = PositionMode.RELATIVE
     timesteps: tuple[float, ...] = (700.0, 500.0, 400.0, 200.0)
     """Canonical list; n steps use the first n, and motion replaces the first."""
     timestep_offset: float = 0.0
     """The model is told 1000 x noise scale minus this; the reference takes 100."""
-    motion: MotionRule = MotionRule()
+    motion: MotionRule = DEFAULT_MOTION
     sink_threshold: float = -1.0
     """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never."""
     refresh_sinks_on_prompt: bool = True
     """A new prompt's first chunk also overwrites the sinks, which hold the old look."""
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     dtype: torch.dtype = torch.float32
 
     @property
