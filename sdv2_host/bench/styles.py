@@ -179,7 +179,7 @@ def watercolor(rgb_T3HW: Tensor) -> Tensor:
     x = torch.arange(wash.shape[-1], device=wash.device, dtype=wash.dtype) * (math.pi / 8)
     y = torch.arange(wash.shape[-2], device=wash.device, dtype=wash.dtype)[:, None] * (math.pi / 8)
     grain = torch.sin(x + 2 * torch.sin(y)) * torch.sin(y + 2 * torch.sin(x))
-    pale = 1 - (1 - wash) * (0.55 + 0.09 * grain)
+    pale = 1 - (1 - wash) * (0.5 + 0.05 * grain)
     edge = _lines(wash, 0.07, 1)
     tinted = pale * _colour(1.0, 0.985, 0.93, pale)
     return (tinted * (1 - 0.5 * edge * (1.1 - wash))).clamp(0, 1)
