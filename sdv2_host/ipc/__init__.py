@@ -1,0 +1,1 @@
+"""Between processes: shared-memory frame rings, OSC, daemon <-> worker messages. No torch."""

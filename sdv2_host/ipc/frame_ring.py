@@ -1,0 +1,65 @@
+"""Frame rings: video frames between processes through shared memory, the newest frame wins.
+
+    writer = FrameWriter("sdv2-in")                      reader = FrameReader("sdv2-in")
+    writer.publish(pixels, FrameMeta(640, 480))          frame = reader.read_newest()
+
+One writer never waits, any number of readers are unknown to it. A slot carries a sequence word that
+tells a reader whether its copy is whole. `ring_layout` has the bytes, `plugins/include/sdv2_ring.h`
+the same for C and C++.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sdv2_host.errors import RingError
+from sdv2_host.ipc.ring_descriptor import check_stream
+from sdv2_host.ipc.ring_reader import FrameReader, RingStatus
+from sdv2_host.ipc.ring_writer import (
+    FrameWriter,
+    clear_leftovers,
+    descriptor_path,
+    lock_path,
+    pending_path,
+)
+from sdv2_host.ipc.run_dir import WriterLock, default_run_dir
+from sdv2_host.ipc.shm import SegmentStore
+
+__all__ = [
+    "FrameReader",
+    "FrameWriter",
+    "RingStatus",
+    "default_run_dir",
+    "list_streams",
+    "remove_stale",
+]
+
+
+def list_streams(run_dir: Path | None = None) -> list[str]:
+    """Names of the streams that have a descriptor, sorted: live ones and what dead ones left."""
+    directory = run_dir if run_dir is not None else default_run_dir()
+    names = []
+    for path in directory.glob("*.json"):
+        try:
+            names.append(check_stream(path.stem))
+        except RingError:
+            continue
+    return sorted(names)
+
+
+def remove_stale(stream: str, run_dir: Path | None = None) -> bool:
+    """What a dead writer of this stream left is gone; False when it lives or left nothing.
+
+    Raises:
+        RingError: the name cannot be a stream's, or the run directory is not ours.
+    """
+    directory = run_dir if run_dir is not None else default_run_dir()
+    left = (descriptor_path(directory, stream), pending_path(directory, stream))
+    if not any(path.exists() for path in left):
+        return False
+    lock = WriterLock(lock_path(directory, check_stream(stream)))
+    if not lock.acquire():
+        return False
+    clear_leftovers(stream, directory, SegmentStore())
+    lock.release()
+    return True

@@ -1,0 +1,369 @@
+"""FrameWriter: the one process that writes a stream. It never waits for a reader."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdv2_host.clock import now_ns
+from sdv2_host.errors import AlreadyRunningError, RingError
+from sdv2_host.ipc.ring_descriptor import (
+    MAX_DESCRIPTOR_BYTES,
+    Descriptor,
+    check_stream,
+    is_segment_name,
+    new_segment_name,
+    pack_descriptor,
+    parse_descriptor,
+)
+from sdv2_host.ipc.ring_layout import (
+    BELL_OFFSET,
+    HEARTBEAT_WORD,
+    PIXEL_LAYOUTS,
+    PUBLISH_SEQ_WORD,
+    READY,
+    READY_WORD,
+    SEGMENT_FIELDS,
+    SLOT_BODY_OFFSET,
+    SLOT_HEADER_BYTES,
+    STATE_CLOSED,
+    STATE_LIVE,
+    STATE_SUPERSEDED,
+    STATE_WORD,
+    SegmentHeader,
+    pack_segment_header,
+    pack_slot_body,
+    plan_geometry,
+)
+from sdv2_host.ipc.run_dir import (
+    WriterLock,
+    default_run_dir,
+    make_run_dir,
+    read_private_file,
+    remove_file,
+    write_private_file,
+)
+from sdv2_host.ipc.shm import SegmentStore, full_barrier
+from sdv2_host.types import FrameMeta
+
+DEFAULT_CAPACITY_BYTES = 256 * 256 * 4
+_LOCK_ATTEMPTS = 10
+_LOCK_RETRY_S = 0.02
+_U32 = 0xFFFFFFFF
+
+
+class FrameWriter:
+    """Publishes frames into the ring of a stream; one writer per stream and run directory.
+
+    Used by one thread. A process that holds a writer must not fork: the child would keep the lock.
+
+    State, per life of the writer: the lock, the frame number. Per generation: the segment.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        *,
+        slot_count: int = 4,
+        capacity_bytes: int = 0,
+        run_dir: Path | None = None,
+        segments: SegmentStore | None = None,
+    ) -> None:
+        """The stream is live and empty; what a dead writer of this name left behind is gone.
+
+        Args:
+            slot_count: 2..64; the ring holds this many frames.
+            capacity_bytes: payload the first segment has room for; 0 = a 256x256 RGBA8 frame.
+
+        Raises:
+            AlreadyRunningError: the stream has a living writer.
+            RingError: no memory, no permission, or a bad name or size.
+        """
+        self._stream = check_stream(stream)
+        self._slot_count = slot_count
+        self._run_dir = run_dir if run_dir is not None else default_run_dir()
+        self._segments = segments if segments is not None else SegmentStore()
+        self._fence = full_barrier()
+        self._frame = 0
+        self._start_ns = now_ns()
+        self._begun: FrameMeta | None = None
+        self._begun_bytes = 0
+        self._closed = False
+        make_run_dir(self._run_dir)
+        self._lock = lock_stream(stream, self._run_dir)
+        try:
+            self._generation = clear_leftovers(stream, self._run_dir, self._segments)
+            self._segment = self._new_segment(capacity_bytes or DEFAULT_CAPACITY_BYTES, None)
+        except RingError:
+            self._lock.release()
+            raise
+
+    @property
+    def stream(self) -> str:
+        return self._stream
+
+    @property
+    def frame(self) -> int:
+        """Number of the last frame published, 0 = none."""
+        return self._frame
+
+    @property
+    def generation(self) -> int:
+        """Rises with every new segment."""
+        return self._generation
+
+    def publish(self, pixels: NDArray[Any], meta: FrameMeta) -> int:
+        """The frame is in the ring and is the newest; returns its number.
+
+        Args:
+            pixels: [H, W, C] of the format's dtype, any strides; copied. R8 may be [H, W].
+            meta: `frame` and `publish_ts_ns` are filled in.
+
+        Raises:
+            RingError: pixels and meta do not agree, or a larger segment cannot be made; then the
+                stream goes on with its old one.
+        """
+        layout = PIXEL_LAYOUTS[meta.pixel_format]
+        shape = (meta.height, meta.width, layout.channels)
+        if pixels.ndim == 2 and layout.channels == 1:
+            pixels = pixels[:, :, None]
+        if pixels.shape != shape or pixels.dtype != layout.dtype:
+            raise RingError(
+                f"stream {self._stream}: pixels are {pixels.dtype} {list(pixels.shape)}, "
+                f"{meta.pixel_format.name} {meta.width}x{meta.height} needs {layout.dtype} "
+                f"{list(shape)}"
+            )
+        payload = self.begin(meta, pixels.nbytes)
+        np.copyto(payload.view(layout.dtype).reshape(shape), pixels)
+        return self.commit()
+
+    def begin(self, meta: FrameMeta, payload_bytes: int) -> NDArray[np.uint8]:
+        """A writable [payload_bytes] view of the next slot, to be filled before `commit`.
+
+        Rows are `payload_bytes // height` apart. The view belongs to the ring: do not keep it. A
+        second `begin` without `commit` starts the same frame again.
+
+        Raises:
+            RingError: the frame is smaller than its format needs, or there is no memory for it.
+        """
+        needed = meta.width * meta.height * PIXEL_LAYOUTS[meta.pixel_format].bytes_per_pixel
+        if needed <= 0 or payload_bytes < needed or payload_bytes % meta.height:
+            raise RingError(
+                f"stream {self._stream}: {payload_bytes} bytes for {meta.pixel_format.name} "
+                f"{meta.width}x{meta.height}, expected {meta.height} equal rows, {needed} or more"
+            )
+        if payload_bytes > self._segment.geometry.slot_capacity:
+            self._grow(payload_bytes)
+        self._begun, self._begun_bytes = meta, payload_bytes
+        segment, frame = self._segment, self._frame + 1
+        offset = segment.geometry.slot_offset(frame)
+        segment.words[offset // 8] = 2 * frame - 1
+        self._fence()
+        start = offset + SLOT_HEADER_BYTES
+        return segment.bytes[start : start + payload_bytes]
+
+    def commit(self, meta: FrameMeta | None = None) -> int:
+        """The frame begun is the newest of the ring; returns its number.
+
+        Args:
+            meta: replaces the one given to `begin` (same size and format), for what was not known
+                then.
+        """
+        assert self._begun is not None, "commit without begin"
+        begun = meta if meta is not None else self._begun
+        self._begun = None
+        segment, frame = self._segment, self._frame + 1
+        offset = segment.geometry.slot_offset(frame)
+        now = now_ns()
+        stamped = replace(begun, frame=frame, publish_ts_ns=now)
+        body = pack_slot_body(stamped, self._begun_bytes // begun.height, self._begun_bytes)
+        start = offset + SLOT_BODY_OFFSET
+        segment.map[start : start + len(body)] = body
+        self._fence()
+        segment.words[offset // 8] = 2 * frame
+        self._fence()
+        segment.words[PUBLISH_SEQ_WORD] = frame
+        segment.words[HEARTBEAT_WORD] = now
+        segment.bell[0] = (segment.bell[0] + 1) & _U32
+        self._frame = frame
+        return frame
+
+    def heartbeat(self) -> None:
+        """Readers know that the writer lives; call at 10 Hz or more when nothing is published."""
+        self._segment.words[HEARTBEAT_WORD] = now_ns()
+
+    def close(self) -> None:
+        """The stream is gone: nothing is left in shared memory or the run directory."""
+        if self._closed:
+            return
+        self._closed = True
+        self._segment.words[STATE_WORD] = STATE_CLOSED
+        remove_file(descriptor_path(self._run_dir, self._stream))
+        self._segments.unlink(self._segment.name)
+        self._segment.release()
+        remove_file(pending_path(self._run_dir, self._stream))
+        self._lock.release()
+
+    def __enter__(self) -> FrameWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _grow(self, payload_bytes: int) -> None:
+        old = self._segment
+        self._segment = self._new_segment(payload_bytes, old.name)
+        old.words[STATE_WORD] = STATE_SUPERSEDED  # after the descriptor: readers look there next
+        self._segments.unlink(old.name)
+        old.release()
+        remove_file(pending_path(self._run_dir, self._stream))
+
+    def _new_segment(self, capacity_bytes: int, old_name: str | None) -> _WriterSegment:
+        """A ready segment that the descriptor points to. The old one is untouched on error."""
+        geometry = plan_geometry(self._slot_count, capacity_bytes)
+        name, identity = new_segment_name(), uuid.uuid4()
+        # Names are written down before they exist: whenever this process is killed, every segment
+        # of the stream is named by the descriptor or by this file.
+        names = [name] if old_name is None else [old_name, name]
+        pending = pending_path(self._run_dir, self._stream)
+        write_private_file(pending, "\n".join(names).encode())
+        header = SegmentHeader(
+            geometry=geometry,
+            generation=self._generation + 1,
+            uuid=identity.bytes,
+            stream=self._stream,
+            writer_pid=os.getpid(),
+            writer_start=self._start_ns,
+            created_unix_ns=time.time_ns(),
+        )
+        descriptor = Descriptor(
+            stream=self._stream,
+            segment=name,
+            generation=header.generation,
+            uuid=identity.hex,
+            pid=header.writer_pid,
+            writer=Path(sys.argv[0]).name if sys.argv else "",
+            created_unix_ns=header.created_unix_ns,
+        )
+        try:
+            segment = _WriterSegment(name, self._segments, header, self._fence)
+            write_private_file(
+                descriptor_path(self._run_dir, self._stream), pack_descriptor(descriptor)
+            )
+        except RingError as error:
+            self._segments.unlink(name)
+            remove_file(pending)
+            raise RingError(f"stream {self._stream}: {error}") from error
+        self._generation = header.generation
+        if old_name is None:
+            remove_file(pending)
+        return segment
+
+
+class _WriterSegment:
+    """One generation, mapped for writing."""
+
+    def __init__(
+        self, name: str, store: SegmentStore, header: SegmentHeader, fence: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self.geometry = header.geometry
+        self.map: mmap.mmap = store.create(name, header.geometry.segment_bytes)
+        self.bytes: NDArray[np.uint8] = np.frombuffer(self.map, np.uint8)
+        self._view = memoryview(self.map)
+        self.words = self._view.cast("Q")
+        self.bell = self._view[BELL_OFFSET : BELL_OFFSET + 4].cast("I")
+        raw = pack_segment_header(header)
+        self.map[: len(raw)] = raw
+        self.words[SEGMENT_FIELDS["clock_perf_ns"][0] // 8] = now_ns()
+        self.words[SEGMENT_FIELDS["clock_unix_ns"][0] // 8] = time.time_ns()
+        self.words[HEARTBEAT_WORD] = now_ns()
+        self.words[STATE_WORD] = STATE_LIVE
+        fence()
+        self.words[READY_WORD] = READY  # last: readers trust the header when they see it
+
+    def release(self) -> None:
+        """The mapping is closed, or will be when the last view that `begin` gave out is gone."""
+        self.bytes = np.empty(0, np.uint8)
+        self.words.release()
+        self.bell.release()
+        self._view.release()
+        with contextlib.suppress(BufferError):  # a caller holds a view: memory goes with that
+            self.map.close()
+
+
+def descriptor_path(run_dir: Path, stream: str) -> Path:
+    return run_dir / f"{stream}.json"
+
+
+def pending_path(run_dir: Path, stream: str) -> Path:
+    return run_dir / f"{stream}.pending"
+
+
+def lock_path(run_dir: Path, stream: str) -> Path:
+    return run_dir / f"{stream}.lock"
+
+
+def lock_stream(stream: str, run_dir: Path) -> WriterLock:
+    """The writer lock of the stream, held.
+
+    Raises:
+        AlreadyRunningError: naming the stream and the process that has it.
+    """
+    lock = WriterLock(lock_path(run_dir, stream))
+    for _ in range(_LOCK_ATTEMPTS):  # a reader that looks whether we live holds it for a moment
+        if lock.acquire():
+            return lock
+        time.sleep(_LOCK_RETRY_S)
+    try:
+        raw = read_private_file(descriptor_path(run_dir, stream), MAX_DESCRIPTOR_BYTES)
+        owner = f"process {parse_descriptor(raw, stream).pid}"
+    except (OSError, RingError):
+        owner = "another process"
+    raise AlreadyRunningError(
+        f"stream {stream} is already written by {owner}; stop that one or choose another name"
+    )
+
+
+def clear_leftovers(stream: str, run_dir: Path, segments: SegmentStore) -> int:
+    """What a dead writer of this stream left is gone; returns its last generation, 0 = none.
+
+    The caller holds the writer lock.
+    """
+    generation = 0
+    names: list[str] = []
+    try:
+        raw = read_private_file(descriptor_path(run_dir, stream), MAX_DESCRIPTOR_BYTES)
+        descriptor = parse_descriptor(raw, stream)
+        names.append(descriptor.segment)
+        generation = descriptor.generation
+    except (OSError, RingError):
+        pass  # absent, or not written by us: nothing in it to trust
+    try:
+        raw = read_private_file(pending_path(run_dir, stream), MAX_DESCRIPTOR_BYTES)
+        names += raw.decode("ascii", errors="replace").split()
+    except (OSError, RingError):
+        pass
+    for name in filter(is_segment_name, names):
+        segments.unlink(name)
+    for path in (descriptor_path(run_dir, stream), pending_path(run_dir, stream)):
+        remove_file(path)
+        remove_file(path.with_name(f"{path.name}.tmp"))
+    return generation
