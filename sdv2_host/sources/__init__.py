@@ -1,0 +1,1 @@
+"""Where live pictures come from: test pattern, video file, camera. One process each, no torch."""
