@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sdv2_host.bench.sprites import Layer, Motion, random_motion, random_shape
 from sdv2_host.bench.textures import (
@@ -144,12 +145,12 @@ def person(rng: np.random.Generator, speed: float) -> list[Layer]:
     form, rim = rng.uniform(0.1, 0.5), rng.uniform(0.1, 0.4)
 
     def part(
-        tile: object, x: float, y: float, half_w: float, half_h: float, shape: str = "ellipse"
+        tile: Tensor, x: float, y: float, half_w: float, half_h: float, shape: str = "ellipse"
     ) -> Layer:
         params = (half_w, half_h, 30.0) if shape == "box" else (half_w, half_h)
         solid = half_w > 12
         return Layer(
-            tile,  # type: ignore[arg-type]
+            tile,
             motion,
             0.8,
             shape=shape,

@@ -180,26 +180,36 @@ def random_shape(rng: np.random.Generator, size: float) -> tuple[str, tuple[floa
             ["circle", "ellipse", "box", "box", "capsule", "ring", "star", "blob", "metaballs"]
         )
     )
-    s = size
-    if kind == "circle":
-        return kind, (s,), s
-    if kind == "ellipse":
-        return kind, (s, s * rng.uniform(0.45, 0.9)), s
-    if kind == "box":
-        half = s * rng.uniform(0.35, 1.0)
-        return kind, (s, half, min(s, half) * rng.uniform(0, 0.5)), math.hypot(s, half)
-    if kind == "capsule":
-        thick = s * rng.uniform(0.2, 0.45)
-        return kind, (s, thick), s + thick
-    if kind == "ring":
-        return kind, (s * 0.8, s * rng.uniform(0.12, 0.25)), s * 1.05
-    if kind == "star":
-        points = int(rng.integers(3, 8))
-        polygon = math.cos(math.pi / points)
-        inner = polygon if rng.random() < 0.5 else rng.uniform(0.45, 0.7)
-        return kind, (s, min(inner, polygon), float(points)), s
-    if kind == "blob":
-        waves = [v for _ in range(3) for v in (rng.uniform(0, 0.16), rng.uniform(0, 6.28))]
-        return kind, (s, *waves), s * 1.5
-    reach = rng.uniform(-0.8, 0.8, 4) * s
-    return kind, (s * 0.6, *(float(v) for v in reach)), s * 2.2
+    params, radius = _random_params(kind, size, rng)
+    return kind, tuple(float(v) for v in params), radius
+
+
+def _random_params(
+    kind: str, s: float, rng: np.random.Generator
+) -> tuple[tuple[float, ...], float]:
+    """Parameters of one kind of shape and the radius that bounds it."""
+    match kind:
+        case "circle":
+            result: tuple[tuple[float, ...], float] = (s,), s
+        case "ellipse":
+            result = (s, s * rng.uniform(0.45, 0.9)), s
+        case "box":
+            half = s * rng.uniform(0.35, 1.0)
+            result = (s, half, min(s, half) * rng.uniform(0, 0.5)), math.hypot(s, half)
+        case "capsule":
+            thick = s * rng.uniform(0.2, 0.45)
+            result = (s, thick), s + thick
+        case "ring":
+            result = (s * 0.8, s * rng.uniform(0.12, 0.25)), s * 1.05
+        case "star":
+            points = int(rng.integers(3, 8))
+            polygon = math.cos(math.pi / points)
+            inner = polygon if rng.random() < 0.5 else rng.uniform(0.45, 0.7)
+            result = (s, min(inner, polygon), float(points)), s
+        case "blob":
+            waves = [v for _ in range(3) for v in (rng.uniform(0, 0.16), rng.uniform(0, 6.28))]
+            result = (s, *waves), s * 1.5
+        case _:
+            assert kind == "metaballs", f"no parameters for {kind}"
+            result = (s * 0.6, *(rng.uniform(-0.8, 0.8, 4) * s)), s * 2.2
+    return result

@@ -10,6 +10,7 @@ crop's style to be the style's crop (but for `REACH_PX` at its edges).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def _ramp(value_T1HW: Tensor, ramp: Ramp) -> Tensor:
     table = torch.tensor(ramp, device=value_T1HW.device, dtype=value_T1HW.dtype)
     value = value_T1HW.clamp(0, 1)
     out = table[0, 1:, None, None].expand(value.shape[0], 3, *value.shape[2:]).clone()
-    for low, high in zip(table[:-1], table[1:], strict=True):
+    for low, high in itertools.pairwise(table):
         share = ((value - low[0]) / (high[0] - low[0])).clamp(0, 1)
         out += share * (high[1:] - low[1:])[:, None, None]
     return out

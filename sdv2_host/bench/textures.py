@@ -122,46 +122,66 @@ def _axes(size: int) -> tuple[Tensor, Tensor]:
     return axis[None, :].expand(size, size), axis[:, None].expand(size, size)
 
 
+def _noise_pattern(kind: str, size: int, rng: np.random.Generator) -> Tensor | None:
+    """The kinds made of noise; None for the others."""
+    match kind:
+        case "cloud":
+            field = power_noise(size, rng.uniform(1.4, 2.1), rng)
+        case "rock":
+            field = power_noise(size, rng.uniform(0.9, 1.3), rng)
+        case "fur":
+            field = power_noise(size, 1.2, rng, aspect=float(rng.choice([0.33, 0.5, 2.0, 3.0])))
+        case "camouflage":
+            base = power_noise(size, 1.7, rng)
+            levels = int(rng.integers(2, 5))
+            steps = [_edge(base - (i + 0.5) / levels, 40.0) for i in range(levels)]
+            field = torch.stack(steps).mean(0)
+        case _:
+            return None
+    return field
+
+
+def _windows(size: int, cells: int, x: Tensor, y: Tensor) -> Tensor:
+    """House fronts: a grid of panes, half of them lit."""
+    pane = torch.minimum(torch.sin(x * cells * 2), torch.sin(y * cells * 2))
+    lit = torch.rand(cells * 2, cells * 2, generator=torch.Generator().manual_seed(cells))
+    repeat = -(-size // (cells * 2))
+    glow = lit.repeat_interleave(repeat, 0).repeat_interleave(repeat, 1)[:size, :size]
+    return _edge(pane - 0.1, 8.0) * (0.4 + 0.6 * (glow > 0.5)) * 0.9
+
+
 def _pattern(kind: str, size: int, rng: np.random.Generator) -> Tensor:
     """A scalar field [N, N] 0..1 of the named kind; all are periodic in N."""
     x, y = _axes(size)
     cells = int(rng.integers(2, 7)) * size // 128
-    if kind == "cloud":
-        return power_noise(size, rng.uniform(1.4, 2.1), rng)
-    if kind == "rock":
-        return power_noise(size, rng.uniform(0.9, 1.3), rng)
-    if kind == "fur":
-        return power_noise(size, 1.2, rng, aspect=float(rng.choice([0.33, 0.5, 2.0, 3.0])))
-    if kind == "camouflage":
-        field = power_noise(size, 1.7, rng)
-        levels = int(rng.integers(2, 5))
-        steps = [_edge(field - (i + 0.5) / levels, 40.0) for i in range(levels)]
-        return torch.stack(steps).mean(0)
-    if kind == "gradient":
-        return 0.5 + 0.5 * torch.sin(y + rng.uniform(0, 6.28)) * math.copysign(1, rng.normal())
-    if kind == "checker":
-        return _edge(torch.sin(x * cells) * torch.sin(y * cells), 9.0)
-    if kind == "stripes":
-        kx, ky = int(rng.integers(-cells, cells + 1)), int(rng.integers(1, cells + 1))
-        return _edge(torch.sin(x * kx + y * ky) + rng.uniform(-0.4, 0.4), 6.0)
-    if kind == "dots":
-        return _edge(torch.cos(x * cells) + torch.cos(y * cells) - rng.uniform(0.4, 1.0), 5.0)
-    if kind == "bricks":
-        rows = _edge(torch.cos(y * cells * 2) - 0.8, 12.0)
-        odd = _edge(torch.sin(y * cells), 20.0)
-        columns = _edge(torch.cos(x * cells + odd * math.pi) - 0.9, 16.0)
-        return 1 - torch.maximum(rows, columns)
-    if kind == "windows":
-        pane = torch.minimum(torch.sin(x * cells * 2), torch.sin(y * cells * 2))
-        lit = torch.rand(cells * 2, cells * 2, generator=torch.Generator().manual_seed(cells))
-        repeat = -(-size // (cells * 2))
-        glow = lit.repeat_interleave(repeat, 0).repeat_interleave(repeat, 1)[:size, :size]
-        return _edge(pane - 0.1, 8.0) * (0.4 + 0.6 * (glow > 0.5)) * 0.9
-    if kind == "blocks":
-        values = torch.from_numpy(rng.random((8, 8)).astype(np.float32))
-        return values.repeat_interleave(size // 8, 0).repeat_interleave(size // 8, 1)
-    assert kind == "plain", f"unknown texture {kind}"
-    return torch.full((size, size), rng.uniform(0.2, 0.8))
+    noise = _noise_pattern(kind, size, rng)
+    if noise is not None:
+        return noise
+    match kind:
+        case "gradient":
+            wave = torch.sin(y + rng.uniform(0, 6.28)) * math.copysign(1, rng.normal())
+            field = 0.5 + 0.5 * wave
+        case "checker":
+            field = _edge(torch.sin(x * cells) * torch.sin(y * cells), 9.0)
+        case "stripes":
+            kx, ky = int(rng.integers(-cells, cells + 1)), int(rng.integers(1, cells + 1))
+            field = _edge(torch.sin(x * kx + y * ky) + rng.uniform(-0.4, 0.4), 6.0)
+        case "dots":
+            field = _edge(torch.cos(x * cells) + torch.cos(y * cells) - rng.uniform(0.4, 1.0), 5.0)
+        case "bricks":
+            rows = _edge(torch.cos(y * cells * 2) - 0.8, 12.0)
+            odd = _edge(torch.sin(y * cells), 20.0)
+            columns = _edge(torch.cos(x * cells + odd * math.pi) - 0.9, 16.0)
+            field = 1 - torch.maximum(rows, columns)
+        case "windows":
+            field = _windows(size, cells, x, y)
+        case "blocks":
+            values = torch.from_numpy(rng.random((8, 8)).astype(np.float32))
+            field = values.repeat_interleave(size // 8, 0).repeat_interleave(size // 8, 1)
+        case _:
+            assert kind == "plain", f"unknown texture {kind}"
+            field = torch.full((size, size), rng.uniform(0.2, 0.8))
+    return field
 
 
 def make_tile(

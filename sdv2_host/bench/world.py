@@ -132,7 +132,7 @@ class Scene:
         rgb_3THW, id_THW = self._composite(shown, grid, num_frames, plain)
         if not plain:
             first = round(start * fps)
-            rgb_3THW = _expose(rgb_3THW, self.look, grid, (window, height, width), first)
+            rgb_3THW = _expose(rgb_3THW, self.look, grid, window, first)
         m = MARGIN_PX
         rgb_T3HW = rgb_3THW[:, :, m:-m, m:-m].transpose(0, 1).clamp(0, 1).contiguous()
         inner_THW = id_THW[:, m:-m, m:-m].contiguous()
@@ -235,7 +235,7 @@ def _bounds(
     return slices[0], slices[1]
 
 
-def _as_T11(values_T: NDArray[np.float64], like: Tensor) -> Tensor:
+def _per_frame(values_T: NDArray[np.float64], like: Tensor) -> Tensor:
     return torch.from_numpy(values_T.astype(np.float32)).to(like.device)[:, None, None]
 
 
@@ -256,9 +256,9 @@ def _paint(
     inverse_T = 1 / factor_T
     shift_T = -offset_T * inverse_T
     x_11W, y_1H1 = grid.x_W[None, None, :], grid.y_H[None, :, None]
-    re, im = _as_T11(inverse_T.real, grid.x_W), _as_T11(inverse_T.imag, grid.x_W)
-    x_THW = x_11W * re - y_1H1 * im + _as_T11(shift_T.real, grid.x_W)
-    y_THW = x_11W * im + y_1H1 * re + _as_T11(shift_T.imag, grid.x_W)
+    re, im = _per_frame(inverse_T.real, grid.x_W), _per_frame(inverse_T.imag, grid.x_W)
+    x_THW = x_11W * re - y_1H1 * im + _per_frame(shift_T.real, grid.x_W)
+    y_THW = x_11W * im + y_1H1 * re + _per_frame(shift_T.imag, grid.x_W)
     colour_3THW = _sample(layer.tile_3NN.to(grid.x_W.device), x_THW, y_THW)
     if layer.shape is None:
         rgb_3THW.copy_(colour_3THW)
@@ -266,7 +266,7 @@ def _paint(
     if layer.offset:
         x_THW, y_THW = x_THW - layer.offset.real, y_THW - layer.offset.imag
     distance_THW = SHAPES[layer.shape](x_THW, y_THW, layer.shape_params)
-    distance_THW = distance_THW * _as_T11(np.abs(factor_T), grid.x_W)
+    distance_THW = distance_THW * _per_frame(np.abs(factor_T), grid.x_W)
     alpha_THW = (0.5 - distance_THW * grid.px_per_unit).clamp(0, 1)
     if light is not None and (layer.form or layer.rim or layer.shadow):
         tilt_T = np.exp(1j * np.angle(factor_T))
@@ -284,7 +284,7 @@ def _paint(
 
 def _toward_light(x_THW: Tensor, y_THW: Tensor, light_T: NDArray[np.complex128]) -> Tensor:
     """-1..1 across a shape: 1 on the side that faces the light (light in material axes)."""
-    dot = x_THW * _as_T11(light_T.real, x_THW) + y_THW * _as_T11(light_T.imag, x_THW)
+    dot = x_THW * _per_frame(light_T.real, x_THW) + y_THW * _per_frame(light_T.imag, x_THW)
     return dot / (torch.hypot(x_THW, y_THW) + 6.0)
 
 
@@ -300,11 +300,8 @@ def _sample(tile_3NN: Tensor, x_THW: Tensor, y_THW: Tensor) -> Tensor:
     return colour.view(3, num_frames, height, width)
 
 
-def _expose(
-    rgb_3THW: Tensor, look: Look, grid: _Grid, place: tuple[Crop, int, int], first_frame: int
-) -> Tensor:
+def _expose(rgb_3THW: Tensor, look: Look, grid: _Grid, window: Crop, first_frame: int) -> Tensor:
     """Light, exposure, lens blur and sensor noise on the window with its margin."""
-    window, height, width = place
     nx_W, ny_H = grid.x_W / (UNITS_HIGH / 2), grid.y_H / (UNITS_HIGH / 2)
     radius2_HW = nx_W[None, :] ** 2 + ny_H[:, None] ** 2
     slope_HW = look.light.real * nx_W[None, :] + look.light.imag * ny_H[:, None]
