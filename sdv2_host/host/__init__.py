@@ -1,0 +1,1 @@
+"""Processes: the daemon with its presenter and sockets, and the worker it supervises."""

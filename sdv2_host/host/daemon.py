@@ -1,0 +1,252 @@
+"""The daemon: one loop that owns sockets, parameters, the presenter and the worker's supervisor.
+
+Never imports torch, and never dies with a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from sdv2_host.config import Config
+from sdv2_host.errors import RingError
+from sdv2_host.host.control import OscCounts, OscListener, listen_osc
+from sdv2_host.host.presenter import OUTPUT_RING_SLOTS, Presenter, PresenterStats
+from sdv2_host.host.status import HostState, HostStatus
+from sdv2_host.host.supervisor import Limits, Supervisor
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter, remove_stale
+from sdv2_host.ipc.messages import FromWorker, Progress, Ready, Report
+from sdv2_host.params import Params, Patch, apply
+from sdv2_host.types import ProgressFn, Size
+
+log = logging.getLogger(__name__)
+
+SPANS_CHUNKS = 32
+
+
+class WorkerLog:
+    """What the workers reported, summed over their lives.
+
+    Fields: `ready` and `newest` of the living worker; `spans` of the last chunks; totals of the
+    workers before it.
+    """
+
+    def __init__(self) -> None:
+        self.ready: Ready | None = None
+        self.newest: Report | None = None
+        self._spans: deque[dict[str, float]] = deque(maxlen=SPANS_CHUNKS)
+        self._frames_in = 0
+        self._dropped = 0
+
+    def died(self) -> None:
+        """The next report comes from another worker, whose counts begin at 0."""
+        if self.newest is not None:
+            self._frames_in, self._dropped = self.frames_in, self.dropped
+        self.ready = None
+        self.newest = None
+
+    def report(self, report: Report) -> None:
+        self.newest = report
+        self._spans.append(report.spans_ms)
+
+    @property
+    def frames_in(self) -> int:
+        return self._frames_in + (self.newest.frames_in if self.newest else 0)
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped + (self.newest.dropped if self.newest else 0)
+
+    @property
+    def spans_ms(self) -> dict[str, float]:
+        """Mean of each stage over the chunks that had it."""
+        spans = list(self._spans)
+        names = dict.fromkeys(name for chunk in spans for name in chunk)
+        values = {name: [chunk[name] for chunk in spans if name in chunk] for name in names}
+        return {name: round(sum(ms) / len(ms), 3) for name, ms in values.items()}
+
+
+class Daemon:
+    """One host: rings NAME-in and NAME-out, an OSC port, and a worker that makes the pictures.
+
+    Used from one event loop. `run` once; `apply` and `snapshot` at any time.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        params: Params,
+        *,
+        run_dir: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """`run_dir` holds the rings' descriptors, None = the default; `limits` are for tests."""
+        self.ready = asyncio.Event()
+        """Set once the first worker is warm: input frames are styled from here on."""
+        self.on_progress: list[ProgressFn] = []
+        """Called while a worker starts."""
+        self._config = config
+        self._params = params
+        self._version = 0
+        self._run_dir = run_dir
+        self._supervisor = Supervisor(
+            config, params, self._on_message, self._on_death, run_dir=run_dir, limits=limits
+        )
+        self._presenter: Presenter | None = None
+        self._osc: OscListener | None = None
+        self._worker_log = WorkerLog()
+        self._detail = "starting the worker"
+        self._failure = ""
+        self._ring_failure: asyncio.Future[RingError] | None = None
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    @property
+    def params(self) -> Params:
+        """The newest snapshot."""
+        return self._params
+
+    def apply(self, patch: Patch, origin: str) -> Params:
+        """The parameters with the patch in them; the worker has them at its next chunk.
+
+        Nothing happens where no value changes. `origin` says who asked, for the log.
+        """
+        changed = apply(self._params, patch)
+        if changed == self._params:
+            return changed
+        log.debug("%s sets %s", origin, dict(patch))
+        self._params = changed
+        self._version += 1
+        if self._presenter is not None:
+            self._presenter.freeze(changed.freeze)
+        self._supervisor.set_params(self._version, changed)
+        return changed
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; then no process, socket or segment of ours is left.
+
+        When workers keep dying the host stays up in state FAILED with its last frame on the output.
+
+        Raises:
+            AlreadyRunningError: a host of this name is running.
+            ConfigError: the OSC port cannot be used.
+            HostError: the first worker cannot start, or shared memory is full.
+        """
+        async with AsyncExitStack() as stack:
+            # The output ring first: its writer lock is what makes a name unique.
+            writer = FrameWriter(
+                self._config.output_stream, slot_count=OUTPUT_RING_SLOTS, run_dir=self._run_dir
+            )
+            stack.callback(remove_stale, self._config.work_stream, self._run_dir)
+            stack.callback(writer.close)
+            await self._open(stack, writer)
+            await self._serve(stop)
+
+    async def _open(self, stack: AsyncExitStack, writer: FrameWriter) -> None:
+        """Presenter and OSC run, and will be closed by `stack`."""
+        loop = asyncio.get_running_loop()
+        ring_failure: asyncio.Future[RingError] = loop.create_future()
+        self._ring_failure = ring_failure
+
+        def fail(error: RingError) -> None:
+            loop.call_soon_threadsafe(ring_failure.set_result, error)
+
+        reader = FrameReader(self._config.work_stream, run_dir=self._run_dir)
+        presenter = Presenter(reader, writer, self._config.output_fps, fail)
+        stack.callback(presenter.close)
+        self._presenter = presenter
+        presenter.freeze(self._params.freeze)
+        remove_stale(self._config.work_stream, self._run_dir)
+        self._osc = await listen_osc(self._config, self.apply)
+        stack.callback(self._osc.transport.close)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        assert self._ring_failure is not None, "opened before"
+        supervised = asyncio.create_task(self._supervisor.run())
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            first = asyncio.FIRST_COMPLETED
+            ends: set[asyncio.Future[Any]] = {supervised, stopped, self._ring_failure}
+            await asyncio.wait(ends, return_when=first)
+            if supervised.done() and not stopped.done():
+                self._failure = supervised.result()
+                log.error("%s", self._failure)
+                await asyncio.wait(ends - {supervised}, return_when=first)
+            if self._ring_failure.done():
+                raise self._ring_failure.result()
+        finally:
+            stopped.cancel()
+            supervised.cancel()
+            await asyncio.wait({supervised})
+
+    def _on_message(self, message: FromWorker) -> None:
+        if isinstance(message, Report):
+            self._worker_log.report(message)
+            if self._presenter is not None:
+                self._presenter.wake()
+        elif isinstance(message, Progress):
+            self._detail = message.text
+            for callback in self.on_progress:
+                callback(message.text, message.fraction)
+        elif isinstance(message, Ready):
+            self._worker_log.ready = message
+            if self._presenter is not None:
+                self._presenter.worker_ready(message.ready_ns)
+            self.ready.set()
+            log.info("%s is ready after %.0f ms", message.engine, message.warmup_ms)
+
+    def _on_death(self, reason: str) -> None:
+        self._worker_log.died()
+        self._detail = f"the worker {reason}"
+
+    def snapshot(self) -> HostStatus:
+        """The state of now."""
+        stats = self._presenter.stats() if self._presenter is not None else None
+        state, detail = self._state(stats)
+        worker = self._worker_log
+        if stats is None:
+            return HostStatus(state, detail, self._config.engine, self._size())
+        newest = worker.newest
+        return HostStatus(
+            state=state,
+            detail=detail,
+            engine=self._config.engine,
+            size=self._size(),
+            fps=stats.fps,
+            frames_in=worker.frames_in,
+            frames_out=stats.counts.fresh,
+            frames_repeated=stats.counts.repeated,
+            dropped=worker.dropped + stats.counts.skipped,
+            cadence_gaps=stats.cadence_gaps,
+            latency_ms=stats.latency_ms,
+            ttff_ms=stats.ttff_ms,
+            spans_ms=worker.spans_ms,
+            notes=newest.notes if newest else {},
+            queue_depth=newest.queue_depth if newest else 0,
+            worker_restarts=self._supervisor.num_restarts,
+            worker_pid=self._supervisor.worker_pid,
+            worker_rss_bytes=newest.rss_bytes if newest else 0,
+            params_version=self._version,
+            osc_port=self._osc.port if self._osc else 0,
+            osc=self._osc.endpoint.counts if self._osc else OscCounts(),
+        )
+
+    def _state(self, stats: PresenterStats | None) -> tuple[HostState, str]:
+        if self._failure:
+            return HostState.FAILED, self._failure
+        if self._worker_log.ready is None:
+            state = HostState.RECOVERING if self.ready.is_set() else HostState.STARTING
+            return state, self._detail
+        if stats is not None and stats.fps > 0:
+            return HostState.LIVE, "fresh frames reach the output"
+        return HostState.WAITING, f"no frames come in on ring {self._config.input_stream}"
+
+    def _size(self) -> Size | None:
+        ready = self._worker_log.ready
+        return Size(ready.width, ready.height) if ready is not None and ready.width else None

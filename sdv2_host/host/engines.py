@@ -1,0 +1,49 @@
+"""The one place where an engine's name becomes an engine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.config import Config
+from sdv2_host.host.pixels import to_rgba8
+from sdv2_host.params import Params
+from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
+
+
+def build_engine(config: Config) -> Engine:
+    """The engine that `config.engine` names, not yet warm. Runs in the worker.
+
+    Raises:
+        ModelError: its weights are missing or damaged.
+    """
+    if config.engine == "passthrough":
+        return PassthroughEngine()
+    # Lazy: torch takes seconds and hundreds of MB, and passthrough must run without it.
+    from sdv2_host.gpu.engine import build_tiny_engine  # noqa: PLC0415
+
+    return build_tiny_engine(config.size, config.threads)
+
+
+class PassthroughEngine:
+    """Gives back the pictures it was given as RGBA8: for plumbing, tests and a dry signal.
+
+    Chunked like the streaming models, 1 frame and then 4, so that everything around it sees the
+    same rhythm.
+    """
+
+    name = "passthrough"
+    size: Size | None = None
+    first_chunk_frames = 1
+    chunk_frames = 4
+
+    def warm_up(self, params: Params, progress: ProgressFn) -> None:
+        progress("passthrough needs no warm-up", 1.0)
+
+    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
+        begin_ns = now_ns()
+        pictures = np.stack([to_rgba8(frame) for frame in frames])
+        return StyledChunk(pictures, {"convert": (now_ns() - begin_ns) / NS_PER_MS}, {})
+
+    def reset(self) -> None:
+        """Nothing survives a chunk here."""

@@ -1,0 +1,197 @@
+"""From the input ring to the engine: newest frames win, spacing stays even, latency never grows."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import NamedTuple
+
+from sdv2_host.errors import WorkerError
+from sdv2_host.ipc.frame_ring import FrameReader
+from sdv2_host.types import Frame, FrameFlags, FrameMeta
+
+POLL_S = 0.002
+BACKLOG_FRAMES = 12
+"""Frames kept at most: three chunks. A 1080p float frame is 33 MB."""
+
+
+class IntakeChunk(NamedTuple):
+    frames: list[Frame]
+    """Of one size and format, in order."""
+    begins_session: bool
+    """The source began before these frames: no state of the engine should survive."""
+
+
+class IntakeCounts(NamedTuple):
+    """Since the intake's start."""
+
+    frames_in: int
+    """Frames that the source published, those missed included."""
+    taken: int
+    """Frames that chunks were made of."""
+    dropped: int
+    """Frames of the source that no chunk got."""
+    queue_depth: int
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Frames waiting for the engine. Pure: no thread, no clock.
+
+    Fields live for a session. When the engine is so slow that the backlog fills, every second
+    frame goes and from then on only each `stride`-th is kept, so that whatever a later chunk gets
+    is spread evenly over the time it stands for.
+    """
+
+    waiting: list[Frame] = field(default_factory=list)
+    dropped: int = 0
+    stride: int = 1
+    since_stride: int = 0
+    newest_is_spare: bool = False
+    """The newest frame is off the stride: kept only until the next one comes."""
+    begins_session: bool = True
+    previous: FrameMeta | None = None
+
+    def push(self, frame: Frame) -> None:
+        """The frame is the newest; a new source drops what came from the old one."""
+        if self.previous is not None and _is_cut(self.previous, frame.meta):
+            self.dropped += len(self.waiting)
+            self._restart()
+            self.begins_session = True
+        self.previous = frame.meta
+        if self.newest_is_spare:
+            self.waiting.pop()
+            self.dropped += 1
+        self.since_stride += 1
+        self.newest_is_spare = self.since_stride < self.stride
+        if not self.newest_is_spare:
+            self.since_stride = 0
+        self.waiting.append(frame)
+        if len(self.waiting) > BACKLOG_FRAMES:
+            kept = self.waiting[::-2][::-1]  # counted from the newest, which always stays
+            self.dropped += len(self.waiting) - len(kept)
+            self.waiting = kept
+            self.stride *= 2
+            self.since_stride = 0
+
+    def take(self, count: int) -> list[Frame]:
+        """The next chunk of `count` frames, oldest first; needs as many waiting.
+
+        One frame more than wanted (a quarter chunk of jitter) waits for the next chunk. With more
+        than that the engine is behind: `count` frames evenly spaced up to the newest are taken and
+        the others dropped.
+        """
+        num_waiting = len(self.waiting)
+        assert num_waiting >= count, "take() before enough frames came"
+        if num_waiting - count <= max(1, count // 4) and count > 1 and self.stride == 1:
+            chosen, self.waiting = self.waiting[:count], self.waiting[count:]
+            return chosen
+        # Frame k of the chunk ends the (k + 1)-th of `count` equal parts of the backlog.
+        chosen = [self.waiting[(k + 1) * num_waiting // count - 1] for k in range(count)]
+        self.dropped += num_waiting - count
+        self._restart()
+        return chosen
+
+    def _restart(self) -> None:
+        self.waiting = []
+        self.stride = 1
+        self.since_stride = 0
+        self.newest_is_spare = False
+
+
+def _is_cut(previous: FrameMeta, meta: FrameMeta) -> bool:
+    """True if the frame belongs to another source than the previous one, or to another shape."""
+    return (
+        meta.frame <= previous.frame
+        or FrameFlags.DISCONTINUITY in meta.flags
+        or (meta.width, meta.height) != (previous.width, previous.height)
+        or meta.pixel_format != previous.pixel_format
+    )
+
+
+class Intake:
+    """Reads the input ring; `next_chunk` hands out frames. Owns the reader and one thread.
+
+    Why a thread: the engine holds the main thread for a whole chunk (100 ms and more), and a ring
+    of four slots is lapped in that time, so frames must be copied out while the engine computes.
+    It polls because the ring has no bell: writers are creative apps and must never be made to
+    wake others. One look costs 0.5 us; numpy releases the GIL while it copies.
+    """
+
+    def __init__(self, reader: FrameReader, first_frames: int, chunk_frames: int) -> None:
+        """`first_frames` are wanted for the first chunk of a session, then `chunk_frames`."""
+        self._reader = reader
+        self._first_frames = first_frames
+        self._chunk_frames = chunk_frames
+        self._backlog = Backlog()
+        self._frames_in = 0
+        self._taken = 0
+        self._arrival = threading.Condition()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="intake", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Intake:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def next_chunk(self, timeout_s: float) -> IntakeChunk | None:
+        """The next frames for the engine, or None when too few came in time. Blocks until then.
+
+        Raises:
+            WorkerError: the reading thread has ended.
+        """
+        with self._arrival:
+            arrived = self._arrival.wait_for(
+                lambda: len(self._backlog.waiting) >= self._wanted, timeout_s
+            )
+            if not self._thread.is_alive():
+                raise WorkerError("the thread that reads the input ring has ended, see above")
+            if not arrived:
+                return None
+            begins_session = self._backlog.begins_session
+            frames = self._backlog.take(self._wanted)
+            self._backlog.begins_session = False
+            self._taken += len(frames)
+            return IntakeChunk(frames, begins_session)
+
+    @property
+    def _wanted(self) -> int:
+        return self._first_frames if self._backlog.begins_session else self._chunk_frames
+
+    @property
+    def counts(self) -> IntakeCounts:
+        with self._arrival:
+            lost = self._reader.lost
+            return IntakeCounts(
+                frames_in=self._frames_in + lost,
+                taken=self._taken,
+                dropped=self._backlog.dropped + lost,
+                queue_depth=len(self._backlog.waiting),
+            )
+
+    def close(self) -> None:
+        """The thread has ended and the reader is closed."""
+        self._closing.set()
+        self._thread.join()
+        self._reader.close()
+
+    def _poll(self) -> None:
+        # The newest first: what a stopped source left in the ring is history, not a stream.
+        frame = self._reader.read_newest()
+        while not self._closing.wait(POLL_S):
+            while frame is not None:
+                with self._arrival:
+                    self._frames_in += 1
+                    self._backlog.push(frame)
+                    self._arrival.notify()
+                frame = self._reader.read_next()
+            frame = self._reader.read_next()

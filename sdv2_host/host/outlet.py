@@ -1,0 +1,136 @@
+"""From the engine to the work ring: a chunk's frames, each with the time it is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import NamedTuple
+
+from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.types import Frame, FrameMeta, StyledChunk
+
+WORK_RING_SLOTS = 16
+"""Three chunks of 4, and one being written: the presenter may be a chunk late without loss."""
+
+SMOOTHING = 0.3
+"""Weight of the newest chunk in the frame interval."""
+DRAIN = 0.25
+"""Share of the lead given back at each chunk, so that one late chunk does not delay for ever."""
+MAX_LEAD_FRAMES = 1.0
+"""Latency that pacing may add, in frame intervals; past it the chunk is shown faster."""
+MIN_GAP_FRAMES = 0.25
+DEFAULT_INTERVAL_NS = 33 * NS_PER_MS
+MIN_INTERVAL_NS = 1 * NS_PER_MS
+MAX_INTERVAL_NS = 500 * NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """What the next chunk's due times depend on. Lifetime: a session."""
+
+    previous_due_ns: int = 0
+    previous_capture_ns: int = 0
+    previous_chunk_ns: int = 0
+    interval_ns: int | None = None
+    """Smoothed; None until two chunks were seen."""
+
+
+class Paced(NamedTuple):
+    due_ns: list[int]
+    pacing: Pacing
+
+
+def pace(pacing: Pacing, now: int, capture_ts_ns: list[int]) -> Paced:
+    """When each frame of a chunk that is done at `now` should be shown, and the state after it.
+
+    Frames are one interval apart. The interval is the input time that a chunk stands for, divided
+    by its frames: that is the source's interval while the engine keeps up, and the chunk period
+    over its frames when it does not. The first frame continues the previous chunk's rhythm where
+    that is less than MAX_LEAD_FRAMES away, and is due at once where the chunk came late.
+    """
+    count = len(capture_ts_ns)
+    newest_ns = capture_ts_ns[-1]
+    interval_ns = _interval(pacing, now, newest_ns, count)
+    spacing_ns = interval_ns
+    start_ns = now
+    lead_ns = pacing.previous_due_ns + interval_ns - now
+    if pacing.previous_due_ns and lead_ns > 0:
+        allowed_ns = min(lead_ns * (1.0 - DRAIN), MAX_LEAD_FRAMES * interval_ns)
+        earliest_ns = pacing.previous_due_ns + int(MIN_GAP_FRAMES * interval_ns)
+        start_ns = max(now + int(allowed_ns), earliest_ns)
+        if start_ns - now > MAX_LEAD_FRAMES * interval_ns:
+            # Still busy with frames paced for a slower engine: catch up at double speed.
+            spacing_ns = interval_ns // 2
+    due_ns = [start_ns + index * spacing_ns for index in range(count)]
+    is_first = not pacing.previous_chunk_ns
+    known_ns = None if is_first else interval_ns
+    return Paced(due_ns, Pacing(due_ns[-1], newest_ns, now, known_ns))
+
+
+def _interval(pacing: Pacing, now: int, newest_capture_ns: int, count: int) -> int:
+    """The frame interval after this chunk, smoothed."""
+    if not pacing.previous_chunk_ns:
+        return DEFAULT_INTERVAL_NS
+    measured_ns = newest_capture_ns - pacing.previous_capture_ns
+    if measured_ns <= 0 or not pacing.previous_capture_ns:  # the source gives no capture times
+        measured_ns = now - pacing.previous_chunk_ns
+    per_frame_ns = min(max(measured_ns // count, MIN_INTERVAL_NS), MAX_INTERVAL_NS)
+    if pacing.interval_ns is None:
+        return per_frame_ns
+    # Doubling at most: a source that paused for seconds has not become slow.
+    per_frame_ns = min(per_frame_ns, 2 * pacing.interval_ns)
+    return round(pacing.interval_ns + SMOOTHING * (per_frame_ns - pacing.interval_ns))
+
+
+class Outlet:
+    """Publishes styled chunks on the work ring. Owns the writer; never waits."""
+
+    def __init__(self, writer: FrameWriter) -> None:
+        self._writer = writer
+        self._pacing = Pacing()
+
+    def __enter__(self) -> Outlet:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def publish(self, styled: StyledChunk, sources: list[Frame], version: int) -> None:
+        """The chunk's frames are in the ring, tagged with the version of their parameters.
+
+        `sources` are the input frames, one for each styled frame.
+
+        Raises:
+            RingError: shared memory is full.
+        """
+        assert len(styled.frames) == len(sources), "engines return as many frames as they get"
+        captures = [frame.meta.capture_ts_ns or frame.meta.publish_ts_ns for frame in sources]
+        due_ns, self._pacing = pace(self._pacing, now_ns(), captures)
+        for pixels, source, capture_ns, due in zip(
+            styled.frames, sources, captures, due_ns, strict=True
+        ):
+            meta = FrameMeta(
+                width=pixels.shape[1],
+                height=pixels.shape[0],
+                alpha=source.meta.alpha,
+                capture_ts_ns=now_ns(),
+                source_frame=source.meta.frame,
+                source_capture_ts_ns=capture_ns,
+                user_tag=version,
+                present_ts_ns=due,
+            )
+            self._writer.publish(pixels, meta)
+
+    def restart(self) -> None:
+        """The next chunk begins a session: nothing is known of its rhythm."""
+        self._pacing = replace(Pacing(), previous_due_ns=self._pacing.previous_due_ns)
+
+    def heartbeat(self) -> None:
+        """Readers see the ring live although nothing new came."""
+        self._writer.heartbeat()

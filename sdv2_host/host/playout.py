@@ -1,0 +1,156 @@
+"""What the output shows at a given time. Pure: the caller brings frames and the clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from sdv2_host.clock import NS_PER_MS, NS_PER_S
+from sdv2_host.types import Frame
+
+LATE_FRAMES = 4
+"""More due frames than this (a chunk) are history: the newest is shown and the others skipped."""
+SMOOTHING = 0.2
+DEFAULT_INTERVAL_NS = 33 * NS_PER_MS
+MAX_INTERVAL_NS = 500 * NS_PER_MS
+MIN_INTERVAL_NS = 1 * NS_PER_MS
+FIRST_REPEAT_NS = 50 * NS_PER_MS
+"""A frame this late (or two intervals) is missing: the last one is shown again."""
+IDLE_AFTER_NS = NS_PER_S
+IDLE_INTERVAL_NS = 100 * NS_PER_MS
+"""Repeats after a second without frames: enough to look alive, a third of the copying."""
+
+
+class Shown(NamedTuple):
+    frame: Frame
+    is_fresh: bool
+    """False: the same picture as before."""
+
+
+class PlayoutCounts(NamedTuple):
+    """Since the start of the process."""
+
+    fresh: int
+    repeated: int
+    skipped: int
+    """Frames that came too late to be shown."""
+
+
+class Playout:
+    """Paces frames by their due times, repeats the last one when none is due, holds on freeze.
+
+    With `tick_ns` the output follows its own clock and shows the newest due frame at each tick;
+    without, each frame is shown when it is due.
+
+    Fields, all per process: `_pending` frames not shown yet, in order; `_held` the picture on the
+    output; `_interval_ns` smoothed distance of due times; the last times of showing; counts.
+    """
+
+    def __init__(self, tick_ns: int | None = None) -> None:
+        self._tick_ns = tick_ns
+        self._pending: deque[Frame] = deque()
+        self._held: Frame | None = None
+        self._is_frozen = False
+        self._interval_ns = tick_ns or DEFAULT_INTERVAL_NS
+        self._offered_due_ns = 0
+        self._fresh_ns = 0
+        self._shown_ns = 0
+        self._next_tick_ns = 0
+        self._counts = [0, 0, 0]
+
+    @property
+    def counts(self) -> PlayoutCounts:
+        return PlayoutCounts(*self._counts)
+
+    @property
+    def interval_ns(self) -> int:
+        """Distance of two frames on the output, smoothed."""
+        return self._interval_ns
+
+    def freeze(self, is_frozen: bool) -> None:
+        """From now on the picture is held, or moves again. Frames go on being consumed."""
+        self._is_frozen = is_frozen
+
+    def offer(self, frame: Frame) -> None:
+        """The frame waits until it is due."""
+        due_ns = frame.meta.present_ts_ns
+        gap_ns = due_ns - self._offered_due_ns
+        if self._tick_ns is None and self._offered_due_ns and gap_ns > 0:
+            gap_ns = min(max(gap_ns, MIN_INTERVAL_NS), MAX_INTERVAL_NS, 2 * self._interval_ns)
+            self._interval_ns += round(SMOOTHING * (gap_ns - self._interval_ns))
+        self._offered_due_ns = due_ns
+        self._pending.append(frame)
+
+    def decide(self, now: int) -> Shown | None:
+        """What to publish at `now`, or None if the output stays as it is."""
+        shown = self._decide_tick(now) if self._tick_ns else self._decide_due(now)
+        if shown is not None:
+            self._shown_ns = now
+            self._held = shown.frame
+            if shown.is_fresh:
+                self._fresh_ns = now
+                self._counts[0] += 1
+            else:
+                self._counts[1] += 1
+        return shown
+
+    def next_ns(self) -> int | None:
+        """When `decide` should be asked again; None = when a frame is offered."""
+        if self._tick_ns:
+            return self._next_tick_ns
+        due_ns = self._pending[0].meta.present_ts_ns if self._pending else None
+        if self._held is None or due_ns is None:
+            return due_ns if self._held is None else self._repeat_ns()
+        return min(max(due_ns, self._earliest_ns()), self._repeat_ns())
+
+    def _decide_due(self, now: int) -> Shown | None:
+        num_due = self._num_due(now)
+        if self._is_frozen and self._held is not None:
+            self._drop(num_due)
+            num_due = 0
+        elif num_due > LATE_FRAMES:
+            self._counts[2] += num_due - 1
+            self._drop(num_due - 1)
+            num_due = 1
+        if num_due and now >= self._earliest_ns():
+            return Shown(self._pending.popleft(), True)
+        if self._held is not None and now >= self._repeat_ns():
+            return Shown(self._held, False)
+        return None
+
+    def _decide_tick(self, now: int) -> Shown | None:
+        assert self._tick_ns is not None, "only with an own clock"
+        if now < self._next_tick_ns:
+            return None
+        self._next_tick_ns += self._tick_ns
+        if self._next_tick_ns <= now:  # first tick, or the process was stopped for a while
+            self._next_tick_ns = now + self._tick_ns
+        num_due = self._num_due(now)
+        if self._is_frozen and self._held is not None:
+            self._drop(num_due)
+            return Shown(self._held, False)
+        if num_due:
+            self._drop(num_due - 1)
+            return Shown(self._pending.popleft(), True)
+        return Shown(self._held, False) if self._held is not None else None
+
+    def _num_due(self, now: int) -> int:
+        return sum(frame.meta.present_ts_ns <= now for frame in self._pending)
+
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._pending.popleft()
+
+    def _earliest_ns(self) -> int:
+        """Late frames follow each other at double speed, not all at once."""
+        return self._fresh_ns + self._interval_ns // 2
+
+    def _repeat_ns(self) -> int:
+        """When the held picture is shown again if nothing else is."""
+        if self._is_frozen:
+            return self._shown_ns + self._interval_ns
+        if self._shown_ns == self._fresh_ns:
+            return self._fresh_ns + max(2 * self._interval_ns, FIRST_REPEAT_NS)
+        if self._shown_ns - self._fresh_ns > IDLE_AFTER_NS:
+            return self._shown_ns + max(self._interval_ns, IDLE_INTERVAL_NS)
+        return self._shown_ns + self._interval_ns

@@ -1,0 +1,179 @@
+"""The output stage: owns the public output ring and never lets the picture stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
+from sdv2_host.errors import RingError
+from sdv2_host.host.playout import Playout, PlayoutCounts, Shown
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.types import FrameFlags, FrameMeta
+
+log = logging.getLogger(__name__)
+
+OUTPUT_RING_SLOTS = 8
+"""Twice the usual: a file recorder may fall a quarter second behind without losing a frame."""
+LATENCY_WINDOW_NS = 10 * NS_PER_S
+FPS_WINDOW_NS = 3 * NS_PER_S
+LONGEST_WAIT_S = 0.25
+
+
+class Percentiles(NamedTuple):
+    """Milliseconds; 0 while nothing was measured."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PresenterStats:
+    """What the output did. Windows: latency 10 s, fps 3 s; counts are since the start."""
+
+    counts: PlayoutCounts
+    fps: float
+    """Fresh frames per second; 0 when none came for a second."""
+    latency_ms: Percentiles
+    """From the input slot's capture to the output slot's publication."""
+    ttff_ms: float | None
+    """From the first input frame after the first ready to its picture on the output."""
+    cadence_gaps: int
+    """Times that a fresh frame came more than two intervals after the one before it."""
+
+
+class Meter:
+    """Measures fresh frames. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._latencies_ms: deque[tuple[int, float]] = deque()
+        self._fresh_ns: deque[int] = deque()
+        self._ready_ns: int | None = None
+        self._ttff_ms: float | None = None
+        self._gaps = 0
+
+    def ready(self, ready_ns: int) -> None:
+        """The worker takes frames from `ready_ns` on; only the first call counts."""
+        if self._ready_ns is None:
+            self._ready_ns = ready_ns
+
+    def fresh(self, meta: FrameMeta, now: int, interval_ns: int) -> None:
+        """A frame that was not shown before is on the output since `now`."""
+        self._latencies_ms.append((now, (now - meta.source_capture_ts_ns) / NS_PER_MS))
+        while self._latencies_ms[0][0] < now - LATENCY_WINDOW_NS:
+            self._latencies_ms.popleft()
+        if self._fresh_ns and now - self._fresh_ns[-1] > 2 * interval_ns:
+            self._gaps += 1
+        self._fresh_ns.append(now)
+        while self._fresh_ns[0] < now - FPS_WINDOW_NS:
+            self._fresh_ns.popleft()
+        if self._ttff_ms is None:
+            # A source that was there before the engine was ready has not waited for us.
+            begin_ns = max(meta.source_capture_ts_ns, self._ready_ns or 0)
+            self._ttff_ms = (now - begin_ns) / NS_PER_MS
+
+    def stats(self, counts: PlayoutCounts, now: int) -> PresenterStats:
+        fps = 0.0
+        if len(self._fresh_ns) > 1 and now - self._fresh_ns[-1] < NS_PER_S:
+            elapsed_ns = self._fresh_ns[-1] - self._fresh_ns[0]
+            fps = (len(self._fresh_ns) - 1) * NS_PER_S / elapsed_ns
+        latency = Percentiles()
+        if self._latencies_ms:
+            values = np.percentile([ms for _, ms in self._latencies_ms], [50, 95, 99])
+            latency = Percentiles(*(round(float(value), 2) for value in values))
+        return PresenterStats(counts, round(fps, 2), latency, self._ttff_ms, self._gaps)
+
+
+class Presenter:
+    """Takes frames from the work ring and publishes them on the output ring when they are due.
+
+    Owns both ring ends and one thread. Why a thread of the daemon and not a process: nothing here
+    can crash with the model (no torch), its copies are numpy's and release the GIL, and freeze
+    acts within one frame with no message to send. Why a thread and not a task: a task would wait
+    for whatever else the loop does, and frames are due to the millisecond.
+    """
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        writer: FrameWriter,
+        output_fps: float,
+        on_failure: Callable[[RingError], None],
+    ) -> None:
+        """`on_failure` is called from the thread when the output ring cannot be written."""
+        self._reader = reader
+        self._writer = writer
+        self._on_failure = on_failure
+        self._lock = threading.Lock()
+        self._playout = Playout(round(NS_PER_S / output_fps) if output_fps else None)
+        self._meter = Meter()
+        self._bell = threading.Event()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="presenter", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be new frames in the work ring."""
+        self._bell.set()
+
+    def freeze(self, is_frozen: bool) -> None:
+        """The output holds its picture, or moves again, within one frame."""
+        with self._lock:
+            self._playout.freeze(is_frozen)
+        self._bell.set()
+
+    def worker_ready(self, ready_ns: int) -> None:
+        """A worker takes frames from `ready_ns` on."""
+        with self._lock:
+            self._meter.ready(ready_ns)
+
+    def stats(self) -> PresenterStats:
+        with self._lock:
+            return self._meter.stats(self._playout.counts, now_ns())
+
+    def close(self) -> None:
+        """The thread has ended and both rings are closed."""
+        self._is_closing = True
+        self._bell.set()
+        self._thread.join()
+        self._reader.close()
+        self._writer.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._is_closing:
+                self._turn()
+        except RingError as error:
+            self._on_failure(error)
+
+    def _turn(self) -> None:
+        self._bell.clear()
+        while (frame := self._reader.read_next()) is not None:
+            with self._lock:
+                self._playout.offer(frame)
+        with self._lock:
+            shown = self._playout.decide(now_ns())
+        if shown is not None:
+            self._publish(shown)
+        self._writer.heartbeat()
+        with self._lock:
+            next_ns = self._playout.next_ns()
+        wait_s = LONGEST_WAIT_S if next_ns is None else (next_ns - now_ns()) / NS_PER_S
+        if wait_s > 0:
+            self._bell.wait(min(wait_s, LONGEST_WAIT_S))
+
+    def _publish(self, shown: Shown) -> None:
+        meta = replace(shown.frame.meta, present_ts_ns=0, dropped_before=0)
+        if not shown.is_fresh:
+            meta = replace(meta, flags=meta.flags | FrameFlags.REPEATED)
+        self._writer.publish(shown.frame.pixels, meta)
+        if shown.is_fresh:
+            with self._lock:
+                self._meter.fresh(meta, now_ns(), self._playout.interval_ns)

@@ -1,0 +1,252 @@
+"""One living worker process: spawn, wait until ready, watch, restart, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sdv2_host import errors
+from sdv2_host.clock import NS_PER_S, now_ns
+from sdv2_host.config import Config
+from sdv2_host.errors import HostError, ProtocolError, WorkerError
+from sdv2_host.ipc.messages import (
+    MAX_LINE_BYTES,
+    Configure,
+    Failed,
+    FromWorker,
+    Ready,
+    SetParams,
+    Stop,
+    ToWorker,
+    decode_from_worker,
+    encode,
+)
+from sdv2_host.params import Params
+
+log = logging.getLogger(__name__)
+
+WORKER_MODULE = "sdv2_host.host.worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the supervisor waits, in seconds."""
+
+    start_silence_s: float = 90.0
+    """Before ready: longest time without a word. Loading may take any time, silence may not."""
+    silence_s: float = 20.0
+    """After ready: longest time without a report or heartbeat. A chunk at 4 steps on a slow CPU
+    takes seconds."""
+    stop_s: float = 0.9
+    """From the stop message to terminate."""
+    terminate_s: float = 0.3
+    """From terminate to kill. Both together stay under the 2 s that a shutdown may take."""
+    send_gap_s: float = 0.004
+    """At most one change of parameters in this time: faders send a thousand a second."""
+    max_deaths: int = 5
+    """This many deaths within `death_window_s` and the supervisor gives up."""
+    death_window_s: float = 60.0
+    first_delay_s: float = 0.1
+    max_delay_s: float = 5.0
+
+
+@dataclass(slots=True)
+class CrashLoop:
+    """Decides about restarts. Pure: the caller brings the clock. Lifetime: a process."""
+
+    limits: Limits
+    deaths_ns: deque[int] = field(default_factory=deque)
+
+    def delay_s(self, now: int) -> float | None:
+        """After a death at `now`: seconds until the next start, or None to give up.
+
+        The delay grows fourfold with each death inside the window.
+        """
+        self.deaths_ns.append(now)
+        while self.deaths_ns[0] < now - self.limits.death_window_s * NS_PER_S:
+            self.deaths_ns.popleft()
+        num_deaths = len(self.deaths_ns)
+        if num_deaths >= self.limits.max_deaths:
+            return None
+        growth: float = 4.0 ** (num_deaths - 1)
+        return min(self.limits.first_delay_s * growth, self.limits.max_delay_s)
+
+
+class Supervisor:
+    """Keeps one worker running with the newest parameters.
+
+    Fields: `_newest` parameters, for the next worker too (per process); `_worker` the living
+    process, None between two lives; `num_restarts` and the crash history (per process).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        params: Params,
+        on_message: Callable[[FromWorker], None],
+        on_death: Callable[[str], None],
+        *,
+        run_dir: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """`on_message` gets what the worker says, `on_death` why it ended; both in the loop."""
+        self._config = config
+        self._newest = SetParams(version=0, params=params)
+        self._changed = asyncio.Event()
+        self._on_message = on_message
+        self._on_death = on_death
+        self._run_dir = run_dir
+        self._limits = limits or Limits()
+        self._crash_loop = CrashLoop(self._limits)
+        self._worker: asyncio.subprocess.Process | None = None
+        self._failure: Failed | None = None
+        self._was_ready = False
+        self.num_restarts = 0
+
+    @property
+    def worker_pid(self) -> int | None:
+        return self._worker.pid if self._worker is not None else None
+
+    def set_params(self, version: int, params: Params) -> None:
+        """The worker uses these from its next chunk on; only the newest are sent."""
+        self._newest = SetParams(version=version, params=params)
+        self._changed.set()
+
+    async def run(self) -> str:
+        """Keep a worker alive until cancelled; then none is left. Returns why it gave up.
+
+        Raises:
+            HostError: no worker ever got ready because of something only the user can change:
+                missing weights, full shared memory.
+        """
+        while True:
+            reason = await self._one_life()
+            if self._failure is not None and not self._was_ready:
+                raise _as_host_error(self._failure)
+            delay_s = self._crash_loop.delay_s(now_ns())
+            if delay_s is None:
+                return (
+                    f"the worker died {self._limits.max_deaths} times within "
+                    f"{self._limits.death_window_s:.0f} s, the last one {reason}; the output "
+                    "keeps its last frame; restart the host when the cause is gone"
+                )
+            self._on_death(reason)
+            log.warning("worker %s; starting another in %.1f s", reason, delay_s)
+            await asyncio.sleep(delay_s)
+            self.num_restarts += 1
+
+    async def _one_life(self) -> str:
+        """Run one worker until it ends; why it did. On cancellation it is stopped."""
+        self._failure = None
+        worker = await _spawn()
+        self._worker = worker
+        sender = asyncio.create_task(self._send_params(worker))
+        try:
+            return await self._listen(worker)
+        finally:
+            sender.cancel()
+            await self._end(worker)
+            self._worker = None
+
+    async def _send_params(self, worker: asyncio.subprocess.Process) -> None:
+        newest = self._newest
+        first = Configure(
+            config=self._config,
+            params=newest.params,
+            version=newest.version,
+            run_dir=str(self._run_dir) if self._run_dir is not None else None,
+        )
+        self._changed.clear()
+        with contextlib.suppress(ConnectionError):  # it died: `_listen` notices and says why
+            await _send(worker, first)
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                await _send(worker, self._newest)
+                await asyncio.sleep(self._limits.send_gap_s)
+
+    async def _listen(self, worker: asyncio.subprocess.Process) -> str:
+        assert worker.stdout is not None, "spawned with a pipe"
+        is_ready = False
+        while True:
+            silence_s = self._limits.silence_s if is_ready else self._limits.start_silence_s
+            try:
+                line = await asyncio.wait_for(worker.stdout.readline(), silence_s)
+                if not line:
+                    return await self._reason(worker)
+                message = decode_from_worker(line)
+            except TimeoutError:
+                return f"gave no sign of life for {silence_s:g} s"
+            except (ValueError, ProtocolError) as error:  # ValueError: the line has no end
+                return f"broke the protocol ({error})"
+            if isinstance(message, Ready):
+                is_ready = self._was_ready = True
+            elif isinstance(message, Failed):
+                self._failure = message
+            self._on_message(message)
+
+    async def _reason(self, worker: asyncio.subprocess.Process) -> str:
+        """In words, after its stdout closed."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.wait(), self._limits.stop_s)
+        if self._failure is not None:
+            return f"failed with {self._failure.error}: {self._failure.message}"
+        code = worker.returncode
+        if code is None:
+            return "closed its pipe"
+        return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+
+    async def _end(self, worker: asyncio.subprocess.Process) -> None:
+        """The process is gone: asked first, then terminated, then killed."""
+        if worker.returncode is not None:
+            return
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(self._limits.stop_s):
+                await _send(worker, Stop())
+                await worker.wait()
+        if worker.returncode is None:
+            with contextlib.suppress(ProcessLookupError, TimeoutError):
+                worker.terminate()
+                await asyncio.wait_for(worker.wait(), self._limits.terminate_s)
+        if worker.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                worker.kill()
+            await worker.wait()
+
+
+async def _spawn() -> asyncio.subprocess.Process:
+    """A worker process that waits for its configuration.
+
+    In a process group of its own: the terminal's Ctrl-C must not reach it while it still starts.
+    """
+    command = (sys.executable, "-m", WORKER_MODULE)
+    pipe = asyncio.subprocess.PIPE
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, limit=MAX_LINE_BYTES, creationflags=flags
+        )
+    return await asyncio.create_subprocess_exec(
+        *command, stdin=pipe, stdout=pipe, limit=MAX_LINE_BYTES, process_group=0
+    )
+
+
+async def _send(worker: asyncio.subprocess.Process, message: ToWorker) -> None:
+    assert worker.stdin is not None, "spawned with a pipe"
+    worker.stdin.write(encode(message))
+    await worker.stdin.drain()
+
+
+def _as_host_error(failure: Failed) -> HostError:
+    """The worker's own error class where it is one of ours, so that the exit code is right."""
+    kind = getattr(errors, failure.error, None)
+    if isinstance(kind, type) and issubclass(kind, HostError):
+        return kind(failure.message)
+    return WorkerError(f"the worker failed with {failure.error}: {failure.message}")

@@ -1,0 +1,247 @@
+"""The worker process: `python -m sdv2_host.host.worker`, started by the daemon's supervisor.
+
+Reads messages from stdin and answers on what was stdout (`ipc/messages.py`). The main thread owns
+the engine and is the only one to touch its device. Ends when told to, when stdin closes (then the
+daemon is gone, however it died) and on an error, which it reports first.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.errors import AlreadyRunningError, HostError, ProtocolError
+from sdv2_host.host.engines import build_engine
+from sdv2_host.host.intake import Intake
+from sdv2_host.host.outlet import WORK_RING_SLOTS, Outlet
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.ipc.messages import (
+    MAX_LINE_BYTES,
+    Configure,
+    Failed,
+    FromWorker,
+    Heartbeat,
+    Progress,
+    Ready,
+    Report,
+    SetParams,
+    decode_to_worker,
+    encode,
+)
+from sdv2_host.types import Engine
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 0.1
+"""Without input, the time between two looks at the messages, and between heartbeats."""
+GRACE_S = 1.0
+"""Time for the chunk in hand after the daemon vanished; then the process ends regardless."""
+TAKEOVER_S = 3.0
+"""Time for the worker of a killed daemon to let go of the work ring."""
+
+
+class Inbox:
+    """The daemon's messages: the newest parameters and whether to stop. Owns one thread.
+
+    Why a thread: reading a pipe blocks, and the main thread must neither block nor poll a pipe in
+    a way that differs per operating system (Windows cannot select on one). The thread also ends
+    the process when the daemon is gone and the main thread is stuck in a model load or a chunk.
+    """
+
+    def __init__(self, lines: BinaryIO) -> None:
+        self._lines = lines
+        self._newest: Configure | SetParams = _configure(lines)
+        self.configure: Configure = self._newest
+        self._stop = threading.Event()
+        threading.Thread(target=self._read, name="inbox", daemon=True).start()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stop.is_set()
+
+    @property
+    def newest(self) -> Configure | SetParams:
+        """Carries the parameters for the next chunk and their version."""
+        return self._newest
+
+    def wait_stopped(self, timeout_s: float) -> bool:
+        return self._stop.wait(timeout_s)
+
+    def _read(self) -> None:
+        try:
+            self._read_until_stop()
+        finally:
+            self._stop.set()
+            time.sleep(GRACE_S)
+            # The main thread is stuck: nothing can be closed in an orderly way from here.
+            os._exit(WorkerExit.ABANDONED)
+
+    def _read_until_stop(self) -> None:
+        while line := self._lines.readline(MAX_LINE_BYTES + 1):
+            message = decode_to_worker(line)
+            if not isinstance(message, SetParams):
+                return
+            self._newest = message
+
+
+class WorkerExit:
+    """Exit codes."""
+
+    DONE = 0
+    FAILED = 1
+    ABANDONED = 3
+
+
+def _configure(lines: BinaryIO) -> Configure:
+    message = decode_to_worker(lines.readline(MAX_LINE_BYTES + 1))
+    if not isinstance(message, Configure):
+        raise ProtocolError(f"daemon: first message is {message.kind!r}, expected 'configure'")
+    return message
+
+
+def main() -> int:
+    """Run until stopped; the exit code."""
+    replies = _take_stdout()
+    # The terminal sends Ctrl-C to every process in it; the daemon decides when this one stops.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=os.environ.get("SDV2_LOG", "WARNING").upper(),
+        format="%(levelname)s worker: %(message)s",
+    )
+
+    def send(message: FromWorker) -> None:
+        replies.write(encode(message))
+
+    try:
+        inbox = Inbox(sys.stdin.buffer)
+        run(inbox, send)
+    except BrokenPipeError:  # the daemon is gone
+        return WorkerExit.ABANDONED
+    except HostError as error:
+        return _report_failure(send, error)
+    except Exception as error:  # the edge of this process: whatever it is, the daemon must know
+        log.exception("the engine failed")
+        return _report_failure(send, error)
+    return WorkerExit.DONE
+
+
+def _report_failure(send: Callable[[FromWorker], None], error: Exception) -> int:
+    message = str(error) or type(error).__name__
+    try:
+        send(Failed(error=type(error).__name__, message=message[:2000]))
+    except BrokenPipeError:
+        return WorkerExit.ABANDONED
+    return WorkerExit.FAILED
+
+
+def _take_stdout() -> BinaryIO:
+    """A private, unbuffered file on what was stdout; fd 1 is stderr from here on.
+
+    Libraries print to stdout (and C code writes to fd 1), which must not reach the protocol.
+    """
+    private = os.dup(1)
+    os.set_inheritable(private, False)
+    os.dup2(2, 1)
+    return os.fdopen(private, "wb", buffering=0)
+
+
+def run(inbox: Inbox, send: Callable[[FromWorker], None]) -> None:
+    """Warm the engine, then style chunk after chunk until the inbox says stop.
+
+    Raises:
+        HostError: no engine, or no shared memory.
+    """
+    config = inbox.configure.config
+    run_dir = Path(inbox.configure.run_dir) if inbox.configure.run_dir else None
+    send(Progress(text=f"loading engine {config.engine}", fraction=0.0))
+    begin_ns = now_ns()
+    engine = build_engine(config)
+    engine.warm_up(
+        inbox.configure.params, lambda text, done: send(Progress(text=text, fraction=done))
+    )
+    # Weights and code live as long as the process: keep the collector from walking them.
+    gc.collect()
+    gc.freeze()
+    with (
+        Outlet(_open_work_ring(config.work_stream, run_dir, inbox)) as outlet,
+        Intake(
+            FrameReader(config.input_stream, run_dir=run_dir),
+            engine.first_chunk_frames,
+            engine.chunk_frames,
+        ) as intake,
+    ):
+        send(_ready(engine, begin_ns))
+        while not inbox.is_stopped:
+            send(_style_chunk(inbox, engine, intake, outlet))
+
+
+def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -> FromWorker:
+    """One turn: take a chunk, style it with the newest parameters, publish it; what to report."""
+    chunk = intake.next_chunk(IDLE_S)
+    if chunk is None:
+        outlet.heartbeat()
+        return Heartbeat()
+    if chunk.begins_session:
+        engine.reset()
+        outlet.restart()
+    snapshot = inbox.newest
+    styled = engine.step(chunk.frames, snapshot.params)
+    outlet.publish(styled, chunk.frames, snapshot.version)
+    counts = intake.counts
+    return Report(
+        version=snapshot.version,
+        spans_ms=styled.spans_ms,
+        notes=styled.notes,
+        frames_in=counts.frames_in,
+        frames_out=counts.taken,
+        dropped=counts.dropped,
+        queue_depth=counts.queue_depth,
+        rss_bytes=_rss_bytes(),
+    )
+
+
+def _ready(engine: Engine, begin_ns: int) -> Ready:
+    ready_ns = now_ns()
+    size = engine.size
+    return Ready(
+        engine=engine.name,
+        warmup_ms=(ready_ns - begin_ns) / NS_PER_MS,
+        ready_ns=ready_ns,
+        width=size.width if size else 0,
+        height=size.height if size else 0,
+        first_chunk_frames=engine.first_chunk_frames,
+        chunk_frames=engine.chunk_frames,
+    )
+
+
+def _open_work_ring(stream: str, run_dir: Path | None, inbox: Inbox) -> FrameWriter:
+    deadline_ns = now_ns() + int(TAKEOVER_S * 1e9)
+    while True:
+        try:
+            return FrameWriter(stream, slot_count=WORK_RING_SLOTS, run_dir=run_dir)
+        except AlreadyRunningError:
+            if now_ns() > deadline_ns or inbox.wait_stopped(0.05):
+                raise
+
+
+def _rss_bytes() -> int:
+    """Memory in use by this process; 0 where the system does not tell cheaply."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What daemon and worker say to each other: one JSON object a line, at most MAX_LINE_BYTES.
+
+    daemon -> worker    Configure first, then SetParams and Stop
+    worker -> daemon    Progress, Ready once, then Report per chunk and Heartbeat between them,
+                        Failed before it exits on an error
+
+Codec only: no pipe, no clock. Anything that does not parse raises ProtocolError.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from sdv2_host.config import Config
+from sdv2_host.errors import ProtocolError
+from sdv2_host.params import Params
+
+M = TypeVar("M")
+
+MAX_LINE_BYTES = 256 * 1024
+"""A prompt of PROMPT_MAX_CHARS is at most 24 kB as JSON; the rest is head-room for notes."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Configure(_Message):
+    """The worker's first line: everything it needs to be ready."""
+
+    kind: Literal["configure"] = "configure"
+    config: Config
+    params: Params
+    version: int = Field(ge=0)
+    run_dir: str | None = None
+    """Folder of the rings' descriptors; None = the default."""
+
+
+class SetParams(_Message):
+    """The snapshot to use from the next chunk on."""
+
+    kind: Literal["set_params"] = "set_params"
+    version: int = Field(ge=0)
+    params: Params
+
+
+class Stop(_Message):
+    """Finish the chunk in hand, close the rings, exit."""
+
+    kind: Literal["stop"] = "stop"
+
+
+class Progress(_Message):
+    """Start-up goes on: what is being done, fraction 0..1."""
+
+    kind: Literal["progress"] = "progress"
+    text: str
+    fraction: float
+
+
+class Ready(_Message):
+    """The engine is warm; the next input frame is styled."""
+
+    kind: Literal["ready"] = "ready"
+    engine: str
+    warmup_ms: float
+    ready_ns: int
+    """`clock.now_ns` of the worker."""
+    width: int
+    height: int
+    """Output size, px; 0x0 = the size of the input."""
+    first_chunk_frames: int
+    chunk_frames: int
+
+
+class Report(_Message):
+    """One chunk was published on the work ring. Counts are since the worker's start."""
+
+    kind: Literal["report"] = "report"
+    version: int
+    """Of the parameters that the chunk was made with."""
+    spans_ms: dict[str, float]
+    notes: dict[str, float]
+    frames_in: int
+    """Frames the source published, the ones missed included."""
+    frames_out: int
+    """Frames styled."""
+    dropped: int
+    """Frames of the source that were not styled."""
+    queue_depth: int
+    """Frames still waiting in the intake."""
+    rss_bytes: int
+
+
+class Heartbeat(_Message):
+    """Alive, with no frames to style."""
+
+    kind: Literal["heartbeat"] = "heartbeat"
+
+
+class Failed(_Message):
+    """The worker is about to exit: `error` is the class name, `message` one line for a person."""
+
+    kind: Literal["failed"] = "failed"
+    error: str
+    message: str
+
+
+ToWorker = Configure | SetParams | Stop
+FromWorker = Progress | Ready | Report | Heartbeat | Failed
+
+# Built once: a TypeAdapter compiles its validator when made. Immutable after that.
+_TO_WORKER: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="kind")])
+_FROM_WORKER: TypeAdapter[FromWorker] = TypeAdapter(
+    Annotated[FromWorker, Field(discriminator="kind")]
+)
+
+
+def encode(message: ToWorker | FromWorker) -> bytes:
+    """The message as one line, newline included."""
+    line = message.model_dump_json().encode() + b"\n"
+    assert len(line) <= MAX_LINE_BYTES, f"{message.kind} message of {len(line)} bytes"
+    return line
+
+
+def decode_to_worker(line: bytes) -> ToWorker:
+    """The message of one line that the daemon sent.
+
+    Raises:
+        ProtocolError: too long, not JSON, or not one of the messages.
+    """
+    return _decode(_TO_WORKER, line, "daemon")
+
+
+def decode_from_worker(line: bytes) -> FromWorker:
+    """The message of one line that the worker sent.
+
+    Raises:
+        ProtocolError: too long, not JSON, or not one of the messages.
+    """
+    return _decode(_FROM_WORKER, line, "worker")
+
+
+def _decode(adapter: TypeAdapter[M], line: bytes, sender: str) -> M:
+    if len(line) > MAX_LINE_BYTES:
+        raise ProtocolError(f"{sender}: line of {len(line)} bytes, allowed are {MAX_LINE_BYTES}")
+    try:
+        return adapter.validate_json(line)
+    except ValidationError as error:
+        raise ProtocolError(f"{sender}: not a message: {line[:80]!r}") from error
