@@ -1,0 +1,64 @@
+"""A toy model with random weights: all the parts, no meaning. 32x48 px, 6 tokens per frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.pipeline import StreamPipeline
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.wan.dims import TinyTextDims, TinyVAEDims, WanDims
+from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.text import TinyTextEncoder
+from sdv2_host.wan.tiny_vae import TinyVAE
+
+HEIGHT_PX, WIDTH_PX = 32, 48
+GRID = (2, 3)
+
+
+@dataclass(frozen=True)
+class Toy:
+    dit: CausalWanModel
+    vae: TinyVAE
+    text: TinyTextEncoder
+    spec: StreamSpec
+
+    def pipeline(self, **changes: object) -> StreamPipeline:
+        """A pipeline of this model, with fields of its spec changed."""
+        spec = replace(self.spec, **changes)  # type: ignore[arg-type]
+        return StreamPipeline(self.dit, self.vae, self.text, spec)
+
+    def clip(self, num_frames: int, seed: int = 0) -> Tensor:
+        """[1, T, 3, H, W] in [-1, 1]: a picture that drifts."""
+        generator = torch.Generator().manual_seed(seed)
+        shape = (1, num_frames, 3, HEIGHT_PX, WIDTH_PX)
+        steps = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.05
+        return (steps.cumsum(dim=1)).clamp(-1, 1)
+
+
+@pytest.fixture(scope="session")
+def toy() -> Toy:
+    torch.manual_seed(7)
+    dims = WanDims(
+        dim=24, num_heads=2, ffn_dim=32, num_layers=2, text_dim=8, text_len=4, freq_dim=8
+    )
+    vae_dims = TinyVAEDims(
+        patch=4,
+        encoder_width=8,
+        encoder_strides=((2, 2), (2, 1)),
+        decoder_widths=(8, 8, 8),
+        decoder_strides=((2, 1), (2, 2)),
+        num_mem_blocks=1,
+    )
+    text_dims = TinyTextDims(num_buckets=64, bucket_dim=8, text_len=4, text_dim=8, num_heads=2)
+    dit, vae, text = CausalWanModel(dims), TinyVAE(vae_dims), TinyTextEncoder(text_dims)
+    for module in (dit, vae, text):
+        module.double().eval().requires_grad_(False)
+    spec = StreamSpec(
+        HEIGHT_PX, WIDTH_PX, CacheGeometry(num_sinks=1, window=3), dtype=torch.float64
+    )
+    return Toy(dit, vae, text, spec)

@@ -1,0 +1,339 @@
+"""The laws of the streaming core, on a toy model in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from conftest import Toy
+from torch import Tensor
+
+from sdv2_host.params import Params
+from sdv2_host.stream.kv_cache import CachedAttend, CacheGeometry, RotaryBook, plan_row
+from sdv2_host.stream.noise import chunk_noise, noise_key
+from sdv2_host.stream.pipeline import StreamPipeline
+from sdv2_host.stream.positions import PositionMode
+from sdv2_host.stream.spec import Layout
+from sdv2_host.stream.state import StreamState
+from sdv2_host.wan.attention import WholeAttend, block_causal_mask
+from sdv2_host.wan.flow import sigma_of, sigma_table
+from sdv2_host.wan.rope import rotary_table
+
+GRID = (2, 3)
+TOKENS = 6
+PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+"""RMSNorm works in float32 whatever the dtype."""
+
+
+def chunks_of(clip_BTCHW: Tensor, first: int = 1) -> list[Tensor]:
+    """The first chunk of 1 + 4k frames, then chunks of 4."""
+    return [clip_BTCHW[:, :first], *clip_BTCHW[:, first:].split(4, dim=1)]
+
+
+def play(
+    pipeline: StreamPipeline, state: StreamState, chunks: list[Tensor], params: Sequence[Params]
+) -> Tensor:
+    """All that comes out, what is still in flight included."""
+    out = [pipeline.step(state, c, p) for c, p in zip(chunks, params, strict=True)]
+    return torch.cat([*out, pipeline.flush(state)], dim=1)
+
+
+def changing_params(num_chunks: int) -> list[Params]:
+    """Steps, prompt and seed change along the way, twice at the same chunk."""
+    params = []
+    for index in range(num_chunks):
+        prompt = ("neon outline", "watercolor", "pixel art")[index // 5 % 3]
+        steps = (2, 2, 4, 1, 3)[index // 4 % 5]
+        params.append(PARAMS.model_copy(update={"prompt": prompt, "steps": steps, "seed": index}))
+    return params
+
+
+def test_streamed_autoencoder_equals_whole_clip(toy: Toy) -> None:
+    clip = toy.clip(21)
+    fresh = toy.vae.init_cache(1, 32, 48, dtype=torch.float64)
+    whole_z = toy.vae.encode(clip, fresh, is_first=True).z_BFCHW
+    whole = toy.vae.decode(whole_z, fresh, is_first=True).frames_BTCHW
+
+    cache, latents, pictures = fresh, [], []
+    for index, chunk in enumerate(chunks_of(clip)):
+        z, cache = toy.vae.encode(chunk, cache, is_first=index == 0)
+        frames, cache = toy.vae.decode(z, cache, is_first=index == 0)
+        latents.append(z)
+        pictures.append(frames)
+
+    torch.testing.assert_close(torch.cat(latents, 1), whole_z)
+    torch.testing.assert_close(torch.cat(pictures, 1), whole)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 4])
+def test_stream_batch_equals_serial(toy: Toy, num_steps: int) -> None:
+    chunks = chunks_of(toy.clip(41))
+    params = [PARAMS.model_copy(update={"steps": num_steps})] * len(chunks)
+    serial, batch = (toy.pipeline(layout=layout) for layout in (Layout.SERIAL, Layout.BATCH))
+
+    expected = play(serial, serial.fresh_state(), chunks, params)
+    got = play(batch, batch.fresh_state(), chunks, params)
+
+    torch.testing.assert_close(got, expected, **CLOSE)
+    assert expected.shape == (1, 41, 3, 32, 48)
+
+
+def test_stream_batch_equals_serial_while_everything_changes(toy: Toy) -> None:
+    chunks = chunks_of(toy.clip(101), first=5)
+    params = changing_params(len(chunks))
+    changes = {"positions": PositionMode.RESET, "sink_threshold": 0.9}
+    serial = toy.pipeline(layout=Layout.SERIAL, **changes)
+    batch = toy.pipeline(layout=Layout.BATCH, **changes)
+
+    expected = play(serial, serial.fresh_state(), chunks, params)
+    got = play(batch, batch.fresh_state(), chunks, params)
+
+    torch.testing.assert_close(got, expected, **CLOSE)
+
+
+def test_stream_batch_answers_its_first_chunk_at_once_then_runs_late(toy: Toy) -> None:
+    pipeline = toy.pipeline(layout=Layout.BATCH)
+    state = pipeline.fresh_state()
+    params = PARAMS.model_copy(update={"steps": 3})
+
+    counts = [pipeline.step(state, c, params).shape[1] for c in chunks_of(toy.clip(21))]
+
+    assert counts == [1, 0, 0, 4, 4, 4]
+    assert pipeline.flush(state).shape[1] == 8
+
+
+def sequential_with_whole_attention(toy: Toy, chunks: list[Tensor], params: Params) -> Tensor:
+    """The oracle: no cache and no batch. Step i of a chunk looks at step i's input of every
+    earlier chunk, by running all of them again under one block-causal mask."""
+    dit, text = toy.dit, toy.dit.text_kv(toy.text.encode(params.prompt))
+    cache = toy.vae.init_cache(1, 32, 48, dtype=torch.float64)
+    seen: list[list[Tensor]] = [[] for _ in range(params.steps)]
+    told: list[list[Tensor]] = [[] for _ in range(params.steps)]
+    scale, pictures = params.noise_s_max, []
+    for index, chunk in enumerate(chunks):
+        if index:
+            joined = torch.cat([chunks[index - 1][:, -1:], chunk], 1).float()
+            rms = (joined[:, 1:] - joined[:, :-1]).square().mean((0, 2, 3, 4)).sqrt().max()
+            motion = min(float(rms) / 0.2, 1.0)
+            aim = params.noise_s_max - (params.noise_s_max - params.noise_s_min) * motion
+            scale = 0.9 * aim + 0.1 * scale
+        x, cache = toy.vae.encode(chunk, cache, is_first=index == 0)
+        t, level = float(int(1000 * scale + 1e-3)), scale
+        for step in range(params.steps):
+            if step:
+                t = min(t * 0.85, (700, 500, 400, 200)[step])
+                level = float(sigma_of(torch.tensor(t), sigma_table()))
+            noise = chunk_noise(
+                noise_key(params.seed, index, step), x.shape, x.device, torch.float64
+            )
+            x = (1 - level) * x + level * noise
+            seen[step].append(x)
+            told[step].append(torch.tensor([[t]]))
+            rotary = rotary_table(toy.dit.dims.head_dim, torch.arange(index + 1), *GRID)
+            attend = WholeAttend(rotary, block_causal_mask(index + 1, TOKENS))
+            flow = dit(torch.cat(seen[step], 1), torch.cat(told[step], 1), text, attend)
+            x = x - float(sigma_of(torch.tensor(t), sigma_table())) * flow[:, -1:]
+        frames, cache = toy.vae.decode(x, cache, is_first=index == 0)
+        pictures.append(frames)
+    return torch.cat(pictures, 1)
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_both_layouts_equal_a_run_without_any_cache(toy: Toy, layout: Layout) -> None:
+    chunks = chunks_of(toy.clip(25))
+    params = PARAMS.model_copy(update={"steps": 3})
+    pipeline = toy.pipeline(layout=layout, geometry=CacheGeometry(2, 8))
+
+    got = play(pipeline, pipeline.fresh_state(), chunks, [params] * len(chunks))
+
+    expected = sequential_with_whole_attention(toy, chunks, params)
+    torch.testing.assert_close(got, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_second_session_equals_first(toy: Toy, layout: Layout) -> None:
+    pipeline = toy.pipeline(layout=layout, sink_threshold=0.9)
+    chunks = chunks_of(toy.clip(49))
+    params = changing_params(len(chunks))
+    state = pipeline.fresh_state()
+    first = play(pipeline, state, chunks, params)
+    for chunk in toy.clip(32, seed=5).split(4, dim=1):
+        pipeline.step(state, chunk, PARAMS)
+
+    state.reset_()
+    second = play(pipeline, state, chunks, params)
+
+    assert torch.equal(first, second)
+
+
+def test_reset_keeps_every_tensor_in_its_place(toy: Toy) -> None:
+    pipeline = toy.pipeline()
+    state = pipeline.fresh_state()
+    pipeline.step(state, toy.clip(1), PARAMS)
+    kept = [*state.kv.k_RSHD, *state.kv.v_RSHD, *state.vae_cache.encoder, state.motion.level]
+    addresses = [tensor.data_ptr() for tensor in kept]
+
+    state.reset_()
+
+    kept = [*state.kv.k_RSHD, *state.kv.v_RSHD, *state.vae_cache.encoder, state.motion.level]
+    assert [tensor.data_ptr() for tensor in kept] == addresses
+
+
+def test_two_streams_of_one_pipeline_do_not_meet(toy: Toy) -> None:
+    pipeline = toy.pipeline()
+    chunks, others = chunks_of(toy.clip(25)), chunks_of(toy.clip(25, seed=9))
+    alone = play(pipeline, pipeline.fresh_state(), chunks, [PARAMS] * len(chunks))
+
+    state, other = pipeline.fresh_state(), pipeline.fresh_state()
+    mixed = []
+    for chunk, other_chunk in zip(chunks, others, strict=True):
+        mixed.append(pipeline.step(state, chunk, PARAMS))
+        pipeline.step(other, other_chunk, PARAMS)
+
+    assert torch.equal(torch.cat(mixed, 1), alone)
+
+
+@torch.inference_mode()
+def test_split_of_blocks_equals_whole(toy: Toy) -> None:
+    pipeline = toy.pipeline()
+    whole_kv, split_kv = pipeline.fresh_state().kv, pipeline.fresh_state().kv
+    book = RotaryBook(toy.dit.dims.head_dim, GRID, torch.device("cpu"), torch.float64)
+    text = toy.dit.text_kv(toy.text.encode("toon"))
+
+    for _ in range(6):
+        x, t = torch.randn(1, 1, 16, 4, 6, dtype=torch.float64), torch.full((1, 1), 600.0)
+        plans = [plan_row(whole_kv.geometry, PositionMode.RELATIVE, 0, whole_kv.num_written[0], 1)]
+        whole = toy.dit(x, t, text, CachedAttend(whole_kv, plans, book.tables(plans)))
+        attend = CachedAttend(split_kv, plans, book.tables(plans))
+        tokens = toy.dit.run_blocks(toy.dit.embed(x, t), text, attend, last=1)
+        tokens = toy.dit.run_blocks(tokens, text, attend, first=1)
+        whole_kv.advance_(plans)
+        split_kv.advance_(plans)
+
+        assert torch.equal(toy.dit.unembed(tokens), whole)
+
+
+def test_a_prompt_changes_the_next_chunk_and_nothing_else(toy: Toy) -> None:
+    pipeline = toy.pipeline()
+    chunks = chunks_of(toy.clip(41))
+    same = [PARAMS] * len(chunks)
+    changed = [*same[:5], *[PARAMS.model_copy(update={"prompt": "mosaic"})] * (len(chunks) - 5)]
+
+    before = play(pipeline, pipeline.fresh_state(), chunks, same)
+    after = play(pipeline, pipeline.fresh_state(), chunks, changed)
+
+    num_before = 1 + 4 * 4
+    assert before.shape == after.shape
+    assert torch.equal(before[:, :num_before], after[:, :num_before])
+    assert not torch.equal(before[:, num_before:][:, :4], after[:, num_before:][:, :4])
+
+
+def test_a_new_prompt_overwrites_the_sinks_with_its_first_chunk(toy: Toy) -> None:
+    pipeline = toy.pipeline(geometry=CacheGeometry(2, 2))
+    state = pipeline.fresh_state()
+    chunks = chunks_of(toy.clip(33))
+    for chunk in chunks[:6]:
+        pipeline.step(state, chunk, PARAMS)
+    old_sink = state.kv.k_RSHD[0][0, :TOKENS].clone()
+
+    pipeline.step(state, chunks[6], PARAMS.model_copy(update={"prompt": "mosaic"}))
+
+    slot = state.kv.geometry.slot_of(6) * TOKENS
+    newest = state.kv.k_RSHD[0][0, slot : slot + TOKENS]
+    assert not torch.equal(newest, old_sink)
+    assert torch.equal(state.kv.k_RSHD[0][0, :TOKENS], newest)
+    assert torch.equal(state.kv.k_RSHD[0][0, TOKENS : 2 * TOKENS], newest)
+
+
+def test_the_first_prompt_of_a_session_is_no_change(toy: Toy) -> None:
+    pipeline = toy.pipeline(geometry=CacheGeometry(2, 2))
+    keeping = toy.pipeline(geometry=CacheGeometry(2, 2), refresh_sinks_on_prompt=False)
+    chunks = chunks_of(toy.clip(17))
+    params = [PARAMS] * len(chunks)
+
+    assert torch.equal(
+        play(pipeline, pipeline.fresh_state(), chunks, params),
+        play(keeping, keeping.fresh_state(), chunks, params),
+    )
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_steps_change_between_chunks_without_losing_one(toy: Toy, layout: Layout) -> None:
+    pipeline = toy.pipeline(layout=layout)
+    chunks = chunks_of(toy.clip(81))
+    params = changing_params(len(chunks))
+
+    out = play(pipeline, pipeline.fresh_state(), chunks, params)
+
+    assert out.shape[1] == 81
+    assert out.isfinite().all()
+
+
+def test_a_row_that_becomes_active_starts_from_the_last_active_one(toy: Toy) -> None:
+    pipeline = toy.pipeline()
+    state = pipeline.fresh_state()
+    chunks = chunks_of(toy.clip(17))
+    for chunk in chunks[:4]:
+        pipeline.step(state, chunk, PARAMS)
+
+    pipeline.step(state, chunks[4], PARAMS.model_copy(update={"steps": 4}))
+
+    assert state.kv.num_written == [5, 5, 5, 5]
+    slot = state.kv.geometry.slot_of(3) * TOKENS
+    rows = state.kv.k_RSHD[0][:, slot : slot + TOKENS]
+    assert torch.equal(rows[1], rows[2])
+    assert torch.equal(rows[1], rows[3])
+    assert not torch.equal(rows[0], rows[1])
+
+
+def test_timesteps_are_the_references_for_its_own_settings(toy: Toy) -> None:
+    denoiser = toy.pipeline(timestep_offset=100.0)._denoiser
+
+    timesteps, sigmas = denoiser.schedule(torch.tensor(0.79541164), 4)
+
+    assert timesteps.tolist() == pytest.approx([695, 500, 400, 200])
+    assert sigmas[1:].tolist() == pytest.approx([0.499719, 0.400260, 0.198347], abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 0.3, 0.5, 0.7, 1.0])
+def test_no_step_is_noisier_than_the_one_before(toy: Toy, scale: float) -> None:
+    timesteps, sigmas = toy.pipeline()._denoiser.schedule(torch.tensor(scale), 4)
+
+    assert timesteps[0] == round(1000 * scale)
+    assert (timesteps.diff() <= 0).all()
+    assert (sigmas.diff() <= 0).all()
+
+
+def test_without_noise_bounds_apart_motion_does_not_matter(toy: Toy) -> None:
+    pipeline = toy.pipeline()
+    state = pipeline.fresh_state()
+    params = PARAMS.model_copy(update={"noise_s_min": 0.6, "noise_s_max": 0.6})
+
+    for chunk in chunks_of(toy.clip(17)):
+        pipeline.step(state, chunk, params)
+
+        assert float(state.motion.noise_scale) == pytest.approx(0.6)
+
+
+def test_seeds_make_different_pictures_of_one_input(toy: Toy) -> None:
+    pipeline = toy.pipeline()
+    chunks = chunks_of(toy.clip(9))
+    other = PARAMS.model_copy(update={"seed": 12})
+
+    first = play(pipeline, pipeline.fresh_state(), chunks, [PARAMS] * len(chunks))
+    second = play(pipeline, pipeline.fresh_state(), chunks, [other] * len(chunks))
+
+    assert not torch.equal(first, second)
+
+
+def test_the_bank_holds_the_last_prompts_only(toy: Toy) -> None:
+    bank = toy.pipeline().fresh_state().texts
+
+    for number in range(20):
+        bank.get(f"prompt {number}", toy.text, toy.dit)
+    kept = bank.get("prompt 19", toy.text, toy.dit)
+
+    assert list(bank.entries) == [f"prompt {number}" for number in range(12, 20)]
+    assert bank.get("prompt 19", toy.text, toy.dit) is kept
