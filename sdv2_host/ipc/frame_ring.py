@@ -13,16 +13,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from sdv2_host.errors import RingError
-from sdv2_host.ipc.ring_descriptor import check_stream
+from sdv2_host.ipc.ring_descriptor import check_stream, descriptor_path, lock_path, pending_path
+from sdv2_host.ipc.ring_leftovers import clear_leftovers
 from sdv2_host.ipc.ring_reader import FrameReader, RingStatus
-from sdv2_host.ipc.ring_writer import (
-    FrameWriter,
-    clear_leftovers,
-    descriptor_path,
-    lock_path,
-    pending_path,
-)
-from sdv2_host.ipc.run_dir import WriterLock, default_run_dir
+from sdv2_host.ipc.ring_writer import FrameWriter
+from sdv2_host.ipc.run_dir import WriterLock, check_run_dir, default_run_dir
 from sdv2_host.ipc.shm import SegmentStore
 
 __all__ = [
@@ -54,10 +49,12 @@ def remove_stale(stream: str, run_dir: Path | None = None) -> bool:
         RingError: the name cannot be a stream's, or the run directory is not ours.
     """
     directory = run_dir if run_dir is not None else default_run_dir()
+    check_stream(stream)
     left = (descriptor_path(directory, stream), pending_path(directory, stream))
     if not any(path.exists() for path in left):
         return False
-    lock = WriterLock(lock_path(directory, check_stream(stream)))
+    check_run_dir(directory)
+    lock = WriterLock(lock_path(directory, stream))
     if not lock.acquire():
         return False
     clear_leftovers(stream, directory, SegmentStore())

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 from sdv2_host.errors import RingError
 from sdv2_host.ipc.ring_layout import ABI_MAJOR, ABI_MINOR, MAX_STREAM_NAME
@@ -31,6 +32,18 @@ class Descriptor:
     writer: str
     """Name of the program, for people."""
     created_unix_ns: int
+
+
+def descriptor_path(run_dir: Path, stream: str) -> Path:
+    return run_dir / f"{stream}.json"
+
+
+def pending_path(run_dir: Path, stream: str) -> Path:
+    return run_dir / f"{stream}.pending"
+
+
+def lock_path(run_dir: Path, stream: str) -> Path:
+    return run_dir / f"{stream}.lock"
 
 
 def check_stream(stream: str) -> str:

@@ -6,42 +6,43 @@ named in `refusal`, and the reader goes on.
 
 from __future__ import annotations
 
-import mmap
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.ipc.ring_codec import (
+    parse_slot_header,
+)
 from sdv2_host.ipc.ring_descriptor import (
     MAX_DESCRIPTOR_BYTES,
-    Descriptor,
     check_stream,
+    descriptor_path,
+    lock_path,
     parse_descriptor,
 )
 from sdv2_host.ipc.ring_layout import (
     HEARTBEAT_WORD,
-    PIXEL_LAYOUTS,
     PUBLISH_SEQ_WORD,
-    SEGMENT_FIXED_BYTES,
-    SEGMENT_HEADER_BYTES,
     SLOT_HEADER_BYTES,
     STATE_CLOSED,
     STATE_LIVE,
     STATE_SUPERSEDED,
-    STATE_WORD,
-    SegmentHeader,
-    SlotHeader,
-    parse_segment_header,
-    parse_slot_header,
 )
-from sdv2_host.ipc.ring_writer import descriptor_path, lock_path
-from sdv2_host.ipc.run_dir import check_run_dir, default_run_dir, is_lock_held, read_private_file
-from sdv2_host.ipc.shm import SegmentStore, full_barrier
+from sdv2_host.ipc.ring_segment import (
+    ReaderSegment,
+)
+from sdv2_host.ipc.run_dir import (
+    check_run_dir,
+    default_run_dir,
+    is_lock_held,
+    read_private_file,
+)
+from sdv2_host.ipc.shm import (
+    SegmentStore,
+    full_barrier,
+)
 from sdv2_host.types import Frame
 
 MAX_RETRIES = 3
@@ -95,7 +96,7 @@ class FrameReader:
         """Why the last of them was refused."""
 
         # Per generation.
-        self._segment: _ReaderSegment | None = None
+        self._segment: ReaderSegment | None = None
         # Per writer: number of the last frame taken or refused, 0 = none yet.
         self._last = 0
         self._is_writer_alive = False
@@ -211,7 +212,7 @@ class FrameReader:
             cursor = wanted
         return None
 
-    def _take(self, segment: _ReaderSegment, number: int) -> Frame | None:
+    def _take(self, segment: ReaderSegment, number: int) -> Frame | None:
         """A private copy of frame `number`; None when it is not, or no longer, in its slot."""
         stable = 2 * number
         offset = segment.header.geometry.slot_offset(number)
@@ -276,7 +277,7 @@ class FrameReader:
             descriptor = parse_descriptor(raw, self._stream)
             if old is not None and old.name == descriptor.segment:
                 return False
-            new = _ReaderSegment(descriptor, self._segments)
+            new = ReaderSegment(descriptor, self._segments)
         except FileNotFoundError:
             self._forget_if_over()
             return False
@@ -309,49 +310,3 @@ class FrameReader:
     def _refuse(self, reason: str) -> None:
         self.refused += 1
         self.refusal = reason
-
-
-class _ReaderSegment:
-    """One generation, mapped for reading. Its geometry is our own copy, checked once."""
-
-    def __init__(self, descriptor: Descriptor, store: SegmentStore) -> None:
-        """Raises RingError or OSError when it is gone or cannot be trusted."""
-        self.name = descriptor.segment
-        head = store.attach(self.name, SEGMENT_HEADER_BYTES)
-        raw = head[:SEGMENT_FIXED_BYTES]
-        head.close()
-        self.header: SegmentHeader = parse_segment_header(raw)
-        if (self.header.uuid.hex(), self.header.stream) != (descriptor.uuid, descriptor.stream):
-            raise RingError(
-                f"segment {self.name} is of stream {self.header.stream!r}, not what the "
-                f"descriptor of {descriptor.stream} says"
-            )
-        self.map: mmap.mmap = store.attach(self.name, self.header.geometry.segment_bytes)
-        if self.map[:SEGMENT_FIXED_BYTES] != raw:
-            self.map.close()
-            raise RingError(f"segment {self.name} changed while it was opened")
-        self._view = memoryview(self.map)
-        self.words = self._view.cast("Q")
-
-    @property
-    def state(self) -> int:
-        return self.words[STATE_WORD]
-
-    def copy_pixels(self, header: SlotHeader, offset: int) -> NDArray[Any]:
-        """[H, W, C] of the format's dtype, from the payload at `offset`. numpy frees the GIL."""
-        layout = PIXEL_LAYOUTS[header.meta.pixel_format]
-        slot: NDArray[Any] = np.ndarray(
-            (header.meta.height, header.meta.width, layout.channels),
-            layout.dtype,
-            buffer=self.map,
-            offset=offset,
-            strides=(header.row_stride, layout.bytes_per_pixel, layout.dtype.itemsize),
-        )
-        pixels = np.empty(slot.shape, layout.dtype)
-        np.copyto(pixels, slot)
-        return pixels
-
-    def release(self) -> None:
-        self.words.release()
-        self._view.release()
-        self.map.close()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import os
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,49 +15,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdv2_host.clock import now_ns
-from sdv2_host.errors import AlreadyRunningError, RingError
+from sdv2_host.errors import RingError
+from sdv2_host.ipc.ring_codec import (
+    SegmentHeader,
+    pack_slot_body,
+)
 from sdv2_host.ipc.ring_descriptor import (
-    MAX_DESCRIPTOR_BYTES,
     Descriptor,
     check_stream,
-    is_segment_name,
+    descriptor_path,
     new_segment_name,
     pack_descriptor,
-    parse_descriptor,
+    pending_path,
 )
 from sdv2_host.ipc.ring_layout import (
-    BELL_OFFSET,
     HEARTBEAT_WORD,
     PIXEL_LAYOUTS,
     PUBLISH_SEQ_WORD,
-    READY,
-    READY_WORD,
-    SEGMENT_FIELDS,
     SLOT_BODY_OFFSET,
     SLOT_HEADER_BYTES,
     STATE_CLOSED,
-    STATE_LIVE,
     STATE_SUPERSEDED,
     STATE_WORD,
-    SegmentHeader,
-    pack_segment_header,
-    pack_slot_body,
     plan_geometry,
 )
+from sdv2_host.ipc.ring_leftovers import (
+    clear_leftovers,
+    lock_stream,
+)
+from sdv2_host.ipc.ring_segment import (
+    WriterSegment,
+)
 from sdv2_host.ipc.run_dir import (
-    WriterLock,
     default_run_dir,
     make_run_dir,
-    read_private_file,
     remove_file,
     write_private_file,
 )
-from sdv2_host.ipc.shm import SegmentStore, full_barrier
+from sdv2_host.ipc.shm import (
+    SegmentStore,
+    full_barrier,
+)
 from sdv2_host.types import FrameMeta
 
 DEFAULT_CAPACITY_BYTES = 256 * 256 * 4
-_LOCK_ATTEMPTS = 10
-_LOCK_RETRY_S = 0.02
 _U32 = 0xFFFFFFFF
 
 
@@ -235,7 +233,7 @@ class FrameWriter:
         old.release()
         remove_file(pending_path(self._run_dir, self._stream))
 
-    def _new_segment(self, capacity_bytes: int, old_name: str | None) -> _WriterSegment:
+    def _new_segment(self, capacity_bytes: int, old_name: str | None) -> WriterSegment:
         """A ready segment that the descriptor points to. The old one is untouched on error."""
         geometry = plan_geometry(self._slot_count, capacity_bytes)
         name, identity = new_segment_name(), uuid.uuid4()
@@ -263,7 +261,7 @@ class FrameWriter:
             created_unix_ns=header.created_unix_ns,
         )
         try:
-            segment = _WriterSegment(name, self._segments, header, self._fence)
+            segment = WriterSegment(name, self._segments, header, self._fence)
             write_private_file(
                 descriptor_path(self._run_dir, self._stream), pack_descriptor(descriptor)
             )
@@ -275,95 +273,3 @@ class FrameWriter:
         if old_name is None:
             remove_file(pending)
         return segment
-
-
-class _WriterSegment:
-    """One generation, mapped for writing."""
-
-    def __init__(
-        self, name: str, store: SegmentStore, header: SegmentHeader, fence: Callable[[], None]
-    ) -> None:
-        self.name = name
-        self.geometry = header.geometry
-        self.map: mmap.mmap = store.create(name, header.geometry.segment_bytes)
-        self.bytes: NDArray[np.uint8] = np.frombuffer(self.map, np.uint8)
-        self._view = memoryview(self.map)
-        self.words = self._view.cast("Q")
-        self.bell = self._view[BELL_OFFSET : BELL_OFFSET + 4].cast("I")
-        raw = pack_segment_header(header)
-        self.map[: len(raw)] = raw
-        self.words[SEGMENT_FIELDS["clock_perf_ns"][0] // 8] = now_ns()
-        self.words[SEGMENT_FIELDS["clock_unix_ns"][0] // 8] = time.time_ns()
-        self.words[HEARTBEAT_WORD] = now_ns()
-        self.words[STATE_WORD] = STATE_LIVE
-        fence()
-        self.words[READY_WORD] = READY  # last: readers trust the header when they see it
-
-    def release(self) -> None:
-        """The mapping is closed, or will be when the last view that `begin` gave out is gone."""
-        self.bytes = np.empty(0, np.uint8)
-        self.words.release()
-        self.bell.release()
-        self._view.release()
-        with contextlib.suppress(BufferError):  # a caller holds a view: memory goes with that
-            self.map.close()
-
-
-def descriptor_path(run_dir: Path, stream: str) -> Path:
-    return run_dir / f"{stream}.json"
-
-
-def pending_path(run_dir: Path, stream: str) -> Path:
-    return run_dir / f"{stream}.pending"
-
-
-def lock_path(run_dir: Path, stream: str) -> Path:
-    return run_dir / f"{stream}.lock"
-
-
-def lock_stream(stream: str, run_dir: Path) -> WriterLock:
-    """The writer lock of the stream, held.
-
-    Raises:
-        AlreadyRunningError: naming the stream and the process that has it.
-    """
-    lock = WriterLock(lock_path(run_dir, stream))
-    for _ in range(_LOCK_ATTEMPTS):  # a reader that looks whether we live holds it for a moment
-        if lock.acquire():
-            return lock
-        time.sleep(_LOCK_RETRY_S)
-    try:
-        raw = read_private_file(descriptor_path(run_dir, stream), MAX_DESCRIPTOR_BYTES)
-        owner = f"process {parse_descriptor(raw, stream).pid}"
-    except (OSError, RingError):
-        owner = "another process"
-    raise AlreadyRunningError(
-        f"stream {stream} is already written by {owner}; stop that one or choose another name"
-    )
-
-
-def clear_leftovers(stream: str, run_dir: Path, segments: SegmentStore) -> int:
-    """What a dead writer of this stream left is gone; returns its last generation, 0 = none.
-
-    The caller holds the writer lock.
-    """
-    generation = 0
-    names: list[str] = []
-    try:
-        raw = read_private_file(descriptor_path(run_dir, stream), MAX_DESCRIPTOR_BYTES)
-        descriptor = parse_descriptor(raw, stream)
-        names.append(descriptor.segment)
-        generation = descriptor.generation
-    except (OSError, RingError):
-        pass  # absent, or not written by us: nothing in it to trust
-    try:
-        raw = read_private_file(pending_path(run_dir, stream), MAX_DESCRIPTOR_BYTES)
-        names += raw.decode("ascii", errors="replace").split()
-    except (OSError, RingError):
-        pass
-    for name in filter(is_segment_name, names):
-        segments.unlink(name)
-    for path in (descriptor_path(run_dir, stream), pending_path(run_dir, stream)):
-        remove_file(path)
-        remove_file(path.with_name(f"{path.name}.tmp"))
-    return generation
