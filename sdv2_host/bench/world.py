@@ -19,13 +19,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdv2_host.bench.camera import (
+    MARGIN_PX,
+    Crop,
+    Grid,
+    Look,
+    expose,
+    make_grid,
+    random_camera,
+    random_look,
+)
 from sdv2_host.bench.compose import random_layers
 from sdv2_host.bench.sprites import SHAPES, Layer, Motion
+from sdv2_host.bench.warp import warp, warp_error
 
-UNITS_HIGH = 256
-MARGIN_PX = 1
-"""Pixels rendered around a crop, for the lens blur."""
-NOISE_TILE = 256
+__all__ = ["Clip", "Scene", "warp", "warp_error"]
 
 
 class Clip(NamedTuple):
@@ -41,46 +49,11 @@ class Clip(NamedTuple):
     """int16, 0 = background."""
 
 
-class Crop(NamedTuple):
-    """Window of the full picture, px."""
-
-    y: int
-    x: int
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The camera's picture: exposure, light, lens and sensor."""
-
-    gain_3: tuple[float, float, float]
-    contrast: float
-    saturation: float
-    vignette: float
-    light: complex
-    """Direction the light comes from, unit length."""
-    light_slope: float
-    blur: float
-    """Weight of each neighbour in the 3-tap lens blur."""
-    noise: float
-    """Standard deviation of the sensor noise."""
-    noise_seed: int
-
-
 class _Pose(NamedTuple):
     """Where each layer is: screen = factor * material + offset (units), complex [K, T]."""
 
     factor_KT: NDArray[np.complex128]
     offset_KT: NDArray[np.complex128]
-
-
-class _Grid(NamedTuple):
-    """Pixel centres of the rendered window in units, and px per unit."""
-
-    x_W: Tensor
-    y_H: Tensor
-    px_per_unit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +77,7 @@ class Scene:
         drawn = float(np.exp(rng.uniform(math.log(6), math.log(260)))) * (rng.random() > 0.06)
         chosen = drawn if speed is None else speed
         layers = random_layers(rng, num_shapes if num_layers is None else num_layers, chosen)
-        return Scene(tuple(layers), _random_camera(rng, chosen), _random_look(rng, seed))
+        return Scene(tuple(layers), random_camera(rng, chosen), random_look(rng, seed))
 
     def render(
         self,
@@ -125,14 +98,14 @@ class Scene:
             plain: leave light, shadow, lens and sensor out: then colours follow the flow exactly.
         """
         window = Crop(0, 0, height, width) if crop is None else Crop(*crop)
-        grid = _make_grid(height, width, window, torch.device(device))
+        grid = make_grid(height, width, window, torch.device(device))
         times_T = start + np.arange(-1, num_frames) / fps
         pose = self._pose(times_T)
         shown = _Pose(pose.factor_KT[:, 1:], pose.offset_KT[:, 1:])
         rgb_3THW, id_THW = self._composite(shown, grid, num_frames, plain)
         if not plain:
             first = round(start * fps)
-            rgb_3THW = _expose(rgb_3THW, self.look, grid, window, first)
+            rgb_3THW = expose(rgb_3THW, self.look, grid, window, first)
         m = MARGIN_PX
         rgb_T3HW = rgb_3THW[:, :, m:-m, m:-m].transpose(0, 1).clamp(0, 1).contiguous()
         inner_THW = id_THW[:, m:-m, m:-m].contiguous()
@@ -150,7 +123,7 @@ class Scene:
         return _Pose(np.stack(factors), np.stack(offsets))
 
     def _composite(
-        self, pose: _Pose, grid: _Grid, num_frames: int, plain: bool
+        self, pose: _Pose, grid: Grid, num_frames: int, plain: bool
     ) -> tuple[Tensor, Tensor]:
         """Layers painted back to front: [3, T, H, W] and the id of the topmost, [T, H, W]."""
         size = (num_frames, len(grid.y_H), len(grid.x_W))
@@ -163,7 +136,7 @@ class Scene:
             rows, columns = _bounds(centre_T, np.abs(factor_T) * layer.radius, layer.shadow, grid)
             if rows.stop <= rows.start or columns.stop <= columns.start:
                 continue
-            window = _Grid(grid.x_W[columns], grid.y_H[rows], grid.px_per_unit)
+            window = Grid(grid.x_W[columns], grid.y_H[rows], grid.px_per_unit)
             target_3THW, target_id_THW = rgb_3THW[:, :, rows, columns], id_THW[:, rows, columns]
             _paint(
                 (target_3THW, target_id_THW),
@@ -175,53 +148,8 @@ class Scene:
         return rgb_3THW, id_THW
 
 
-def _random_camera(rng: np.random.Generator, speed: float) -> Motion:
-    calm = min(speed, 160.0) * float(rng.uniform(0, 1.0)) * (rng.random() < 0.75)
-    reach_x, reach_y = rng.uniform(10, 60, 2)
-    moving = calm > 0
-    return Motion(
-        centre=0j,
-        amplitude=complex(reach_x, 0.6 * reach_y) if moving else 0j,
-        rate_x=calm / reach_x,
-        rate_y=calm / reach_y * rng.uniform(0.3, 1.0),
-        phase_x=rng.uniform(0, 2 * math.pi),
-        phase_y=rng.uniform(0, 2 * math.pi),
-        rock=rng.uniform(0, 0.12) * moving,
-        rock_rate=rng.uniform(0.3, 1.5),
-        zoom=rng.uniform(0, 0.15) * moving,
-        zoom_rate=rng.uniform(0.3, 1.5),
-        log_scale=rng.uniform(-0.1, 0.25),
-        shake=rng.uniform(0.2, 1.6) * (rng.random() < 0.15),
-    )
-
-
-def _random_look(rng: np.random.Generator, seed: int) -> Look:
-    exposure = float(np.exp(rng.normal(0, 0.16)))
-    balance = np.exp(rng.normal(0, 0.06, 3)) * exposure
-    angle = rng.uniform(0, 2 * math.pi)
-    return Look(
-        gain_3=(float(balance[0]), float(balance[1]), float(balance[2])),
-        contrast=rng.uniform(0.8, 1.25),
-        saturation=rng.uniform(0.6, 1.2),
-        vignette=rng.uniform(0, 0.35),
-        light=complex(math.cos(angle), math.sin(angle)),
-        light_slope=rng.uniform(0, 0.25),
-        blur=rng.uniform(0, 0.22),
-        noise=rng.uniform(0, 0.022) * (rng.random() < 0.8),
-        noise_seed=seed,
-    )
-
-
-def _make_grid(height: int, width: int, window: Crop, device: torch.device) -> _Grid:
-    m = MARGIN_PX
-    unit = UNITS_HIGH / height
-    columns = torch.arange(window.x - m, window.x + window.width + m, device=device)
-    rows = torch.arange(window.y - m, window.y + window.height + m, device=device)
-    return _Grid((columns + (0.5 - width / 2)) * unit, (rows + (0.5 - height / 2)) * unit, 1 / unit)
-
-
 def _bounds(
-    centre_T: NDArray[np.complex128], radius_T: NDArray[np.float64], shadow: float, grid: _Grid
+    centre_T: NDArray[np.complex128], radius_T: NDArray[np.float64], shadow: float, grid: Grid
 ) -> tuple[slice, slice]:
     """Rows and columns of the window the shape (and its shadow) can touch in any frame."""
     reach_T = radius_T + (24.0 if shadow else 0.0) + 2.0
@@ -243,7 +171,7 @@ def _paint(
     target: tuple[Tensor, Tensor],
     layer: Layer,
     transform: tuple[NDArray[np.complex128], NDArray[np.complex128]],
-    grid: _Grid,
+    grid: Grid,
     kind: tuple[int, complex | None],
 ) -> None:
     """Paints one layer over the target (rgb [3, T, h, w] and ids), in place.
@@ -300,47 +228,7 @@ def _sample(tile_3NN: Tensor, x_THW: Tensor, y_THW: Tensor) -> Tensor:
     return colour.view(3, num_frames, height, width)
 
 
-def _expose(rgb_3THW: Tensor, look: Look, grid: _Grid, window: Crop, first_frame: int) -> Tensor:
-    """Light, exposure, lens blur and sensor noise on the window with its margin."""
-    nx_W, ny_H = grid.x_W / (UNITS_HIGH / 2), grid.y_H / (UNITS_HIGH / 2)
-    radius2_HW = nx_W[None, :] ** 2 + ny_H[:, None] ** 2
-    slope_HW = look.light.real * nx_W[None, :] + look.light.imag * ny_H[:, None]
-    light_HW = (1 - look.vignette * 0.5 * radius2_HW).clamp(min=0.2)
-    light_HW = light_HW * (1 + look.light_slope * slope_HW.clamp(-1.5, 1.5))
-    gain = torch.tensor(look.gain_3, device=rgb_3THW.device)[:, None, None, None]
-    rgb_3THW = rgb_3THW * gain * light_HW
-    grey_1THW = rgb_3THW.mean(0, keepdim=True)
-    rgb_3THW = grey_1THW + (rgb_3THW - grey_1THW) * look.saturation
-    rgb_3THW = (rgb_3THW - 0.4) * look.contrast + 0.4
-    b = look.blur
-    middle = rgb_3THW.clone()
-    middle[..., 1:-1] = rgb_3THW[..., 1:-1] * (1 - 2 * b)
-    middle[..., 1:-1] += b * (rgb_3THW[..., :-2] + rgb_3THW[..., 2:])
-    blurred = middle.clone()
-    blurred[..., 1:-1, :] = middle[..., 1:-1, :] * (1 - 2 * b)
-    blurred[..., 1:-1, :] += b * (middle[..., :-2, :] + middle[..., 2:, :])
-    if look.noise:
-        blurred += look.noise * _sensor_noise(look.noise_seed, blurred, window, first_frame)
-    return blurred
-
-
-def _sensor_noise(seed: int, like_3THW: Tensor, window: Crop, first_frame: int) -> Tensor:
-    """Unit noise keyed by scene, frame number and absolute pixel, so that crops agree."""
-    rng = np.random.default_rng((seed, 77))
-    tile = torch.from_numpy(rng.standard_normal((3, NOISE_TILE, NOISE_TILE)).astype(np.float32))
-    tile = tile.to(like_3THW.device)
-    _, num_frames, rows, columns = like_3THW.shape
-    row = torch.arange(rows) + window.y - MARGIN_PX
-    column = torch.arange(columns) + window.x - MARGIN_PX
-    frames = []
-    for index in range(first_frame, first_frame + num_frames):
-        dy, dx = np.random.default_rng((seed, 78, max(index, 0))).integers(0, NOISE_TILE, 2)
-        r, c = (row + int(dy)) % NOISE_TILE, (column + int(dx)) % NOISE_TILE
-        frames.append(tile[:, r.to(tile.device)][:, :, c.to(tile.device)])
-    return torch.stack(frames, 1)
-
-
-def _flow(pose: _Pose, id_THW: Tensor, grid: _Grid) -> Tensor:
+def _flow(pose: _Pose, id_THW: Tensor, grid: Grid) -> Tensor:
     """Backward flow in px from the poses: previous = F0 * (p - O1) / F1 + O0, per layer."""
     m = MARGIN_PX
     turn_KT = pose.factor_KT[:, :-1] / pose.factor_KT[:, 1:]
@@ -380,26 +268,3 @@ def _visible(id_THW: Tensor, flow_T2HW: Tensor) -> Tensor:
         same &= flat.gather(1, corner + step) == now
     visible[1:, 0] = inside & same.view(num_frames - 1, height, width)
     return visible
-
-
-def warp(previous_3HW: Tensor, flow_2HW: Tensor) -> Tensor:
-    """The previous frame moved by a backward flow: bilinear, edges repeated; same shape."""
-    height, width = previous_3HW.shape[-2:]
-    x = torch.arange(width, device=flow_2HW.device) + flow_2HW[0]
-    y = torch.arange(height, device=flow_2HW.device)[:, None] + flow_2HW[1]
-    grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), -1)
-    sampled = F.grid_sample(
-        previous_3HW[None].float(), grid[None], padding_mode="border", align_corners=True
-    )
-    return sampled[0]
-
-
-def warp_error(frames_T3HW: Tensor, flow_T2HW: Tensor, visible_T1HW: Tensor) -> float:
-    """Mean |frame t - warped frame t-1| x 255 over visible pixels; 0 when none is visible."""
-    total, count = 0.0, 0
-    for t in range(1, len(frames_T3HW)):
-        mask_1HW = visible_T1HW[t]
-        difference = (frames_T3HW[t] - warp(frames_T3HW[t - 1], flow_T2HW[t])).abs() * mask_1HW
-        total += float(difference.sum())
-        count += int(mask_1HW.sum()) * frames_T3HW.shape[1]
-    return 255.0 * total / count if count else 0.0

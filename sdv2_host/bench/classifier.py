@@ -1,0 +1,98 @@
+"""A small frozen network that names the style of a frame: the referee of `bench quality`.
+
+It shares neither architecture nor seeds nor augmentation with the generator it judges.
+
+# T frames   C channels   H W size in px   K classes
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from sdv2_host.bench.prompts import UNSTYLED
+from sdv2_host.bench.styles import STYLES
+from sdv2_host.errors import ModelError
+
+CLASSES: tuple[str, ...] = (*STYLES, UNSTYLED)
+MIN_SIZE_PX = 64
+_WIDTHS = (24, 48, 96, 128)
+
+
+class StyleNet(nn.Module):
+    """Four strided convolutions, then mean and spread of each channel over the frame."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        widths = (3, *_WIDTHS)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 5 if a == 3 else 3, 2, 2 if a == 3 else 1)
+            for a, b in itertools.pairwise(widths)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(4, width) for width in _WIDTHS)
+        self.head = nn.Linear(2 * _WIDTHS[-1] + 2 * _WIDTHS[1], num_classes)
+
+    def forward(self, rgb_T3HW: Tensor) -> Tensor:
+        """Logits [T, K] of frames 0..1, at least 64 px a side."""
+        x = rgb_T3HW * 2 - 1
+        features: list[Tensor] = []
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = F.relu(norm(conv(x)))
+            if index in (1, 3):
+                # Spread tells even textures (dots, tiles) from pictures with large calm areas.
+                features += [x.mean((2, 3)), x.std((2, 3))]
+        logits: Tensor = self.head(torch.cat(features, 1))
+        return logits
+
+
+class Naming(NamedTuple):
+    """What the classifier says of some frames."""
+
+    names: list[str]
+    probability_TK: Tensor
+
+
+class Classifier:
+    """Loaded weights, ready to name frames; holds nothing between calls.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another set of styles.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        where = Path(str(_default_path())) if path is None else path
+        if not where.is_file():
+            raise ModelError(f"{where} is missing: run `python -m training.train_classifier`")
+        try:
+            with safe_open(where, framework="pt") as file:
+                metadata = file.metadata() or {}
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ModelError(f"{where} is damaged ({error}): install it again") from error
+        self.classes: tuple[str, ...] = tuple(json.loads(metadata.get("classes", "[]")))
+        if self.classes != CLASSES:
+            raise ModelError(f"{where} knows {len(self.classes)} styles, expected {len(CLASSES)}")
+        self.held_out_accuracy = float(metadata["held_out_accuracy"])
+        """Share of held-out ground-truth frames it named right when it was trained, 0..1."""
+        self._net = StyleNet(len(self.classes))
+        self._net.load_state_dict(weights)
+        self._net.eval()
+
+    @torch.no_grad()
+    def name(self, rgb_T3HW: Tensor) -> Naming:
+        """The likeliest style of each frame (0..1, any size from 64 px), and all probabilities."""
+        probability_TK = self._net(rgb_T3HW.float()).softmax(1)
+        names = [self.classes[int(index)] for index in probability_TK.argmax(1)]
+        return Naming(names, probability_TK)
+
+
+def _default_path() -> Path:
+    return Path(str(resources.files("sdv2_host"))) / "assets" / "tiny" / "classifier.safetensors"
