@@ -135,7 +135,7 @@ def coerce(spec: ParamSpec, raw: ParamValue) -> Coerced:
         return Coerced(text[:PROMPT_MAX_CHARS], len(text) > PROMPT_MAX_CHARS)
     try:
         number = float(raw)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ParamError(f"{spec.address} = {raw!r}, expected {spec.allowed}") from None
     if not math.isfinite(number):
         raise ParamError(f"{spec.address} = {raw!r}, expected {spec.allowed}")
