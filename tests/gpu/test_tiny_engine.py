@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sdv2_host.gpu.engine import TinyEngine, build_tiny_engine, tiny_spec
+from sdv2_host.params import Params
+from sdv2_host.stream.spec import Layout
+from sdv2_host.types import Engine, Frame, FrameMeta, Size
+from sdv2_host.wan.weights import TINY_PATH, TinyModels
+
+SIZE = Size(64, 48)
+PARAMS = Params(prompt="neon outline")
+
+
+def engine_of(models: TinyModels, layout: Layout = Layout.SERIAL) -> TinyEngine:
+    return TinyEngine(models, tiny_spec({}, SIZE, layout=layout))
+
+
+def clip(num_chunks: int, seed: int = 0) -> list[list[Frame]]:
+    """The first chunk of one frame, then chunks of four, 80x50 px."""
+    random = np.random.default_rng(seed)
+    meta = FrameMeta(80, 50)
+    return [
+        [Frame(meta, random.integers(0, 256, (50, 80, 4), dtype=np.uint8)) for _ in range(count)]
+        for count in [1] + [4] * (num_chunks - 1)
+    ]
+
+
+def play(engine: Engine, chunks: list[list[Frame]], params: Params = PARAMS) -> np.ndarray:
+    return np.concatenate([engine.step(chunk, params).frames for chunk in chunks])
+
+
+def test_frames_out_equal_frames_in(models: TinyModels) -> None:
+    engine: Engine = engine_of(models)
+
+    counts = [engine.step(chunk, PARAMS).frames.shape for chunk in clip(4)]
+
+    assert counts == [(1, 48, 64, 4), (4, 48, 64, 4), (4, 48, 64, 4), (4, 48, 64, 4)]
+    assert engine.first_chunk_frames == 1
+    assert engine.chunk_frames == 4
+    assert engine.size == SIZE
+
+
+def test_a_reset_engine_equals_a_new_one(models: TinyModels) -> None:
+    engine = engine_of(models)
+    play(engine, clip(7, seed=1))
+
+    engine.reset()
+
+    assert np.array_equal(play(engine, clip(9)), play(engine_of(models), clip(9)))
+
+
+def test_warm_up_leaves_no_trace_and_tells_its_progress(models: TinyModels) -> None:
+    engine = engine_of(models)
+    told: list[float] = []
+
+    engine.warm_up(PARAMS, lambda _, fraction: told.append(fraction))
+
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+    assert np.array_equal(play(engine, clip(5)), play(engine_of(models), clip(5)))
+
+
+def test_equal_settings_give_equal_bytes_and_another_seed_does_not(models: TinyModels) -> None:
+    first = play(engine_of(models), clip(6))
+
+    again = play(engine_of(models), clip(6))
+    other = play(engine_of(models), clip(6), Params(prompt="neon outline", seed=5))
+
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_step_names_its_spans_and_decisions(models: TinyModels) -> None:
+    engine = engine_of(models)
+
+    styled = [engine.step(chunk, PARAMS) for chunk in clip(3)][-1]
+
+    assert list(styled.spans_ms) == ["upload", "encode", "denoise", "decode", "download"]
+    assert styled.notes["chunk"] == 2
+    assert PARAMS.noise_s_min <= styled.notes["noise_scale"] <= PARAMS.noise_s_max
+    assert 0 <= styled.notes["motion"] <= 1
+
+
+def test_stream_batch_hands_out_nothing_while_it_fills(models: TinyModels) -> None:
+    engine = engine_of(models, Layout.BATCH)
+
+    counts = [len(engine.step(chunk, PARAMS).frames) for chunk in clip(4)]
+
+    assert counts == [1, 0, 4, 4]
+
+
+def test_without_sinks_the_context_is_as_long() -> None:
+    card = {"num_sinks": 2, "window": 3}
+
+    with_sinks = tiny_spec(card, SIZE).geometry
+    without = tiny_spec(card, SIZE, use_sink=False).geometry
+
+    assert with_sinks == (2, 3)
+    assert without == (0, 5)
+
+
+@pytest.mark.skipif(not TINY_PATH.is_file(), reason="the embedded model is not trained yet")
+def test_the_embedded_model_runs() -> None:
+    engine = build_tiny_engine(SIZE, threads=1)
+
+    assert play(engine, clip(3)).shape == (9, 48, 64, 4)
