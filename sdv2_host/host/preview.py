@@ -30,6 +30,7 @@ from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError, ParamError
 from sdv2_host.host.preview_guard import GUARD_HEADERS, is_allowed
 from sdv2_host.host.preview_pictures import PictureFeed
+from sdv2_host.host.status import HostStatus
 from sdv2_host.params import PARAMS, Params, ParamValue, Patch, coerce
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ class Studio(Protocol):
 
     def apply(self, patch: Patch, origin: str) -> Params: ...
 
-    def status(self) -> Mapping[str, Any]:
-        """The daemon's state as plain JSON values."""
+    def snapshot(self) -> HostStatus: ...
 
 
 class Client:
@@ -255,7 +255,7 @@ class PreviewServer:
             await asyncio.sleep(STATUS_PERIOD_S)
             if not self._clients:
                 continue
-            status = json.dumps({"type": "status", **self._studio.status()})
+            status = json.dumps({"type": "status", **self._studio.snapshot().to_json()})
             has_changed = self._studio.params != shown
             shown = self._studio.params
             for client in self._clients:

@@ -1,7 +1,9 @@
 """`python -m sdv2_host.sources`: one source into one input ring, until it ends or is stopped.
 
 Stops on Ctrl-C, SIGTERM, or with --watch-stdin when its standard input closes, so that it cannot
-outlive the program that started it. A fault is one line on stderr and the exit code of the error.
+outlive the program that started it. With --hold the source is opened, so that a fault shows at
+once, but sends nothing until a line comes on standard input. A fault is one line on stderr and the
+exit code of the error.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from sdv2_host.errors import HostError
@@ -34,6 +37,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--fps", type=float, default=0.0, help="frames per second, 0 = its own")
     parser.add_argument("--once", action="store_true", help="play a file once instead of for ever")
     parser.add_argument("--watch-stdin", action="store_true", help="stop when stdin closes")
+    parser.add_argument("--hold", action="store_true", help="wait for a line on stdin to begin")
     return parser.parse_args(argv)
 
 
@@ -54,18 +58,27 @@ def open_source(args: argparse.Namespace) -> Source:
 def main(argv: list[str]) -> int:
     """The exit code, after everything is closed."""
     args = parse(argv)
-    stopping = threading.Event()
+    stopping, may_begin = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        stopping.set()
+        may_begin.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    if args.watch_stdin:
+        signal.signal(number, lambda *_: stop())
+    if not args.hold:
+        may_begin.set()
+    if args.watch_stdin or args.hold:
         # A pipe's end can be waited for on every platform only by a read that blocks; the thread
-        # touches nothing but the event and dies with the process.
-        threading.Thread(target=_watch_stdin, args=(stopping,), daemon=True).start()
+        # touches nothing but the events and dies with the process.
+        threading.Thread(target=_watch_stdin, args=(stop, may_begin), daemon=True).start()
     try:
         source = open_source(args)
         print(source.title, flush=True)
         try:
-            feed(source, args.stream, stopping)
+            may_begin.wait()
+            if not stopping.is_set():
+                feed(source, args.stream, stopping)
         finally:
             source.close()
     except HostError as error:
@@ -74,10 +87,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _watch_stdin(stopping: threading.Event) -> None:
-    while sys.stdin.buffer.read(1024):
-        pass
-    stopping.set()
+def _watch_stdin(stop: Callable[[], None], may_begin: threading.Event) -> None:
+    while sys.stdin.buffer.readline():
+        may_begin.set()
+    stop()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class SourceProcess:
 
     @staticmethod
     async def start(stream: str, args: Sequence[str]) -> SourceProcess:
-        """The source has been opened and begins to fill ring `stream`.
+        """The source has been opened; it fills ring `stream` from `begin` on.
 
         Args:
             args: of `python -m sdv2_host.sources`, without --stream.
@@ -37,7 +37,7 @@ class SourceProcess:
         """
         child = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "sdv2_host.sources", "--stream", stream, "--watch-stdin", *args),
+            *("-m", "sdv2_host.sources", "--stream", stream, "--watch-stdin", "--hold", *args),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -58,6 +58,11 @@ class SourceProcess:
             raise await source.fault()
         source.title = line.decode(errors="replace").strip()
         return source
+
+    def begin(self) -> None:
+        """Frames come from now on."""
+        assert self._child.stdin is not None
+        self._child.stdin.write(b"begin\n")
 
     async def wait(self) -> None:
         """Returns when the source has come to its end.

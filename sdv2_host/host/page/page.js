@@ -33,7 +33,7 @@ const handlers = {
   },
   status(message) {
     meters.show(message);
-    showConnection(message.state, message.detail ? `${message.state}: ${message.detail}` : message.state);
+    showConnection(message.state, message.state === "live" ? "live" : `${message.state}: ${message.detail}`);
     $("notice").hidden = message.state === "live";
     $("notice").textContent = message.detail || message.state;
   },
