@@ -57,7 +57,8 @@ class SegmentStore:
         try:
             return self._create(name, num_bytes)
         except OSError as error:
-            self.unlink(name)
+            if not isinstance(error, FileExistsError):  # that one would be somebody else's
+                self.unlink(name)
             free = self.free_bytes()
             known = f"{free} bytes are free" if free is not None else f"{error.strerror}"
             raise RingError(
