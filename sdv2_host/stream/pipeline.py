@@ -56,7 +56,7 @@ class StreamPipeline:
 
     @torch.inference_mode()
     def step(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> Tensor:
-        """Restyled frames [1, T', 3, H, W] in [-1, 1] of every chunk that is ready.
+        """Restyled frames [1, T', 3, H, W] of every chunk that is ready, for [-1, 1], not clamped.
 
         `frames_BTCHW` [1, T, 3, H, W] in [-1, 1]: T = 1 + 4k for a session's first chunk, 4k
         later. SERIAL: T' = T. BATCH: the first chunk comes back at once, later ones

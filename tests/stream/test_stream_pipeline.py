@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from conftest import Toy
 from torch import Tensor
 
 from sdv2_host.params import Params
@@ -19,6 +19,9 @@ from sdv2_host.stream.state import StreamState
 from sdv2_host.wan.attention import WholeAttend, block_causal_mask
 from sdv2_host.wan.flow import sigma_of, sigma_table
 from sdv2_host.wan.rope import rotary_table
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 GRID = (2, 3)
 TOKENS = 6
