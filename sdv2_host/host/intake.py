@@ -39,41 +39,33 @@ class IntakeCounts(NamedTuple):
 class Backlog:
     """Frames waiting for the engine. Pure: no thread, no clock.
 
-    Fields live for a session. When the engine is so slow that the backlog fills, every second
-    frame goes and from then on only each `stride`-th is kept, so that whatever a later chunk gets
-    is spread evenly over the time it stands for.
+    When the engine is so slow that the backlog fills, the frame goes whose neighbours are closest
+    to each other, so that what a later chunk gets is spread over the whole time it stands for.
     """
 
     waiting: list[Frame] = field(default_factory=list)
-    dropped: int = 0
-    stride: int = 1
-    since_stride: int = 0
-    newest_is_spare: bool = False
-    """The newest frame is off the stride: kept only until the next one comes."""
+    """Oldest first, at most BACKLOG_FRAMES."""
     begins_session: bool = True
+    """What waits is the beginning of a source."""
+    dropped: int = 0
+    """Since the start."""
     previous: FrameMeta | None = None
+    """Of the newest frame ever pushed."""
+    taken_number: int = 0
+    """Number of the last frame given to a chunk; chunks stand for the time after it."""
 
     def push(self, frame: Frame) -> None:
         """The frame is the newest; a new source drops what came from the old one."""
-        if self.previous is not None and _is_cut(self.previous, frame.meta):
+        if self.previous is None or _is_cut(self.previous, frame.meta):
             self.dropped += len(self.waiting)
-            self._restart()
+            self.waiting = []
             self.begins_session = True
+            self.taken_number = frame.meta.frame - 1
         self.previous = frame.meta
-        if self.newest_is_spare:
-            self.waiting.pop()
-            self.dropped += 1
-        self.since_stride += 1
-        self.newest_is_spare = self.since_stride < self.stride
-        if not self.newest_is_spare:
-            self.since_stride = 0
         self.waiting.append(frame)
         if len(self.waiting) > BACKLOG_FRAMES:
-            kept = self.waiting[::-2][::-1]  # counted from the newest, which always stays
-            self.dropped += len(self.waiting) - len(kept)
-            self.waiting = kept
-            self.stride *= 2
-            self.since_stride = 0
+            self.waiting.pop(self._most_crowded())
+            self.dropped += 1
 
     def take(self, count: int) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; needs as many waiting.
@@ -84,20 +76,32 @@ class Backlog:
         """
         num_waiting = len(self.waiting)
         assert num_waiting >= count, "take() before enough frames came"
-        if num_waiting - count <= max(1, count // 4) and count > 1 and self.stride == 1:
-            chosen, self.waiting = self.waiting[:count], self.waiting[count:]
-            return chosen
-        # Frame k of the chunk ends the (k + 1)-th of `count` equal parts of the backlog.
-        chosen = [self.waiting[(k + 1) * num_waiting // count - 1] for k in range(count)]
-        self.dropped += num_waiting - count
-        self._restart()
+        is_behind = num_waiting > count + 1 or count == 1
+        chosen = self._spread(count) if is_behind else self.waiting[:count]
+        self.waiting = [] if is_behind else self.waiting[count:]
+        self.dropped += num_waiting - len(self.waiting) - count
+        self.taken_number = chosen[-1].meta.frame
+        self.begins_session = False
         return chosen
 
-    def _restart(self) -> None:
-        self.waiting = []
-        self.stride = 1
-        self.since_stride = 0
-        self.newest_is_spare = False
+    def _most_crowded(self) -> int:
+        """Index of the frame that is missed least; never the newest."""
+        numbers = [self.taken_number, *(frame.meta.frame for frame in self.waiting)]
+        return min(
+            range(len(self.waiting) - 1), key=lambda index: numbers[index + 2] - numbers[index]
+        )
+
+    def _spread(self, count: int) -> list[Frame]:
+        """`count` frames, each nearest to the end of its share of the time, the newest last."""
+        numbers = [frame.meta.frame for frame in self.waiting]
+        share = (numbers[-1] - self.taken_number) / count
+        chosen: list[int] = []
+        for k in range(1, count + 1):
+            target = self.taken_number + k * share
+            first = chosen[-1] + 1 if chosen else 0
+            candidates = range(first, len(numbers) - (count - k))  # leaves one for each to come
+            chosen.append(min(candidates, key=lambda index: abs(numbers[index] - target)))
+        return [self.waiting[index] for index in chosen]
 
 
 def _is_cut(previous: FrameMeta, meta: FrameMeta) -> bool:
@@ -159,7 +163,6 @@ class Intake:
                 return None
             begins_session = self._backlog.begins_session
             frames = self._backlog.take(self._wanted)
-            self._backlog.begins_session = False
             self._taken += len(frames)
             return IntakeChunk(frames, begins_session)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import deque
+from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
 
@@ -89,6 +90,7 @@ class Outlet:
     def __init__(self, writer: FrameWriter) -> None:
         self._writer = writer
         self._pacing = Pacing()
+        self._in_flight: deque[FrameMeta] = deque()
 
     def __enter__(self) -> Outlet:
         return self
@@ -101,16 +103,21 @@ class Outlet:
     ) -> None:
         self._writer.close()
 
-    def publish(self, styled: StyledChunk, sources: list[Frame], version: int) -> None:
-        """The chunk's frames are in the ring, tagged with the version of their parameters.
+    def expect(self, sources: list[Frame]) -> None:
+        """The engine was given these input frames. It may return them chunks later, in order."""
+        self._in_flight.extend(frame.meta for frame in sources)
 
-        `sources` are the input frames, one for each styled frame.
+    def publish(self, styled: StyledChunk, version: int) -> None:
+        """The chunk's frames are in the ring, tagged with the version of their parameters.
 
         Raises:
             RingError: shared memory is full.
         """
-        assert len(styled.frames) == len(sources), "engines return as many frames as they get"
-        captures = [frame.meta.capture_ts_ns or frame.meta.publish_ts_ns for frame in sources]
+        if not len(styled.frames):
+            return
+        assert len(styled.frames) <= len(self._in_flight), "engines return only what they got"
+        sources = [self._in_flight.popleft() for _ in styled.frames]
+        captures = [source.capture_ts_ns or source.publish_ts_ns for source in sources]
         due_ns, self._pacing = pace(self._pacing, now_ns(), captures)
         for pixels, source, capture_ns, due in zip(
             styled.frames, sources, captures, due_ns, strict=True
@@ -118,9 +125,9 @@ class Outlet:
             meta = FrameMeta(
                 width=pixels.shape[1],
                 height=pixels.shape[0],
-                alpha=source.meta.alpha,
+                alpha=source.alpha,
                 capture_ts_ns=now_ns(),
-                source_frame=source.meta.frame,
+                source_frame=source.frame,
                 source_capture_ts_ns=capture_ns,
                 user_tag=version,
                 present_ts_ns=due,
@@ -128,8 +135,9 @@ class Outlet:
             self._writer.publish(pixels, meta)
 
     def restart(self) -> None:
-        """The next chunk begins a session: nothing is known of its rhythm."""
-        self._pacing = replace(Pacing(), previous_due_ns=self._pacing.previous_due_ns)
+        """The next chunk begins a session: frames in flight are forgotten, the rhythm is new."""
+        self._in_flight.clear()
+        self._pacing = Pacing(previous_due_ns=self._pacing.previous_due_ns)
 
     def heartbeat(self) -> None:
         """Readers see the ring live although nothing new came."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -195,19 +196,25 @@ def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -
         engine.reset()
         outlet.restart()
     snapshot = inbox.newest
+    outlet.expect(chunk.frames)
     styled = engine.step(chunk.frames, snapshot.params)
-    outlet.publish(styled, chunk.frames, snapshot.version)
+    outlet.publish(styled, snapshot.version)
     counts = intake.counts
     return Report(
         version=snapshot.version,
-        spans_ms=styled.spans_ms,
-        notes=styled.notes,
+        spans_ms=_finite(styled.spans_ms),
+        notes=_finite(styled.notes),
         frames_in=counts.frames_in,
         frames_out=counts.taken,
         dropped=counts.dropped,
         queue_depth=counts.queue_depth,
         rss_bytes=_rss_bytes(),
     )
+
+
+def _finite(values: dict[str, float]) -> dict[str, float]:
+    """Without what JSON cannot carry: a measure that is not known yet may be NaN."""
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _ready(engine: Engine, begin_ns: int) -> Ready:

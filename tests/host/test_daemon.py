@@ -1,0 +1,346 @@
+"""The daemon as a whole: real rings, a real worker process, the passthrough engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdv2_host.config import Config
+from sdv2_host.errors import AlreadyRunningError, ConfigError
+from sdv2_host.host.daemon import Daemon
+from sdv2_host.host.status import HostState
+from sdv2_host.host.supervisor import Limits
+from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.params import Params
+from sdv2_host.types import FrameFlags
+from tests.host.live_host import (
+    QUICK,
+    is_alive,
+    left_segments,
+    live_host,
+    picture,
+    streaming_host,
+)
+
+linux_only = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
+
+
+def test_frames_go_through_in_order_and_pixel_exact(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            await stage.until(lambda: len(stage.fresh) >= 60)
+
+            numbers = [frame.meta.source_frame for frame in stage.fresh]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+            for frame in stage.fresh:
+                assert np.array_equal(frame.pixels, picture(frame.meta.source_frame))
+
+    asyncio.run(run())
+
+
+def test_the_status_tells_what_happens(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with live_host(run_dir, stream) as stage:
+            assert stage.daemon.snapshot().state == "starting"
+            await stage.until(stage.daemon.ready.is_set)
+            assert stage.daemon.snapshot().state == "waiting"
+        async with streaming_host(run_dir, stream) as stage:
+            await stage.until(lambda: len(stage.fresh) >= 60)
+            status = stage.daemon.snapshot()
+        assert status.state is HostState.LIVE
+        assert status.fps == pytest.approx(50, rel=0.3)
+        assert status.frames_in >= status.frames_out >= 60
+        assert 0 < status.latency_ms.p50 <= status.latency_ms.p95 <= status.latency_ms.p99 < 1000
+        assert status.ttff_ms is not None
+        assert 0 < status.ttff_ms < 1000
+        assert "convert" in status.spans_ms
+        assert status.to_json()["latency_ms"].keys() == {"p50", "p95", "p99"}
+
+    asyncio.run(run())
+
+
+def test_osc_reaches_the_worker_and_its_frames(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            stage.send_osc("/sdv2/prompt", "neon", "rain")
+            stage.send_osc("/sdv2/steps", 3.0)
+            stage.send_osc("/sdv2/noise/s_min", 0.9)
+            await stage.until(lambda: stage.daemon.snapshot().params_version == 3)
+            changed_at = stage.sent
+            await stage.until(lambda: stage.fresh[-1].meta.user_tag == 3)
+
+            params = stage.daemon.params
+            assert (params.prompt, params.steps) == ("neon rain", 3)
+            assert params.noise_s_min == params.noise_s_max == pytest.approx(0.9)
+            switched = next(f for f in stage.fresh if f.meta.user_tag == 3)
+            assert switched.meta.source_frame - changed_at <= 8
+            numbers = [frame.meta.source_frame for frame in stage.fresh]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+    asyncio.run(run())
+
+
+def test_unchanged_and_wrong_values_make_no_new_version(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with live_host(run_dir, stream) as stage:
+            await stage.until(stage.daemon.ready.is_set)
+            for _ in range(3):
+                stage.send_osc("/sdv2/steps", 2)
+                stage.send_osc("/sdv2/steps", "many")
+                stage.send_osc("/sdv2/nothing", 1)
+            stage.send_osc("/sdv2/seed", 5)
+            await stage.until(lambda: stage.daemon.params.seed == 5)
+
+            status = stage.daemon.snapshot()
+            assert status.params_version == 1
+            assert (status.osc.applied, status.osc.rejected, status.osc.unknown) == (4, 3, 3)
+
+    asyncio.run(run())
+
+
+def test_freeze_holds_one_picture_with_a_live_cadence(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            stage.send_osc("/sdv2/freeze", True)
+            await stage.until(lambda: FrameFlags.REPEATED in stage.seen[-1].meta.flags)
+            begin = len(stage.seen)
+            await asyncio.sleep(0.6)
+            held = stage.seen[begin:]
+            stage.send_osc("/sdv2/freeze", 0.0)
+            sent = stage.sent
+            await stage.until(lambda: stage.fresh[-1].meta.source_frame > sent)
+
+            assert len({frame.meta.source_frame for frame in held}) == 1
+            assert len(held) >= 15
+            after = next(f for f in stage.fresh if f.meta.source_frame > held[0].meta.source_frame)
+            assert after.meta.source_frame > held[0].meta.source_frame + 15
+
+    asyncio.run(run())
+
+
+def test_a_killed_worker_is_replaced_while_the_output_repeats(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            stage.daemon.apply({"seed": 11}, "test")
+            first_pid = stage.daemon.snapshot().worker_pid
+            assert first_pid is not None
+            os.kill(first_pid, signal.SIGKILL)
+            await stage.until(lambda: stage.daemon.snapshot().state == "recovering")
+            begin, last = len(stage.seen), stage.fresh[-1].meta.source_frame
+            await stage.until(lambda: stage.fresh[-1].meta.source_frame > last + 8)
+
+            status = stage.daemon.snapshot()
+            repeats = [f for f in stage.seen[begin:] if FrameFlags.REPEATED in f.meta.flags]
+            assert {frame.meta.source_frame for frame in repeats} == {last}
+            assert len(repeats) >= 3
+            assert status.worker_restarts == 1
+            assert status.worker_pid != first_pid
+            assert stage.fresh[-1].meta.user_tag == 1
+            assert status.frames_in >= status.frames_out
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(run_dir: Path, stream: str) -> None:
+    limits = Limits(silence_s=0.5, stop_s=0.2, terminate_s=0.1, first_delay_s=0.05)
+
+    async def run() -> None:
+        async with streaming_host(run_dir, stream, limits=limits) as stage:
+            pid = stage.daemon.snapshot().worker_pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            await stage.until(lambda: stage.daemon.snapshot().worker_restarts == 1)
+            await stage.until(lambda: stage.daemon.snapshot().state == "live")
+
+            assert not is_alive(pid)
+
+    asyncio.run(run())
+
+
+@linux_only
+def test_stop_leaves_no_process_and_no_segment_within_two_seconds(
+    run_dir: Path, stream: str
+) -> None:
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            pid = stage.daemon.snapshot().worker_pid
+            begin = time.perf_counter()
+            stage.stop.set()
+            await stage.running
+            elapsed_s = time.perf_counter() - begin
+            segments = set(stage.segments)
+
+        assert elapsed_s < 2.0
+        assert pid is not None
+        assert not is_alive(pid)
+        assert len(segments - {""}) >= 2
+        assert left_segments(segments) == []
+        assert list(run_dir.glob("*.json")) == []
+
+    asyncio.run(run())
+
+
+@linux_only
+def test_stop_while_the_worker_hangs_takes_less_than_two_seconds(
+    run_dir: Path, stream: str
+) -> None:
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            pid = stage.daemon.snapshot().worker_pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            begin = time.perf_counter()
+            stage.stop.set()
+            await stage.running
+            elapsed_s = time.perf_counter() - begin
+            segments = set(stage.segments)
+
+        assert elapsed_s < 2.0
+        assert not is_alive(pid)
+        assert left_segments(segments) == []
+
+    asyncio.run(run())
+
+
+def test_stop_before_the_worker_is_ready_is_clean(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with live_host(run_dir, stream) as stage:
+            await stage.until(lambda: stage.daemon.snapshot().worker_pid is not None)
+            begin = time.perf_counter()
+            stage.stop.set()
+            await stage.running
+
+        assert time.perf_counter() - begin < 2.0
+        assert list(run_dir.glob("*.json")) == []
+
+    asyncio.run(run())
+
+
+def test_a_second_daemon_of_the_same_name_is_refused(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            config = Config(name=stream, engine="passthrough", osc_port=0)
+            second = Daemon(config, Params(), run_dir=run_dir)
+            with pytest.raises(AlreadyRunningError, match=stream):
+                await second.run(asyncio.Event())
+
+            before = len(stage.fresh)
+            await stage.until(lambda: len(stage.fresh) > before + 8)
+
+    asyncio.run(run())
+
+
+def test_a_taken_osc_port_is_refused_and_nothing_is_left(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        async with live_host(run_dir, f"{stream}a") as stage:
+            await stage.until(lambda: stage.daemon.snapshot().osc_port > 0)
+            port = stage.daemon.snapshot().osc_port
+            config = Config(name=stream, engine="passthrough", osc_port=port)
+            with pytest.raises(ConfigError, match=f"--osc-port {port}"):
+                await Daemon(config, Params(), run_dir=run_dir).run(asyncio.Event())
+
+            assert list(run_dir.glob(f"{stream}-*.json")) == []
+
+    asyncio.run(run())
+
+
+def test_workers_that_keep_dying_end_in_failed_with_the_last_picture(
+    run_dir: Path, stream: str
+) -> None:
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            killed: set[int] = set()
+            while stage.daemon.snapshot().state != "failed":
+                pid = stage.daemon.snapshot().worker_pid
+                if pid is not None and pid not in killed:
+                    killed.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.01)
+            begin = len(stage.seen)
+            await stage.until(lambda: len(stage.seen) >= begin + 3)
+
+            assert len(killed) == QUICK.max_deaths
+            assert "5 times within 60 s" in stage.daemon.snapshot().detail
+            assert stage.daemon.snapshot().worker_pid is None
+            assert all(FrameFlags.REPEATED in f.meta.flags for f in stage.seen[begin:])
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_cannot_start_ends_the_daemon_with_its_reason(
+    run_dir: Path, stream: str
+) -> None:
+    config = Config(name=stream, engine="passthrough", osc_port=0)
+
+    async def run() -> None:
+        with (
+            FrameWriter(config.work_stream, run_dir=run_dir),
+            pytest.raises(AlreadyRunningError, match=config.work_stream),
+        ):
+            await Daemon(config, Params(), run_dir=run_dir).run(asyncio.Event())
+
+    asyncio.run(run())
+    assert list(run_dir.glob("*.json")) == []
+
+
+DAEMON = """
+import asyncio, pathlib, sys
+from sdv2_host.config import Config
+from sdv2_host.host.daemon import Daemon
+from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.params import Params
+async def run():
+    config = Config(name=sys.argv[1], engine="passthrough", osc_port=0)
+    daemon = Daemon(config, Params(), run_dir=pathlib.Path(sys.argv[2]))
+    task = asyncio.create_task(daemon.run(asyncio.Event()))
+    await daemon.ready.wait()
+    print(daemon.snapshot().worker_pid, flush=True)
+    await task
+asyncio.run(run())
+"""
+
+
+@linux_only
+def test_a_killed_daemon_takes_its_worker_along_and_can_start_again(
+    run_dir: Path, stream: str
+) -> None:
+    command = [sys.executable, "-c", DAEMON, stream, str(run_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout is not None
+        worker_pid = int(daemon.stdout.readline())
+        daemon.kill()
+    begin = time.perf_counter()
+    while is_alive(worker_pid) and time.perf_counter() - begin < 2.0:
+        time.sleep(0.01)
+
+    assert not is_alive(worker_pid)
+
+    async def run() -> set[str]:
+        async with streaming_host(run_dir, stream) as stage:
+            await stage.until(lambda: len(stage.fresh) >= 8)
+            return stage.segments
+
+    assert left_segments(asyncio.run(run())) == []
+
+
+@linux_only
+def test_a_daemon_that_starts_right_after_a_kill_takes_over(run_dir: Path, stream: str) -> None:
+    command = [sys.executable, "-c", DAEMON, stream, str(run_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout is not None
+        daemon.stdout.readline()
+        daemon.kill()
+
+    async def run() -> int:
+        async with streaming_host(run_dir, stream) as stage:
+            return len(stage.fresh)
+
+    assert asyncio.run(run()) > 4

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdv2_host.host.intake import BACKLOG_FRAMES, Backlog, Intake, IntakeChunk
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, PixelFormat
+
+PIXELS = np.zeros((2, 2, 4), np.uint8)
+
+
+def frame(number: int, **changes: object) -> Frame:
+    meta = replace(FrameMeta(width=2, height=2, frame=number), **changes)  # type: ignore[arg-type]
+    return Frame(meta, PIXELS)
+
+
+def numbers(frames: list[Frame]) -> list[int]:
+    return [one.meta.frame for one in frames]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 4)), min_size=1, max_size=30),
+)
+def test_every_frame_is_taken_once_in_order_or_counted_as_dropped(
+    rounds: list[tuple[int, int]],
+) -> None:
+    backlog = Backlog()
+    counter = itertools.count(1)
+    taken: list[int] = []
+    pushed = 0
+
+    for arriving, count in rounds:
+        for _ in range(arriving):
+            backlog.push(frame(next(counter)))
+        pushed += arriving
+        if len(backlog.waiting) >= count:
+            taken += numbers(backlog.take(count))
+
+        assert len(backlog.waiting) <= BACKLOG_FRAMES
+        assert len(taken) + backlog.dropped + len(backlog.waiting) == pushed
+    assert taken == sorted(set(taken))
+
+
+@pytest.mark.parametrize("arriving", range(6, 100))
+def test_an_engine_that_is_behind_gets_the_newest_and_even_spacing(arriving: int) -> None:
+    backlog = Backlog()
+    for number in range(1, arriving + 1):
+        backlog.push(frame(number))
+
+    taken = numbers(backlog.take(4))
+
+    gaps = np.diff([0, *taken])
+    assert taken[-1] == arriving
+    assert backlog.waiting == []
+    # Within the backlog to the frame; past it by the distance that the kept frames have.
+    assert gaps.max() - gaps.min() <= max(1, 2.5 * arriving / BACKLOG_FRAMES)
+
+
+def test_an_engine_that_keeps_up_loses_nothing_to_jitter() -> None:
+    backlog = Backlog()
+    counter = itertools.count(1)
+    taken: list[int] = []
+
+    for arriving in (4, 5, 3, 5, 4, 3, 5, 4):
+        for _ in range(arriving):
+            backlog.push(frame(next(counter)))
+        taken += numbers(backlog.take(4))
+
+    assert backlog.dropped == 0
+    assert taken == list(range(1, 33))
+
+
+def test_latency_never_grows_under_constant_overload() -> None:
+    backlog = Backlog()
+    counter = itertools.count(1)
+
+    for _ in range(200):
+        newest = 0
+        for _ in range(7):
+            newest = next(counter)
+            backlog.push(frame(newest))
+        taken = numbers(backlog.take(4))
+
+        assert newest - taken[-1] <= 1
+
+
+def test_the_first_chunk_begins_a_session() -> None:
+    assert Backlog().begins_session
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        frame(3),
+        frame(9, flags=FrameFlags.DISCONTINUITY),
+        frame(9, width=4),
+        frame(9, pixel_format=PixelFormat.BGRA8),
+    ],
+    ids=["older number", "flag", "size", "format"],
+)
+def test_another_source_drops_what_waits_and_begins_a_session(cut: Frame) -> None:
+    backlog = Backlog()
+    backlog.push(frame(5))
+    backlog.take(1)
+    for number in (6, 7):
+        backlog.push(frame(number))
+    assert not backlog.begins_session
+
+    backlog.push(cut)
+
+    assert backlog.begins_session
+    assert backlog.dropped == 2
+    assert backlog.waiting == [cut]
+
+
+def test_a_cut_is_seen_although_nothing_waits() -> None:
+    backlog = Backlog()
+    backlog.push(frame(5))
+    backlog.take(1)
+
+    backlog.push(frame(1))
+
+    assert backlog.begins_session
+
+
+def wait_for_chunk(intake: Intake) -> IntakeChunk:
+    for _ in range(50):
+        if (chunk := intake.next_chunk(0.1)) is not None:
+            return chunk
+    raise AssertionError("no chunk within 5 s")
+
+
+def test_a_ring_is_read_one_frame_and_then_chunks(run_dir: Path, stream: str) -> None:
+    with (
+        FrameWriter(stream, slot_count=16, run_dir=run_dir) as writer,
+        Intake(FrameReader(stream, run_dir=run_dir), 1, 4) as intake,
+    ):
+        writer.publish(PIXELS, FrameMeta(2, 2))
+        first = wait_for_chunk(intake)
+        for _ in range(4):
+            writer.publish(PIXELS, FrameMeta(2, 2))
+        second = wait_for_chunk(intake)
+
+        assert (first.begins_session, second.begins_session) == (True, False)
+        assert numbers(first.frames) == [1]
+        assert numbers(second.frames) == [2, 3, 4, 5]
+        assert intake.counts == (5, 5, 0, 0)
+
+
+def test_a_source_that_stalls_gives_none_after_the_timeout(run_dir: Path, stream: str) -> None:
+    with Intake(FrameReader(stream, run_dir=run_dir), 1, 4) as intake:
+        begin = time.perf_counter()
+
+        chunk = intake.next_chunk(0.05)
+
+        assert chunk is None
+        assert 0.04 < time.perf_counter() - begin < 1.0
+
+
+def test_what_a_source_left_before_the_start_is_history(run_dir: Path, stream: str) -> None:
+    with FrameWriter(stream, run_dir=run_dir) as writer:
+        for _ in range(3):
+            writer.publish(PIXELS, FrameMeta(2, 2))
+        with Intake(FrameReader(stream, run_dir=run_dir), 1, 4) as intake:
+            chunk = wait_for_chunk(intake)
+
+            assert numbers(chunk.frames) == [3]
+            assert intake.counts.dropped == 0
+
+
+def test_a_source_that_restarts_begins_a_session_without_a_stall(
+    run_dir: Path, stream: str
+) -> None:
+    with Intake(FrameReader(stream, run_dir=run_dir), 1, 4) as intake:
+        with FrameWriter(stream, slot_count=16, run_dir=run_dir) as writer:
+            writer.publish(PIXELS, FrameMeta(2, 2))
+            wait_for_chunk(intake)
+            for _ in range(4):
+                writer.publish(PIXELS, FrameMeta(2, 2))
+            wait_for_chunk(intake)
+        with FrameWriter(stream, run_dir=run_dir) as writer:
+            writer.publish(PIXELS, FrameMeta(2, 2))
+            chunk = wait_for_chunk(intake)
+
+    assert chunk.begins_session
+    assert numbers(chunk.frames) == [1]

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.host.outlet import MAX_LEAD_FRAMES, Outlet, Pacing, pace
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.types import Frame, FrameMeta, StyledChunk
+
+MS = NS_PER_MS
+SECOND = 1000 * MS
+
+
+def play(
+    frame_ms: float, chunk_ms: float, num_chunks: int, jitter_ms: list[float]
+) -> tuple[list[int], list[int]]:
+    """Chunks of 4 at a steady pace with jitter: when each frame was done, when it is due."""
+    pacing, done, due = Pacing(), [], []
+    for index in range(num_chunks):
+        now = int(SECOND + (index * chunk_ms + jitter_ms[index % len(jitter_ms)]) * MS)
+        captures = [int(SECOND + (index * 4 + k) * frame_ms * MS) for k in range(4)]
+        paced = pace(pacing, now, captures)
+        pacing = paced.pacing
+        done += [now] * 4
+        due += paced.due_ns
+    return done, due
+
+
+def test_the_first_frame_is_due_at_once() -> None:
+    paced = pace(Pacing(), 5 * SECOND, [SECOND])
+
+    assert paced.due_ns == [5 * SECOND]
+
+
+def test_a_steady_source_gives_a_steady_output() -> None:
+    _, due = play(frame_ms=40, chunk_ms=160, num_chunks=20, jitter_ms=[0])
+
+    gaps_ms = np.diff(due)[8:] / MS
+    assert np.allclose(gaps_ms, 40, atol=0.5)
+
+
+def test_jitter_of_the_engine_is_not_seen_on_the_output() -> None:
+    _, due = play(frame_ms=40, chunk_ms=160, num_chunks=60, jitter_ms=[0, 12, 3, 15, 7, 1])
+
+    gaps_ms = np.diff(due)[40:] / MS
+    assert gaps_ms.min() > 25
+    assert gaps_ms.max() < 55
+
+
+def test_an_engine_at_half_speed_is_shown_at_half_speed() -> None:
+    # 8 source frames of 40 ms a chunk, of which the intake takes 4.
+    _, due = play(frame_ms=80, chunk_ms=320, num_chunks=20, jitter_ms=[0])
+
+    assert np.allclose(np.diff(due)[8:] / MS, 80, atol=1)
+
+
+def test_without_capture_times_the_chunk_period_decides() -> None:
+    pacing, due = Pacing(), []
+    for index in range(1, 20):
+        paced = pace(pacing, index * 200 * MS, [0, 0, 0, 0])
+        pacing = paced.pacing
+        due += paced.due_ns
+
+    assert np.allclose(np.diff(due)[12:] / MS, 50, atol=1)
+
+
+def test_a_source_that_paused_does_not_slow_the_output_for_long() -> None:
+    pacing = Pacing()
+    now, capture = SECOND, SECOND
+    for index in range(30):
+        pause = 10 * SECOND if index == 15 else 0
+        now, capture = now + 132 * MS + pause, capture + 132 * MS + pause
+        pacing = pace(pacing, now, [capture - k * 33 * MS for k in (3, 2, 1, 0)]).pacing
+
+    assert pacing.interval_ns == pytest.approx(33 * MS, rel=0.05)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 4)), min_size=1, max_size=40))
+def test_due_times_rise_and_never_lie_far_ahead(chunks: list[tuple[int, int]]) -> None:
+    pacing, now, previous = Pacing(), SECOND, 0
+    for gap_ms, count in chunks:
+        now += gap_ms * MS
+        paced = pace(pacing, now, [now - (count - k) * 20 * MS for k in range(count)])
+        pacing = paced.pacing
+
+        assert paced.due_ns[0] > previous
+        assert paced.due_ns == sorted(set(paced.due_ns))
+        assert paced.due_ns[0] >= now
+        previous = paced.due_ns[-1]
+
+
+def test_the_lead_of_a_steady_engine_is_bounded() -> None:
+    done, due = play(frame_ms=33, chunk_ms=132, num_chunks=100, jitter_ms=[0, 60, 0, 0, 0])
+
+    added_ms = (np.array(due[::4]) - np.array(done[::4])) / MS
+    assert added_ms.max() <= MAX_LEAD_FRAMES * 33 * 1.3
+
+
+def input_frame(number: int, capture_ns: int) -> Frame:
+    meta = FrameMeta(2, 2, frame=number, capture_ts_ns=capture_ns)
+    return Frame(meta, np.zeros((2, 2, 4), np.uint8))
+
+
+def test_frames_carry_their_source_their_version_and_their_due_time(
+    run_dir: Path, stream: str
+) -> None:
+    styled = StyledChunk(np.arange(32, dtype=np.uint8).reshape(2, 2, 2, 4), {}, {})
+    captured_ns = now_ns()
+    with (
+        FrameReader(stream, run_dir=run_dir) as reader,
+        Outlet(FrameWriter(stream, run_dir=run_dir)) as outlet,
+    ):
+        outlet.expect([input_frame(7, captured_ns), input_frame(9, captured_ns + 5)])
+        outlet.publish(styled, version=3)
+        frames = [reader.read_next(), reader.read_next()]
+
+    first, second = (frame for frame in frames if frame is not None)
+    assert (first.meta.source_frame, second.meta.source_frame) == (7, 9)
+    assert second.meta.source_capture_ts_ns == captured_ns + 5
+    assert first.meta.user_tag == second.meta.user_tag == 3
+    assert captured_ns < first.meta.present_ts_ns < second.meta.present_ts_ns
+    assert np.array_equal(second.pixels, styled.frames[1])
+
+
+def test_frames_that_an_engine_returns_later_keep_their_source(run_dir: Path, stream: str) -> None:
+    nothing = StyledChunk(np.zeros((0, 2, 2, 4), np.uint8), {}, {})
+    both = StyledChunk(np.zeros((2, 2, 2, 4), np.uint8), {}, {})
+    with (
+        FrameReader(stream, run_dir=run_dir) as reader,
+        Outlet(FrameWriter(stream, run_dir=run_dir)) as outlet,
+    ):
+        outlet.expect([input_frame(1, now_ns())])
+        outlet.publish(nothing, version=1)
+        outlet.expect([input_frame(2, now_ns())])
+        outlet.publish(both, version=1)
+        frames = [reader.read_next(), reader.read_next()]
+
+    assert [frame.meta.source_frame for frame in frames if frame is not None] == [1, 2]

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from sdv2_host.clock import NS_PER_S
+from sdv2_host.config import Config
+from sdv2_host.host.supervisor import CrashLoop, Limits, Supervisor
+from sdv2_host.ipc.messages import FromWorker, Heartbeat, Progress, Ready
+from sdv2_host.params import Params
+
+
+def test_delays_grow_and_the_fifth_death_within_a_minute_is_the_last() -> None:
+    loop = CrashLoop(Limits())
+
+    delays = [loop.delay_s(second * NS_PER_S) for second in range(5)]
+
+    assert delays == [0.1, 0.4, pytest.approx(1.6), 5.0, None]
+
+
+def test_rare_deaths_are_always_followed_by_a_quick_restart() -> None:
+    loop = CrashLoop(Limits())
+
+    assert [loop.delay_s(61 * minute * NS_PER_S) for minute in range(20)] == [0.1] * 20
+
+
+class Witness:
+    """Remembers what a supervisor reports."""
+
+    def __init__(self) -> None:
+        self.messages: list[FromWorker] = []
+        self.deaths: list[str] = []
+        self.ready = asyncio.Event()
+
+    def hear(self, message: FromWorker) -> None:
+        self.messages.append(message)
+        if isinstance(message, Ready):
+            self.ready.set()
+
+
+def test_a_worker_tells_its_progress_before_it_is_ready(run_dir: Path, stream: str) -> None:
+    async def run() -> list[type[FromWorker]]:
+        witness = Witness()
+        supervisor = make_supervisor(witness, run_dir, stream, Limits())
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(20):
+            await witness.ready.wait()
+        running.cancel()
+        await asyncio.wait({running})
+        return [type(message) for message in witness.messages if type(message) is not Heartbeat]
+
+    kinds = asyncio.run(run())
+    assert kinds[0] is Progress
+    assert kinds[-1] is Ready
+
+
+def test_silence_before_ready_ends_the_worker(run_dir: Path, stream: str) -> None:
+    limits = Limits(start_silence_s=0.01, stop_s=0.3, max_deaths=1)
+
+    reason = asyncio.run(make_supervisor(Witness(), run_dir, stream, limits).run())
+
+    assert "gave no sign of life for 0.01 s" in reason
+
+
+def test_the_reason_of_a_death_names_the_signal(run_dir: Path, stream: str) -> None:
+    async def run() -> list[str]:
+        witness = Witness()
+        supervisor = make_supervisor(witness, run_dir, stream, Limits())
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(20):
+            await witness.ready.wait()
+            assert supervisor.worker_pid is not None
+            os.kill(supervisor.worker_pid, signal.SIGKILL)
+            while not witness.deaths:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait({running})
+        return witness.deaths
+
+    assert asyncio.run(run()) == ["was killed by signal 9"]
+
+
+def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
+    return Supervisor(
+        Config(name=stream, engine="passthrough"),
+        Params(),
+        witness.hear,
+        witness.deaths.append,
+        run_dir=run_dir,
+        limits=limits,
+    )

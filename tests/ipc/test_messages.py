@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdv2_host.config import Config
+from sdv2_host.errors import ProtocolError
+from sdv2_host.ipc.messages import (
+    MAX_LINE_BYTES,
+    Configure,
+    Failed,
+    Heartbeat,
+    Progress,
+    Ready,
+    Report,
+    SetParams,
+    Stop,
+    decode_from_worker,
+    decode_to_worker,
+    encode,
+)
+from sdv2_host.params import PROMPT_MAX_CHARS, Params
+
+TO_WORKER = [
+    Configure(config=Config(), params=Params(), version=3, run_dir="/tmp/rings"),
+    SetParams(version=4, params=Params(prompt="line\nbreak", steps=4)),
+    Stop(),
+]
+FROM_WORKER = [
+    Progress(text="loading", fraction=0.5),
+    Ready(
+        engine="tiny",
+        warmup_ms=12.5,
+        ready_ns=1,
+        width=256,
+        height=256,
+        first_chunk_frames=1,
+        chunk_frames=4,
+    ),
+    Report(
+        version=4,
+        spans_ms={"encode": 1.5},
+        notes={"motion": 0.25},
+        frames_in=9,
+        frames_out=5,
+        dropped=4,
+        queue_depth=0,
+        rss_bytes=1 << 33,
+    ),
+    Heartbeat(),
+    Failed(error="ModelError", message="weights are missing"),
+]
+
+
+@pytest.mark.parametrize("message", TO_WORKER, ids=lambda message: message.kind)
+def test_what_the_daemon_says_arrives_as_it_was_on_one_line(message: Configure) -> None:
+    line = encode(message)
+
+    assert decode_to_worker(line) == message
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+
+
+@pytest.mark.parametrize("message", FROM_WORKER, ids=lambda message: message.kind)
+def test_what_the_worker_says_arrives_as_it_was_on_one_line(message: Report) -> None:
+    line = encode(message)
+
+    assert decode_from_worker(line) == message
+    assert line.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("letter", ["a", "\x01", "é", "\U0001f3a8"])
+def test_the_longest_prompt_fits_a_line(letter: str) -> None:
+    message = SetParams(version=1, params=Params(prompt=letter * PROMPT_MAX_CHARS))
+
+    assert decode_to_worker(encode(message)) == message
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_bytes_that_are_no_message_are_refused(line: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_to_worker(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}",
+        b'{"kind":"stop","extra":1}',
+        b'{"kind":"reboot"}',
+        b'{"kind":"set_params","version":-1,"params":{}}',
+        b'{"kind":"set_params","version":1,"params":{"steps":9}}',
+        b'{"kind":"heartbeat"}',
+        b" " * (MAX_LINE_BYTES + 1),
+    ],
+)
+def test_lines_that_are_nearly_messages_are_refused(line: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_to_worker(line)

@@ -1,0 +1,118 @@
+"""The layers of architecture.md, by reading the imports; and what the daemon must never load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "sdv2_host"
+
+BASE = {"errors", "clock", "types", "params", "config"}
+ALLOWED: dict[str, set[str]] = {
+    # layer: the layers that its modules may import, beside their own
+    "base": set(),
+    "ipc": {"base"},
+    "wan": {"base"},
+    "stream": {"base", "wan"},
+    "gpu": {"base", "wan", "stream"},
+    "sources": {"base", "ipc"},
+    "sinks": {"base", "ipc"},
+    "host": {"base", "ipc"},
+    "worker": {"base", "ipc", "host", "gpu"},
+}
+WORKER_MODULES = {"host.worker", "host.engines"}
+LAZY_IMPORTS = {
+    # Where an import inside a function is right: torch or an optional package, resolved once.
+    "host.engines": "sdv2_host.gpu.engine",
+}
+UNCHECKED = {"cli", "bench", "offline", "__init__", "__main__"}
+"""The top: may import anything, each command what it needs, when it needs it."""
+TORCH_FREE_LAYERS = {"base", "ipc", "sources", "sinks", "host"}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def layer_of(module: str) -> str:
+    head = module.split(".")[0]
+    if module in WORKER_MODULES:
+        return "worker"
+    return "base" if head in BASE else head
+
+
+MODULES = {
+    module_name(path): ast.parse(path.read_text())
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if module_name(path).split(".")[0] not in UNCHECKED
+}
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module
+        if node.module in {"sdv2_host", "sdv2_host.host"}:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_of(module: str) -> set[str]:
+    return {name for node in ast.walk(MODULES[module]) for name in imported(node)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_one_way(module: str) -> None:
+    layer = layer_of(module)
+    ours = {name.removeprefix("sdv2_host.") for name in imports_of(module) if "sdv2_host." in name}
+    layers = {layer_of(name) for name in ours if name.split(".")[0] not in UNCHECKED}
+    above = {name for name in ours if name.split(".")[0] in UNCHECKED}
+
+    assert layers <= ALLOWED[layer] | {layer}
+    assert above == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_torch_stays_below_the_worker(module: str) -> None:
+    heads = {name.split(".")[0] for name in imports_of(module)}
+
+    assert layer_of(module) not in TORCH_FREE_LAYERS or "torch" not in heads
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_stand_at_the_top(module: str) -> None:
+    functions = [
+        node
+        for node in ast.walk(MODULES[module])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    inside = {name for one in functions for node in ast.walk(one) for name in imported(node)}
+
+    assert inside <= {LAZY_IMPORTS.get(module, "")}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["sdv2_host.host.daemon", "sdv2_host.host.worker", "sdv2_host.ipc.frame_ring"],
+)
+def test_importing_leaves_torch_unloaded(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    loaded = done.stdout.split()
+    assert module in loaded
+    assert "torch" not in loaded
+
+
+def test_the_frame_ring_needs_only_the_standard_library_and_numpy() -> None:
+    code = "import sys, sdv2_host.ipc.frame_ring; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    foreign = {"pydantic", "aiohttp", "pythonosc", "rich", "typer", "av"}
+    assert loaded & foreign == set()
