@@ -92,7 +92,7 @@ class ParamSpec:
             return "true or false"
         if self.kind is str:
             return f"text of at most {PROMPT_MAX_CHARS} characters"
-        return f"{self.minimum:g}..{self.maximum:g}"
+        return f"{self.minimum:.10g}..{self.maximum:.10g}"
 
 
 def _spec(name: str) -> ParamSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from fractions import Fraction
 from pathlib import Path
@@ -79,11 +80,11 @@ class VideoFileSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # An interrupted recording is worth having; one whose disk is full is not.
-        if isinstance(error, HostError):
-            self.discard()
-        else:
+        # A live recording that was cancelled is worth having, half a file from a fault is not.
+        if error is None or isinstance(error, asyncio.CancelledError):
             self.close()
+        else:
+            self.discard()
 
     def copy_audio(self, stream: AudioStream) -> bool:
         """Whether `mux_audio` may be given that stream's packets; before the first frame only."""

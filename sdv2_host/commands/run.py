@@ -1,0 +1,48 @@
+"""`sdv2-host run`: the daemon, for plug-ins that bring and take the pictures."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sdv2_host.commands.interrupt import Interrupt
+from sdv2_host.commands.narrator import Narrator, summary
+from sdv2_host.config import Config
+from sdv2_host.host.daemon import Daemon
+from sdv2_host.params import Params
+
+
+async def run(config: Config, params: Params) -> int:
+    """Serves until interrupted; the exit code.
+
+    Raises:
+        HostError: the daemon cannot start, or shared memory was lost.
+    """
+    interrupt = Interrupt()
+    narrator = Narrator()
+    daemon = Daemon(config, params)
+    daemon.on_progress.append(narrator.progress)
+    narrator.say(f"starting engine {config.engine}; {rings(config)}")
+    told = asyncio.create_task(narrator.follow(daemon))
+    ready = asyncio.create_task(_tell_ready(daemon, narrator))
+    try:
+        await daemon.run(interrupt.stopped)
+    finally:
+        told.cancel()
+        ready.cancel()
+    narrator.say(f"stopped; {summary(daemon.snapshot())}")
+    return interrupt.exit_code
+
+
+async def _tell_ready(daemon: Daemon, narrator: Narrator) -> None:
+    await daemon.ready.wait()
+    narrator.say(f"ready; OSC on udp {osc_address(daemon)}, for example /sdv2/prompt")
+
+
+def rings(config: Config) -> str:
+    """The names a plug-in needs."""
+    return f"input ring {config.input_stream}, output ring {config.output_stream}"
+
+
+def osc_address(daemon: Daemon) -> str:
+    """host:port that the daemon listens on for OSC."""
+    return f"{daemon.config.osc_host}:{daemon.snapshot().osc_port}"

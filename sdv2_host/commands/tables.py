@@ -1,0 +1,31 @@
+"""`sdv2-host params` and `sdv2-host styles`: what can be set, for people and for scripts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from sdv2_host.commands.settings import style_prompts
+from sdv2_host.params import PARAMS
+
+
+def show_params(as_json: bool) -> None:
+    """Prints the table of live parameters."""
+    if as_json:
+        rows = [{**asdict(spec), "kind": spec.kind.__name__} for spec in PARAMS.values()]
+        print(json.dumps(rows, indent=2))
+        return
+    for spec in PARAMS.values():
+        default = f'"{spec.default}"' if spec.kind is str else spec.default
+        print(f"{spec.address:20} {spec.kind.__name__:5}  {spec.allowed}, default {default}")
+        print(f"    {spec.name}: {spec.help}")
+
+
+def show_styles(as_json: bool) -> None:
+    """Prints the named styles."""
+    prompts = style_prompts()
+    if as_json:
+        print(json.dumps(prompts, indent=2))
+        return
+    for name, prompt in prompts.items():
+        print(f"{name:12} {prompt}")
