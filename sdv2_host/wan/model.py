@@ -85,6 +85,9 @@ class Block(nn.Module):
         )
         self.eps = dims.eps
 
+    def text_kv(self, context_BKE: Tensor) -> TextKV:
+        return TextKV(self.cross_attn.key(context_BKE), self.cross_attn.value(context_BKE))
+
     def forward(self, tokens: Tokens, text: TextKV, attend: SelfAttend, index: int) -> Tensor:
         x_BSE = tokens.x_BSE
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
@@ -179,10 +182,8 @@ class CausalWanModel(nn.Module):
         text MLP's biases.
         """
         context_BKE = self.text_embedding(text_BKT)
-        return [
-            TextKV(block.cross_attn.key(context_BKE), block.cross_attn.value(context_BKE))
-            for block in self.blocks
-        ]
+        blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
+        return [block.text_kv(context_BKE) for block in blocks]
 
     def embed(self, x_BFCHW: Tensor, t_BF: Tensor) -> Tokens:
         """Patches and timesteps as tokens. t is 0..1000, per row and frame."""

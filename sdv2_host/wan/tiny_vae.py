@@ -162,14 +162,17 @@ class TinyVAE(nn.Module):
         return Encoded(z_BFCHW, VAECache(encoder_cache, cache.decoder))
 
     def decode(self, z_BFCHW: Tensor, cache: VAECache, is_first: bool) -> Decoded:
-        """Frames in [-1, 1]: 4 per latent, but 1 for the first latent of a session."""
+        """Frames: 4 per latent, but 1 for the first latent of a session.
+
+        Meant to lie in [-1, 1] but not clamped, so that training feels an overshoot.
+        """
         num_rows = z_BFCHW.shape[0]
         z = (_time_first(z_BFCHW) / self.dims.latent_scale).contiguous(
             memory_format=torch.channels_last
         )
         x, decoder_cache = _run(self.decoder, z, cache.decoder, num_rows)
         frames_BTCHW = _rows_first(F.pixel_shuffle(x, self.dims.patch), num_rows)
-        frames_BTCHW = (frames_BTCHW * 2 - 1).clamp(-1, 1)
+        frames_BTCHW = frames_BTCHW * 2 - 1
         if is_first:
             frames_BTCHW = frames_BTCHW[:, FRAMES_PER_LATENT - 1 :]
         return Decoded(frames_BTCHW, VAECache(cache.encoder, decoder_cache))

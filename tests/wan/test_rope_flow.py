@@ -1,0 +1,89 @@
+"""Rotary positions and the flow schedule against naive restatements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sdv2_host.wan.flow import add_noise, sigma_of, sigma_table, to_x0
+from sdv2_host.wan.rope import Rotary, rotary_table, rotate, split_pairs
+
+
+def test_a_wide_head_splits_as_the_reference_does() -> None:
+    assert split_pairs(128) == (22, 21, 21)
+
+
+def test_rotation_equals_complex_multiplication() -> None:
+    positions = torch.tensor([3, 1500])
+    x = torch.randn(1, 2 * 2 * 3, 1, 12, dtype=torch.double)
+    table = rotary_table(12, positions, 2, 3)
+
+    rotated = rotate(x, table)
+
+    pairs_t, pairs_h, pairs_w = split_pairs(12)
+    token = 0
+    for f in positions.tolist():
+        for row in range(2):
+            for col in range(3):
+                angles = [f * 10000 ** (-i / pairs_t) for i in range(pairs_t)]
+                angles += [row * 10000 ** (-i / pairs_h) for i in range(pairs_h)]
+                angles += [col * 10000 ** (-i / pairs_w) for i in range(pairs_w)]
+                turn = torch.polar(torch.ones(6).double(), torch.tensor(angles).double())
+                want = torch.view_as_real(torch.view_as_complex(x[0, token, 0].view(6, 2)) * turn)
+                assert torch.allclose(rotated[0, token, 0], want.flatten(), atol=1e-12)
+                token += 1
+
+
+def test_scores_depend_on_distance_only() -> None:
+    q, k = torch.randn(2, 1, 1, 1, 24, dtype=torch.double)
+
+    def score(at: int) -> torch.Tensor:
+        one = rotary_table(24, torch.tensor([at]), 1, 1)
+        other = rotary_table(24, torch.tensor([at + 7]), 1, 1)
+        return (rotate(q, one) * rotate(k, other)).sum()
+
+    assert torch.allclose(score(0), score(100_000), atol=1e-6)
+
+
+def test_rows_may_have_tables_of_their_own() -> None:
+    x = torch.randn(2, 6, 2, 12)
+    tables = [rotary_table(12, torch.tensor([at]), 2, 3) for at in (0, 5)]
+    stacked = Rotary(*(torch.stack(parts) for parts in zip(*tables, strict=True)))
+
+    both = rotate(x, stacked)
+
+    assert torch.equal(both[1:], rotate(x[1:], tables[1]))
+
+
+@pytest.mark.parametrize(
+    ("t", "sigma"), [(700, 0.700232), (500, 0.499719), (400, 0.400260), (200, 0.198347)]
+)
+def test_sigma_is_the_nearest_entry_of_the_shifted_table(t: int, sigma: float) -> None:
+    found = sigma_of(torch.tensor([float(t)]), sigma_table())
+
+    assert abs(found.item() - sigma) < 1e-6
+
+
+def test_the_table_equals_the_recorded_one(reference: Path) -> None:
+    recorded = load_file(reference / "vectors/scheduler.safetensors")
+
+    errors = [
+        float((table.double().flatten() - sigma_table().double()).abs().max())
+        for name, table in recorded.items()
+        if "sigma" in name
+    ]
+
+    assert errors
+    assert max(errors) < 1e-6
+
+
+def test_clean_latents_come_back_from_a_perfect_prediction() -> None:
+    x0, noise = torch.randn(2, 3, 1, 16, 4, 4, dtype=torch.double)
+    sigma = torch.tensor([0.7, 0.2, 0.5], dtype=torch.double)
+
+    noisy = add_noise(x0, noise, sigma)
+
+    assert torch.allclose(to_x0(noisy, noise - x0, sigma), x0)
