@@ -30,7 +30,7 @@ LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
     "host.engines": "sdv2_host.gpu.engine",
 }
-UNCHECKED = {"cli", "bench", "offline", "__init__", "__main__"}
+UNCHECKED = {"cli", "commands", "bench", "__init__", "__main__"}
 """The top: may import anything, each command what it needs, when it needs it."""
 TORCH_FREE_LAYERS = {"base", "ipc", "sources", "sinks", "host"}
 
@@ -40,7 +40,7 @@ def module_name(path: Path) -> str:
 
 
 def layer_of(module: str) -> str:
-    head = module.split(".")[0]
+    head = module.split(".", maxsplit=1)[0]
     if module in WORKER_MODULES:
         return "worker"
     return "base" if head in BASE else head
@@ -58,8 +58,9 @@ def imported(node: ast.AST) -> Iterator[str]:
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module:
         yield node.module
-        if node.module in {"sdv2_host", "sdv2_host.host"}:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        folder = PACKAGE.parent.joinpath(*node.module.split("."))
+        submodules = [alias.name for alias in node.names if (folder / f"{alias.name}.py").exists()]
+        yield from (f"{node.module}.{name}" for name in submodules)
 
 
 def imports_of(module: str) -> set[str]:

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.errors import RingError
+from sdv2_host.host.playout import PlayoutCounts
+from sdv2_host.host.presenter import Meter, Presenter
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.types import Frame, FrameFlags, FrameMeta
+
+NO_COUNTS = PlayoutCounts(0, 0, 0)
+MS = NS_PER_MS
+
+
+def picture(value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.full((4, 4, 4), value, np.uint8)
+
+
+def meta(number: int, due_ns: int) -> FrameMeta:
+    return FrameMeta(
+        4, 4, source_frame=number, source_capture_ts_ns=now_ns(), user_tag=7, present_ts_ns=due_ns
+    )
+
+
+def collect(reader: FrameReader, enough: Callable[[list[Frame]], bool]) -> list[Frame]:
+    """Frames of the output until there are enough."""
+    frames: list[Frame] = []
+    deadline = time.monotonic() + 5
+    while not enough(frames):
+        assert time.monotonic() < deadline, f"only {len(frames)} frames within 5 s"
+        frame = reader.read_next()
+        if frame is None:
+            time.sleep(0.002)
+        else:
+            frames.append(frame)
+    return frames
+
+
+@pytest.fixture
+def work(run_dir: Path, stream: str) -> Iterator[FrameWriter]:
+    with FrameWriter(f"{stream}-wk", slot_count=16, run_dir=run_dir) as writer:
+        yield writer
+
+
+@pytest.fixture
+def presenter(run_dir: Path, stream: str) -> Iterator[Presenter]:
+    failures: list[RingError] = []
+    presenter = Presenter(
+        FrameReader(f"{stream}-wk", run_dir=run_dir),
+        FrameWriter(f"{stream}-out", slot_count=8, run_dir=run_dir),
+        0.0,
+        failures.append,
+    )
+    yield presenter
+    presenter.close()
+    assert failures == []
+
+
+@pytest.fixture
+def output(run_dir: Path, stream: str) -> Iterator[FrameReader]:
+    with FrameReader(f"{stream}-out", run_dir=run_dir) as reader:
+        yield reader
+
+
+def test_frames_appear_when_due_with_their_tags(
+    work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    begin_ns = now_ns() + 150 * MS
+    due_ns = [begin_ns + index * 40 * MS for index in range(4)]
+    for number, due in enumerate(due_ns):
+        work.publish(picture(number), meta(number, due))
+    presenter.wake()
+
+    frames = collect(output, lambda frames: len(frames) == 4)
+
+    late_ms = [(f.meta.publish_ts_ns - d) / MS for f, d in zip(frames, due_ns, strict=True)]
+    assert [frame.meta.source_frame for frame in frames] == [0, 1, 2, 3]
+    assert [frame.pixels[0, 0, 0] for frame in frames] == [0, 1, 2, 3]
+    assert all(frame.meta.user_tag == 7 for frame in frames)
+    assert all(0 <= late < 30 for late in late_ms)
+
+
+def test_the_last_frame_is_repeated_although_the_work_ring_is_gone(
+    work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    work.publish(picture(5), meta(1, now_ns()))
+    presenter.wake()
+    collect(output, lambda frames: len(frames) == 1)
+    work.close()
+
+    frames = collect(output, lambda frames: len(frames) == 10)
+
+    assert all(FrameFlags.REPEATED in frame.meta.flags for frame in frames)
+    assert all((frame.pixels == 5).all() for frame in frames)
+
+
+def test_the_ring_of_the_next_worker_is_taken_up(
+    run_dir: Path, stream: str, work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    work.publish(picture(5), meta(1, now_ns()))
+    presenter.wake()
+    collect(output, lambda frames: len(frames) == 1)
+    work.close()
+
+    with FrameWriter(f"{stream}-wk", slot_count=16, run_dir=run_dir) as second:
+        second.publish(picture(6), meta(2, now_ns()))
+        presenter.wake()
+        frames = collect(output, lambda frames: bool(frames) and (frames[-1].pixels == 6).all())
+
+    assert FrameFlags.REPEATED not in frames[-1].meta.flags
+
+
+def test_latency_is_measured_from_capture_to_publication(
+    work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    due_ns = now_ns() + 60 * MS
+    work.publish(picture(1), meta(1, due_ns))
+    presenter.wake()
+    collect(output, lambda frames: len(frames) == 1)
+    time.sleep(0.02)
+
+    stats = presenter.stats()
+
+    assert 60 <= stats.latency_ms.p50 < 160
+    assert stats.counts.fresh == 1
+
+
+class FullMemory:
+    """A ring end that cannot publish."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def publish(self, pixels: object, meta: FrameMeta) -> int:
+        raise RingError("shared memory is full")
+
+    def heartbeat(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_output_that_cannot_be_written_is_reported_once(
+    run_dir: Path, stream: str, work: FrameWriter
+) -> None:
+    failed = threading.Event()
+    failures: list[RingError] = []
+
+    def fail(error: RingError) -> None:
+        failures.append(error)
+        failed.set()
+
+    full = FullMemory()
+    reader = FrameReader(f"{stream}-wk", run_dir=run_dir)
+    presenter = Presenter(reader, full, 0.0, fail)  # type: ignore[arg-type]
+    work.publish(picture(1), meta(1, now_ns()))
+    presenter.wake()
+
+    assert failed.wait(5)
+    presenter.close()
+    assert [str(error) for error in failures] == ["shared memory is full"]
+    assert full.closed
+
+
+def feed(meter: Meter, times_ms: list[int], latency_ms: int = 100) -> None:
+    for time_ms in times_ms:
+        captured = FrameMeta(4, 4, source_capture_ts_ns=(time_ms - latency_ms) * MS)
+        meter.fresh(captured, time_ms * MS, 40 * MS)
+
+
+def test_fps_and_percentiles_are_of_the_last_seconds() -> None:
+    meter = Meter()
+    feed(meter, list(range(1000, 3000, 100)), latency_ms=900)
+    feed(meter, list(range(20_000, 24_000, 40)), latency_ms=100)
+
+    stats = meter.stats(NO_COUNTS, 24_000 * MS)
+
+    assert stats.fps == pytest.approx(25, rel=0.01)
+    assert stats.latency_ms.p50 == stats.latency_ms.p99 == 100
+
+
+def test_fps_is_zero_when_nothing_came_for_a_second() -> None:
+    meter = Meter()
+    feed(meter, [1000, 1040, 1080])
+
+    assert meter.stats(NO_COUNTS, 1500 * MS).fps > 0
+    assert meter.stats(NO_COUNTS, 2100 * MS).fps == 0
+
+
+def test_time_to_first_frame_counts_from_ready_or_capture_whichever_is_later() -> None:
+    waiting, late = Meter(), Meter()
+    waiting.ready(1000 * MS)
+    late.ready(1000 * MS)
+    feed(waiting, [1150], latency_ms=900)
+    feed(late, [5150, 9000], latency_ms=120)
+
+    assert waiting.stats(NO_COUNTS, 1200 * MS).ttff_ms == 150
+    assert late.stats(NO_COUNTS, 9000 * MS).ttff_ms == 120
+
+
+def test_a_frame_more_than_two_intervals_late_is_a_gap() -> None:
+    meter = Meter()
+    feed(meter, [1000, 1040, 1085, 1170, 1210, 1300])
+
+    assert meter.stats(NO_COUNTS, 1300 * MS).cadence_gaps == 2
