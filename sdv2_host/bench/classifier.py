@@ -7,7 +7,6 @@ It shares neither architecture nor seeds nor augmentation with the generator it 
 
 from __future__ import annotations
 
-import itertools
 import json
 from importlib import resources
 from pathlib import Path
@@ -24,32 +23,34 @@ from sdv2_host.errors import ModelError
 
 CLASSES: tuple[str, ...] = (*STYLES, UNSTYLED)
 MIN_SIZE_PX = 64
-_WIDTHS = (24, 48, 96, 128)
+_WIDTHS = (48, 96, 128)
 
 
 class StyleNet(nn.Module):
-    """Four strided convolutions, then mean and spread of each channel over the frame."""
+    """Three strided convolutions; the mean and the spread of every channel over the frame."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        widths = (3, *_WIDTHS)
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 5 if a == 3 else 3, 2, 2 if a == 3 else 1)
-            for a, b in itertools.pairwise(widths)
+            (
+                nn.Conv2d(3, _WIDTHS[0], 8, 4, 2),
+                nn.Conv2d(_WIDTHS[0], _WIDTHS[1], 3, 2, 1),
+                nn.Conv2d(_WIDTHS[1], _WIDTHS[2], 3, 2, 1),
+            )
         )
         self.norms = nn.ModuleList(nn.GroupNorm(4, width) for width in _WIDTHS)
-        self.head = nn.Linear(2 * _WIDTHS[-1] + 2 * _WIDTHS[1], num_classes)
+        self.hidden = nn.Linear(2 * sum(_WIDTHS), 128)
+        self.head = nn.Linear(128, num_classes)
 
     def forward(self, rgb_T3HW: Tensor) -> Tensor:
         """Logits [T, K] of frames 0..1, at least 64 px a side."""
         x = rgb_T3HW * 2 - 1
         features: list[Tensor] = []
-        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = F.relu(norm(conv(x)))
-            if index in (1, 3):
-                # Spread tells even textures (dots, tiles) from pictures with large calm areas.
-                features += [x.mean((2, 3)), x.std((2, 3))]
-        logits: Tensor = self.head(torch.cat(features, 1))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.silu(norm(conv(x)))
+            # Spread tells even textures (dots, tiles) from pictures with large calm areas.
+            features += [x.mean((2, 3)), (x.var((2, 3)) + 1e-5).sqrt()]
+        logits: Tensor = self.head(F.silu(self.hidden(torch.cat(features, 1))))
         return logits
 
 

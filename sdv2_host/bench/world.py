@@ -35,6 +35,9 @@ from sdv2_host.bench.warp import warp, warp_error
 
 __all__ = ["Clip", "Scene", "warp", "warp_error"]
 
+SHADOW_REACH = 24.0
+"""Units past a shape's bounding circle."""
+
 
 class Clip(NamedTuple):
     """A rendered clip; all tensors on the device it was rendered on."""
@@ -152,7 +155,7 @@ def _bounds(
     centre_T: NDArray[np.complex128], radius_T: NDArray[np.float64], shadow: float, grid: Grid
 ) -> tuple[slice, slice]:
     """Rows and columns of the window the shape (and its shadow) can touch in any frame."""
-    reach_T = radius_T + (24.0 if shadow else 0.0) + 2.0
+    reach_T = radius_T + (SHADOW_REACH if shadow else 0.0) + 2.0
     slices = []
     for position_T, axis in ((centre_T.imag, grid.y_H), (centre_T.real, grid.x_W)):
         low, high = (position_T - reach_T).min(), (position_T + reach_T).max()
@@ -200,8 +203,15 @@ def _paint(
         tilt_T = np.exp(1j * np.angle(factor_T))
         toward_THW = _toward_light(x_THW, y_THW, light * np.conj(tilt_T))
         if layer.shadow:
-            away = (0.5 - 0.5 * toward_THW.clamp(-1, 1)) * layer.shadow
-            rgb_3THW.mul_(1 - away * torch.exp(distance_THW.clamp(min=0) * -0.16))
+            away_THW = (0.5 - 0.5 * toward_THW.clamp(-1, 1)) * layer.shadow
+            dark_THW = away_THW * torch.exp(distance_THW.clamp(min=0) * -0.16)
+            if math.isfinite(layer.radius):
+                # Nothing is left where `_bounds` cuts, or the cut would show in the picture.
+                far_THW = torch.hypot(x_THW, y_THW) - layer.radius
+                dark_THW *= (
+                    SHADOW_REACH / 6 - far_THW * _per_frame(np.abs(factor_T) / 6, x_THW)
+                ).clamp(0, 1)
+            rgb_3THW.mul_(1 - dark_THW)
         if layer.form or layer.rim:
             shade = 1 + layer.form * toward_THW.clamp(-1, 1)
             edge = torch.exp(distance_THW.clamp(max=0) * 0.14)

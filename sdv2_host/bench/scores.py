@@ -1,0 +1,132 @@
+"""Scores of styled clips against ground truth, summed exactly so that clips can be pooled.
+
+# T frames   H W size in px
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sdv2_host.bench.warp import warp
+from sdv2_host.bench.world import Clip
+
+MOTION_BINS_PX = ((0.0, 1.0), (1.0, 4.0), (4.0, math.inf))
+"""Pixels by how far they moved since the frame before."""
+PSNR_CEILING_DB = 60.0
+"""What equal pictures score: infinity neither averages nor fits JSON."""
+
+
+@dataclass(slots=True)
+class Mean:
+    """A running mean; empty = 0."""
+
+    total: float = 0.0
+    count: float = 0.0
+
+    def add(self, total: float, count: float) -> None:
+        self.total += total
+        self.count += count
+
+    def merge(self, other: Mean) -> None:
+        self.add(other.total, other.count)
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count if self.count else 0.0
+
+
+@dataclass(slots=True)
+class WarpScore:
+    """Warp error (L1 x 255) over visible pixels, in all and by motion."""
+
+    overall: Mean = field(default_factory=Mean)
+    by_motion: list[Mean] = field(default_factory=lambda: [Mean() for _ in MOTION_BINS_PX])
+
+    def add(self, frames_T3HW: Tensor, clip: Clip) -> None:
+        """Adds a clip's frames; the flow and visibility are the renderer's."""
+        speed_THW = clip.flow_T2HW.norm(dim=1)
+        for t in range(1, len(frames_T3HW)):
+            moved = warp(frames_T3HW[t - 1], clip.flow_T2HW[t])
+            error_HW = (frames_T3HW[t] - moved).abs().mean(0) * 255
+            visible_HW = clip.visible_T1HW[t, 0]
+            self.overall.add(float(error_HW[visible_HW].sum()), float(visible_HW.sum()))
+            for mean, (low, high) in zip(self.by_motion, MOTION_BINS_PX, strict=True):
+                chosen = visible_HW & (speed_THW[t] >= low) & (speed_THW[t] < high)
+                mean.add(float(error_HW[chosen].sum()), float(chosen.sum()))
+
+    def merge(self, other: WarpScore) -> None:
+        self.overall.merge(other.overall)
+        for mine, theirs in zip(self.by_motion, other.by_motion, strict=True):
+            mine.merge(theirs)
+
+
+@dataclass(slots=True)
+class Score:
+    """Everything measured on some styled clips; pooled over clips by `merge`."""
+
+    warp_output: WarpScore = field(default_factory=WarpScore)
+    warp_truth: WarpScore = field(default_factory=WarpScore)
+    warp_source: WarpScore = field(default_factory=WarpScore)
+    squared_error: Mean = field(default_factory=Mean)
+    """Of the output against ground truth."""
+    squared_error_unchanged: Mean = field(default_factory=Mean)
+    """Of the source against ground truth: what doing nothing scores."""
+    recognised: Mean = field(default_factory=Mean)
+    recognised_truth: Mean = field(default_factory=Mean)
+
+    def merge(self, other: Score) -> None:
+        self.warp_output.merge(other.warp_output)
+        self.warp_truth.merge(other.warp_truth)
+        self.warp_source.merge(other.warp_source)
+        self.squared_error.merge(other.squared_error)
+        self.squared_error_unchanged.merge(other.squared_error_unchanged)
+        self.recognised.merge(other.recognised)
+        self.recognised_truth.merge(other.recognised_truth)
+
+    def summary(self) -> dict[str, float]:
+        """Plain numbers: shares 0..1, warp errors in 1/255, PSNR in dB."""
+        truth = self.warp_truth.overall.value
+        output = self.warp_output.overall.value
+        return {
+            "recognised": self.recognised.value,
+            "recognised_truth": self.recognised_truth.value,
+            "warp_output": output,
+            "warp_truth": truth,
+            "warp_source": self.warp_source.overall.value,
+            "warp_ratio": output / truth if truth else 0.0,
+            "psnr_output": psnr_db(self.squared_error.value),
+            "psnr_unchanged": psnr_db(self.squared_error_unchanged.value),
+        }
+
+    def motion_rows(self) -> list[dict[str, float | str]]:
+        """Warp errors in each motion bin with its share of the visible pixels."""
+        total = sum(mean.count for mean in self.warp_output.by_motion)
+        rows: list[dict[str, float | str]] = []
+        for index, (low, high) in enumerate(MOTION_BINS_PX):
+            output, truth = self.warp_output.by_motion[index], self.warp_truth.by_motion[index]
+            rows.append(
+                {
+                    "motion_px": f"{low:g}-{high:g}" if math.isfinite(high) else f"over {low:g}",
+                    "share": output.count / total if total else 0.0,
+                    "warp_output": output.value,
+                    "warp_truth": truth.value,
+                    "warp_ratio": output.value / truth.value if truth.value else 0.0,
+                }
+            )
+        return rows
+
+
+def psnr_db(mean_squared_error: float) -> float:
+    """Peak signal to noise of pictures in 0..1."""
+    if mean_squared_error <= 10 ** (-PSNR_CEILING_DB / 10):
+        return PSNR_CEILING_DB
+    return -10 * math.log10(mean_squared_error)
+
+
+def squared_error(a_T3HW: Tensor, b_T3HW: Tensor) -> Mean:
+    """Sum and count of squared differences."""
+    return Mean(float(torch.sum((a_T3HW - b_T3HW) ** 2)), float(a_T3HW.numel()))

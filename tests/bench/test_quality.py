@@ -1,0 +1,179 @@
+"""The quality bench judges toy engines as it should: a perfect one, and one that does nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sdv2_host.bench.classifier import Classifier
+from sdv2_host.bench.quality import QualityPlan, format_table, run
+from sdv2_host.bench.scores import PSNR_CEILING_DB, Mean, psnr_db
+from sdv2_host.bench.styles import STYLES
+from sdv2_host.errors import ModelError
+from sdv2_host.params import Params
+from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
+
+PLAN = QualityPlan(
+    clips=1,
+    num_frames=10,
+    size_px=96,
+    styles=("neon", "thermal", "mosaic"),
+    ablation_styles=("neon",),
+    phrasings=1,
+)
+BY_PROMPT = {style.prompt: style for style in STYLES.values()}
+
+
+class ToyEngine:
+    """Ground truth for a style's own prompt, or the input unchanged."""
+
+    def __init__(self, is_perfect: bool) -> None:
+        self.is_perfect = is_perfect
+        self.chunk_sizes: list[int] = []
+        self.noise_bounds: set[tuple[float, float]] = set()
+
+    name = "toy"
+    size: Size | None = None
+    first_chunk_frames = 1
+    chunk_frames = 4
+
+    def warm_up(self, params: Params, progress: ProgressFn) -> None:
+        progress("nothing to warm up", 1.0)
+
+    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
+        self.chunk_sizes.append(len(frames))
+        self.noise_bounds.add((params.noise_s_min, params.noise_s_max))
+        pixels = np.stack([frame.pixels for frame in frames])
+        style = BY_PROMPT.get(params.prompt)
+        if self.is_perfect and style is not None:
+            rgb = torch.from_numpy(pixels[..., :3]).permute(0, 3, 1, 2).float() / 255
+            styled = (style.fn(rgb) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+            pixels = np.concatenate((styled, pixels[..., 3:]), -1)
+        return StyledChunk(pixels, {}, {})
+
+    def reset(self) -> None:
+        self.chunk_sizes.clear()
+
+
+def _factory(is_perfect: bool, made: list[bool] | None = None) -> Callable[[bool], Engine]:
+    def make(use_sink: bool) -> Engine:
+        if made is not None:
+            made.append(use_sink)
+        return ToyEngine(is_perfect)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def perfect() -> dict[str, object]:
+    return run(_factory(True), PLAN)
+
+
+@pytest.fixture(scope="module")
+def unchanged() -> dict[str, object]:
+    return run(_factory(False), PLAN)
+
+
+def test_a_perfect_engine_scores_as_ground_truth(perfect: dict) -> None:  # type: ignore[type-arg]
+    total = perfect["total"]
+
+    assert total["warp_ratio"] == pytest.approx(1.0, abs=0.02)
+    assert total["psnr_output"] > 45
+    assert total["recognised"] == pytest.approx(total["recognised_truth"], abs=0.1)
+
+
+def test_an_engine_that_does_nothing_scores_as_unchanged(unchanged: dict) -> None:  # type: ignore[type-arg]
+    total = unchanged["total"]
+
+    assert total["psnr_output"] == pytest.approx(total["psnr_unchanged"], abs=1e-6)
+    assert total["warp_output"] == pytest.approx(total["warp_source"], rel=1e-6)
+    assert total["recognised"] < 0.2
+
+
+def test_the_ablation_has_its_four_corners_and_builds_an_engine_without_sinks() -> None:
+    made: list[bool] = []
+
+    result = run(_factory(True, made), PLAN)
+
+    corners = [(row["sink"], row["motion_aware_noise"]) for row in result["ablation"]]
+    assert corners == [(True, True), (True, False), (False, True), (False, False)]
+    assert made == [True, False]
+
+
+def test_without_motion_awareness_both_noise_bounds_are_their_mean() -> None:
+    engine = ToyEngine(True)
+
+    run(lambda _use_sink: engine, PLAN)
+
+    low, high = PLAN.params.noise_s_min, PLAN.params.noise_s_max
+    assert engine.noise_bounds == {(low, high), ((low + high) / 2, (low + high) / 2)}
+
+
+def test_the_first_chunk_has_one_frame_and_later_ones_four() -> None:
+    engine = ToyEngine(True)
+
+    run(lambda _use_sink: engine, PLAN)
+
+    assert engine.chunk_sizes == [1, 4, 4]
+
+
+def test_two_runs_measure_the_same(perfect: dict) -> None:  # type: ignore[type-arg]
+    again = run(_factory(True), PLAN)
+
+    assert {**again, "seconds": 0} == {**perfect, "seconds": 0}
+
+
+def test_the_result_fits_json_and_the_table_names_every_style(perfect: dict) -> None:  # type: ignore[type-arg]
+    table = format_table(json.loads(json.dumps(perfect)))
+
+    assert all(name in table for name in PLAN.styles)
+    assert "ablation" in table
+
+
+def test_progress_never_goes_back_and_ends_at_one() -> None:
+    seen: list[float] = []
+
+    run(_factory(True), PLAN, lambda _what, fraction: seen.append(fraction))
+
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_a_contact_sheet_is_written_when_a_folder_is_given(tmp_path: Path) -> None:
+    result = run(_factory(True), PLAN, out_dir=tmp_path / "new")
+
+    assert Path(result["sheet"]).stat().st_size > 1000
+
+
+def test_motion_bins_cover_all_visible_pixels(perfect: dict) -> None:  # type: ignore[type-arg]
+    assert sum(row["share"] for row in perfect["motion"]) == pytest.approx(1.0)
+
+
+def test_psnr_is_right_and_finite_for_equal_pictures() -> None:
+    assert psnr_db(0.01) == pytest.approx(20.0)
+    assert psnr_db(0.0) == PSNR_CEILING_DB
+
+
+def test_an_empty_mean_is_zero_and_means_pool_by_count() -> None:
+    mean = Mean()
+    assert mean.value == 0.0
+
+    mean.add(10.0, 1.0)
+    mean.merge(Mean(20.0, 3.0))
+
+    assert mean.value == pytest.approx(7.5)
+
+
+def test_a_missing_or_damaged_classifier_is_said_clearly(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="missing"):
+        Classifier(tmp_path / "none.safetensors")
+
+    damaged = tmp_path / "bad.safetensors"
+    damaged.write_bytes(b"not a model")
+    with pytest.raises(ModelError, match="damaged"):
+        Classifier(damaged)
