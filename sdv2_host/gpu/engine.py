@@ -55,19 +55,19 @@ class TinyEngine:
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         """After this every shape of work has run once, for 1 to 4 steps; ends with a reset.
 
-        Enough chunks to fill the cache, since attention's shapes grow until then.
+        A session long enough to fill the cache, as attention's shapes grow until then, and to
+        fill a stream batch of every depth.
         """
-        num_chunks = self._spec.geometry.num_slots + 1
+        num_rows = self._spec.num_rows
+        plan = [1] * (self._spec.geometry.num_slots + 1)
+        plan += [steps for steps in range(2, num_rows + 1) for _ in range(steps)]
         pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
         frame = Frame(FrameMeta(self._size.width, self._size.height), pixels)
-        for num_steps in range(1, self._spec.num_rows + 1):
-            self.reset()
-            trial = params.model_copy(update={"steps": num_steps})
-            for index in range(num_chunks):
-                count = self.chunk_frames if index else self.first_chunk_frames
-                self.step([frame] * count, trial)
-                done = (num_steps - 1 + (index + 1) / num_chunks) / self._spec.num_rows
-                progress(f"warming up, {num_steps} of {self._spec.num_rows} steps", done)
+        self.reset()
+        for index, num_steps in enumerate(plan):
+            count = self.chunk_frames if index else self.first_chunk_frames
+            self.step([frame] * count, params.model_copy(update={"steps": num_steps}))
+            progress(f"warming up, {num_steps} of {num_rows} steps", (index + 1) / len(plan))
         self.reset()
 
     @torch.inference_mode()

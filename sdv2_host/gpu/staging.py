@@ -22,9 +22,6 @@ from sdv2_host.types import Frame, Orientation, PixelFormat, Size
 
 _MAX_8 = 255
 _MAX_16 = 65535
-_RGB, _BGR, _GREY = [0, 1, 2], [2, 1, 0], [0, 0, 0]
-_CHANNELS = {PixelFormat.R8: _GREY, PixelFormat.BGRA8: _BGR}
-"""Where red, green and blue are, in formats other than RGBA."""
 
 
 def centre_crop(source: Size, target: Size) -> tuple[slice, slice]:
@@ -47,6 +44,15 @@ def to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     x = x.nan_to_num_(nan=0.0, posinf=_MAX_8, neginf=0.0).clamp_(0, _MAX_8).round_()
     as_bytes: NDArray[np.uint8] = x.to(torch.uint8).numpy()
     return as_bytes
+
+
+def _rgb(x: Tensor, pixel_format: PixelFormat) -> Tensor:
+    """Red, green and blue of [1, C, H, W] in the format's own channel order."""
+    if pixel_format is PixelFormat.R8:
+        return x[:, :1].expand(-1, 3, -1, -1)
+    if pixel_format is PixelFormat.BGRA8:
+        return x[:, :3].flip(1)
+    return x[:, :3]
 
 
 class Staging:
@@ -88,7 +94,7 @@ class Staging:
         size = (self._size.height, self._size.width)
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-        x = x[:, _CHANNELS.get(frame.meta.pixel_format, _RGB)].to(self._dtype)
+        x = _rgb(x, frame.meta.pixel_format).to(self._dtype)
         if is_flipped:
             x = x.flip(-2)
         return x * (2 / _MAX_8) - 1

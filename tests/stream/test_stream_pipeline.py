@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +26,9 @@ from sdv2_host.wan.rope import rotary_table
 if TYPE_CHECKING:
     from conftest import Toy
 
+VECTORS = Path(
+    os.environ.get("SDV2_VECTORS", Path(__file__).parents[3] / "shared" / "reference" / "vectors")
+)
 GRID = (2, 3)
 TOKENS = 6
 PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
@@ -298,6 +304,18 @@ def test_timesteps_are_the_references_for_its_own_settings(toy: Toy) -> None:
 
     assert timesteps.tolist() == pytest.approx([695, 500, 400, 200])
     assert sigmas[1:].tolist() == pytest.approx([0.499719, 0.400260, 0.198347], abs=1e-6)
+
+
+def test_timesteps_are_those_the_reference_recorded(toy: Toy) -> None:
+    if not (VECTORS / "batch2.json").is_file():
+        pytest.skip("no recorded vectors: set SDV2_VECTORS to their folder")
+    ticks = json.loads((VECTORS / "batch2.json").read_text())["ticks"][1:]
+    denoiser = toy.pipeline(timestep_offset=100.0)._denoiser
+
+    for tick in ticks:
+        timesteps, _ = denoiser.schedule(torch.tensor(tick["noise_scale"]), 2)
+
+        assert timesteps.tolist() == tick["timesteps"]
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 0.3, 0.5, 0.7, 1.0])

@@ -1,0 +1,62 @@
+"""What only a CUDA device can prove. Collected everywhere, run where there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sdv2_host.gpu.staging import Staging
+from sdv2_host.gpu.timing import SpanTimer
+from sdv2_host.params import Params
+from sdv2_host.stream.pipeline import StreamPipeline
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import Frame, FrameMeta, Size
+from sdv2_host.wan.weights import TinyModels
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+CUDA = torch.device("cuda")
+
+
+def test_a_steady_chunk_never_waits_for_the_device(models: TinyModels) -> None:
+    for module in (models.dit, models.vae, models.text):
+        module.to(CUDA)
+    spec = StreamSpec(48, 64, device=CUDA)
+    pipeline = StreamPipeline(models.dit, models.vae, models.text, spec)
+    state, params = pipeline.fresh_state(), Params()
+    frames = torch.rand(1, 4, 3, 48, 64, device=CUDA) * 2 - 1
+    pipeline.step(state, frames[:, :1], params)
+    for _ in range(12):
+        pipeline.step(state, frames, params)
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(8):
+            pipeline.step(state, frames, params)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        for module in (models.dit, models.vae, models.text):
+            module.cpu()
+
+
+def test_staging_agrees_with_the_cpu() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (101, 77, 4), dtype=np.uint8)
+    frames = [Frame(FrameMeta(77, 101), pixels)]
+
+    on_cpu = Staging(Size(48, 32), torch.device("cpu"), torch.float32).upload(frames)
+    on_cuda = Staging(Size(48, 32), CUDA, torch.float32).upload(frames)
+
+    torch.testing.assert_close(on_cuda.cpu(), on_cpu, atol=2 / 255, rtol=0)
+
+
+def test_spans_are_read_one_chunk_later() -> None:
+    timer = SpanTimer(CUDA)
+    with timer.span("denoise"):
+        torch.randn(512, 512, device=CUDA).matmul(torch.randn(512, 512, device=CUDA))
+    torch.cuda.synchronize()
+
+    assert timer.finish_chunk() == {}
+    assert timer.finish_chunk()["denoise"] > 0
