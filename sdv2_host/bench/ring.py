@@ -61,7 +61,7 @@ def run(progress: ProgressFn) -> dict[str, Any]:
         progress("a reader that the writer laps", (len(SIZES) + 1) / parts)
         lapped = measure_lapped(LAPPED_SIZE, LAPPED_SECONDS, run_dir)
         progress("done", 1.0)
-    return {"machine": _machine(), "sizes": sizes, "readers": readers, "lapped": lapped}
+    return {"machine": machine(), "sizes": sizes, "readers": readers, "lapped": lapped}
 
 
 def format_table(results: dict[str, Any]) -> str:
@@ -177,7 +177,7 @@ def measure_lapped(size: Size, seconds: float, run_dir: Path) -> dict[str, Any]:
             frame = reader.read_newest() if frames % 2 else reader.read_next()
             if frame is not None:
                 frames += 1
-                torn += not _is_whole(frame)
+                torn += not is_whole(frame)
         lost, retries = reader.lost, reader.retries
     return {
         "size": str(size),
@@ -206,7 +206,7 @@ def _read_for(connection: Connection, run_dir: Path, seconds: float) -> None:
                 continue
             latencies_ns.append(now_ns() - frame.meta.publish_ts_ns)
             frames += 1
-            torn += not _is_whole(frame)
+            torn += not is_whole(frame)
         retries = reader.retries
     connection.send(
         {"frames": frames, "torn": torn, "retries": retries,
@@ -235,7 +235,15 @@ def _publish_pattern(writer: FrameWriter, meta: FrameMeta) -> None:
     writer.commit()
 
 
-def _is_whole(frame: Frame) -> bool:
+def pattern_frame(number: int, size: Size) -> Frame:
+    """What `_publish_pattern` writes as frame `number`."""
+    shape = (size.height, size.width, 4)
+    pixels = np.full(shape, number % PATTERN_PERIOD, np.uint8)
+    return Frame(FrameMeta(size.width, size.height, frame=number), pixels)
+
+
+def is_whole(frame: Frame) -> bool:
+    """Every byte of the frame is of this frame."""
     flat: NDArray[np.uint8] = frame.pixels.reshape(-1)
     return bool((flat == frame.meta.frame % PATTERN_PERIOD).all())
 
@@ -284,7 +292,8 @@ def _percentiles(spans_ns: list[int]) -> dict[str, float]:
     return {"p50": round(float(p50), 4), "p99": round(float(p99), 4)}
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),

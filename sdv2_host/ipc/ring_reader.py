@@ -12,6 +12,7 @@ from types import TracebackType
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.ipc.frame_pool import FramePool
 from sdv2_host.ipc.ring_codec import (
     parse_slot_header,
 )
@@ -70,7 +71,8 @@ class FrameReader:
     """Reads one stream; any number of readers, none of them known to the writer.
 
     Used by one thread. Every frame is a private copy, checked after copying: a frame that the
-    writer overtook meanwhile is thrown away, never returned.
+    writer overtook meanwhile is thrown away, never returned. Its memory is used again only when
+    nothing refers to the frame's pixels any more.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class FrameReader:
         self._run_dir = run_dir if run_dir is not None else default_run_dir()
         self._segments = segments if segments is not None else SegmentStore()
         self._fence = full_barrier()
+        self._pool = FramePool()
 
         self.lost = 0
         """Frames that were overwritten or refused before `read_next` could take them."""
@@ -225,7 +228,8 @@ class FrameReader:
         frame, refusal = None, ""
         try:
             header = parse_slot_header(raw, number, segment.header.geometry.slot_capacity)
-            frame = Frame(header.meta, segment.copy_pixels(header, offset + SLOT_HEADER_BYTES))
+            pixels = segment.copy_pixels(header, offset + SLOT_HEADER_BYTES, self._pool)
+            frame = Frame(header.meta, pixels)
         except RingError as error:
             refusal = f"frame {number}: {error}"
         self._fence()

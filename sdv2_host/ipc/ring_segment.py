@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sdv2_host.clock import now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.ipc.frame_pool import FramePool
 from sdv2_host.ipc.ring_codec import (
     SEGMENT_FIXED_BYTES,
     SegmentHeader,
@@ -97,7 +98,7 @@ class ReaderSegment:
     def state(self) -> int:
         return self.words[STATE_WORD]
 
-    def copy_pixels(self, header: SlotHeader, offset: int) -> NDArray[Any]:
+    def copy_pixels(self, header: SlotHeader, offset: int, pool: FramePool) -> NDArray[Any]:
         """[H, W, C] of the format's dtype, from the payload at `offset`. numpy frees the GIL."""
         layout = PIXEL_LAYOUTS[header.meta.pixel_format]
         slot: NDArray[Any] = np.ndarray(
@@ -107,7 +108,7 @@ class ReaderSegment:
             offset=offset,
             strides=(header.row_stride, layout.bytes_per_pixel, layout.dtype.itemsize),
         )
-        pixels = np.empty(slot.shape, layout.dtype)
+        pixels = pool.take(slot.nbytes).view(layout.dtype).reshape(slot.shape)
         np.copyto(pixels, slot)
         return pixels
 
