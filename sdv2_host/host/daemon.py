@@ -18,7 +18,7 @@ from sdv2_host.host.control import OscCounts, OscListener, listen_osc
 from sdv2_host.host.presenter import OUTPUT_RING_SLOTS, Presenter, PresenterStats
 from sdv2_host.host.status import HostState, HostStatus
 from sdv2_host.host.supervisor import Limits, Supervisor
-from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter, remove_stale
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Progress, Ready, Report
 from sdv2_host.params import Params, Patch, apply
 from sdv2_host.types import ProgressFn, Size
@@ -143,7 +143,6 @@ class Daemon:
             writer = FrameWriter(
                 self._config.output_stream, slot_count=OUTPUT_RING_SLOTS, run_dir=self._run_dir
             )
-            stack.callback(remove_stale, self._config.work_stream, self._run_dir)
             stack.callback(writer.close)
             await self._open(stack, writer)
             await self._serve(stop)
@@ -162,7 +161,6 @@ class Daemon:
         stack.callback(presenter.close)
         self._presenter = presenter
         presenter.freeze(self._params.freeze)
-        remove_stale(self._config.work_stream, self._run_dir)
         self._osc = await listen_osc(self._config, self.apply)
         stack.callback(self._osc.transport.close)
 

@@ -16,6 +16,7 @@ from sdv2_host import errors
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import HostError, ProtocolError, WorkerError
+from sdv2_host.ipc.frame_ring import remove_stale
 from sdv2_host.ipc.messages import (
     MAX_LINE_BYTES,
     Configure,
@@ -154,6 +155,8 @@ class Supervisor:
             sender.cancel()
             await self._end(worker)
             self._worker = None
+            # A killed worker, or one of a killed daemon before us, cannot have removed its ring.
+            remove_stale(self._config.work_stream, self._run_dir)
 
     async def _send_params(self, worker: asyncio.subprocess.Process) -> None:
         newest = self._newest

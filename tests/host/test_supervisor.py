@@ -82,6 +82,7 @@ def test_the_reason_of_a_death_names_the_signal(run_dir: Path, stream: str) -> N
         return witness.deaths
 
     assert asyncio.run(run()) == ["was killed by signal 9"]
+    assert list(run_dir.glob("*.json")) == []
 
 
 def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
