@@ -13,11 +13,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from sdv2_host.errors import RingError
-from sdv2_host.ipc.ring_descriptor import check_stream, descriptor_path, lock_path, pending_path
-from sdv2_host.ipc.ring_leftovers import clear_leftovers
+from sdv2_host.ipc.ring_descriptor import check_stream, descriptor_path, pending_path
+from sdv2_host.ipc.ring_leftovers import clear_leftovers, try_lock_stream
 from sdv2_host.ipc.ring_reader import FrameReader, RingStatus
 from sdv2_host.ipc.ring_writer import FrameWriter
-from sdv2_host.ipc.run_dir import WriterLock, check_run_dir, default_run_dir
+from sdv2_host.ipc.run_dir import check_run_dir, default_run_dir
 from sdv2_host.ipc.shm import SegmentStore
 
 __all__ = [
@@ -54,8 +54,8 @@ def remove_stale(stream: str, run_dir: Path | None = None) -> bool:
     if not any(path.exists() for path in left):
         return False
     check_run_dir(directory)
-    lock = WriterLock(lock_path(directory, stream))
-    if not lock.acquire():
+    lock = try_lock_stream(stream, directory)
+    if lock is None:
         return False
     clear_leftovers(stream, directory, SegmentStore())
     lock.release()

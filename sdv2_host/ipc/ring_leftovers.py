@@ -23,8 +23,22 @@ from sdv2_host.ipc.shm import (
     SegmentStore,
 )
 
-_LOCK_ATTEMPTS = 10
-_LOCK_RETRY_S = 0.02
+_START_ATTEMPTS = 10
+_LOCK_RETRY_S = 0.01
+
+
+def try_lock_stream(stream: str, run_dir: Path, attempts: int = 3) -> WriterLock | None:
+    """The writer lock of the stream, held; None when a living writer has it.
+
+    Raises:
+        RingError: the lock file cannot be made.
+    """
+    lock = WriterLock(lock_path(run_dir, stream))
+    for _ in range(attempts):  # a reader that looks whether we live holds it for a moment
+        if lock.acquire():
+            return lock
+        time.sleep(_LOCK_RETRY_S)
+    return None
 
 
 def lock_stream(stream: str, run_dir: Path) -> WriterLock:
@@ -33,11 +47,9 @@ def lock_stream(stream: str, run_dir: Path) -> WriterLock:
     Raises:
         AlreadyRunningError: naming the stream and the process that has it.
     """
-    lock = WriterLock(lock_path(run_dir, stream))
-    for _ in range(_LOCK_ATTEMPTS):  # a reader that looks whether we live holds it for a moment
-        if lock.acquire():
-            return lock
-        time.sleep(_LOCK_RETRY_S)
+    lock = try_lock_stream(stream, run_dir, _START_ATTEMPTS)
+    if lock is not None:
+        return lock
     try:
         raw = read_private_file(descriptor_path(run_dir, stream), MAX_DESCRIPTOR_BYTES)
         owner = f"process {parse_descriptor(raw, stream).pid}"

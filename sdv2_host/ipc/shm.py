@@ -29,7 +29,7 @@ from sdv2_host.errors import RingError
 from sdv2_host.ipc.run_dir import check_private, remove_file
 
 if sys.platform == "darwin":
-    import _posixshmem
+    import _posixshmem  # type: ignore[import-not-found]
 
 LINUX_SEGMENT_DIR = Path("/dev/shm")
 if sys.platform == "linux":
@@ -129,7 +129,7 @@ class SegmentStore:
         if sys.platform == "darwin":
 
             def _open(self, name: str, flags: int) -> int:
-                return _posixshmem.shm_open(f"/{name}", flags, mode=0o600)
+                return int(_posixshmem.shm_open(f"/{name}", flags, mode=0o600))
 
             def unlink(self, name: str) -> None:
                 """The name is gone; mappings of it stay valid."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import mmap
 import random
 import shutil
 import subprocess
@@ -178,6 +180,19 @@ def test_c_reads_what_python_writes(
         process.communicate()
 
 
+def test_no_slot_header_can_harm_a_c_reader(peer: Path, run_dir: Path) -> None:
+    rng = random.Random(4)
+    with FrameWriter("hostile", slot_count=2, run_dir=run_dir) as writer:
+        process = _start(peer, "read", run_dir, "hostile")
+        name = json.loads((run_dir / "hostile.json").read_text())["segment"]
+        with open(f"/dev/shm/{name}", "r+b") as file, mmap.mmap(file.fileno(), 0) as segment:
+            answers = [_ask_about_disturbed(process, writer, segment, rng) for _ in range(500)]
+        process.communicate()
+
+    assert process.returncode == 0
+    assert 20 < answers.count("N") < 480
+
+
 def test_a_lapped_c_reader_never_sees_a_torn_frame(peer: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     writer = ring_process.start("burst", run_dir, "/dev/shm", "lap", 256, 256, 2, 1.0)
@@ -232,6 +247,25 @@ def test_the_header_is_also_cpp(standard: str, tmp_path: Path) -> None:
         [compiler, f"-std={standard}", *STRICT, f"-I{INCLUDE}", "-c", source, "-o", tmp_path / "o"],
         check=True,
     )
+
+
+def _ask_about_disturbed(
+    process: subprocess.Popen[bytes], writer: FrameWriter, segment: mmap.mmap, rng: random.Random
+) -> str:
+    """The C reader's answer to a frame whose header was disturbed after it was published."""
+    frame = writer.publish(np.zeros((64, 64, 4), np.uint8), FrameMeta(64, 64))
+    size = segment.size()
+    start = SEGMENT_HEADER_BYTES + (frame % 2) * ((size - SEGMENT_HEADER_BYTES) // 2)
+    header = segment[start : start + SLOT_HEADER_BYTES]
+    body = _disturb(header[16:], rng, 0x34 - 16)  # lock and frame number stay
+    segment[start + 16 : start + SLOT_HEADER_BYTES] = body
+    _say(process, b"\n")
+    answer = process.stdout.read(1).decode()
+    if answer == "N":
+        meta = parse_slot_header(process.stdout.read(SLOT_HEADER_BYTES), frame, size).meta
+        bytes_per_pixel = PIXEL_LAYOUTS[meta.pixel_format].bytes_per_pixel
+        process.stdout.read(meta.width * meta.height * bytes_per_pixel)
+    return answer
 
 
 def _start(peer: Path, *arguments: object) -> subprocess.Popen[bytes]:
