@@ -24,7 +24,7 @@ from sdv2_host.bench.classifier import Classifier
 from sdv2_host.bench.prompts import random_prompt
 from sdv2_host.bench.quality_report import Example as _Example
 from sdv2_host.bench.quality_report import format_table, write_contact_sheet
-from sdv2_host.bench.scores import Mean, Score, WarpScore, squared_error
+from sdv2_host.bench.scores import Mean, Score, squared_error
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.bench.world import Clip, Scene
 from sdv2_host.params import Params
@@ -71,7 +71,6 @@ class _Sample(NamedTuple):
 
     clip: Clip
     pixels_THW4: NDArray[np.uint8]
-    warp: WarpScore
 
 
 class _Bench:
@@ -100,7 +99,7 @@ class _Bench:
             output = self.stream(engine, sample, params, f"style {name}")
             source = sample.clip.rgb_T3HW[: len(output)]
             truth = STYLES[name].fn(source)
-            score.warp_source.merge(sample.warp)
+            score.warp_source.add(source, sample.clip)
             score.warp_output.add(output, sample.clip)
             score.warp_truth.add(truth, sample.clip)
             score.squared_error.merge(squared_error(output, truth))
@@ -214,9 +213,7 @@ def _render(plan: QualityPlan, index: int) -> _Sample:
     clip = clip._replace(rgb_T3HW=rgb_T3HW / 255)
     alpha = torch.full_like(rgb_T3HW[:, :1], 255)
     pixels_THW4 = torch.cat((rgb_T3HW, alpha), 1).to(torch.uint8).permute(0, 2, 3, 1)
-    warp_score = WarpScore()
-    warp_score.add(clip.rgb_T3HW, clip)
-    return _Sample(clip, np.ascontiguousarray(pixels_THW4.numpy()), warp_score)
+    return _Sample(clip, np.ascontiguousarray(pixels_THW4.numpy()))
 
 
 def _stream(engine: Engine, pixels_THW4: NDArray[np.uint8], params: Params) -> Tensor:

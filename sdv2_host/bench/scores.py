@@ -48,15 +48,16 @@ class WarpScore:
 
     def add(self, frames_T3HW: Tensor, clip: Clip) -> None:
         """Adds a clip's frames; the flow and visibility are the renderer's."""
-        speed_THW = clip.flow_T2HW.norm(dim=1)
-        for t in range(1, len(frames_T3HW)):
-            moved = warp(frames_T3HW[t - 1], clip.flow_T2HW[t])
-            error_HW = (frames_T3HW[t] - moved).abs().mean(0) * 255
-            visible_HW = clip.visible_T1HW[t, 0]
-            self.overall.add(float(error_HW[visible_HW].sum()), float(visible_HW.sum()))
-            for mean, (low, high) in zip(self.by_motion, MOTION_BINS_PX, strict=True):
-                chosen = visible_HW & (speed_THW[t] >= low) & (speed_THW[t] < high)
-                mean.add(float(error_HW[chosen].sum()), float(chosen.sum()))
+        count = len(frames_T3HW)
+        speed_THW = clip.flow_T2HW[1:count].norm(dim=1)
+        visible_THW = clip.visible_T1HW[1:count, 0]
+        moved = warp(frames_T3HW[:-1], clip.flow_T2HW[1:count])
+        error_THW = (frames_T3HW[1:] - moved).abs().mean(1) * 255
+        for mean, (low, high) in zip(self.by_motion, MOTION_BINS_PX, strict=True):
+            chosen = visible_THW & (speed_THW >= low) & (speed_THW < high)
+            part = Mean(float((error_THW * chosen).sum(dtype=torch.float64)), float(chosen.sum()))
+            mean.merge(part)
+            self.overall.merge(part)
 
     def merge(self, other: WarpScore) -> None:
         self.overall.merge(other.overall)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-REACH_PX = 12
+REACH_PX = 14
 """No style looks farther than this (neighbourhood of a pixel)."""
 GRID_PX = 8
 PERIOD_PX = 16
