@@ -251,4 +251,8 @@ def _rss_bytes() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    logging.shutdown()
+    # Not sys.exit: the inbox still reads stdin, and the interpreter aborts when it cannot close
+    # a file that another thread reads. Rings and engine are closed by now.
+    os._exit(exit_code)

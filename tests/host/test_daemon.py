@@ -276,7 +276,7 @@ def test_workers_that_keep_dying_end_in_failed_with_the_last_picture(
 
 
 def test_a_worker_that_cannot_start_ends_the_daemon_with_its_reason(
-    run_dir: Path, stream: str
+    run_dir: Path, stream: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = Config(name=stream, engine="passthrough", osc_port=0)
 
@@ -289,6 +289,7 @@ def test_a_worker_that_cannot_start_ends_the_daemon_with_its_reason(
 
     asyncio.run(run())
     assert list(run_dir.glob("*.json")) == []
+    assert capfd.readouterr().err == ""
 
 
 DAEMON = """
