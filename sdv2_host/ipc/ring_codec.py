@@ -130,10 +130,15 @@ def parse_segment_header(raw: bytes) -> SegmentHeader:
     )
 
 
-def pack_slot_body(meta: FrameMeta, row_stride: int, payload_bytes: int) -> bytes:
-    """A slot header from 0x08 on; the lock word before it belongs to the protocol."""
+def pack_slot_body(
+    meta: FrameMeta, frame: int, publish_ts_ns: int, row_stride: int, payload_bytes: int
+) -> bytes:
+    """A slot header from 0x08 on; the lock word before it belongs to the protocol.
+
+    `frame` and `publish_ts_ns` are the writer's, those in `meta` are not used.
+    """
     return _SLOT_AFTER_LOCK.pack(
-        meta.frame,
+        frame,
         payload_bytes,
         row_stride,
         meta.width,
@@ -145,7 +150,7 @@ def pack_slot_body(meta: FrameMeta, row_stride: int, payload_bytes: int) -> byte
         meta.flags,
         min(meta.dropped_before, 0xFFFFFFFF),
         meta.capture_ts_ns,
-        meta.publish_ts_ns,
+        publish_ts_ns,
         meta.source_frame,
         meta.source_capture_ts_ns,
         meta.user_tag,

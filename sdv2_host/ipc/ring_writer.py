@@ -6,7 +6,6 @@ import os
 import sys
 import time
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -185,8 +184,8 @@ class FrameWriter:
         segment, frame = self._segment, self._frame + 1
         offset = segment.geometry.slot_offset(frame)
         now = now_ns()
-        stamped = replace(begun, frame=frame, publish_ts_ns=now)
-        body = pack_slot_body(stamped, self._begun_bytes // begun.height, self._begun_bytes)
+        row_stride = self._begun_bytes // begun.height
+        body = pack_slot_body(begun, frame, now, row_stride, self._begun_bytes)
         start = offset + SLOT_BODY_OFFSET
         segment.map[start : start + len(body)] = body
         self._fence()

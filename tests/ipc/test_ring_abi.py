@@ -105,11 +105,11 @@ def test_fields_follow_each_other_without_gaps(
 
 def test_the_codec_puts_every_field_at_its_offset() -> None:
     meta = FrameMeta(
-        3, 5, PixelFormat.RGBA16F, AlphaMode.PREMULTIPLIED, Orientation.BOTTOM_FIRST, frame=11,
-        dropped_before=12, capture_ts_ns=-13, publish_ts_ns=14, source_frame=15,
+        3, 5, PixelFormat.RGBA16F, AlphaMode.PREMULTIPLIED, Orientation.BOTTOM_FIRST, frame=99,
+        dropped_before=12, capture_ts_ns=-13, publish_ts_ns=98, source_frame=15,
         source_capture_ts_ns=-16, user_tag=17, present_ts_ns=-18,
     )  # fmt: skip
-    slot = bytes(8) + pack_slot_body(meta, 24, 120)
+    slot = bytes(8) + pack_slot_body(meta, 11, 14, 24, 120)
     geometry = Geometry(4, 8192)
     segment = pack_segment_header(SegmentHeader(geometry, 21, b"u" * 16, "name", 22, 23, 24))
 
@@ -222,7 +222,7 @@ def test_c_and_python_trust_the_same_segment_headers(peer: Path) -> None:
 def test_c_and_python_trust_the_same_slot_headers(peer: Path) -> None:
     rng = random.Random(2)
     capacity = 1 << 16
-    sound = bytes(8) + pack_slot_body(FrameMeta(64, 64, frame=1), 256, 64 * 256)
+    sound = bytes(8) + pack_slot_body(FrameMeta(64, 64), 1, 0, 256, 64 * 256)
     headers = [_disturb(sound, rng, 0x34) for _ in range(4000)]
 
     done = subprocess.run(
