@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -60,98 +60,97 @@ class ToyEngine:
         self.chunk_sizes.clear()
 
 
-def _factory(is_perfect: bool, made: list[bool] | None = None) -> Callable[[bool], Engine]:
+class Watched(NamedTuple):
+    """A finished run and what was seen of it."""
+
+    result: dict[str, Any]
+    sinks: list[bool]
+    engine: ToyEngine
+    fractions: list[float]
+
+
+def _watch(is_perfect: bool, out_dir: Path | None = None) -> Watched:
+    engine, sinks, fractions = ToyEngine(is_perfect), [], []
+
     def make(use_sink: bool) -> Engine:
-        if made is not None:
-            made.append(use_sink)
-        return ToyEngine(is_perfect)
+        sinks.append(use_sink)
+        return engine
 
-    return make
-
-
-@pytest.fixture(scope="module")
-def perfect() -> dict[str, object]:
-    return run(_factory(True), PLAN)
+    result = run(make, PLAN, lambda _what, fraction: fractions.append(fraction), out_dir)
+    return Watched(result, sinks, engine, fractions)
 
 
 @pytest.fixture(scope="module")
-def unchanged() -> dict[str, object]:
-    return run(_factory(False), PLAN)
+def perfect() -> Watched:
+    return _watch(is_perfect=True)
 
 
-def test_a_perfect_engine_scores_as_ground_truth(perfect: dict) -> None:  # type: ignore[type-arg]
-    total = perfect["total"]
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    return _watch(is_perfect=False, out_dir=tmp_path_factory.mktemp("quality") / "new")
+
+
+def test_a_perfect_engine_scores_as_ground_truth(perfect: Watched) -> None:
+    total = perfect.result["total"]
 
     assert total["warp_ratio"] == pytest.approx(1.0, abs=0.02)
     assert total["psnr_output"] > 45
     assert total["recognised"] == pytest.approx(total["recognised_truth"], abs=0.1)
 
 
-def test_an_engine_that_does_nothing_scores_as_unchanged(unchanged: dict) -> None:  # type: ignore[type-arg]
-    total = unchanged["total"]
+def test_an_engine_that_does_nothing_scores_as_unchanged(unchanged: Watched) -> None:
+    total = unchanged.result["total"]
 
     assert total["psnr_output"] == pytest.approx(total["psnr_unchanged"], abs=1e-6)
     assert total["warp_output"] == pytest.approx(total["warp_source"], rel=1e-6)
     assert total["recognised"] < 0.2
 
 
-def test_the_ablation_has_its_four_corners_and_builds_an_engine_without_sinks() -> None:
-    made: list[bool] = []
+def test_the_ablation_has_its_four_corners_and_builds_an_engine_without_sinks(
+    perfect: Watched,
+) -> None:
+    rows = perfect.result["ablation"]
 
-    result = run(_factory(True, made), PLAN)
-
-    corners = [(row["sink"], row["motion_aware_noise"]) for row in result["ablation"]]
+    corners = [(row["sink"], row["motion_aware_noise"]) for row in rows]
     assert corners == [(True, True), (True, False), (False, True), (False, False)]
-    assert made == [True, False]
+    assert perfect.sinks == [True, False]
 
 
-def test_without_motion_awareness_both_noise_bounds_are_their_mean() -> None:
-    engine = ToyEngine(True)
-
-    run(lambda _use_sink: engine, PLAN)
-
+def test_without_motion_awareness_both_noise_bounds_are_their_mean(perfect: Watched) -> None:
     low, high = PLAN.params.noise_s_min, PLAN.params.noise_s_max
-    assert engine.noise_bounds == {(low, high), ((low + high) / 2, (low + high) / 2)}
+    mean = (low + high) / 2
+
+    assert perfect.engine.noise_bounds == {(low, high), (mean, mean)}
 
 
-def test_the_first_chunk_has_one_frame_and_later_ones_four() -> None:
-    engine = ToyEngine(True)
-
-    run(lambda _use_sink: engine, PLAN)
-
-    assert engine.chunk_sizes == [1, 4, 4]
+def test_the_first_chunk_has_one_frame_and_later_ones_four(perfect: Watched) -> None:
+    assert perfect.engine.chunk_sizes == [1, 4, 4]
 
 
-def test_two_runs_measure_the_same(perfect: dict) -> None:  # type: ignore[type-arg]
-    again = run(_factory(True), PLAN)
+def test_two_runs_measure_the_same(perfect: Watched) -> None:
+    again = _watch(is_perfect=True).result
 
-    assert {**again, "seconds": 0} == {**perfect, "seconds": 0}
+    assert {**again, "seconds": 0} == {**perfect.result, "seconds": 0}
 
 
-def test_the_result_fits_json_and_the_table_names_every_style(perfect: dict) -> None:  # type: ignore[type-arg]
-    table = format_table(json.loads(json.dumps(perfect)))
+def test_the_result_fits_json_and_the_table_names_every_style(perfect: Watched) -> None:
+    table = format_table(json.loads(json.dumps(perfect.result)))
 
     assert all(name in table for name in PLAN.styles)
     assert "ablation" in table
 
 
-def test_progress_never_goes_back_and_ends_at_one() -> None:
-    seen: list[float] = []
-
-    run(_factory(True), PLAN, lambda _what, fraction: seen.append(fraction))
-
-    assert seen == sorted(seen)
-    assert seen[-1] == 1.0
+def test_progress_never_goes_back_and_ends_at_one(perfect: Watched) -> None:
+    assert perfect.fractions == sorted(perfect.fractions)
+    assert perfect.fractions[-1] == 1.0
 
 
-def test_a_contact_sheet_is_written_when_a_folder_is_given(tmp_path: Path) -> None:
-    result = run(_factory(True), PLAN, out_dir=tmp_path / "new")
-
-    assert Path(result["sheet"]).stat().st_size > 1000
+def test_a_contact_sheet_is_written_when_a_folder_is_given(unchanged: Watched) -> None:
+    assert Path(unchanged.result["sheet"]).stat().st_size > 1000
 
 
-def test_motion_bins_cover_all_visible_pixels(perfect: dict) -> None:  # type: ignore[type-arg]
-    assert sum(row["share"] for row in perfect["motion"]) == pytest.approx(1.0)
+def test_motion_bins_cover_all_visible_pixels(perfect: Watched) -> None:
+    assert sum(row["share"] for row in perfect.result["motion"]) == pytest.approx(1.0)
 
 
 def test_psnr_is_right_and_finite_for_equal_pictures() -> None:

@@ -88,9 +88,9 @@ def test_the_same_seed_gives_the_same_clip_whatever_the_global_generator_does() 
 
 
 def test_different_seeds_give_different_scenes() -> None:
-    pictures = [Scene.random(seed).render(1, 32, 32).rgb_T3HW for seed in range(8)]
+    pictures = [Scene.random(seed).render(1, 32, 32).rgb_T3HW for seed in range(4)]
 
-    assert len({picture.numpy().tobytes() for picture in pictures}) == 8
+    assert len({picture.numpy().tobytes() for picture in pictures}) == 4
 
 
 def test_a_still_scene_has_no_warp_error() -> None:
@@ -120,7 +120,9 @@ def test_pixels_stay_in_range_at_any_size(seed: int) -> None:
 
 
 def test_speed_makes_things_move_faster() -> None:
-    slow = [Scene.random(s, speed=10.0).render(3, 64, 64).flow_T2HW.abs().mean() for s in range(6)]
-    fast = [Scene.random(s, speed=250.0).render(3, 64, 64).flow_T2HW.abs().mean() for s in range(6)]
+    slow, fast = (
+        sum(float(Scene.random(s, speed=v).render(2, 32, 32).flow_T2HW.abs().sum()) for s in (0, 1))
+        for v in (10.0, 250.0)
+    )
 
-    assert sum(fast) > 4 * sum(slow)
+    assert fast > 4 * slow
