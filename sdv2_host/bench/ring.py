@@ -156,6 +156,8 @@ def measure_readers(size: Size, seconds: float, run_dir: Path) -> dict[str, Any]
         children = [_Child(_read_for, run_dir, seconds) for _ in range(NUM_READERS)]
         for child in children:
             child.expect("ready")
+        for child in children:
+            child.say("go")
         due_ns, stop_ns = now_ns(), now_ns() + int(seconds * NS_PER_S)
         while due_ns < stop_ns:
             _publish_pattern(writer, meta)
@@ -198,6 +200,7 @@ def _read_for(connection: Connection, run_dir: Path, seconds: float) -> None:
     with FrameReader("readers", run_dir=run_dir) as reader:
         reader.read_newest()
         connection.send("ready")
+        connection.recv()  # "go": the others are ready too
         stop_ns = now_ns() + int((seconds + 0.3) * NS_PER_S)
         while now_ns() < stop_ns:
             frame = reader.read_newest()
@@ -263,6 +266,10 @@ class _Child:
         if self._receive() != word:
             raise WorkerError(f"ring benchmark: its process did not say {word!r}")
 
+    def say(self, word: str) -> None:
+        """The child's `recv` returns the word."""
+        self._connection.send(word)
+
     def has_result(self) -> bool:
         return self._connection.poll()
 
@@ -287,7 +294,7 @@ class _Child:
 
 def _percentiles(spans_ns: list[int]) -> dict[str, float]:
     if not spans_ns:
-        return {"p50": float("nan"), "p99": float("nan")}
+        return {"p50": 0.0, "p99": 0.0}  # "frames": 0 beside it says that nothing was measured
     p50, p99 = np.percentile(np.asarray(spans_ns) / NS_PER_MS, [50, 99])
     return {"p50": round(float(p50), 4), "p99": round(float(p99), 4)}
 
