@@ -181,7 +181,9 @@ class Supervisor:
         while True:
             silence_s = self._limits.silence_s if is_ready else self._limits.start_silence_s
             try:
-                line = await asyncio.wait_for(worker.stdout.readline(), silence_s)
+                # Not wait_for: before 3.12 it loses a cancellation that meets a line.
+                async with asyncio.timeout(silence_s):
+                    line = await worker.stdout.readline()
                 if not line:
                     return await self._reason(worker)
                 message = decode_from_worker(line)

@@ -47,7 +47,8 @@ class SourceProcess:
         source = SourceProcess(child, "")
         assert child.stdout is not None
         try:
-            line = await asyncio.wait_for(child.stdout.readline(), OPEN_S)
+            async with asyncio.timeout(OPEN_S):
+                line = await child.stdout.readline()
         except TimeoutError:
             await source.stop()
             raise SourceError(f"the source did not open within {OPEN_S:.0f} s") from None
@@ -90,7 +91,8 @@ class SourceProcess:
         assert self._child.stdin is not None
         self._child.stdin.close()
         try:
-            await asyncio.wait_for(self._child.wait(), STOP_S)
+            async with asyncio.timeout(STOP_S):
+                await self._child.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._child.kill()
