@@ -200,7 +200,8 @@ class Supervisor:
     async def _reason(self, worker: asyncio.subprocess.Process) -> str:
         """In words, after its stdout closed."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(worker.wait(), self._limits.stop_s)
+            async with asyncio.timeout(self._limits.stop_s):
+                await worker.wait()
         if self._failure is not None:
             return f"failed with {self._failure.error}: {self._failure.message}"
         code = worker.returncode
@@ -219,7 +220,8 @@ class Supervisor:
         if worker.returncode is None:
             with contextlib.suppress(ProcessLookupError, TimeoutError):
                 worker.terminate()
-                await asyncio.wait_for(worker.wait(), self._limits.terminate_s)
+                async with asyncio.timeout(self._limits.terminate_s):
+                    await worker.wait()
         if worker.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 worker.kill()
