@@ -207,6 +207,61 @@ def styles(
     show_styles(json)
 
 
+@bench_app.command("ring")
+def bench_ring(json_file: JsonFile = None) -> None:
+    """Frame rings: cost of write and read beside memcpy, two readers, torn frames. About 15 s.
+
+    Example: sdv2-host bench ring --json ring.json
+    """
+    from sdv2_host.commands.bench import bench_ring as measure
+
+    measure(json_file)
+
+
+@bench_app.command("pipeline")
+def bench_pipeline(
+    ctx: typer.Context,
+    size: SizeText = DEFAULT_SIZE,
+    steps: Steps = None,
+    threads: Threads = None,
+    seconds: Annotated[int, typer.Option(help="Length of each of the two phases.")] = 10,
+    json_file: JsonFile = None,
+) -> None:
+    """The tiny engine's speed, time per stage, and overhead over the bare models.
+
+    Example: sdv2-host bench pipeline --steps 2 --json pipeline.json
+    """
+    from sdv2_host.commands.bench import bench_pipeline as measure
+    from sdv2_host.commands.settings import check_range, make_config, make_params
+
+    check_range("--seconds", seconds, 1, 3600)
+    measure(make_config(ctx.params), make_params(ctx.params), seconds, json_file)
+
+
+@bench_app.command("quality")
+def bench_quality(
+    ctx: typer.Context,
+    steps: Steps = None,
+    noise_s_min: NoiseMin = None,
+    noise_s_max: NoiseMax = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    clips: Annotated[int, typer.Option(help="Held-out clips per style.")] = 2,
+    json_file: JsonFile = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for quality.png.")] = None,
+) -> None:
+    """Style recognition, warp error, PSNR and the ablation table, on held-out clips. Minutes.
+
+    Example: sdv2-host bench quality --json quality.json --out d
+    """
+    from sdv2_host.commands.bench import bench_quality as measure
+    from sdv2_host.commands.settings import check_range, make_config, make_params
+
+    check_range("--clips", clips, 1, 1000)
+    config = make_config({**ctx.params, "size": DEFAULT_SIZE})
+    measure(config, make_params(ctx.params), clips, json_file, out)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     """For commands without a loop: unwinds, so that unfinished files are removed."""
     raise SystemExit(128 + number)

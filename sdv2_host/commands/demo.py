@@ -15,7 +15,7 @@ from typing import Any
 from sdv2_host.commands.interrupt import Interrupt
 from sdv2_host.commands.narrator import Narrator, summary
 from sdv2_host.commands.recording import Recording, record
-from sdv2_host.commands.report import write_report
+from sdv2_host.commands.report import check_writable, write_report
 from sdv2_host.commands.run import osc_address, rings
 from sdv2_host.commands.settings import style_prompts
 from sdv2_host.config import Config
@@ -59,6 +59,8 @@ async def demo(
     Raises:
         HostError: source, port, engine or output folder cannot be used; nothing is left behind.
     """
+    if isinstance(mode, HeadlessDemo) and mode.json is not None:
+        check_writable(mode.json)
     interrupt = Interrupt()
     narrator = Narrator()
     daemon = Daemon(config, params)
@@ -72,7 +74,8 @@ async def demo(
                 else _record(daemon, feed, mode, narrator)
             )
             await _with_daemon(daemon, interrupt, body)
-    narrator.say(f"stopped; {summary(daemon.snapshot())}")
+    if isinstance(mode, LiveDemo):
+        narrator.say(f"stopped; {summary(daemon.snapshot())}")
     return interrupt.exit_code
 
 
@@ -158,10 +161,16 @@ async def _record(
             recorded.cancel()
             await asyncio.wait({waiting, recorded})
         status = daemon.snapshot()
+        await feed.stop()
     recording.write_sheet(daemon.params)
     narrator.say(f"wrote {mode.out / 'out.mp4'} and {mode.out / 'sheet.png'}")
+    measures = recording.measures(status)
+    narrator.say(
+        f"{measures['frames_out']} frames at {measures['fps']:.1f} fps, {measures['dropped']} "
+        f"dropped, latency {measures['latency_ms']['p50']:.0f} ms median"
+    )
     if mode.json is not None:
-        write_report(mode.json, recording.measures(status), daemon.config, daemon.params)
+        write_report(mode.json, measures, daemon.config, daemon.params)
         narrator.say(f"wrote {mode.json}")
 
 

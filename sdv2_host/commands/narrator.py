@@ -43,6 +43,12 @@ class Narrator:
             self.say(line)
         self._progress = (text, fraction)
 
+    def close(self) -> None:
+        """The line that progress rewrote is gone."""
+        if self._has_open_line:
+            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
+            self._has_open_line = False
+
     async def follow(self, daemon: Daemon) -> None:
         """Says every change of the daemon's state, until cancelled."""
         told: HostState = HostState.STARTING

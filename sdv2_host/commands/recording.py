@@ -134,8 +134,8 @@ class Recording:
         """
         if not self._pairs:
             return
-        step = max(1, len(self._pairs) // SHEET_PAIRS)
-        chosen = self._pairs[::step][:SHEET_PAIRS]
+        wanted = np.linspace(0, len(self._pairs) - 1, min(SHEET_PAIRS, len(self._pairs)))
+        chosen = [self._pairs[round(index)] for index in wanted]
         title = f"{params.prompt}, {params.steps} steps"
         write_sheet(self._out / "sheet.png", chosen, title)
 

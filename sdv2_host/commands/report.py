@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from sdv2_host import __version__
+from sdv2_host.bench.ring import machine
 from sdv2_host.config import Config
-from sdv2_host.errors import ConfigError
 from sdv2_host.params import Params
+from sdv2_host.sinks.video_file import cannot_write
 
 
 def hardware() -> dict[str, Any]:
     """The computer and the software that numbers depend on."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "torch": _version("torch"),
-        "numpy": _version("numpy"),
-        "sdv2_host": __version__,
-    }
+    return {**machine(), "torch": _version("torch"), "sdv2_host": __version__}
 
 
 def write_report(path: Path, measures: dict[str, Any], config: Config, params: Params) -> None:
@@ -43,6 +34,23 @@ def write_report(path: Path, measures: dict[str, Any], config: Config, params: P
     write_json(path, report)
 
 
+def check_writable(path: Path) -> None:
+    """A file can be written there; what is there stays.
+
+    Raises:
+        ConfigError: no file can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        was_there = path.exists()
+        with path.open("a", encoding="utf-8"):
+            pass
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes indented JSON.
 
@@ -53,18 +61,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot write {path} ({error.strerror})") from error
-
-
-def _cpu_name() -> str:
-    """The CPU's marketing name where the system tells without a subprocess."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        raise cannot_write(path, error) from error
 
 
 def _version(package: str) -> str | None:
