@@ -12,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,9 +60,9 @@ def render_all(folder: Path, count: int, side_px: int, first_seed: int, workers:
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
+    unfinished = path.with_suffix(".partial.npy")
     shape = (count, CLIP_FRAMES, side_px, side_px, 3)
-    clips = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    clips = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
     specs = [ClipSpec(first_seed + index, side_px) for index in range(count)]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         for index, clip in enumerate(pool.imap(render_clip, specs, chunksize=8)):
@@ -69,7 +70,7 @@ def render_all(folder: Path, count: int, side_px: int, first_seed: int, workers:
             if index % 100 == 0:
                 print(f"rendered {index}/{count} clips of {side_px} px", flush=True)
     clips.flush()
-    partial.rename(path)
+    unfinished.rename(path)
     return path
 
 
@@ -88,25 +89,38 @@ def encode_clip(vae: TinyVAE, rgb_T3HW: Tensor) -> Tensor:
     return torch.cat([opening, window[:, 1:]], dim=1)[0]
 
 
-def encode_all(vae: TinyVAE, clips_path: Path, styles_per_clip: int, seed: int) -> Path:
+class EncodeJob(NamedTuple):
+    clip: NDArray[np.uint8]
+    styles: list[int]
+
+
+def encode_variants(vae: TinyVAE, job: EncodeJob) -> Tensor:
+    """[1 + styles, 5, C, h, w] in half precision: the clip unstyled, then in each style."""
+    torch.set_num_threads(1)
+    names = list(STYLES)
+    rgb = to_rgb(job.clip)
+    with torch.inference_mode():
+        variants = [rgb] + [STYLES[names[style]].fn(rgb) for style in job.styles]
+        return torch.stack([encode_clip(vae, variant) for variant in variants]).half()
+
+
+def encode_all(
+    vae: TinyVAE, clips_path: Path, styles_per_clip: int, seed: int, workers: int = 2
+) -> Path:
     """Latents of every clip, unstyled and in a few random styles, as one .pt of plain tensors."""
     path = clips_path.with_name(clips_path.stem.replace("clips", "latents") + ".pt")
     if path.exists():
         return path
     rng = random.Random(seed)
     clips = np.load(clips_path, mmap_mode="r")
-    names = list(STYLES)
+    chosen = [rng.sample(range(len(STYLES)), styles_per_clip) for _ in clips]
+    jobs = (EncodeJob(np.array(clip), styles) for clip, styles in zip(clips, chosen, strict=True))
     latents: list[Tensor] = []
-    chosen: list[list[int]] = []
-    with torch.inference_mode():
-        for index, clip in enumerate(clips):
-            rgb = to_rgb(clip)
-            styles = rng.sample(range(len(names)), styles_per_clip)
-            variants = [rgb] + [STYLES[names[style]].fn(rgb) for style in styles]
-            latents.append(torch.stack([encode_clip(vae, v) for v in variants]).half())
-            chosen.append(styles)
-            if index % 100 == 0:
-                print(f"encoded {index}/{len(clips)} clips", flush=True)
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        for encoded in pool.imap(partial(encode_variants, vae), jobs, chunksize=4):
+            latents.append(encoded.clone())
+            if len(latents) % 100 == 0:
+                print(f"encoded {len(latents)}/{len(clips)} clips", flush=True)
     torch.save({"latents": torch.stack(latents), "styles": torch.tensor(chosen)}, path)
     return path
 

@@ -1,6 +1,6 @@
 """Trains the style classifier of `bench quality` on ground-truth styled procedural frames.
 
-    python -m training.train_classifier [--steps 1200] [--seed 7] [--out FILE]
+    python -m training.train_classifier [--steps 700] [--seed 7] [--out FILE]
 
 Its scenes are seeds 1,000,000 to 1,999,999: neither the generator's (below 1,000,000) nor the
 held-out ones (9,000,000 and above), on which the accuracy it prints is measured.
@@ -123,7 +123,7 @@ def accuracy(net: StyleNet, num_scenes: int, augmented: bool) -> tuple[float, di
 
 
 def train(steps: int, seed: int) -> StyleNet:
-    """A trained net, equal for equal arguments; each step adds two crops of a new scene."""
+    """A trained net, equal for equal arguments; every other step adds a scene."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = StyleNet(len(CLASSES))
@@ -136,7 +136,8 @@ def train(steps: int, seed: int) -> StyleNet:
         rate = 2e-3 * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * done))
         for group in optimiser.param_groups:
             group["lr"] = rate + 1e-5
-        pool.add(*_new_crops(rng))
+        if step % 2 == 0:
+            pool.add(*_new_crops(rng))
         images, labels = pool.sample(BATCH, rng)
         loss = F.cross_entropy(net(augment(images, rng)), labels, label_smoothing=0.02)
         optimiser.zero_grad()
@@ -153,7 +154,7 @@ def _new_crops(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--scenes", type=int, default=60, help="held-out scenes for the accuracy")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT)

@@ -18,9 +18,9 @@ from sdv2_host.wan.tiny_vae import MemBlock, TinyVAE
 from training.data import pixel_batches, style_some
 from training.optim import MuonAndAdam
 
-BATCH = 6
+BATCH = 8
 FRAMES = 9
-CROP_PX = 96
+CROP_PX = 64
 STYLED_CLIPS = 900
 PEAK_LR = 1.5e-3
 LATENT_NOISE = 0.06
