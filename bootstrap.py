@@ -53,9 +53,18 @@ def check_python(version: tuple[int, int], found: list[str]) -> None:
 
 
 def find_pythons() -> list[str]:
-    """Commands on PATH that are a supported Python, newest first."""
+    """Commands on PATH that start a supported Python, newest first."""
     names = ["python{}.{}".format(*version) for version in reversed(SUPPORTED)]
-    return [name for name in names if shutil.which(name)]
+    return [name for name in names if starts(name)]
+
+
+def starts(name: str) -> bool:
+    """Whether that Python is there and not a shim of a version manager that has none."""
+    command = [shutil.which(name) or name, "-c", ""]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def venv_python(venv_dir: Path) -> Path:
