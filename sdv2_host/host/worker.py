@@ -7,6 +7,7 @@ daemon is gone, however it died) and on an error, which it reports first.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import math
@@ -44,8 +45,9 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.1
 """Without input, the time between two looks at the messages, and between heartbeats."""
-GRACE_S = 1.0
+GRACE_S = 0.7
 """Time for the chunk in hand after the daemon vanished; then the process ends regardless."""
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TAKEOVER_S = 3.0
 """Time for the worker of a killed daemon to let go of the work ring."""
 
@@ -166,6 +168,7 @@ def run(inbox: Inbox, send: Callable[[FromWorker], None]) -> None:
     run_dir = Path(inbox.configure.run_dir) if inbox.configure.run_dir else None
     send(Progress(text=f"loading engine {config.engine}", fraction=0.0))
     begin_ns = now_ns()
+    _die_with_daemon(True)
     engine = build_engine(config)
     engine.warm_up(
         inbox.configure.params, lambda text, done: send(Progress(text=text, fraction=done))
@@ -181,6 +184,7 @@ def run(inbox: Inbox, send: Callable[[FromWorker], None]) -> None:
             engine.chunk_frames,
         ) as intake,
     ):
+        _die_with_daemon(False)
         send(_ready(engine, begin_ns))
         while not inbox.is_stopped:
             send(_style_chunk(inbox, engine, intake, outlet))
@@ -239,6 +243,16 @@ def _open_work_ring(stream: str, run_dir: Path | None, inbox: Inbox) -> FrameWri
         except AlreadyRunningError:
             if now_ns() > deadline_ns or inbox.wait_stopped(0.05):
                 raise
+
+
+def _die_with_daemon(is_on: bool) -> None:
+    """While on, the kernel kills this process with the daemon (Linux; elsewhere the inbox does).
+
+    For loading: importing torch holds the interpreter for seconds, in which the inbox cannot see
+    that stdin closed; and there is no ring yet to be closed in order.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if is_on else 0)
 
 
 def _rss_bytes() -> int:

@@ -299,49 +299,50 @@ from sdv2_host.host.daemon import Daemon
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.params import Params
 async def run():
-    config = Config(name=sys.argv[1], engine="passthrough", osc_port=0)
+    config = Config(name=sys.argv[1], engine=sys.argv[3], osc_port=0)
     daemon = Daemon(config, Params(), run_dir=pathlib.Path(sys.argv[2]))
-    task = asyncio.create_task(daemon.run(asyncio.Event()))
-    await daemon.ready.wait()
-    print(daemon.snapshot().worker_pid, flush=True)
-    await task
+    daemon.on_progress.append(lambda text, fraction: print(daemon.snapshot().worker_pid, flush=True))
+    await daemon.run(asyncio.Event())
 asyncio.run(run())
 """
 
 
-@linux_only
-def test_a_killed_daemon_takes_its_worker_along_and_can_start_again(
-    run_dir: Path, stream: str
-) -> None:
-    command = [sys.executable, "-c", DAEMON, stream, str(run_dir)]
+def kill_daemon(run_dir: Path, stream: str, engine: str, after_s: float) -> int:
+    """Pid of the worker of a daemon that was killed `after_s` after the worker began to load."""
+    command = [sys.executable, "-c", DAEMON, stream, str(run_dir), engine]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as daemon:
         assert daemon.stdout is not None
         worker_pid = int(daemon.stdout.readline())
+        time.sleep(after_s)
         daemon.kill()
+    return worker_pid
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("engine", "after_s"), [("passthrough", 0.5), ("tiny", 0.3)], ids=["running", "loading"]
+)
+def test_a_killed_daemon_takes_its_worker_along(
+    run_dir: Path, stream: str, engine: str, after_s: float
+) -> None:
+    worker_pid = kill_daemon(run_dir, stream, engine, after_s)
     begin = time.perf_counter()
+
     while is_alive(worker_pid) and time.perf_counter() - begin < 2.0:
         time.sleep(0.01)
 
     assert not is_alive(worker_pid)
+
+
+@linux_only
+def test_a_daemon_that_starts_right_after_a_kill_takes_over(run_dir: Path, stream: str) -> None:
+    kill_daemon(run_dir, stream, "passthrough", after_s=0.5)
 
     async def run() -> set[str]:
         async with streaming_host(run_dir, stream) as stage:
             await stage.until(lambda: len(stage.fresh) >= 8)
             return stage.segments
 
-    assert left_segments(asyncio.run(run())) == []
-
-
-@linux_only
-def test_a_daemon_that_starts_right_after_a_kill_takes_over(run_dir: Path, stream: str) -> None:
-    command = [sys.executable, "-c", DAEMON, stream, str(run_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as daemon:
-        assert daemon.stdout is not None
-        daemon.stdout.readline()
-        daemon.kill()
-
-    async def run() -> int:
-        async with streaming_host(run_dir, stream) as stage:
-            return len(stage.fresh)
-
-    assert asyncio.run(run()) > 4
+    segments = asyncio.run(run())
+    assert left_segments(segments) == []
+    assert list(run_dir.glob("*.json")) == []
