@@ -18,7 +18,7 @@ from sdv2_host.errors import AlreadyRunningError, ConfigError
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.status import HostState
 from sdv2_host.host.supervisor import Limits
-from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.ipc.frame_ring import FrameWriter, remove_stale
 from sdv2_host.params import Params
 from sdv2_host.types import FrameFlags
 from tests.host.live_host import (
@@ -296,12 +296,12 @@ DAEMON = """
 import asyncio, pathlib, sys
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.ipc.frame_ring import FrameWriter, remove_stale
 from sdv2_host.params import Params
 async def run():
     config = Config(name=sys.argv[1], engine=sys.argv[3], osc_port=0)
     daemon = Daemon(config, Params(), run_dir=pathlib.Path(sys.argv[2]))
-    daemon.on_progress.append(lambda text, fraction: print(daemon.snapshot().worker_pid, flush=True))
+    daemon.on_progress.append(lambda *_: print(daemon.snapshot().worker_pid, flush=True))
     await daemon.run(asyncio.Event())
 asyncio.run(run())
 """
@@ -332,6 +332,8 @@ def test_a_killed_daemon_takes_its_worker_along(
         time.sleep(0.01)
 
     assert not is_alive(worker_pid)
+    for end in ("out", "wk"):  # what the next start would do
+        remove_stale(f"{stream}-{end}", run_dir)
 
 
 @linux_only
