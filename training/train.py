@@ -33,12 +33,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
     parser.add_argument("--out", type=Path, default=TINY_PATH)
-    parser.add_argument("--small-clips", type=int, default=2000)
-    parser.add_argument("--large-clips", type=int, default=240)
-    parser.add_argument("--vae-steps", type=int, default=3000)
+    parser.add_argument("--small-clips", type=int, default=1300)
+    parser.add_argument("--large-clips", type=int, default=110)
+    parser.add_argument("--vae-steps", type=int, default=2600)
     parser.add_argument("--dit-steps", type=int, default=9000)
-    parser.add_argument("--vae-minutes", type=float, default=20, help="limit for the autoencoder")
-    parser.add_argument("--minutes", type=float, default=60, help="limit for the DiT")
+    parser.add_argument("--vae-minutes", type=float, default=13, help="limit for the autoencoder")
+    parser.add_argument("--minutes", type=float, default=55, help="limit for the DiT")
     return parser.parse_args()
 
 
@@ -76,20 +76,23 @@ def card(options: argparse.Namespace, began: float) -> dict[str, Any]:
 
 def main() -> None:
     options = arguments()
+    torch.set_flush_denormal(True)
     began = time.monotonic()
     small = render_all(options.work, options.small_clips, SMALL_PX, first_seed=0)
     vae = autoencoder(options, small)
     large = render_all(options.work, options.large_clips, LARGE_PX, first_seed=500_000)
-    small_latents = encode_all(vae, small, styles_per_clip=4, seed=SEED)
-    large_latents = encode_all(vae, large, styles_per_clip=4, seed=SEED + 1)
+    small_latents = encode_all(vae, small, styles_per_clip=3, seed=SEED)
+    large_latents = encode_all(vae, large, styles_per_clip=3, seed=SEED + 1)
 
     def save(student: Student, path: Path) -> None:
         save_tiny(TinyModels(student.dit, vae, student.text, card(options, began)), path)
 
+    steps = options.dit_steps
     stages = [
-        Stage(small_latents, round(options.dit_steps * 0.7), batch=8, cells=12),
-        Stage(small_latents, round(options.dit_steps * 0.2), batch=8, cells=16, pixel_weight=0.2),
-        Stage(large_latents, round(options.dit_steps * 0.1), batch=2, cells=32, pixel_weight=0.2),
+        Stage(small_latents, round(steps * 0.25), batch=16, cells=8),
+        Stage(small_latents, round(steps * 0.45), batch=8, cells=12),
+        Stage(small_latents, round(steps * 0.20), batch=8, cells=16, pixel_weight=0.2),
+        Stage(large_latents, round(steps * 0.10), batch=2, cells=32, pixel_weight=0.2),
     ]
     checkpoint = options.work / "checkpoint.safetensors"
     student = train_dit(

@@ -37,7 +37,7 @@ from training.data import CLIP_LATENTS
 from training.optim import MuonAndAdam
 from training.train_vae import cosine_lr, gradient_l1
 
-PEAK_LR = 1e-3
+PEAK_LR = 2e-3
 EMA = 0.998
 OUTER = ("dit.patch_embedding", "dit.head", "dit.time", "text.grams", "text.position")
 """Layers that touch the outside; their weights are not updated as matrices."""
@@ -229,7 +229,7 @@ def train_dit(
                     f"loss {loss.item():.4f} {rate:.2f} s/it",
                     flush=True,
                 )
-            if step % 500 == 0:
+            if step % 200 == 0:
                 on_checkpoint(average)
             assert math.isfinite(loss.item()), f"loss is {loss.item()} at step {step}"
     return average
