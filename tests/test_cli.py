@@ -1,0 +1,216 @@
+"""The command line: bad input is one line on stderr and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdv2_host.cli import main
+from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.params import PARAMS
+from sdv2_host.sources.camera import list_cameras
+from tests.hosts import descriptors, orphans, sdv2_host, unique_name
+from tests.sources.clips import write_clip, write_sound_only
+
+HEADLESS = ("--headless", "--frames", "5", "--engine", "passthrough", "--osc-port", "0")
+
+
+def refused(*args: str) -> str:
+    """The one line that the command ends with; it leaves no ring and no segment."""
+    name = unique_name()
+    before = orphans()
+    is_demo = args[0] == "demo"
+
+    done = sdv2_host(*args, *(("--name", name, *HEADLESS) if is_demo else ()))
+
+    lines = done.stderr.splitlines()
+    assert done.returncode not in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr
+    faults = [line for line in lines if line.startswith("sdv2-host: ")]
+    assert len(faults) == 1, done.stderr
+    assert faults[0] == lines[-1]
+    assert descriptors(name) == []
+    assert orphans() <= before
+    return faults[0]
+
+
+BAD_OPTIONS = {
+    "steps too many": (["demo", "--steps", "9"], "steps = 9, expected 1..4"),
+    "steps no number": (["demo", "--steps", "two"], "'--steps'"),
+    "noise not a number": (["demo", "--noise-s-min", "nan"], "= nan, expected 0..1"),
+    "noise infinite": (["demo", "--noise-s-max", "inf"], "= inf, expected 0..1"),
+    "seed negative": (["demo", "--seed", "-1"], "seed = -1, expected 0..2147483647"),
+    "prompt too long": (["demo", "--prompt", "x" * 2001], "at most 2000 characters"),
+    "style unknown": (["demo", "--style", "baroque"], "unknown style, known are watercolor,"),
+    "style and prompt": (["demo", "--style", "neon", "--prompt", "x"], "use one of them"),
+    "size odd": (["demo", "--size", "250x130"], "the nearest is --size 256x128"),
+    "size no size": (["demo", "--size", "big"], "for example --size 256x256"),
+    "size zero": (["demo", "--size", "0x0"], "the nearest is --size 64x64"),
+    "engine unknown": (["run", "--engine", "warp9"], "known are tiny, passthrough"),
+    "name illegal": (["run", "--name", "../up"], "use 1 to 44 of a-z"),
+    "osc port": (["run", "--osc-port", "70000"], "--osc-port 70000"),
+    "command unknown": (["dance"], "No such command 'dance'"),
+    "option unknown": (["run", "--bogus"], "No such option: --bogus"),
+    "render to nothing": (["render", "in.mp4"], "Missing argument 'OUT'"),
+    "render not mp4": (["render", "in.mp4", "out.gif"], "ends in .mp4"),
+}
+
+
+@pytest.mark.parametrize(("args", "said"), BAD_OPTIONS.values(), ids=BAD_OPTIONS.keys())
+def test_a_bad_option_is_one_line(
+    args: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sdv2-host", *args])
+    terminate = signal.getsignal(signal.SIGTERM)
+
+    code = main()
+    signal.signal(signal.SIGTERM, terminate)
+
+    fault = capsys.readouterr().err
+    assert code == 2
+    assert fault.startswith("sdv2-host: ")
+    assert fault.count("\n") == 1
+    assert said in fault
+
+
+def test_a_recording_of_no_frames_is_one_line() -> None:
+    done = sdv2_host("demo", "--headless", "--frames", "0")
+
+    assert (done.returncode, done.stderr) == (2, "sdv2-host: --frames 0: expected 1..1000000\n")
+
+
+@pytest.fixture
+def bad_files(tmp_path: Path) -> Path:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("this is not a video\n" * 50)
+    write_sound_only(tmp_path / "sound.wav")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("missing.mp4", "does not exist"),
+        ("empty.mp4", "zero length"),
+        ("text.mp4", "not a video"),
+        ("sound.wav", "no video stream"),
+        (".", "is a directory"),
+    ],
+)
+def test_an_input_that_is_no_video_is_one_line(bad_files: Path, file: str, said: str) -> None:
+    path = str(bad_files / file)
+
+    assert said in refused("demo", "--input", path, "--out", str(bad_files / "out"))
+    assert said in refused("render", path, str(bad_files / "x.mp4"), "--engine", "passthrough")
+    assert not (bad_files / "x.mp4").exists()
+
+
+@pytest.mark.skipif(bool(list_cameras()), reason="this machine has a camera")
+def test_no_camera_is_one_line(tmp_path: Path) -> None:
+    assert "no camera was found" in refused("demo", "--input", "camera", "--out", str(tmp_path))
+
+
+def test_an_output_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert "cannot write" in refused("demo", "--out", str(tmp_path / "file" / "d"))
+    assert "cannot write" in refused(
+        "demo", "--out", str(tmp_path), "--json", str(tmp_path / "file" / "r.json")
+    )
+
+
+def test_rendering_into_the_input_is_refused(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 3)
+    before = clip.read_bytes()
+
+    assert "is the input itself" in refused("render", str(clip), str(clip))
+    assert clip.read_bytes() == before
+
+
+def test_a_second_host_of_the_same_name_is_one_line() -> None:
+    name = unique_name()
+    with FrameWriter(f"{name}-out"):
+        done = sdv2_host("run", "--name", name, "--engine", "passthrough", "--osc-port", "0")
+
+    assert done.returncode == 6
+    assert f"{name}-out" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_an_input_ring_that_somebody_else_writes_is_one_line(tmp_path: Path) -> None:
+    name = unique_name()
+    with FrameWriter(f"{name}-in"):
+        done = sdv2_host("demo", "--name", name, *HEADLESS, "--out", str(tmp_path))
+
+    assert done.returncode == 6
+    assert f"{name}-in" in done.stderr.splitlines()[-1]
+    assert descriptors(name) == []
+
+
+def test_a_page_port_in_use_is_one_line() -> None:
+    name = unique_name()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        engine = ("--engine", "passthrough", "--osc-port", "0", "--no-browser")
+        done = sdv2_host("demo", "--name", name, "--port", port, *engine)
+
+    assert done.returncode == 2
+    assert f"--port {port}" in done.stderr.splitlines()[-1]
+    assert descriptors(name) == []
+
+
+def test_an_osc_port_in_use_is_one_line() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        done = sdv2_host(
+            "run", "--name", unique_name(), "--engine", "passthrough", "--osc-port", port
+        )
+
+    assert done.returncode == 2
+    assert f"--osc-port {port}" in done.stderr.splitlines()[-1]
+
+
+def test_params_json_is_the_whole_table() -> None:
+    done = sdv2_host("params", "--json")
+
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows.keys() == PARAMS.keys()
+    assert rows["steps"]["maximum"] == 4
+
+
+def test_every_style_is_listed_with_a_prompt() -> None:
+    styles = json.loads(sdv2_host("styles", "--json").stdout)
+
+    assert len(styles) >= 10
+    assert all(isinstance(prompt, str) and prompt for prompt in styles.values())
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["demo"], ["render"], ["bench"], ["bench", "quality"], ["params"]]
+)
+def test_help_is_there_for_every_command(command: list[str]) -> None:
+    done = sdv2_host(*command, "--help")
+
+    assert done.returncode == 0
+    assert "Usage: sdv2-host" in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    probe = (
+        "import sys; import sdv2_host.cli; "
+        "print([m for m in ('torch', 'av', 'aiohttp', 'numpy', 'PIL') if m in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
