@@ -177,6 +177,21 @@ def test_second_session_equals_first(toy: Toy, layout: Layout) -> None:
     assert torch.equal(first, second)
 
 
+def test_reset_leaves_nothing_of_the_session(toy: Toy) -> None:
+    pipeline = toy.pipeline(layout=Layout.BATCH)
+    state, fresh = pipeline.fresh_state(), pipeline.fresh_state()
+    for chunk in chunks_of(toy.clip(17)):
+        pipeline.step(state, chunk, PARAMS)
+
+    state.reset_()
+
+    for name in ("chunk_index", "prompt", "num_steps", "batch"):
+        assert getattr(state, name) == getattr(fresh, name)
+    assert state.kv.num_written == fresh.kv.num_written
+    assert not any(t.any() for t in (*state.vae_cache.encoder, *state.vae_cache.decoder))
+    assert not any(t.any() for t in (state.motion.noise_scale, state.motion.last_frame_BCHW))
+
+
 def test_reset_keeps_every_tensor_in_its_place(toy: Toy) -> None:
     pipeline = toy.pipeline()
     state = pipeline.fresh_state()
