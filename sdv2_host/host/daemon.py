@@ -217,7 +217,8 @@ class Daemon:
             engine=self._config.engine,
             size=self._size(),
             fps=stats.fps,
-            frames_in=worker.frames_in,
+            # The last chunk of a killed worker was shown but never reported.
+            frames_in=max(worker.frames_in, stats.counts.fresh),
             frames_out=stats.counts.fresh,
             frames_repeated=stats.counts.repeated,
             dropped=worker.dropped + stats.counts.skipped,

@@ -15,6 +15,9 @@ POLL_S = 0.002
 BACKLOG_FRAMES = 12
 """Frames kept at most: three chunks. A 1080p float frame is 33 MB."""
 
+PATIENCE_CHUNKS = 4
+"""An engine that had frames waiting for so many chunks in a row is behind, not late once."""
+
 
 class IntakeChunk(NamedTuple):
     frames: list[Frame]
@@ -67,18 +70,18 @@ class Backlog:
             self.waiting.pop(self._most_crowded())
             self.dropped += 1
 
-    def take(self, count: int) -> list[Frame]:
+    def take(self, count: int, keeps_up: bool) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; needs as many waiting.
 
-        One frame more than wanted (a quarter chunk of jitter) waits for the next chunk. With more
-        than that the engine is behind: `count` frames evenly spaced up to the newest are taken and
-        the others dropped.
+        With an engine that otherwise keeps up, up to half a chunk too many is jitter and waits for
+        the next chunk. Else the engine is behind: `count` frames evenly spaced up to the newest
+        are taken and the others dropped.
         """
         num_waiting = len(self.waiting)
         assert num_waiting >= count, "take() before enough frames came"
-        is_behind = num_waiting > count + 1 or count == 1
-        chosen = self._spread(count) if is_behind else self.waiting[:count]
-        self.waiting = [] if is_behind else self.waiting[count:]
+        is_jitter = keeps_up and num_waiting - count <= count // 2
+        chosen = self.waiting[:count] if is_jitter else self._spread(count)
+        self.waiting = self.waiting[count:] if is_jitter else []
         self.dropped += num_waiting - len(self.waiting) - count
         self.taken_number = chosen[-1].meta.frame
         self.begins_session = False
@@ -131,6 +134,8 @@ class Intake:
         self._backlog = Backlog()
         self._frames_in = 0
         self._taken = 0
+        self._chunks_since_wait = 0
+        """Chunks taken since the engine last had to wait for frames."""
         self._arrival = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="intake", daemon=True)
@@ -154,6 +159,7 @@ class Intake:
             WorkerError: the reading thread has ended.
         """
         with self._arrival:
+            must_wait = len(self._backlog.waiting) < self._wanted
             arrived = self._arrival.wait_for(
                 lambda: len(self._backlog.waiting) >= self._wanted, timeout_s
             )
@@ -162,7 +168,9 @@ class Intake:
             if not arrived:
                 return None
             begins_session = self._backlog.begins_session
-            frames = self._backlog.take(self._wanted)
+            keeps_up = self._chunks_since_wait < PATIENCE_CHUNKS
+            frames = self._backlog.take(self._wanted, keeps_up)
+            self._chunks_since_wait = 0 if must_wait else self._chunks_since_wait + 1
             self._taken += len(frames)
             return IntakeChunk(frames, begins_session)
 
