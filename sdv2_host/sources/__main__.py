@@ -9,6 +9,7 @@ exit code of the error.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -88,7 +89,8 @@ def main(argv: list[str]) -> int:
 
 
 def _watch_stdin(stop: Callable[[], None], may_begin: threading.Event) -> None:
-    while sys.stdin.buffer.readline():
+    # Not sys.stdin: a thread inside a buffered read makes the interpreter abort at its end.
+    while os.read(0, 1024):
         may_begin.set()
     stop()
 
