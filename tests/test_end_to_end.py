@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 from sdv2_host.host.preview_pictures import HEADER
+from sdv2_host.ipc.frame_ring import remove_stale
 from tests.hosts import (
     RunningHost,
     children,
@@ -141,16 +143,17 @@ def test_a_killed_demo_takes_its_source_and_worker_with_it() -> None:
 
         host.stop(signal.SIGKILL)
 
-        deadline = asyncio.run(gone(family))
-    assert deadline == []
+        left = survivors(family)
+    for stream in ("in", "out", "wk"):
+        remove_stale(f"{name}-{stream}")
+    assert left == []
 
 
-async def gone(pids: list[int]) -> list[int]:
-    """Those that still run after 5 s."""
-    for _ in range(100):
-        if not any(is_running(pid) for pid in pids):
-            break
-        await asyncio.sleep(0.05)
+def survivors(pids: list[int]) -> list[int]:
+    """Those that still run after 10 s."""
+    deadline_s = time.monotonic() + 10
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
     return [pid for pid in pids if is_running(pid)]
 
 

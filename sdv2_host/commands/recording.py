@@ -94,6 +94,9 @@ class Recording:
             newest = self._input.read_newest()
             if newest is not None:
                 self._waiting.append(newest)
+        if self.num_recorded == self.num_frames and not self._pairs:
+            # Too short for an input frame to come out again: the newest of both must do.
+            self._add_pair(self._waiting[-1] if self._waiting else frame, pixels)
 
     def _write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """Frames wait until the source's cadence is known, then each is shown at its time."""
@@ -118,13 +121,17 @@ class Recording:
         return min(240.0, max(1.0, round(count * NS_PER_S / elapsed_ns)))
 
     def _pair(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
+        """Lays kept input frames beside `frame` if it was made from them, or from the first frame
+        after them that was not dropped."""
         number = frame.meta.source_frame
         for before in [kept for kept in self._waiting if kept.meta.frame <= number]:
             self._waiting.remove(before)
-            if before.meta.frame == number:
-                elapsed_ns = before.meta.capture_ts_ns - self._published_ns[0]
-                label = f"{max(0, elapsed_ns) / NS_PER_S:.1f} s"
-                self._pairs.append(Pair(to_rgba8(before), pixels, label))
+            self._add_pair(before, pixels)
+
+    def _add_pair(self, before: Frame, pixels: NDArray[np.uint8]) -> None:
+        elapsed_ns = before.meta.capture_ts_ns - self._published_ns[0]
+        label = f"{max(0, elapsed_ns) / NS_PER_S:.1f} s"
+        self._pairs.append(Pair(to_rgba8(before), pixels, label))
 
     def write_sheet(self, params: Params) -> None:
         """Writes sheet.png: input beside output at several times.
@@ -132,8 +139,6 @@ class Recording:
         Raises:
             ConfigError: it cannot be written.
         """
-        if not self._pairs:
-            return
         wanted = np.linspace(0, len(self._pairs) - 1, min(SHEET_PAIRS, len(self._pairs)))
         chosen = [self._pairs[round(index)] for index in wanted]
         title = f"{params.prompt}, {params.steps} steps"
