@@ -145,7 +145,7 @@ async def _record(
     daemon: Daemon, feed: SourceProcess, mode: HeadlessDemo, narrator: Narrator
 ) -> None:
     """Records the frames that were asked for, once the engine is warm."""
-    with Recording(daemon.config, mode.frames, mode.out) as recording:
+    with Recording(daemon.config, mode.frames, mode.out, feed.fps) as recording:
         await daemon.ready.wait()
         narrator.say(f"ready; recording {mode.frames} frames")
         feed.begin()

@@ -26,14 +26,13 @@ POLL_S = 0.004
 SILENCE_S = 30.0
 """Without a fresh frame for so long the recording gives up."""
 SHEET_PAIRS = 6
-FALLBACK_FPS = 30.0
 
 
 class Recording:
     """Reads both public rings as any plug-in would. All fields live for the recording."""
 
-    def __init__(self, config: Config, num_frames: int, out: Path) -> None:
-        """Files are opened, the rings are watched.
+    def __init__(self, config: Config, num_frames: int, out: Path, source_fps: float) -> None:
+        """The file is opened, the rings are watched.
 
         Raises:
             ConfigError: the folder cannot be written.
@@ -42,16 +41,13 @@ class Recording:
         self._out = out
         self._input = FrameReader(config.input_stream)
         self._output = FrameReader(config.output_stream)
-        self._sink: VideoFileSink | None = None
-        self._early: list[Frame] = []
         self._latencies_ms: list[float] = []
         self._published_ns: list[int] = []
         self._first_number = 0
         self._waiting: list[Frame] = []
         """Input frames whose output has not come yet."""
         self._pairs: list[Pair] = []
-        # Opened before the engine warms up, so that a full or read-only disk shows at once.
-        VideoFileSink(out / "out.mp4", FALLBACK_FPS).discard()
+        self._sink = VideoFileSink(out / "out.mp4", source_fps)
 
     def __enter__(self) -> Recording:
         return self
@@ -64,8 +60,7 @@ class Recording:
     ) -> None:
         self._input.close()
         self._output.close()
-        if self._sink is not None:
-            self._sink.__exit__(kind, error, trace)
+        self._sink.__exit__(kind, error, trace)
 
     @property
     def num_recorded(self) -> int:
@@ -88,7 +83,7 @@ class Recording:
         self._published_ns.append(meta.publish_ts_ns)
         self._latencies_ms.append((meta.publish_ts_ns - meta.source_capture_ts_ns) / NS_PER_MS)
         pixels = to_rgba8(frame)
-        self._write(frame, pixels)
+        self._sink.write(pixels, meta.source_frame - self._first_number)
         self._pair(frame, pixels)
         if self.num_recorded % max(1, self.num_frames // (2 * SHEET_PAIRS)) == 0:
             newest = self._input.read_newest()
@@ -97,28 +92,6 @@ class Recording:
         if self.num_recorded == self.num_frames and not self._pairs:
             # Too short for an input frame to come out again: the newest of both must do.
             self._add_pair(self._waiting[-1] if self._waiting else frame, pixels)
-
-    def _write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
-        """Frames wait until the source's cadence is known, then each is shown at its time."""
-        if self._sink is None:
-            self._early.append(frame)
-            if len(self._early) < min(self.num_frames, 8):
-                return
-            self._sink = VideoFileSink(self._out / "out.mp4", self._source_fps())
-            for early in self._early:
-                self._sink.write(to_rgba8(early), early.meta.source_frame - self._first_number)
-            self._early = []
-            return
-        self._sink.write(pixels, frame.meta.source_frame - self._first_number)
-
-    def _source_fps(self) -> float:
-        """Frames per second of the source, from the frames that are there."""
-        first, last = self._early[0].meta, self._early[-1].meta
-        elapsed_ns = last.source_capture_ts_ns - first.source_capture_ts_ns
-        count = last.source_frame - first.source_frame
-        if elapsed_ns <= 0 or count <= 0:
-            return FALLBACK_FPS
-        return min(240.0, max(1.0, round(count * NS_PER_S / elapsed_ns)))
 
     def _pair(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """Lays kept input frames beside `frame` if it was made from them, or from the first frame

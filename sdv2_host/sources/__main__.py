@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
         threading.Thread(target=_watch_stdin, args=(stop, may_begin), daemon=True).start()
     try:
         source = open_source(args)
-        print(source.title, flush=True)
+        print(f"{source.fps!r} {source.title}", flush=True)
         try:
             may_begin.wait()
             if not stopping.is_set():

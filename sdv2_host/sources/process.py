@@ -18,12 +18,13 @@ OPEN_S = 30.0
 class SourceProcess:
     """Runs `python -m sdv2_host.sources`; ends with this process at the latest.
 
-    Made by `start`; `title` is what the source says of itself.
+    Made by `start`; `title` and nominal `fps` are what the source says of itself.
     """
 
-    def __init__(self, child: asyncio.subprocess.Process, title: str) -> None:
+    def __init__(self, child: asyncio.subprocess.Process) -> None:
         self._child = child
-        self.title = title
+        self.title = ""
+        self.fps = 0.0
 
     @staticmethod
     async def start(stream: str, args: Sequence[str]) -> SourceProcess:
@@ -44,7 +45,7 @@ class SourceProcess:
             # A Ctrl-C at the terminal reaches only us, and we stop the child in our order.
             start_new_session=sys.platform != "win32",
         )
-        source = SourceProcess(child, "")
+        source = SourceProcess(child)
         assert child.stdout is not None
         try:
             async with asyncio.timeout(OPEN_S):
@@ -57,7 +58,8 @@ class SourceProcess:
             raise
         if not line:
             raise await source.fault()
-        source.title = line.decode(errors="replace").strip()
+        fps, _, title = line.decode(errors="replace").strip().partition(" ")
+        source.fps, source.title = float(fps), title
         return source
 
     def begin(self) -> None:

@@ -34,3 +34,21 @@ def write_sound_only(path: Path) -> Path:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def add_sound(path: Path, source: Path, codec: str) -> Path:
+    """A copy of the clip with half a second of silence, in the given audio codec."""
+    with av.open(str(source)) as clip, av.open(str(path), "w") as container:
+        video = container.add_stream_from_template(clip.streams.video[0])
+        sound = container.add_stream(codec, rate=48000, layout="mono")
+        for packet in clip.demux(clip.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = video
+                container.mux(packet)
+        is_float = codec == "aac"
+        samples = np.zeros((1, 24000), np.float32 if is_float else np.int16)
+        frame = av.AudioFrame.from_ndarray(samples, "fltp" if is_float else "s16", "mono")
+        frame.sample_rate = 48000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
