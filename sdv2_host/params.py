@@ -45,14 +45,14 @@ class Params(BaseModel):
         json_schema_extra=_extra("/sdv2/steps", "steps", 1),
     )
     noise_s_min: float = Field(
-        0.6,
+        0.35,
         ge=0.0,
         le=1.0,
         description="Noise for the fastest motion: lower keeps moving things intact.",
         json_schema_extra=_extra("/sdv2/noise/s_min", "", 0.01),
     )
     noise_s_max: float = Field(
-        0.8,
+        0.5,
         ge=0.0,
         le=1.0,
         description="Noise for a still picture: higher gives the prompt more freedom.",

@@ -41,7 +41,6 @@ PEAK_LR = 2e-3
 EMA = 0.998
 OUTER = ("dit.patch_embedding", "dit.head", "dit.time", "text.grams", "text.position")
 """Layers that touch the outside; their weights are not updated as matrices."""
-LATER_SIGMAS = (0.5, 0.4, 0.2)
 SWITCH_SHARE = 0.15
 PLAIN_SHARE = 0.06
 """Share of clips whose target is the source itself, prompted with nothing or 'no style'."""
@@ -146,15 +145,14 @@ class Student(nn.Module):
 
 def opening_sigmas(num_clips: int) -> Tensor:
     """[B, F] noise of step one: near each other within a clip, as the motion controller moves."""
-    base = torch.empty(num_clips, 1).uniform_(0.5, 0.85)
-    return (base + torch.randn(num_clips, CLIP_LATENTS) * 0.03).clamp(0.35, 0.95)
+    base = torch.empty(num_clips, 1).uniform_(0.25, 0.7)
+    return (base + torch.randn(num_clips, CLIP_LATENTS) * 0.03).clamp(0.15, 0.95)
 
 
 def later_sigmas(num_clips: int) -> Tensor:
     """[B, F] noise of a later step, one level per clip."""
-    choice = torch.randint(len(LATER_SIGMAS), (num_clips, 1))
-    base = torch.tensor(LATER_SIGMAS)[choice] + torch.randn(num_clips, 1) * 0.01
-    return base.expand(-1, CLIP_LATENTS).clamp(0.1, 0.7)
+    base = torch.empty(num_clips, 1).uniform_(0.15, 0.5)
+    return base.expand(-1, CLIP_LATENTS)
 
 
 def student_loss(student: Student, batch: Batch, vae: TinyVAE, pixel_weight: float) -> Tensor:
@@ -200,10 +198,16 @@ def train_dit(
     seed: int,
     minutes: float,
     on_checkpoint: Callable[[Student], None],
+    start: Student | None = None,
 ) -> Student:
-    """The averaged student after all stages, or after `minutes`, whichever comes first."""
+    """The averaged student after all stages, or after `minutes`, whichever comes first.
+
+    Goes on from the weights of `start`, if given.
+    """
     torch.manual_seed(seed)
     student = Student()
+    if start is not None:
+        student.load_state_dict(start.state_dict())
     average = copy.deepcopy(student).eval().requires_grad_(False)
     optimizer = MuonAndAdam(student, PEAK_LR, outer=OUTER)
     total = sum(stage.steps for stage in stages)
