@@ -23,6 +23,7 @@ from sdv2_host.ipc.messages import (
     Failed,
     FromWorker,
     Ready,
+    Report,
     SetParams,
     Stop,
     ToWorker,
@@ -43,8 +44,10 @@ class Limits:
     start_silence_s: float = 90.0
     """Before ready: longest time without a word. Loading may take any time, silence may not."""
     silence_s: float = 20.0
-    """After ready: longest time without a report or heartbeat. A chunk at 4 steps on a slow CPU
-    takes seconds."""
+    """After ready: longest time without a report or heartbeat."""
+    silence_chunks: float = 5.0
+    """The same in chunks, where that is longer: on a machine that is starved of CPU a chunk may
+    take many seconds, and a restart would not make it faster."""
     stop_s: float = 0.9
     """From the stop message to terminate."""
     terminate_s: float = 0.3
@@ -177,9 +180,8 @@ class Supervisor:
 
     async def _listen(self, worker: asyncio.subprocess.Process) -> str:
         assert worker.stdout is not None, "spawned with a pipe"
-        is_ready = False
+        silence_s = self._limits.start_silence_s
         while True:
-            silence_s = self._limits.silence_s if is_ready else self._limits.start_silence_s
             try:
                 # Not wait_for: before 3.12 it loses a cancellation that meets a line.
                 async with asyncio.timeout(silence_s):
@@ -192,7 +194,11 @@ class Supervisor:
             except (ValueError, ProtocolError) as error:  # ValueError: the line has no end
                 return f"broke the protocol ({error})"
             if isinstance(message, Ready):
-                is_ready = self._was_ready = True
+                self._was_ready = True
+                silence_s = self._limits.silence_s
+            elif isinstance(message, Report):
+                chunk_s = sum(message.spans_ms.values()) / 1000
+                silence_s = max(self._limits.silence_s, self._limits.silence_chunks * chunk_s)
             elif isinstance(message, Failed):
                 self._failure = message
             self._on_message(message)
