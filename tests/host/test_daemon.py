@@ -151,6 +151,7 @@ def test_a_killed_worker_is_replaced_while_the_output_repeats(run_dir: Path, str
     asyncio.run(run())
 
 
+@linux_only
 def test_a_worker_that_hangs_is_killed_and_replaced(run_dir: Path, stream: str) -> None:
     limits = Limits(silence_s=0.5, stop_s=0.2, terminate_s=0.1, first_delay_s=0.05)
 
