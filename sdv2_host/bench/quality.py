@@ -36,7 +36,7 @@ EngineFactory = Callable[[bool], Engine]
 """Argument `use_sink`; the engine's size is the plan's."""
 FIRST_HELD_OUT_SEED = 9_000_000
 """Training uses scene seeds below 2,000,000."""
-SPEEDS = (40.0, 160.0, 90.0, 300.0)
+SPEEDS = (90.0, 220.0, 40.0, 360.0)
 """Typical speeds of the clips in turn, px per second at 256 px."""
 FPS = 30.0
 SHORT_FRAMES = 9
