@@ -71,19 +71,24 @@ class TPool(nn.Module):
 
 
 class TGrow(nn.Module):
-    """Splits every frame into `stride`."""
+    """Splits every frame into `stride`, and every pixel into `space` x `space`.
 
-    def __init__(self, dim: int, stride: int) -> None:
+    TAEHV repeats pixels before the 1x1 convolution; after it the numbers are the same, for a
+    quarter of the work.
+    """
+
+    def __init__(self, dim: int, stride: int, space: int) -> None:
         super().__init__()
         self.stride = stride
+        self.space = space
         self.conv = nn.Conv2d(dim, dim * stride, 1, bias=False)
 
     def forward(self, x: Tensor, num_rows: int) -> Tensor:
         x = self.conv(x)
-        if self.stride == 1:
-            return x
-        groups = [part.unflatten(0, (-1, num_rows)) for part in x.chunk(self.stride, dim=1)]
-        return torch.stack(groups, dim=1).flatten(0, 2)
+        if self.stride > 1:
+            groups = [part.unflatten(0, (-1, num_rows)) for part in x.chunk(self.stride, dim=1)]
+            x = torch.stack(groups, dim=1).flatten(0, 2)
+        return F.interpolate(x, scale_factor=self.space) if self.space > 1 else x
 
 
 class Clamp(nn.Module):
@@ -112,8 +117,8 @@ class TinyVAE(nn.Module):
         decoder: list[nn.Module] = [Clamp(), _conv(dims.latent_dim, widths[0]), nn.ReLU()]
         for index, (time, space) in enumerate(dims.decoder_strides):
             decoder += [MemBlock(widths[index]) for _ in range(dims.num_mem_blocks)]
-            decoder += [nn.Upsample(scale_factor=space) if space > 1 else nn.Identity()]
-            decoder += [TGrow(widths[index], time)]
+            # The checkpoint counts a layer here that has no weights: its repeating of pixels.
+            decoder += [nn.Identity(), TGrow(widths[index], time, space)]
             decoder += [_conv(widths[index], widths[index + 1], bias=False)]
         self.decoder = nn.Sequential(
             *decoder, nn.ReLU(inplace=True), _conv(widths[-1], 3 * dims.patch**2)
