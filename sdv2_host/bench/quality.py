@@ -301,6 +301,9 @@ def _total(rows: list[dict[str, Any]], pooled: Score) -> dict[str, Any]:
     summary: dict[str, Any] = pooled.summary()
     for key in ("psnr_output", "psnr_unchanged"):
         summary[key] = sum(float(row[key]) for row in rows) / len(rows)
+    ratios = [float(row["warp_ratio"]) for row in rows]
+    summary["warp_ratio_mean_of_styles"] = sum(ratios) / len(ratios)
+    summary["warp_ratio_worst_style"] = max(ratios)
     return summary
 
 

@@ -47,8 +47,11 @@ def format_table(result: dict[str, Any]) -> str:
             f"{row['warp_truth']:>7.2f}{row['warp_source']:>8.2f}{row['warp_ratio']:>7.2f}"
             f"{row['psnr_output']:>8.1f}{row['psnr_unchanged']:>11.1f}"
         )
-    phrasing = result["held_out_phrasing"]
+    total, phrasing = result["total"], result["held_out_phrasing"]
     lines += [
+        f"warp ratio: all pixels pooled {total['warp_ratio']:.2f}, mean of styles "
+        f"{total['warp_ratio_mean_of_styles']:.2f}, worst style "
+        f"{total['warp_ratio_worst_style']:.2f} (a blurred picture scores low: read it with PSNR)",
         "",
         f"prompts in wordings not trained on: {phrasing['recognised']:.0%} of "
         f"{phrasing['prompts']} named",
