@@ -1,14 +1,14 @@
 """Errors a user or a peer can cause. Anything else that escapes is a bug of ours.
 
-    HostError                one line for the user, exit code
-     +- ConfigError          a start-up setting, flag or file is wrong
-     +- ParamError           a live parameter was refused
-     +- RingError            shared memory: cannot create, attach or trust a frame ring
-     +- SourceError          a video file, camera or pattern cannot be read
-     +- ModelError           weights are missing, damaged or of the wrong shape
-     +- AlreadyRunningError  another process owns this name
-     +- WorkerError          the worker process failed or does not answer
-     +- ProtocolError        a peer sent bytes that are not the protocol
+HostError                one line for the user, exit code
+ +- ConfigError          a start-up setting, flag or file is wrong
+ +- ParamError           a live parameter was refused
+ +- RingError            shared memory: cannot create, attach or trust a frame ring
+ +- SourceError          a video file, camera or pattern cannot be read
+ +- ModelError           weights are missing, damaged or of the wrong shape
+ +- AlreadyRunningError  another process owns this name
+ +- WorkerError          the worker process failed or does not answer
+ +- ProtocolError        a peer sent bytes that are not the protocol
 """
 
 from __future__ import annotations

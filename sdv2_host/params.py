@@ -99,7 +99,8 @@ def _spec(name: str) -> ParamSpec:
     field = Params.model_fields[name]
     limits = {type(m).__name__: m for m in field.metadata}
     extra = field.json_schema_extra
-    assert isinstance(extra, dict) and field.annotation is not None, f"{name} lacks table data"
+    assert isinstance(extra, dict), f"{name} lacks table data"
+    assert field.annotation is not None, f"{name} lacks a type"
     kind: Any = field.annotation
     return ParamSpec(
         name=name,
@@ -141,7 +142,8 @@ def coerce(spec: ParamSpec, raw: ParamValue) -> Coerced:
         raise ParamError(f"{spec.address} = {raw!r}, expected {spec.allowed}")
     if spec.kind is bool:
         return Coerced(number >= 0.5, False)
-    assert spec.minimum is not None and spec.maximum is not None
+    assert spec.minimum is not None, f"{spec.name} lacks a range"
+    assert spec.maximum is not None, f"{spec.name} lacks a range"
     kept = min(max(number, spec.minimum), spec.maximum)
     value: ParamValue = round(kept) if spec.kind is int else kept
     return Coerced(value, kept != number)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,22 @@ from tests.hosts import descriptors, orphans, sdv2_host, unique_name
 from tests.sources.clips import write_clip, write_sound_only
 
 HEADLESS = ("--headless", "--frames", "5", "--engine", "passthrough", "--osc-port", "0")
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Runs `sdv2-host ARGS` in this process, for what needs no process of its own."""
+    terminate = signal.getsignal(signal.SIGTERM)
+
+    def run(*args: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["sdv2-host", *args])
+        return main()
+
+    yield run
+    signal.signal(signal.SIGTERM, terminate)
 
 
 def refused(*args: str) -> str:
@@ -66,14 +83,10 @@ BAD_OPTIONS = {
 def test_a_bad_option_is_one_line(
     args: list[str],
     said: str,
-    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["sdv2-host", *args])
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    code = main()
-    signal.signal(signal.SIGTERM, terminate)
+    code = command(*args)
 
     fault = capsys.readouterr().err
     assert code == 2
@@ -106,12 +119,15 @@ def bad_files(tmp_path: Path) -> Path:
         (".", "is a directory"),
     ],
 )
-def test_an_input_that_is_no_video_is_one_line(bad_files: Path, file: str, said: str) -> None:
-    path = str(bad_files / file)
+def test_an_input_that_is_no_video_is_one_line(
+    bad_files: Path, file: str, said: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, target = str(bad_files / file), bad_files / "x.mp4"
 
     assert said in refused("demo", "--input", path, "--out", str(bad_files / "out"))
-    assert said in refused("render", path, str(bad_files / "x.mp4"), "--engine", "passthrough")
-    assert not (bad_files / "x.mp4").exists()
+    assert command("render", path, str(target), "--engine", "passthrough") == 4
+    assert said in capsys.readouterr().err
+    assert not target.exists()
 
 
 @pytest.mark.skipif(bool(list_cameras()), reason="this machine has a camera")
@@ -128,11 +144,14 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> Non
     )
 
 
-def test_rendering_into_the_input_is_refused(tmp_path: Path) -> None:
+def test_rendering_into_the_input_is_refused(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 3)
     before = clip.read_bytes()
 
-    assert "is the input itself" in refused("render", str(clip), str(clip))
+    assert command("render", str(clip), str(clip)) == 2
+    assert "is the input itself" in capsys.readouterr().err
     assert clip.read_bytes() == before
 
 
@@ -180,29 +199,35 @@ def test_an_osc_port_in_use_is_one_line() -> None:
     assert f"--osc-port {port}" in done.stderr.splitlines()[-1]
 
 
-def test_params_json_is_the_whole_table() -> None:
-    done = sdv2_host("params", "--json")
+def test_params_json_is_the_whole_table(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("params", "--json") == 0
 
-    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows.keys() == PARAMS.keys()
     assert rows["steps"]["maximum"] == 4
 
 
-def test_every_style_is_listed_with_a_prompt() -> None:
-    styles = json.loads(sdv2_host("styles", "--json").stdout)
+def test_every_style_is_listed_with_a_prompt(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("styles", "--json") == 0
 
+    styles = json.loads(capsys.readouterr().out)
     assert len(styles) >= 10
     assert all(isinstance(prompt, str) and prompt for prompt in styles.values())
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["demo"], ["render"], ["bench"], ["bench", "quality"], ["params"]]
+    "words", [[], ["run"], ["demo"], ["render"], ["bench"], ["bench", "quality"], ["params"]]
 )
-def test_help_is_there_for_every_command(command: list[str]) -> None:
-    done = sdv2_host(*command, "--help")
+def test_help_is_there_for_every_command(
+    words: list[str], command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*words, "--help") == 0
 
-    assert done.returncode == 0
-    assert "Usage: sdv2-host" in done.stdout
+    assert "Usage: sdv2-host" in capsys.readouterr().out
 
 
 def test_help_imports_nothing_heavy() -> None:
