@@ -1,8 +1,8 @@
 """Makes the embedded model from nothing: `python -m training.train [--work DIR] [--minutes N]`.
 
 Renders procedural clips, trains the autoencoder, encodes the clips in every style, trains the
-DiT with its text encoder, and writes sdv2_host/assets/tiny/tiny.safetensors. Every part is kept
-in the work folder, so an interrupted run goes on where it stopped.
+DiT with its text encoder, polishes the decoder, and writes sdv2_host/assets/tiny/tiny.safetensors.
+Clips, autoencoder and latents stay in the work folder, so an interrupted run does not begin anew.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sdv2_host.wan.dims import TINY_VAE
 from sdv2_host.wan.tiny_vae import TinyVAE
 from sdv2_host.wan.weights import TINY_PATH, TinyModels, save_tiny
 from training.data import encode_all, render_all
+from training.polish import make_pairs, polish
 from training.train_dit import Stage, Student, train_dit
 from training.train_vae import train_vae
 
@@ -38,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vae-steps", type=int, default=2600)
     parser.add_argument("--dit-steps", type=int, default=9000)
     parser.add_argument("--vae-minutes", type=float, default=13, help="limit for the autoencoder")
+    parser.add_argument("--polish-minutes", type=float, default=8, help="limit for the decoder")
     parser.add_argument("--minutes", type=float, default=55, help="limit for the DiT")
     return parser.parse_args()
 
@@ -67,6 +69,7 @@ def card(options: argparse.Namespace, began: float) -> dict[str, Any]:
         "vae_steps": options.vae_steps,
         "dit_steps_at_most": options.dit_steps,
         "dit_minutes_at_most": options.minutes,
+        "polish_minutes": options.polish_minutes,
         "minutes": round((time.monotonic() - began) / 60, 1),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "torch": torch.__version__,
@@ -98,6 +101,8 @@ def main() -> None:
     student = train_dit(
         vae, stages, SEED, options.minutes, on_checkpoint=lambda s: save(s, checkpoint)
     )
+    pairs = make_pairs(student, small, small_latents, min(options.small_clips, 700), SEED)
+    vae = polish(vae, pairs, options.polish_minutes, SEED)
     save(student, options.out)
     print(json.dumps(card(options, began), indent=1))
 

@@ -101,7 +101,8 @@ def train_vae(clips_path: Path, steps: int, minutes: float, seed: int) -> TinyVA
             psnr = -10 * math.log10(max(mse, 1e-9))
             rate = (time.monotonic() - began) / (step + 1)
             print(
-                f"vae {step}/{steps} ({progress:.0%}) loss {loss.item():.4f} psnr {psnr:.2f} {rate:.2f} s/it",
+                f"vae {step}/{steps} ({progress:.0%}) loss {loss.item():.4f} "
+                f"psnr {psnr:.2f} {rate:.2f} s/it",
                 flush=True,
             )
     vae.load_state_dict(average)
