@@ -123,7 +123,7 @@ async def _with_daemon(
 async def _watch(daemon: Daemon, feed: SourceProcess, mode: LiveDemo, narrator: Narrator) -> None:
     """Serves the page until cancelled or until the source breaks."""
     config = daemon.config
-    hello = Hello(config.engine, f"{config.osc_host}:{config.osc_port}", style_prompts())
+    hello = Hello(config.engine, config.osc_host, style_prompts())
     page = PreviewServer(daemon, config, hello)
     await page.start(mode.port)
     try:

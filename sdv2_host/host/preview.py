@@ -1,7 +1,7 @@
 """The preview page: input beside output, prompt and parameters, in a browser on this computer.
 
 Text messages are JSON objects with a `type`:
-    server  hello   once: version, the parameter table, values, styles, engine, OSC address
+    server  hello   once: version, the parameter table, values, styles, engine, OSC host
             status  5 times a second: the daemon's HostStatus
             values  when parameters changed, whoever changed them
             ack     answers `set`: id, the values now in force
@@ -106,8 +106,8 @@ class Hello:
     """What a page is told first, beside the parameter table."""
 
     engine: str
-    osc: str
-    """host:port that OSC is listened on."""
+    osc_host: str
+    """Address that OSC is listened on; the port is in every status."""
     styles: Mapping[str, str]
     """Name of each style and a prompt that asks for it."""
 
@@ -230,7 +230,7 @@ class PreviewServer:
             "protocol": 1,
             "version": __version__,
             "engine": self._hello.engine,
-            "osc": self._hello.osc,
+            "osc_host": self._hello.osc_host,
             "styles": dict(self._hello.styles),
             "params": [
                 {

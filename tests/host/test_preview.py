@@ -25,7 +25,7 @@ from sdv2_host.types import Frame, FrameMeta, Size
 from tests.hosts import unique_name
 
 PORT = 9400
-HELLO = Hello("passthrough", "127.0.0.1:9400", {"neon": "neon lights"})
+HELLO = Hello("passthrough", "127.0.0.1", {"neon": "neon lights"})
 
 
 class FakeStudio:

@@ -11,6 +11,7 @@ let controls = null;
 let seedSpec = null;
 let promptId = null; // of the prompt that waits for its answer
 let styles = {};
+let oscHost = "";
 
 const link = new Link({
   picture: drawPicture,
@@ -23,7 +24,7 @@ const link = new Link({
 const handlers = {
   hello(message) {
     $("about").textContent = `${message.version} · engine ${message.engine}`;
-    $("osc").textContent = message.osc ? `OSC ${message.osc}` : "";
+    oscHost = message.osc_host;
     controls = new Controls(message.params, (values) => link.set(values));
     seedSpec = message.params.find((spec) => spec.name === "seed");
     styles = message.styles;
@@ -33,6 +34,7 @@ const handlers = {
   },
   status(message) {
     meters.show(message);
+    if (message.osc_port) $("osc").textContent = `OSC udp ${oscHost}:${message.osc_port}`;
     showConnection(message.state, message.state === "live" ? "live" : `${message.state}: ${message.detail}`);
     $("notice").hidden = message.state === "live";
     $("notice").textContent = message.detail || message.state;
