@@ -252,8 +252,8 @@ def install(root: Path, dev: bool) -> None:
     pip_install(python, [*pins, "--upgrade", "pip", "setuptools"], log_path)
     what = "sdv2-host, PyTorch and the test tools" if dev else "sdv2-host and PyTorch"
     # On Linux PyPI's PyTorch is the CUDA build, whether there is an NVIDIA GPU or not.
-    size = "2 to 3 GB" if sys.platform == "linux" else "about 0.3 GB"
-    say(f"installing {what} (2 of 2); the first time this downloads {size}, for minutes")
+    size = "up to 3 GB" if sys.platform == "linux" else "about 0.3 GB"
+    say(f"installing {what} (2 of 2); the first time this downloads {size}")
     # No build isolation: setuptools is there already, at its pinned version.
     project = ["--no-build-isolation", "-e", "{}{}".format(root, "[dev]" if dev else "")]
     pip_install(python, [*pins, "--progress-bar", "raw", *project], log_path)
