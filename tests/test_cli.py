@@ -239,3 +239,14 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_neither_daemon_nor_source_imports_torch() -> None:
+    probe = (
+        "import sys; import sdv2_host.commands.demo, sdv2_host.commands.run, "
+        "sdv2_host.sources.__main__; print('torch' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from av.error import InvalidDataError
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.packet import Packet
-    from av.video.frame import VideoFrame
 
 X264_PRESET = "medium"
 
@@ -94,7 +94,7 @@ def _pictures(
                 sink.mux_audio(packet)
             continue
         for picture in _decoded(packet):
-            assert hasattr(picture, "to_ndarray"), "a video packet holds pictures"
+            assert isinstance(picture, VideoFrame), "a video packet holds pictures"
             first_s = picture.time if first_s is None else first_s
             elapsed_s = count / fps if picture.time is None else picture.time - (first_s or 0)
             pixels = to_upright_rgba(picture)
@@ -103,7 +103,7 @@ def _pictures(
             count += 1
 
 
-def _decoded(packet: Packet[Any]) -> list[VideoFrame]:
+def _decoded(packet: Packet[Any]) -> Sequence[object]:
     try:
         return packet.decode()
     except InvalidDataError:
