@@ -86,8 +86,11 @@ class TGrow(nn.Module):
     def forward(self, x: Tensor, num_rows: int) -> Tensor:
         x = self.conv(x)
         if self.stride > 1:
-            groups = [part.unflatten(0, (-1, num_rows)) for part in x.chunk(self.stride, dim=1)]
-            x = torch.stack(groups, dim=1).flatten(0, 2)
+            # Channels stay innermost in memory: [T*B, H, W, stride*C] -> [T*stride*B, H, W, C].
+            # Any other order costs a strided copy of the enlarged picture in each later layer.
+            split = x.permute(0, 2, 3, 1).unflatten(-1, (self.stride, -1))
+            split = split.unflatten(0, (-1, num_rows)).permute(0, 4, 1, 2, 3, 5)
+            x = split.flatten(0, 2).permute(0, 3, 1, 2)
         return F.interpolate(x, scale_factor=self.space) if self.space > 1 else x
 
 
