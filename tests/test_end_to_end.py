@@ -35,10 +35,8 @@ from tests.hosts import (
 from tests.sources.clips import write_clip
 
 PASSTHROUGH = ("--engine", "passthrough", "--osc-port", "0")
-TINY_WEIGHTS = Path(__file__).parent.parent / "sdv2_host" / "assets" / "tiny" / "tiny.safetensors"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 STOP_S = 2.0
-needs_tiny = pytest.mark.skipif(not TINY_WEIGHTS.exists(), reason=f"{TINY_WEIGHTS} is not there")
 
 
 def greys(path: Path) -> list[int]:
@@ -98,7 +96,6 @@ def test_headless_demo_shows_the_file_s_frames_in_order(tmp_path: Path) -> None:
         assert min(sheet.size) > 100
 
 
-@needs_tiny
 def test_headless_demo_restyles_with_the_embedded_model(tmp_path: Path) -> None:
     args = ("--size", "128x128", "--threads", "1", "--style", "neon")
     report = record(tmp_path, "--frames", "24", *args)
@@ -326,7 +323,6 @@ def test_render_keeps_every_frame_and_repeats_bit_for_bit(tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "clip.mp4"]
 
 
-@needs_tiny
 def test_render_with_the_embedded_model_repeats_bit_for_bit(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 7, (64, 48))
     targets = [tmp_path / "a.mp4", tmp_path / "b.mp4"]

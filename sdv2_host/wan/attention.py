@@ -31,11 +31,10 @@ class SelfAttend(Protocol):
 
 
 class WholeAttend:
-    """All frames of the call at once, block-causal over chunks of `chunk_frames` frames.
+    """All frames of the call at once, under a mask (`block_causal_mask`) or none.
 
-    The naive oracle of every cached path, and what training uses. `window` counts the frames a
-    query may look back on, itself included; None = all of them. The first `num_sinks` frames
-    are always visible.
+    The naive oracle of every cached path, and what training uses. `rotary` holds the angles of
+    the call's S tokens, for queries and keys alike.
     """
 
     def __init__(self, rotary: Rotary, mask_SS: Tensor | None) -> None:

@@ -7,7 +7,7 @@ from sdv2_host.gpu.engine import TinyEngine, build_tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.spec import Layout
 from sdv2_host.types import Engine, Frame, FrameMeta, Size
-from sdv2_host.wan.weights import TINY_PATH, TinyModels
+from sdv2_host.wan.weights import TinyModels
 
 SIZE = Size(64, 48)
 PARAMS = Params(prompt="neon outline")
@@ -101,7 +101,6 @@ def test_without_sinks_the_context_is_as_long() -> None:
     assert without == (0, 5)
 
 
-@pytest.mark.skipif(not TINY_PATH.is_file(), reason="the embedded model is not trained yet")
 def test_the_embedded_model_runs() -> None:
     engine = build_tiny_engine(SIZE, threads=1)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
-from sdv2_host.wan.dims import TinyTextDims, TinyVAEDims, WanDims
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
+from tests.toys import TOY_DIT, TOY_TEXT, TOY_VAE
 
 HEIGHT_PX, WIDTH_PX = 32, 48
 GRID = (2, 3)
@@ -43,19 +43,7 @@ class Toy:
 @pytest.fixture(scope="session")
 def toy() -> Toy:
     torch.manual_seed(7)
-    dims = WanDims(
-        dim=24, num_heads=2, ffn_dim=32, num_layers=2, text_dim=8, text_len=4, freq_dim=8
-    )
-    vae_dims = TinyVAEDims(
-        patch=4,
-        encoder_width=8,
-        encoder_strides=((2, 2), (2, 1)),
-        decoder_widths=(8, 8, 8),
-        decoder_strides=((2, 1), (2, 2)),
-        num_mem_blocks=1,
-    )
-    text_dims = TinyTextDims(num_buckets=64, bucket_dim=8, text_len=4, text_dim=8, num_heads=2)
-    dit, vae, text = CausalWanModel(dims), TinyVAE(vae_dims), TinyTextEncoder(text_dims)
+    dit, vae, text = CausalWanModel(TOY_DIT), TinyVAE(TOY_VAE), TinyTextEncoder(TOY_TEXT)
     for module in (dit, vae, text):
         module.double().eval().requires_grad_(False)
     spec = StreamSpec(
