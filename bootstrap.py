@@ -25,12 +25,15 @@ SUPPORTED = ((3, 11), (3, 12), (3, 13))
 PROBED_MODULES = (
     "aiohttp",
     "av",
+    "ftfy",
+    "huggingface_hub",
     "numpy",
     "PIL",
     "pydantic",
     "rich",
     "sdv2_host",
     "torch",
+    "transformers",
     "typer",
 )
 PROBED_DEV_MODULES = ("hypothesis", "mypy", "pytest", "ruff")

@@ -11,12 +11,13 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.types import Size
 
 STREAM_NAME = re.compile(r"[a-z0-9_-]{1,44}")
-ENGINE_NAMES = ("tiny", "passthrough")
+ENGINE_NAMES = ("tiny", "wan-1.3b", "wan-14b", "passthrough")
 SIZE_MULTIPLE = 16
 MIN_SIDE_PX = 64
 MAX_SIDE_PX = 2048
 
-EngineName = Literal["tiny", "passthrough"]
+DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d{1,2})?)$"
+EngineName = Literal["tiny", "wan-1.3b", "wan-14b", "passthrough"]
 
 
 class Config(BaseModel):
@@ -29,6 +30,43 @@ class Config(BaseModel):
     width: int = Field(256, description="Width the engine works at, px.")
     height: int = Field(256, description="Height the engine works at, px.")
     threads: int = Field(0, ge=0, description="CPU threads for the engine, 0 = all cores.")
+    device: str = Field(
+        "auto",
+        pattern=DEVICE_PATTERN,
+        description="Where a Wan engine runs: auto, cpu, mps, cuda or cuda:N.",
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto",
+        description="Number format of a Wan engine: auto = bfloat16 on a GPU, float32 on a CPU.",
+    )
+    vae: Literal["wan", "hybrid", "taehv"] = Field(
+        "wan",
+        description="Autoencoder of a Wan engine: wan = both ways (best), hybrid = Wan encodes and "
+        "TAEHV decodes (the reference's fast one), taehv = both ways (fastest).",
+    )
+    mode: Literal["corrected", "reference"] = Field(
+        "corrected",
+        description="Cache rules of a Wan engine: reference = number for number what "
+        "StreamDiffusionV2 does, its faults included.",
+    )
+    layout: Literal["serial", "batch"] = Field(
+        "serial",
+        description="Denoising steps: serial = lowest latency, batch = highest throughput.",
+    )
+    text_device: str = Field(
+        "cpu",
+        pattern=DEVICE_PATTERN,
+        description="Where a Wan engine's text encoder runs, in its own process.",
+    )
+    text_idle_s: float = Field(
+        300.0,
+        ge=0,
+        description="Seconds without a new prompt after which the text encoder is unloaded, "
+        "0 = stays loaded.",
+    )
+    models_dir: str = Field(
+        "", description="Folder of LoRA files, the prompt bank and imported models, '' = default."
+    )
     osc_port: int = Field(9400, ge=0, le=65535, description="UDP port for OSC, 0 = any free one.")
     osc_host: str = Field("127.0.0.1", description="Address to listen on for OSC.")
     output_fps: float = Field(

@@ -6,6 +6,7 @@ HostError                one line for the user, exit code
  +- RingError            shared memory: cannot create, attach or trust a frame ring
  +- SourceError          a video file, camera or pattern cannot be read
  +- ModelError           weights are missing, damaged or of the wrong shape
+ +- DeviceError          the compute device is missing, or its memory is too small
  +- AlreadyRunningError  another process owns this name
  +- WorkerError          the worker process failed or does not answer
  +- ProtocolError        a peer sent bytes that are not the protocol
@@ -38,6 +39,10 @@ class SourceError(HostError):
 
 class ModelError(HostError):
     exit_code = 5
+
+
+class DeviceError(HostError):
+    exit_code = 9
 
 
 class AlreadyRunningError(HostError):

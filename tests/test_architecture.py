@@ -19,20 +19,21 @@ ALLOWED: dict[str, set[str]] = {
     "ipc": {"base"},
     "wan": {"base"},
     "stream": {"base", "wan"},
-    "gpu": {"base", "wan", "stream"},
+    "models": {"base"},
+    "gpu": {"base", "wan", "stream", "models"},
     "sources": {"base", "ipc"},
     "sinks": {"base", "ipc"},
-    "host": {"base", "ipc"},
-    "worker": {"base", "ipc", "host", "gpu"},
+    "host": {"base", "ipc", "models"},
+    "worker": {"base", "ipc", "host", "gpu", "models", "wan"},
 }
-WORKER_MODULES = {"host.worker", "host.engines"}
+WORKER_MODULES = {"host.worker", "host.engines", "host.text_worker"}
 LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
     "host.engines": "sdv2_host.gpu.engine",
 }
 UNCHECKED = {"cli", "commands", "bench", "__init__", "__main__"}
 """The top: may import anything, each command what it needs, when it needs it."""
-TORCH_FREE_LAYERS = {"base", "ipc", "sources", "sinks", "host"}
+TORCH_FREE_LAYERS = {"base", "ipc", "models", "sources", "sinks", "host"}
 
 
 def module_name(path: Path) -> str:

@@ -18,10 +18,11 @@ from sdv2_host.params import Params
 from sdv2_host.stream.denoise import Denoiser
 from sdv2_host.stream.motion import observe_
 from sdv2_host.stream.spec import Layout, StreamSpec
-from sdv2_host.stream.state import StreamingVAE, StreamState
+from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.wan.flow import add_noise
 from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.streaming_vae import StreamingVAE
 from sdv2_host.wan.text import TextEncoder
 
 SpanFn = Callable[[str], AbstractContextManager[None]]

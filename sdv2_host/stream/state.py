@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from sdv2_host.stream.kv_cache import RollingKVCache
 from sdv2_host.stream.motion import MotionState
@@ -14,24 +12,7 @@ from sdv2_host.stream.prompt import TextBank
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.stream.stream_batch import StreamBatch
 from sdv2_host.wan.dims import WanDims
-from sdv2_host.wan.tiny_vae import Decoded, Encoded, VAECache
-
-
-class StreamingVAE(Protocol):
-    """A causal autoencoder as f(x, cache) -> y, cache; see `wan.tiny_vae.TinyVAE`."""
-
-    def init_cache(
-        self,
-        batch: int,
-        height_px: int,
-        width_px: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> VAECache: ...
-
-    def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Encoded: ...
-
-    def decode(self, z_BFCHW: Tensor, cache: VAECache, is_first: bool) -> Decoded: ...
+from sdv2_host.wan.streaming_vae import StreamingVAE, VAECache
 
 
 @dataclass(slots=True)

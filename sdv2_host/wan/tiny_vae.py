@@ -10,32 +10,14 @@ frames the last is kept. Source: madebyollin/taehv (architecture and key names).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, TinyVAEDims
+from sdv2_host.wan.streaming_vae import Decoded, Encoded, VAECache
 
 CLAMP = 3.0
-
-
-class VAECache(NamedTuple):
-    """Previous input [B, C, H, W] of every MemBlock, in order. Lifetime: one session."""
-
-    encoder: list[Tensor]
-    decoder: list[Tensor]
-
-
-class Encoded(NamedTuple):
-    z_BFCHW: Tensor
-    cache: VAECache
-
-
-class Decoded(NamedTuple):
-    frames_BTCHW: Tensor
-    cache: VAECache
 
 
 class MemBlock(nn.Module):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sdv2_host.wan.dims import TAEW2_1, TINY_VAE, TinyVAEDims
-from sdv2_host.wan.tiny_vae import TinyVAE, VAECache
+from sdv2_host.wan.streaming_vae import VAECache
+from sdv2_host.wan.tiny_vae import TinyVAE
 
 TAEHV_SHAPED = TinyVAEDims(encoder_width=6, decoder_widths=(8, 6, 5, 4), num_mem_blocks=1)
 PATCHED = TinyVAEDims(
