@@ -21,8 +21,9 @@ import torch
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.gpu.engine import TinyEngine, tiny_spec
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CachedAttend, RotaryBook, plan_row
+from sdv2_host.stream.kv_cache import CachedAttend, plan_row
 from sdv2_host.stream.pipeline import StreamPipeline
+from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size
 from sdv2_host.wan.dims import LATENT_STRIDE_PX

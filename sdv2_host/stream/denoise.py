@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sdv2_host.stream.kv_cache import CachedAttend, RollingKVCache, RotaryBook, plan_row
+from sdv2_host.stream.kv_cache import CachedAttend, RollingKVCache, plan_row
 from sdv2_host.stream.noise import chunk_noise, noise_key
+from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.wan.dims import LATENT_STRIDE_PX

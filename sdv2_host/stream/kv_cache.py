@@ -24,8 +24,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sdv2_host.stream.positions import PositionMode, key_positions
+from sdv2_host.stream.rotary_book import RotaryTables
 from sdv2_host.wan.attention import attention
-from sdv2_host.wan.rope import Rotary, rotary_table, rotate
+from sdv2_host.wan.rope import Rotary, rotate
 
 
 class CacheGeometry(NamedTuple):
@@ -182,50 +183,6 @@ class RollingKVCache:
                 sinks_BSE[index, slot] = newest_B1E[index, 0]
         sinks_BSE.copy_(torch.where(replaced.unsqueeze(-1), newest_B1E, sinks_BSE))
         return replaced
-
-
-class RotaryTables(NamedTuple):
-    """Angles of one call: shared by its rows, or one set per row."""
-
-    query: list[Rotary]
-    key: list[Rotary]
-
-
-class RotaryBook:
-    """Rotary tables by positions: a memo of a pure function, for one picture size and dtype.
-
-    A full RELATIVE cache uses `window` different tables for ever, so steady state builds none.
-    """
-
-    CAPACITY = 64
-
-    def __init__(
-        self, head_dim: int, grid: tuple[int, int], device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self._head_dim = head_dim
-        self._grid = grid
-        self._device = device
-        self._dtype = dtype
-        self._tables: dict[tuple[int, ...], Rotary] = {}
-
-    def table(self, positions: tuple[int, ...]) -> Rotary:
-        """Angles of frames at these positions, [len * N, D/2]."""
-        found = self._tables.pop(positions, None)
-        if found is None:
-            frame_positions_F = torch.tensor(positions, device=self._device)
-            exact = rotary_table(self._head_dim, frame_positions_F, *self._grid)
-            found = Rotary(exact.cos_SP.to(self._dtype), exact.sin_SP.to(self._dtype))
-        self._tables[positions] = found
-        if len(self._tables) > self.CAPACITY:
-            del self._tables[next(iter(self._tables))]
-        return found
-
-    def tables(self, plans: Sequence[RowPlan]) -> RotaryTables:
-        """Per row of the plans, for queries and keys."""
-        return RotaryTables(
-            [self.table(plan.query_positions) for plan in plans],
-            [self.table(plan.key_positions) for plan in plans],
-        )
 
 
 class CachedAttend:

@@ -14,10 +14,10 @@ from sdv2_host.stream.kv_cache import (
     CachedAttend,
     CacheGeometry,
     RollingKVCache,
-    RotaryBook,
     plan_row,
 )
 from sdv2_host.stream.positions import PositionMode
+from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.wan.attention import WholeAttend, attention, block_causal_mask
 from sdv2_host.wan.rope import Rotary, rotary_table, rotate
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CachedAttend, CacheGeometry, RotaryBook, plan_row
+from sdv2_host.stream.kv_cache import CachedAttend, CacheGeometry, plan_row
 from sdv2_host.stream.noise import chunk_noise, noise_key
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.positions import PositionMode
+from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import Layout
 from sdv2_host.stream.state import StreamState
 from sdv2_host.wan.attention import WholeAttend, block_causal_mask
