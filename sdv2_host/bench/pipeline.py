@@ -21,7 +21,7 @@ import torch
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.gpu.engine import TinyEngine, tiny_spec
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CachedAttend, plan_row
+from sdv2_host.stream.kv_cache import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
@@ -161,8 +161,9 @@ def _bare_chunk(
     cell_px = LATENT_STRIDE_PX * dit.dims.patch[1]
     grid = (spec.height_px // cell_px, spec.width_px // cell_px)
     book = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
-    plans = [plan_row(spec.geometry, spec.positions, 0, spec.geometry.num_slots, 1)]
-    attend = CachedAttend(state.kv, plans, book.tables(plans))
+    num_slots = spec.geometry.num_slots
+    state.kv.advance_([RowCall(0, num_slots, 0)])
+    attend = state.kv.open_([RowCall(0, 1, num_slots)], torch.empty(0), book)
     text_kv = dit.text_kv(models.text.encode("bench"))
     t_BF = torch.full((1, 1), 500.0)
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from sdv2_host.stream.kv_cache import CachedAttend, RollingKVCache, plan_row
+from sdv2_host.stream.kv_cache import KVCache, RowCall
 from sdv2_host.stream.noise import chunk_noise, noise_key
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
@@ -19,57 +19,61 @@ from sdv2_host.wan.dims import LATENT_STRIDE_PX
 from sdv2_host.wan.flow import add_noise, sigma_of, sigma_table, to_x0
 from sdv2_host.wan.model import CausalWanModel, TextKV
 
-MAX_STEP_RATIO = 0.85
-"""A step's timestep is at most this part of the one before. The reference's list never exceeds
-it (500 after 600..700), but a low noise scale would otherwise be followed by a noisier step."""
 _ROUNDING = 1e-3
 """0.7 in float32 is 0.69999999; it still means timestep 700."""
+
+
+NoiseFn = Callable[[int, int, int, Tensor], Tensor]
+"""(chunk index, seed, step, like) -> the noise that chunk gets before that step, of like's shape"""
+
+
+def keyed_noise(chunk_index: int, seed: int, step: int, like: Tensor) -> Tensor:
+    """Noise that depends on its arguments only, so that a stream can be split or replayed."""
+    return chunk_noise(noise_key(seed, chunk_index, step), like.shape, like.device, like.dtype)
 
 
 class Denoiser:
     """The model and the sampler around it. Holds weights, constants and a memo, no state."""
 
-    def __init__(self, dit: CausalWanModel, spec: StreamSpec) -> None:
+    def __init__(self, dit: CausalWanModel, spec: StreamSpec, noise: NoiseFn = keyed_noise) -> None:
         cell_px = LATENT_STRIDE_PX
         patch_h, patch_w = dit.dims.patch[1:]
         grid = (spec.height_px // cell_px // patch_h, spec.width_px // cell_px // patch_w)
+        self.noise = noise
         self._dit = dit
         self._spec = spec
         self._rotary = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
         self._sigma_table = sigma_table().to(spec.device)
 
-    def schedule(self, noise_scale: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
+    def schedule(
+        self, noise_scale: Tensor, num_steps: int, is_first: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """(timesteps, sigmas), each [num_steps] on the device, from the chunk's noise scale.
 
         Source: streamv2v/inference.py: int(1000 * noise_scale) - 100, then the canonical list.
         """
         spec = self._spec
         told = (noise_scale.float() * 1000 + _ROUNDING).floor() - spec.timestep_offset
+        if is_first and spec.is_first_canonical:
+            told = torch.full_like(told, spec.timesteps[0])
         timesteps = [told.clamp(0, 1000)]
         for canonical in spec.timesteps[1:num_steps]:
-            timesteps.append((timesteps[-1] * MAX_STEP_RATIO).clamp(max=canonical))
+            guard = timesteps[-1] * spec.max_step_ratio
+            timesteps.append(guard.nan_to_num(canonical).clamp(max=canonical))
         timesteps_I = torch.stack(timesteps)
         return timesteps_I, sigma_of(timesteps_I, self._sigma_table)
 
-    def noise(self, chunk_index: int, seed: int, step: int, like: Tensor) -> Tensor:
-        """The noise that chunk `chunk_index` gets before `step`."""
-        key = noise_key(seed, chunk_index, step)
-        return chunk_noise(key, like.shape, like.device, like.dtype)
-
-    def advance_(self, kv: RollingKVCache, chunks: Sequence[ChunkInFlight]) -> None:
+    def advance_(self, kv: KVCache, chunks: Sequence[ChunkInFlight]) -> None:
         """Every chunk is one step further, `kv` has seen each at its step's noise level.
 
         The chunks' steps must be neighbours (0, 1, 2...) and their frame counts equal.
         """
-        spec = self._spec
         num_frames = chunks[0].x_BFCHW.shape[1]
-        plans = [
-            plan_row(
-                spec.geometry,
-                spec.positions,
-                chunk.step,
-                kv.num_written[chunk.step],
+        calls = [
+            RowCall(
+                kv.row_of(chunk.step, chunk.is_first),
                 num_frames,
+                chunk.first_frame,
                 chunk.refresh_sinks,
             )
             for chunk in chunks
@@ -77,11 +81,10 @@ class Denoiser:
         x_BFCHW = torch.cat([chunk.x_BFCHW for chunk in chunks])
         t_B = torch.stack([chunk.timesteps_I[chunk.step] for chunk in chunks])
         tokens = self._dit.embed(x_BFCHW, t_B[:, None].expand(-1, num_frames))
-        replaced = kv.refresh_sinks_(plans, tokens.x_BSE, spec.sink_threshold)
-        attend = CachedAttend(kv, plans, self._rotary.tables(plans), replaced)
+        attend = kv.open_(calls, tokens.x_BSE, self._rotary)
         tokens = self._dit.run_blocks(tokens, _join_text(chunks), attend)
         flow_BFCHW = self._dit.unembed(tokens)
-        kv.advance_(plans)
+        kv.advance_(calls)
         for row, chunk in enumerate(chunks):
             self._finish_step_(chunk, flow_BFCHW[row : row + 1])
 

@@ -17,15 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from sdv2_host.stream.positions import PositionMode, key_positions
-from sdv2_host.stream.rotary_book import RotaryTables
-from sdv2_host.wan.attention import attention
+from sdv2_host.stream.rotary_book import RotaryBook, RotaryTables
+from sdv2_host.wan.attention import SelfAttend, attention
 from sdv2_host.wan.rope import Rotary, rotate
 
 
@@ -57,6 +57,40 @@ class CacheGeometry(NamedTuple):
             slot if slot < self.num_sinks else newest - (newest - slot) % self.window
             for slot in range(num_filled)
         )
+
+
+class RowCall(NamedTuple):
+    """What one call of the model brings to one row."""
+
+    row: int
+    num_new: int
+    """Latent frames."""
+    first_frame: int
+    """Number in the stream of the first of them."""
+    refresh_sinks: bool = False
+    """The newest frame also overwrites all sinks."""
+
+
+class KVCache(Protocol):
+    """The past of a stream as the denoiser sees it: `RollingKVCache` or `ReferenceKVCache`."""
+
+    def row_of(self, step: int, is_first: bool) -> int:
+        """Row that step number `step` of the first or a later chunk runs in."""
+
+    def open_(self, calls: Sequence[RowCall], tokens_BSE: Tensor, rotary: RotaryBook) -> SelfAttend:
+        """Attention of one call; its blocks write the new frames. Rows must be neighbours."""
+
+    def advance_(self, calls: Sequence[RowCall]) -> None:
+        """The frames count as written: to be called after the last block."""
+
+    def end_first_chunk_(self, num_steps: int) -> None:
+        """The first chunk is clean; the next one may use the rows of `num_steps` steps."""
+
+    def change_steps_(self, before: int, after: int) -> None:
+        """Rows that a higher number of steps brings into use continue from the last in use."""
+
+    def reset_(self) -> None:
+        """Empty, in the same memory."""
 
 
 class RowPlan(NamedTuple):
@@ -112,20 +146,24 @@ class RollingKVCache:
     """Mean token of the frame in each sink slot, what adaptive sinks compare with."""
     num_written: list[int]
     """Latent frames each row has seen."""
+    positions: PositionMode = PositionMode.RELATIVE
+    sink_threshold: float = -1.0
 
     @classmethod
-    def fresh(  # the shape of a cache is this many numbers
+    def fresh(
         cls,
         geometry: CacheGeometry,
         *,
         num_blocks: int,
         num_rows: int,
-        tokens_per_frame: int,
-        num_heads: int,
-        head_dim: int,
+        frame_shape: tuple[int, int, int],
         device: torch.device,
         dtype: torch.dtype,
+        positions: PositionMode = PositionMode.RELATIVE,
+        sink_threshold: float = -1.0,
     ) -> RollingKVCache:
+        """`frame_shape` is (tokens per frame, heads, head dim)."""
+        tokens_per_frame, num_heads, head_dim = frame_shape
         num_tokens = geometry.num_slots * tokens_per_frame
         shape = (num_rows, num_tokens, num_heads, head_dim)
 
@@ -140,6 +178,8 @@ class RollingKVCache:
             blocks(),
             torch.zeros(sink_shape, device=device, dtype=dtype),
             [0] * num_rows,
+            positions,
+            sink_threshold,
         )
 
     def reset_(self) -> None:
@@ -152,10 +192,39 @@ class RollingKVCache:
             tensor[target].copy_(tensor[source])
         self.num_written[target] = self.num_written[source]
 
-    def advance_(self, plans: Sequence[RowPlan]) -> None:
-        """The planned frames count as written."""
-        for plan in plans:
-            self.num_written[plan.row] += len(plan.write_slots)
+    def row_of(self, step: int, is_first: bool) -> int:
+        """Every step has a row of its own, from the first chunk on."""
+        del is_first
+        return step
+
+    def open_(
+        self, calls: Sequence[RowCall], tokens_BSE: Tensor, rotary: RotaryBook
+    ) -> CachedAttend:
+        """The rows of `calls` must be neighbours, in order."""
+        plans = [
+            plan_row(
+                self.geometry,
+                self.positions,
+                call.row,
+                self.num_written[call.row],
+                call.num_new,
+                call.refresh_sinks,
+            )
+            for call in calls
+        ]
+        replaced = self.refresh_sinks_(plans, tokens_BSE, self.sink_threshold)
+        return CachedAttend(self, plans, rotary.tables(plans), replaced)
+
+    def advance_(self, calls: Sequence[RowCall]) -> None:
+        for call in calls:
+            self.num_written[call.row] += call.num_new
+
+    def end_first_chunk_(self, num_steps: int) -> None:
+        """Nothing to do: each step wrote its own row."""
+
+    def change_steps_(self, before: int, after: int) -> None:
+        for row in range(before, after):
+            self.copy_row_(before - 1, row)
 
     def refresh_sinks_(
         self, plans: Sequence[RowPlan], tokens_BSE: Tensor, threshold: float

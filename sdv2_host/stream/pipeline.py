@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sdv2_host.params import Params
-from sdv2_host.stream.denoise import Denoiser
+from sdv2_host.stream.denoise import Denoiser, NoiseFn, keyed_noise
 from sdv2_host.stream.motion import observe_
-from sdv2_host.stream.spec import Layout, StreamSpec
+from sdv2_host.stream.spec import CacheMode, Layout, StreamSpec
 from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.wan.flow import add_noise
@@ -43,13 +44,14 @@ class StreamPipeline:
         text: TextEncoder,
         spec: StreamSpec,
         span: SpanFn = _no_span,
+        noise: NoiseFn = keyed_noise,
     ) -> None:
         self.spec = spec
         self._dit = dit
         self._vae = vae
         self._text = text
         self._span = span
-        self._denoiser = Denoiser(dit, spec)
+        self._denoiser = Denoiser(dit, spec, noise)
 
     def fresh_state(self) -> StreamState:
         """A stream at its beginning, on the spec's device."""
@@ -87,8 +89,7 @@ class StreamPipeline:
         assert 1 <= num_steps <= self.spec.num_rows, f"{num_steps} steps"
         done = self._drain_(state)
         if state.chunk_index > 0:
-            for row in range(state.num_steps, num_steps):
-                state.kv.copy_row_(state.num_steps - 1, row)
+            state.kv.change_steps_(state.num_steps, num_steps)
         state.num_steps = num_steps
         return done
 
@@ -105,7 +106,9 @@ class StreamPipeline:
         observe_(state.motion, frames_BTCHW, bounds, self.spec.motion, is_first)
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
         noise = self._denoiser.noise(index, params.seed, 0, clean_BFCHW)
-        timesteps_I, sigmas_I = self._denoiser.schedule(state.motion.noise_scale, params.steps)
+        timesteps_I, sigmas_I = self._denoiser.schedule(
+            state.motion.noise_scale, params.steps, is_first
+        )
         prompt_changed = state.prompt is not None and state.prompt != params.prompt
         chunk = ChunkInFlight(
             index=index,
@@ -116,7 +119,9 @@ class StreamPipeline:
             x_BFCHW=add_noise(clean_BFCHW, noise, state.motion.noise_scale),
             refresh_sinks=prompt_changed and self.spec.refresh_sinks_on_prompt,
             num_steps=params.steps,
+            first_frame=state.num_latents,
         )
+        state.num_latents += clean_BFCHW.shape[1]
         state.prompt = params.prompt
         state.chunk_index += 1
         return chunk
@@ -127,10 +132,31 @@ class StreamPipeline:
         if self.spec.layout is Layout.SERIAL or chunk.is_first:
             while not chunk.is_done:
                 self._denoiser.advance_(state.kv, [chunk])
+            if chunk.is_first:
+                self._end_first_chunk_(state, chunk)
             return [chunk]
         state.batch.push(chunk)
         self._denoiser.advance_(state.kv, state.batch.chunks)
         return state.batch.pop_done()
+
+    def _end_first_chunk_(self, state: StreamState, chunk: ChunkInFlight) -> None:
+        """The reference starts its batch full: rows past the first begin with zeros for latents,
+        at the position of the second chunk, and what comes of them is thrown away."""
+        state.kv.end_first_chunk_(chunk.num_steps)
+        if self.spec.cache is not CacheMode.REFERENCE or self.spec.layout is Layout.SERIAL:
+            return
+        zeros = torch.zeros_like(chunk.x_BFCHW[:, :1])
+        state.batch.chunks = [
+            replace(
+                chunk,
+                index=-step,
+                x_BFCHW=zeros,
+                first_frame=state.num_latents,
+                step=step,
+                is_shown=False,
+            )
+            for step in range(1, chunk.num_steps)
+        ]
 
     def _decode_(self, state: StreamState, done: list[ChunkInFlight]) -> Tensor:
         spec = self.spec

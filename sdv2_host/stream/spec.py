@@ -16,6 +16,13 @@ DEFAULT_MOTION = MotionRule()
 CPU = torch.device("cpu")
 
 
+class CacheMode(Enum):
+    ROLLING = "rolling"
+    """Sinks and window as the geometry says; see `RollingKVCache`."""
+    REFERENCE = "reference"
+    """What StreamDiffusionV2 does, its faults included; see `ReferenceKVCache`."""
+
+
 class Layout(Enum):
     """How the denoising steps of a stream share the device; the pictures are the same."""
 
@@ -32,16 +39,25 @@ class StreamSpec:
     width_px: int
     geometry: CacheGeometry = DEFAULT_GEOMETRY
     layout: Layout = Layout.SERIAL
+    cache: CacheMode = CacheMode.ROLLING
     positions: PositionMode = PositionMode.RELATIVE
     timesteps: tuple[float, ...] = (700.0, 500.0, 400.0, 200.0)
     """Canonical list; n steps use the first n, and motion replaces the first."""
     timestep_offset: float = 0.0
     """The model is told 1000 x noise scale minus this; the reference takes 100."""
+    max_step_ratio: float = 0.85
+    """A step's timestep is at most this part of the one before. The reference's list never
+    exceeds it for its own noise scales (500 after 600..700), but has no guard: a low noise scale
+    is followed by a noisier step there. Infinity = no guard."""
+    is_first_canonical: bool = False
+    """The first chunk takes the canonical timesteps whatever its noise scale: the reference."""
     motion: MotionRule = DEFAULT_MOTION
     sink_threshold: float = -1.0
     """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never."""
     refresh_sinks_on_prompt: bool = True
     """A new prompt's first chunk also overwrites the sinks, which hold the old look."""
+    num_prompts: int = 8
+    """Prompts whose text keys and values are kept; 94 MB each for Wan 1.3B, 839 MB for 14B."""
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
 

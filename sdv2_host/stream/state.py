@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from sdv2_host.stream.kv_cache import RollingKVCache
+from sdv2_host.stream.kv_cache import KVCache, RollingKVCache
 from sdv2_host.stream.motion import MotionState
 from sdv2_host.stream.prompt import TextBank
-from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.stream.reference_cache import ReferenceKVCache
+from sdv2_host.stream.spec import CacheMode, Layout, StreamSpec
 from sdv2_host.stream.stream_batch import StreamBatch
 from sdv2_host.wan.dims import WanDims
 from sdv2_host.wan.streaming_vae import StreamingVAE, VAECache
@@ -19,7 +20,7 @@ from sdv2_host.wan.streaming_vae import StreamingVAE, VAECache
 class StreamState:
     """One stream. Per session unless said otherwise; used by one thread."""
 
-    kv: RollingKVCache
+    kv: KVCache
     vae_cache: VAECache
     motion: MotionState
     batch: StreamBatch
@@ -27,6 +28,8 @@ class StreamState:
     """Per process."""
     chunk_index: int = 0
     """Number of the next chunk of this session."""
+    num_latents: int = 0
+    """Latent frames that the chunks so far had."""
     prompt: str | None = None
     """Of the newest chunk."""
     num_steps: int = 0
@@ -37,22 +40,12 @@ class StreamState:
     def fresh(cls, spec: StreamSpec, dims: WanDims, vae: StreamingVAE) -> StreamState:
         """A stream that has seen nothing; all its memory is allocated here."""
         size = (spec.height_px, spec.width_px)
-        kv = RollingKVCache.fresh(
-            spec.geometry,
-            num_blocks=dims.num_layers,
-            num_rows=spec.num_rows,
-            tokens_per_frame=dims.tokens_per_frame(*size),
-            num_heads=dims.num_heads,
-            head_dim=dims.head_dim,
-            device=spec.device,
-            dtype=spec.dtype,
-        )
         return cls(
-            kv=kv,
+            kv=fresh_kv(spec, dims),
             vae_cache=vae.init_cache(1, *size, device=spec.device, dtype=spec.dtype),
             motion=MotionState.fresh(*size, spec.device),
             batch=StreamBatch(),
-            texts=TextBank(),
+            texts=TextBank(spec.num_prompts),
         )
 
     @torch.inference_mode()
@@ -64,5 +57,32 @@ class StreamState:
         self.motion.reset_()
         self.batch = StreamBatch()
         self.chunk_index = 0
+        self.num_latents = 0
         self.prompt = None
         self.num_steps = 0
+
+
+def fresh_kv(spec: StreamSpec, dims: WanDims) -> KVCache:
+    """An empty cache of the spec's mode, all of its memory allocated."""
+    tokens_per_frame = dims.tokens_per_frame(spec.height_px, spec.width_px)
+    frame_shape = (tokens_per_frame, dims.num_heads, dims.head_dim)
+    if spec.cache is CacheMode.REFERENCE:
+        return ReferenceKVCache.fresh(
+            spec.geometry,
+            num_blocks=dims.num_layers,
+            num_rows=1 if spec.layout is Layout.SERIAL else spec.num_rows,
+            frame_shape=frame_shape,
+            sink_threshold=spec.sink_threshold,
+            device=spec.device,
+            dtype=spec.dtype,
+        )
+    return RollingKVCache.fresh(
+        spec.geometry,
+        num_blocks=dims.num_layers,
+        num_rows=spec.num_rows,
+        frame_shape=frame_shape,
+        device=spec.device,
+        dtype=spec.dtype,
+        positions=spec.positions,
+        sink_threshold=spec.sink_threshold,
+    )

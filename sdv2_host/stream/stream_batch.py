@@ -27,8 +27,12 @@ class ChunkInFlight:
     """Latents at `step`'s noise level; clean once done. One row."""
     refresh_sinks: bool
     num_steps: int
+    first_frame: int
+    """Number in the stream of its first latent frame."""
     step: int = 0
-    """Next step to run, which is also the cache row it runs in."""
+    """Next step to run."""
+    is_shown: bool = True
+    """False for the reference's warm-up chunks, which no picture is made from."""
 
     @property
     def is_first(self) -> bool:
@@ -55,7 +59,8 @@ class StreamBatch:
         self.chunks.insert(0, chunk)
 
     def pop_done(self) -> list[ChunkInFlight]:
-        """The oldest chunk if it is done, else nothing."""
+        """The oldest chunk if it is done and meant to be shown, else nothing."""
         if self.chunks and self.chunks[-1].is_done:
-            return [self.chunks.pop()]
+            oldest = self.chunks.pop()
+            return [oldest] if oldest.is_shown else []
         return []

@@ -14,6 +14,8 @@ from sdv2_host.stream.kv_cache import (
     CachedAttend,
     CacheGeometry,
     RollingKVCache,
+    RowCall,
+    RowPlan,
     plan_row,
 )
 from sdv2_host.stream.positions import PositionMode
@@ -33,12 +35,14 @@ def small_cache(geometry: CacheGeometry, num_rows: int = 1) -> RollingKVCache:
         geometry,
         num_blocks=1,
         num_rows=num_rows,
-        tokens_per_frame=TOKENS,
-        num_heads=HEADS,
-        head_dim=HEAD_DIM,
+        frame_shape=(TOKENS, HEADS, HEAD_DIM),
         device=CPU,
         dtype=torch.float64,
     )
+
+
+def wrote(plans: list[RowPlan]) -> list[RowCall]:
+    return [RowCall(plan.row, len(plan.write_slots), 0) for plan in plans]
 
 
 @dataclass
@@ -78,7 +82,7 @@ def test_cache_agrees_with_lists_of_frames(num_sinks: int, num_chunks: int) -> N
         q, k, v = torch.randn((3, *SHAPE), generator=noise, dtype=torch.float64)
         plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1, refresh)
         got = CachedAttend(cache, [plan], book.tables([plan]))(0, q, k, v)
-        cache.advance_([plan])
+        cache.advance_(wrote([plan]))
 
         torch.testing.assert_close(got, lists.attend(q, k, v, book, refresh))
 
@@ -97,7 +101,7 @@ def test_cached_equals_one_block_causal_attention_while_the_window_holds_all() -
         plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1)
         attend = CachedAttend(cache, [plan], book.tables([plan]))
         pieces.append(attend(0, q[:, part], k[:, part], v[:, part]))
-        cache.advance_([plan])
+        cache.advance_(wrote([plan]))
 
     torch.testing.assert_close(torch.cat(pieces, 1), whole)
 
@@ -131,7 +135,7 @@ def test_rows_of_unequal_age_equal_rows_alone() -> None:
             one = slice(row, row + 1)
             expected = CachedAttend(alone, [plan], book.tables([plan]))(0, q[one], k[one], v[one])
             torch.testing.assert_close(got[one], expected)
-        together.advance_(plans)
+        together.advance_(wrote(plans))
 
     assert together.num_written == [8, 7, 6]
 
@@ -144,7 +148,7 @@ def test_a_copied_row_continues_like_its_source() -> None:
         q, k, v = torch.randn((3, *SHAPE), dtype=torch.float64)
         plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1)
         CachedAttend(cache, [plan], book.tables([plan]))(0, q, k, v)
-        cache.advance_([plan])
+        cache.advance_(wrote([plan]))
 
     cache.copy_row_(0, 1)
     q, k, v = torch.randn((3, *SHAPE), dtype=torch.float64).repeat(1, 2, 1, 1, 1)
@@ -169,7 +173,7 @@ def test_adaptive_sinks_follow_the_rule_of_the_paper(threshold: float) -> None:
         plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1)
         replaced = cache.refresh_sinks_([plan], tokens, threshold)
         CachedAttend(cache, [plan], book.tables([plan]), replaced)(0, q, k, v)
-        cache.advance_([plan])
+        cache.advance_(wrote([plan]))
         mean = tokens.mean(1)
         if len(sinks) < 3:
             sinks.append((mean, k))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CachedAttend, CacheGeometry, plan_row
+from sdv2_host.stream.kv_cache import CacheGeometry, RowCall
 from sdv2_host.stream.noise import chunk_noise, noise_key
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.positions import PositionMode
@@ -227,15 +227,15 @@ def test_split_of_blocks_equals_whole(toy: Toy) -> None:
     book = RotaryBook(toy.dit.dims.head_dim, GRID, torch.device("cpu"), torch.float64)
     text = toy.dit.text_kv(toy.text.encode("toon"))
 
-    for _ in range(6):
+    for index in range(6):
         x, t = torch.randn(1, 1, 16, 4, 6, dtype=torch.float64), torch.full((1, 1), 600.0)
-        plans = [plan_row(whole_kv.geometry, PositionMode.RELATIVE, 0, whole_kv.num_written[0], 1)]
-        whole = toy.dit(x, t, text, CachedAttend(whole_kv, plans, book.tables(plans)))
-        attend = CachedAttend(split_kv, plans, book.tables(plans))
+        calls = [RowCall(0, 1, index)]
+        whole = toy.dit(x, t, text, whole_kv.open_(calls, x, book))
+        attend = split_kv.open_(calls, x, book)
         tokens = toy.dit.run_blocks(toy.dit.embed(x, t), text, attend, last=1)
         tokens = toy.dit.run_blocks(tokens, text, attend, first=1)
-        whole_kv.advance_(plans)
-        split_kv.advance_(plans)
+        whole_kv.advance_(calls)
+        split_kv.advance_(calls)
 
         assert torch.equal(toy.dit.unembed(tokens), whole)
 
