@@ -124,8 +124,7 @@ class ReferenceKVCache:
 
     def end_first_chunk_(self, num_steps: int) -> None:
         """What the last step wrote is the past of every row."""
-        self.num_steps = self.passes_left = num_steps if self.is_shared else 1
-        self.change_steps_(1, len(self.num_filled))
+        self.change_steps_(1, num_steps if self.is_shared else len(self.num_filled))
 
     def change_steps_(self, before: int, after: int) -> None:
         if self.is_shared:
