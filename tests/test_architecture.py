@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
 WORKER_MODULES = {"host.worker", "host.engines", "host.text_worker"}
 LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
-    "host.engines": "sdv2_host.gpu.engine",
+    "host.engines": "sdv2_host.gpu.tiny_engine",
 }
 UNCHECKED = {"cli", "commands", "bench", "__init__", "__main__"}
 """The top: may import anything, each command what it needs, when it needs it."""

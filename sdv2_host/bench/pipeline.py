@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.gpu.engine import TinyEngine, tiny_spec
+from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.kv_cache import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
@@ -57,7 +58,7 @@ def run(
     models = models or load_tiny()
     models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tiny_spec(models.card, size)
-    engine = TinyEngine(models, spec)
+    engine = tiny_engine(models, spec)
     params = Params(steps=steps)
     engine.warm_up(params, progress)
     frames = source_frames()
@@ -99,7 +100,7 @@ def source_frames() -> list[Frame]:
 
 
 def _free_run(
-    engine: TinyEngine, frames: list[Frame], params: Params, seconds: float, progress: ProgressFn
+    engine: StreamEngine, frames: list[Frame], params: Params, seconds: float, progress: ProgressFn
 ) -> tuple[list[float], dict[str, list[float]]]:
     """Milliseconds per chunk, and per span, as fast as the engine goes."""
     chunk_ms: list[float] = []
@@ -120,7 +121,7 @@ def _free_run(
 
 @torch.inference_mode()
 def _side_by_side(
-    engine: TinyEngine,
+    engine: StreamEngine,
     models: TinyModels,
     spec: StreamSpec,
     params: Params,

@@ -10,7 +10,8 @@ from sdv2_host.bench import pipeline, quality, quality_report, ring
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
-from sdv2_host.gpu.engine import TinyEngine, build_tiny_engine
+from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.gpu.tiny_engine import build_tiny_engine
 from sdv2_host.params import Params
 from sdv2_host.types import Size
 
@@ -35,7 +36,7 @@ def bench_quality(
     """Style recognition, warp error, PSNR, and the table of sinks and motion-aware noise."""
     plan = quality.QualityPlan(clips=clips, params=params)
 
-    def build(use_sink: bool) -> TinyEngine:
+    def build(use_sink: bool) -> StreamEngine:
         size = Size(plan.size_px, plan.size_px)
         return build_tiny_engine(size, config.threads, use_sink=use_sink)
 

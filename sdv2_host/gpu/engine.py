@@ -1,32 +1,59 @@
-"""TinyEngine: the embedded model behind the host's `Engine` seam. One thread uses it."""
+"""StreamEngine: a streaming pipeline behind the host's `Engine` seam. One thread uses it."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from sdv2_host.errors import DeviceError
+from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import DEFAULT_GEOMETRY, Layout, StreamSpec
+from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
-from sdv2_host.wan.weights import TinyModels, load_tiny
+from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.streaming_vae import StreamingVAE
+from sdv2_host.wan.text import TextEncoder
 
 
-class TinyEngine:
-    """The streaming pipeline with the embedded model, at one size.
+class StreamModels(NamedTuple):
+    """Weights of one engine, all on the spec's device and in its dtype."""
+
+    dit: CausalWanModel
+    vae: StreamingVAE
+    text: TextEncoder
+
+
+def _smaller() -> str:
+    return "use a smaller --size"
+
+
+class StreamEngine:
+    """The streaming pipeline with one set of models, at one size.
 
     With Layout.BATCH a step may return no frames while the batch fills (`StyledChunk.frames`
     has T = 0) and more than it was given when the number of steps changes; order is kept.
     """
 
-    def __init__(self, models: TinyModels, spec: StreamSpec) -> None:
+    def __init__(
+        self,
+        name: str,
+        models: StreamModels,
+        spec: StreamSpec,
+        first_chunk_frames: int = 1,
+        advice: Callable[[], str] = _smaller,
+    ) -> None:
+        """`advice` says what to do when memory runs out; it is asked only then."""
+        self.name = name
+        self.first_chunk_frames = first_chunk_frames
+        self._advice = advice
         self._spec = spec
         self._size = Size(spec.width_px, spec.height_px)
         self._timer = SpanTimer(spec.device)
@@ -34,19 +61,12 @@ class TinyEngine:
         self.pipeline = StreamPipeline(
             models.dit, models.vae, models.text, spec, span=self._timer.span
         )
-        self._state = self.pipeline.fresh_state()
-
-    @property
-    def name(self) -> str:
-        return "tiny"
+        with self._naming_memory():
+            self._state = self.pipeline.fresh_state()
 
     @property
     def size(self) -> Size:
         return self._size
-
-    @property
-    def first_chunk_frames(self) -> int:
-        return 1
 
     @property
     def chunk_frames(self) -> int:
@@ -72,7 +92,15 @@ class TinyEngine:
 
     @torch.inference_mode()
     def step(self, frames: list[Frame], params: Params) -> StyledChunk:
-        """Spans: upload, encode, denoise, decode, download. Notes: noise_scale, motion, chunk."""
+        """Spans: upload, encode, denoise, decode, download. Notes: noise_scale, motion, chunk.
+
+        Raises:
+            DeviceError: the device's memory ran out.
+        """
+        with self._naming_memory():
+            return self._step(frames, params)
+
+    def _step(self, frames: list[Frame], params: Params) -> StyledChunk:
         state, timer = self._state, self._timer
         chunk_index = state.chunk_index
         with timer.span("upload"):
@@ -91,31 +119,15 @@ class TinyEngine:
     def reset(self) -> None:
         self._state.reset_()
 
-
-def tiny_spec(
-    card: dict[str, Any], size: Size, *, use_sink: bool = True, layout: Layout = Layout.SERIAL
-) -> StreamSpec:
-    """The stream the embedded model was trained for, on the CPU.
-
-    Without sinks the window takes their place, so that the length of the context is the same.
-    """
-    num_sinks = int(card.get("num_sinks", DEFAULT_GEOMETRY.num_sinks))
-    window = int(card.get("window", DEFAULT_GEOMETRY.window))
-    geometry = CacheGeometry(num_sinks, window)
-    if not use_sink:
-        geometry = CacheGeometry(0, num_sinks + window)
-    return StreamSpec(size.height, size.width, geometry, layout)
-
-
-def build_tiny_engine(
-    size: Size, threads: int, use_sink: bool = True, layout: Layout = Layout.SERIAL
-) -> TinyEngine:
-    """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the process.
-
-    Raises:
-        ModelError: the model file is missing, damaged, or not this model.
-    """
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-    models = load_tiny()
-    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TinyEngine(models, tiny_spec(models.card, size, use_sink=use_sink, layout=layout))
+    @contextmanager
+    def _naming_memory(self) -> Iterator[None]:
+        """Memory that runs out inside is an error with a name and a remedy."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"{self.name} at {self._size} ran out of memory on {self._spec.device}: "
+                f"{self._advice()}"
+            ) from error

@@ -20,7 +20,7 @@ def build_engine(config: Config) -> Engine:
     if config.engine == "passthrough":
         return PassthroughEngine()
     # Lazy: torch takes seconds and hundreds of MB, and passthrough must run without it.
-    from sdv2_host.gpu.engine import build_tiny_engine  # noqa: PLC0415
+    from sdv2_host.gpu.tiny_engine import build_tiny_engine  # noqa: PLC0415
 
     return build_tiny_engine(config.size, config.threads)
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdv2_host.gpu.engine import TinyEngine, build_tiny_engine, tiny_spec
+from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.spec import Layout
 from sdv2_host.types import Engine, Frame, FrameMeta, Size
@@ -13,8 +14,8 @@ SIZE = Size(64, 48)
 PARAMS = Params(prompt="neon outline")
 
 
-def engine_of(models: TinyModels, layout: Layout = Layout.SERIAL) -> TinyEngine:
-    return TinyEngine(models, tiny_spec({}, SIZE, layout=layout))
+def engine_of(models: TinyModels, layout: Layout = Layout.SERIAL) -> StreamEngine:
+    return tiny_engine(models, tiny_spec({}, SIZE, layout=layout))
 
 
 def clip(num_chunks: int, seed: int = 0) -> list[list[Frame]]:

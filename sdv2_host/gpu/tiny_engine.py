@@ -1,0 +1,49 @@
+"""The embedded model as an engine, on the CPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.spec import DEFAULT_GEOMETRY, Layout, StreamSpec
+from sdv2_host.types import Size
+from sdv2_host.wan.weights import TinyModels, load_tiny
+
+
+def tiny_spec(
+    card: dict[str, Any], size: Size, *, use_sink: bool = True, layout: Layout = Layout.SERIAL
+) -> StreamSpec:
+    """The stream the embedded model was trained for, on the CPU.
+
+    Without sinks the window takes their place, so that the length of the context is the same.
+    """
+    num_sinks = int(card.get("num_sinks", DEFAULT_GEOMETRY.num_sinks))
+    window = int(card.get("window", DEFAULT_GEOMETRY.window))
+    geometry = CacheGeometry(num_sinks, window)
+    if not use_sink:
+        geometry = CacheGeometry(0, num_sinks + window)
+    return StreamSpec(size.height, size.width, geometry, layout)
+
+
+def build_tiny_engine(
+    size: Size, threads: int, use_sink: bool = True, layout: Layout = Layout.SERIAL
+) -> StreamEngine:
+    """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the process.
+
+    Raises:
+        ModelError: the model file is missing, damaged, or not this model.
+    """
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    models = load_tiny()
+    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    spec = tiny_spec(models.card, size, use_sink=use_sink, layout=layout)
+    return tiny_engine(models, spec)
+
+
+def tiny_engine(models: TinyModels, spec: StreamSpec) -> StreamEngine:
+    """An engine of models that are loaded already."""
+    return StreamEngine("tiny", StreamModels(models.dit, models.vae, models.text), spec)
