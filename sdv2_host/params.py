@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sdv2_host.errors import ParamError
+from sdv2_host.loras import LORA_MAX_CHARS, LORA_SYNTAX, parse_loras
 
 ParamValue = str | int | float | bool
 Patch = Mapping[str, ParamValue]
@@ -70,6 +71,25 @@ class Params(BaseModel):
         description="Hold the output on its last frame; the stream goes on behind it.",
         json_schema_extra=_extra("/sdv2/freeze"),
     )
+    lora: str = Field(
+        "",
+        max_length=LORA_MAX_CHARS,
+        description="LoRAs merged into the model, by name and strength: 'ghibli:0.8, ink'.",
+        json_schema_extra=_extra("/sdv2/lora"),
+    )
+    lora_strength: float = Field(
+        1.0,
+        ge=0.0,
+        le=2.0,
+        description="Multiplies the strength of all LoRAs; 0 = the model without them.",
+        json_schema_extra=_extra("/sdv2/lora/strength", "", 0.01),
+    )
+
+    @field_validator("lora")
+    @classmethod
+    def _check_lora(cls, text: str) -> str:
+        parse_loras(text)
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +102,8 @@ class ParamSpec:
     default: ParamValue
     minimum: float | None
     maximum: float | None
+    max_chars: int | None
+    """Of a text."""
     unit: str
     help: str
 
@@ -90,8 +112,10 @@ class ParamSpec:
         """The allowed values in words, for messages."""
         if self.kind is bool:
             return "true or false"
+        if self.name == "lora":
+            return LORA_SYNTAX
         if self.kind is str:
-            return f"text of at most {PROMPT_MAX_CHARS} characters"
+            return f"text of at most {self.max_chars} characters"
         return f"{self.minimum:.10g}..{self.maximum:.10g}"
 
 
@@ -109,6 +133,7 @@ def _spec(name: str) -> ParamSpec:
         default=field.default,
         minimum=limits["Ge"].ge if "Ge" in limits else None,
         maximum=limits["Le"].le if "Le" in limits else None,
+        max_chars=limits["MaxLen"].max_length if "MaxLen" in limits else None,
         unit=str(extra["unit"]),
         help=field.description or "",
     )
@@ -129,11 +154,15 @@ def coerce(spec: ParamSpec, raw: ParamValue) -> Coerced:
     Ints may arrive as floats and booleans as numbers: CHOPs and faders send floats only.
 
     Raises:
-        ParamError: not a number, not finite, or text where a number is wanted.
+        ParamError: not a number, not finite, text where a number is wanted, or LoRAs that are not
+            written as such: half a name would be another one, so these are never cut.
     """
+    if spec.name == "lora":
+        parse_loras(str(raw))
+        return Coerced(str(raw), False)
     if spec.kind is str:
         text = str(raw)
-        return Coerced(text[:PROMPT_MAX_CHARS], len(text) > PROMPT_MAX_CHARS)
+        return Coerced(text[: spec.max_chars], len(text) > (spec.max_chars or len(text)))
     try:
         number = float(raw)
     except (ValueError, OverflowError):
