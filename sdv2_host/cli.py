@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from sdv2_host.config import Config
+from sdv2_host.config import ENGINES, Config
 from sdv2_host.errors import ConfigError, HostError
 from sdv2_host.params import PARAMS
 
@@ -61,10 +61,16 @@ Style = Annotated[
 Name = Annotated[str | None, typer.Option(help=_config_help("name"), show_default=False)]
 Engine = Annotated[
     str | None,
-    typer.Option(help="tiny or passthrough. " + _config_help("engine"), show_default=False),
+    typer.Option(help=f"{', '.join(ENGINES)}. " + _config_help("engine"), show_default=False),
 ]
 SizeText = Annotated[
-    str, typer.Option("--size", metavar="WxH", help="Size the engine works at, multiples of 16 px.")
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="WxH",
+        help="Size the engine works at, multiples of 16 px. Default 256x256, Wan engines 512x512.",
+        show_default=False,
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(help=_config_help("threads"), show_default=False)]
 OscPort = Annotated[int | None, typer.Option(help=_config_help("osc_port"), show_default=False)]
@@ -72,9 +78,27 @@ OscHost = Annotated[str | None, typer.Option(help=_config_help("osc_host"), show
 OutputFps = Annotated[
     float | None, typer.Option(help=_config_help("output_fps"), show_default=False)
 ]
+
+
+def _wan_option(name: str) -> typer.models.OptionInfo:
+    """A start-up setting that only the Wan engines look at."""
+    option: typer.models.OptionInfo = typer.Option(
+        help=_config_help(name), show_default=False, rich_help_panel="Wan engines"
+    )
+    return option
+
+
+Device = Annotated[str | None, _wan_option("device")]
+Dtype = Annotated[str | None, _wan_option("dtype")]
+Vae = Annotated[str | None, _wan_option("vae")]
+Mode = Annotated[str | None, _wan_option("mode")]
+Layout = Annotated[str | None, _wan_option("layout")]
+MaxSteps = Annotated[int | None, _wan_option("max_steps")]
+TextDevice = Annotated[str | None, _wan_option("text_device")]
+TextIdle = Annotated[float | None, _wan_option("text_idle_s")]
+ModelsDir = Annotated[str | None, _wan_option("models_dir")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 
-DEFAULT_SIZE = "256x256"
 OUT = Path("sdv2-demo")
 
 
@@ -83,7 +107,7 @@ def run(
     ctx: typer.Context,
     name: Name = None,
     engine: Engine = None,
-    size: SizeText = DEFAULT_SIZE,
+    size: SizeText = None,
     threads: Threads = None,
     osc_host: OscHost = None,
     osc_port: OscPort = None,
@@ -94,6 +118,15 @@ def run(
     noise_s_min: NoiseMin = None,
     noise_s_max: NoiseMax = None,
     seed: Seed = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    vae: Vae = None,
+    mode: Mode = None,
+    layout: Layout = None,
+    max_steps: MaxSteps = None,
+    text_device: TextDevice = None,
+    text_idle_s: TextIdle = None,
+    models_dir: ModelsDir = None,
 ) -> int:
     """Run the daemon: styles what a plug-in writes into ring NAME-in, shows it on ring NAME-out.
 
@@ -122,7 +155,7 @@ def demo(
     noise_s_min: NoiseMin = None,
     noise_s_max: NoiseMax = None,
     seed: Seed = None,
-    size: SizeText = DEFAULT_SIZE,
+    size: SizeText = None,
     engine: Engine = None,
     threads: Threads = None,
     name: Name = None,
@@ -133,6 +166,15 @@ def demo(
     frames: Annotated[int, typer.Option(help="Headless: number of frames to record.")] = 240,
     out: Annotated[Path, typer.Option(help="Headless: folder for out.mp4 and sheet.png.")] = OUT,
     json_file: JsonFile = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    vae: Vae = None,
+    mode: Mode = None,
+    layout: Layout = None,
+    max_steps: MaxSteps = None,
+    text_device: TextDevice = None,
+    text_idle_s: TextIdle = None,
+    models_dir: ModelsDir = None,
 ) -> int:
     """Show it: a source, the daemon, and a page with input beside output.
 
@@ -153,8 +195,8 @@ def demo(
     config, wanted = make_config(ctx.params), make_params(ctx.params)
     check_range("--frames", frames, 1, 1_000_000)
     check_range("--port", port, 0, 65535)
-    mode = HeadlessDemo(frames, out, json_file) if headless else LiveDemo(port, browser)
-    return asyncio.run(run_demo(config, wanted, source_args(source, camera, config), mode))
+    shown = HeadlessDemo(frames, out, json_file) if headless else LiveDemo(port, browser)
+    return asyncio.run(run_demo(config, wanted, source_args(source, camera, config), shown))
 
 
 @app.command()
@@ -168,9 +210,18 @@ def render(
     noise_s_min: NoiseMin = None,
     noise_s_max: NoiseMax = None,
     seed: Seed = None,
-    size: SizeText = DEFAULT_SIZE,
+    size: SizeText = None,
     engine: Engine = None,
     threads: Threads = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    vae: Vae = None,
+    mode: Mode = None,
+    layout: Layout = None,
+    max_steps: MaxSteps = None,
+    text_device: TextDevice = None,
+    text_idle_s: TextIdle = None,
+    models_dir: ModelsDir = None,
 ) -> None:
     """Restyle a file: every frame, same pipeline, the same bytes for the same settings.
 
@@ -221,7 +272,7 @@ def bench_ring(json_file: JsonFile = None) -> None:
 @bench_app.command("pipeline")
 def bench_pipeline(
     ctx: typer.Context,
-    size: SizeText = DEFAULT_SIZE,
+    size: SizeText = None,
     steps: Steps = None,
     threads: Threads = None,
     seconds: Annotated[int, typer.Option(help="Length of each of the two phases.")] = 10,
@@ -258,7 +309,7 @@ def bench_quality(
     from sdv2_host.commands.settings import check_range, make_config, make_params
 
     check_range("--clips", clips, 1, 1000)
-    config = make_config({**ctx.params, "size": DEFAULT_SIZE})
+    config = make_config(ctx.params)
     measure(config, make_params(ctx.params), clips, json_file, out)
 
 

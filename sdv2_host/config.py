@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,13 +12,32 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.types import Size
 
 STREAM_NAME = re.compile(r"[a-z0-9_-]{1,44}")
-ENGINE_NAMES = ("tiny", "wan-1.3b", "wan-14b", "passthrough")
 SIZE_MULTIPLE = 16
 MIN_SIDE_PX = 64
 MAX_SIDE_PX = 2048
 
 DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d{1,2})?)$"
 EngineName = Literal["tiny", "wan-1.3b", "wan-14b", "passthrough"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDefaults:
+    """What a start without flags means for one engine."""
+
+    size: Size
+    max_steps: int
+    params: dict[str, int | float]
+    """Live parameters that differ from `Params()`."""
+
+
+_WAN_NOISE = {"noise_s_min": 0.7, "noise_s_max": 0.8}  # streamv2v/inference.py: 0.8 - 0.1 motion
+ENGINES: dict[str, EngineDefaults] = {
+    "tiny": EngineDefaults(Size(256, 256), 4, {}),
+    "wan-1.3b": EngineDefaults(Size(512, 512), 4, {**_WAN_NOISE, "steps": 2}),
+    "wan-14b": EngineDefaults(Size(512, 512), 2, {**_WAN_NOISE, "steps": 1}),
+    "passthrough": EngineDefaults(Size(256, 256), 4, {}),
+}
+"""In the order of help texts."""
 
 
 class Config(BaseModel):
@@ -53,6 +73,13 @@ class Config(BaseModel):
         "serial",
         description="Denoising steps: serial = lowest latency, batch = highest throughput.",
     )
+    max_steps: int = Field(
+        0,
+        ge=0,
+        le=4,
+        description="Most denoising steps that may be asked for live; each keeps a cache of its "
+        "own. 0 = 4, and 2 for wan-14b.",
+    )
     text_device: str = Field(
         "cpu",
         pattern=DEVICE_PATTERN,
@@ -76,6 +103,11 @@ class Config(BaseModel):
     @property
     def size(self) -> Size:
         return Size(self.width, self.height)
+
+    @property
+    def num_step_rows(self) -> int:
+        """Most denoising steps of this host; see `max_steps`."""
+        return self.max_steps or ENGINES[self.engine].max_steps
 
     @property
     def input_stream(self) -> str:

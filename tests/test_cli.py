@@ -69,7 +69,16 @@ BAD_OPTIONS = {
     "size odd": (["demo", "--size", "250x130"], "the nearest is --size 256x128"),
     "size no size": (["demo", "--size", "big"], "for example --size 256x256"),
     "size zero": (["demo", "--size", "0x0"], "the nearest is --size 64x64"),
-    "engine unknown": (["run", "--engine", "warp9"], "known are tiny, passthrough"),
+    "engine unknown": (
+        ["run", "--engine", "warp9"],
+        "known are tiny, wan-1.3b, wan-14b, passthrough",
+    ),
+    "device unknown": (["run", "--device", "gpu"], "expected auto, cpu, mps, cuda or cuda:N"),
+    "vae unknown": (["run", "--vae", "tae"], "expected 'wan', 'hybrid' or 'taehv'"),
+    "steps without rows": (
+        ["run", "--engine", "wan-14b", "--steps", "3"],
+        "this host allows 2; add --max-steps 3",
+    ),
     "name illegal": (["run", "--name", "../up"], "use 1 to 44 of a-z"),
     "osc port": (["run", "--osc-port", "70000"], "--osc-port 70000"),
     "command unknown": (["dance"], "No such command 'dance'"),

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sdv2_host.bench.vocabulary import WORDS
-from sdv2_host.config import ENGINE_NAMES, Config, check_name, parse_size
+from sdv2_host.config import ENGINES, Config, check_name, parse_size
 from sdv2_host.errors import ConfigError
 from sdv2_host.params import PARAMS, Params, validate
 
@@ -34,7 +35,14 @@ def make_params(options: Mapping[str, Any]) -> Params:
         if style not in prompts:
             raise ConfigError(f"--style {style}: unknown style, known are {', '.join(prompts)}")
         given["prompt"] = prompts[style]
-    return validate(given, "command line")
+    config = make_config(options)
+    params = validate({**ENGINES[config.engine].params, **given}, "command line")
+    if params.steps > config.num_step_rows:
+        raise ConfigError(
+            f"--steps {params.steps}: this host allows {config.num_step_rows}; "
+            f"add --max-steps {params.steps}"
+        )
+    return params
 
 
 def make_config(options: Mapping[str, Any]) -> Config:
@@ -44,18 +52,26 @@ def make_config(options: Mapping[str, Any]) -> Config:
         ConfigError: naming the option, its value and what is allowed.
     """
     given = {name: options[name] for name in Config.model_fields if options.get(name) is not None}
-    engine = given.get("engine", ENGINE_NAMES[0])
-    if engine not in ENGINE_NAMES:
-        raise ConfigError(f"--engine {engine}: unknown engine, known are {', '.join(ENGINE_NAMES)}")
+    engine = given.get("engine", Config().engine)
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine {engine}: unknown engine, known are {', '.join(ENGINES)}")
     if "name" in given:
         check_name(given["name"])
-    width, height = parse_size(options["size"])
+    size = options.get("size")
+    width, height = parse_size(size) if size is not None else ENGINES[engine].size
     try:
         return Config.model_validate({**given, "width": width, "height": height})
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise ConfigError(f"{option} {first['input']}: {first['msg'].lower()}") from None
+        raise ConfigError(f"{option} {first['input']}: {_expected(first)}") from None
+
+
+def _expected(error: ErrorDetails) -> str:
+    """What is allowed, in words."""
+    if error["type"] == "string_pattern_mismatch":
+        return "expected auto, cpu, mps, cuda or cuda:N"
+    return error["msg"].lower().replace("input should be", "expected")
 
 
 def check_range(option: str, value: int, minimum: int, maximum: int) -> None:
