@@ -17,7 +17,7 @@ LORA_SYNTAX = (
 LORA_SUFFIX = ".safetensors"
 
 # No path can be written with these: no separator, and no dot in front.
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+LORA_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _NUMBER = re.compile(r"[+-]?(\d{1,3}(\.\d{0,12})?|\.\d{1,12})")
 
 
@@ -49,7 +49,7 @@ def parse_loras(text: str) -> tuple[LoraWish, ...]:
 def _parse_one(item: str) -> LoraWish:
     name, colon, number = (part.strip() for part in item.partition(":"))
     name = name.removesuffix(LORA_SUFFIX)
-    if not _NAME.fullmatch(name) or (colon and not _NUMBER.fullmatch(number)):
+    if not LORA_NAME.fullmatch(name) or (colon and not _NUMBER.fullmatch(number)):
         raise ParamError(f"lora = {item!r}: expected {LORA_SYNTAX}")
     strength = float(number) if colon else 1.0
     if abs(strength) > MAX_STRENGTH:

@@ -98,6 +98,8 @@ class StyledChunk:
     """Time per stage: upload, encode, denoise, decode, download."""
     notes: dict[str, float]
     """What the stream decided: noise_scale, motion, ... for metrics."""
+    problem: str = ""
+    """What of the parameters could not be followed and why, for a person; '' = all is well."""
 
 
 ProgressFn = Callable[[str, float], None]

@@ -14,6 +14,7 @@ from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.params import Params
+from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size, StyledChunk
@@ -29,6 +30,8 @@ class StreamModels(NamedTuple):
     dit: CausalWanModel
     vae: StreamingVAE
     text: TextEncoder
+    lora: LoraMerge | NoLoras = NO_LORAS
+    """Writes LoRAs into the weights of `dit`."""
 
 
 def _smaller() -> str:
@@ -58,6 +61,7 @@ class StreamEngine:
         self._size = Size(spec.width_px, spec.height_px)
         self._timer = SpanTimer(spec.device)
         self._staging = Staging(self._size, spec.device, spec.dtype)
+        self._lora = models.lora
         self.pipeline = StreamPipeline(
             models.dit, models.vae, models.text, spec, span=self._timer.span
         )
@@ -92,7 +96,9 @@ class StreamEngine:
 
     @torch.inference_mode()
     def step(self, frames: list[Frame], params: Params) -> StyledChunk:
-        """Spans: upload, encode, denoise, decode, download. Notes: noise_scale, motion, chunk.
+        """Spans: upload, encode, denoise, decode, download, and lora while one is being merged.
+
+        Notes: chunk, noise_scale, motion, steps.
 
         Raises:
             DeviceError: the device's memory ran out.
@@ -103,6 +109,7 @@ class StreamEngine:
     def _step(self, frames: list[Frame], params: Params) -> StyledChunk:
         state, timer = self._state, self._timer
         chunk_index = state.chunk_index
+        problem = self._merge_loras_(params)
         with timer.span("upload"):
             frames_BTCHW = self._staging.upload(frames)
         styled_BTCHW = self.pipeline.step(state, frames_BTCHW, params)
@@ -114,7 +121,18 @@ class StreamEngine:
             "motion": float(state.motion.level),
             "steps": float(params.steps),
         }
-        return StyledChunk(pixels, timer.finish_chunk(), notes)
+        return StyledChunk(pixels, timer.finish_chunk(), notes, problem)
+
+    def _merge_loras_(self, params: Params) -> str:
+        """Why the LoRAs are not as asked; '' = they are, or will be within some chunks."""
+        if not self._lora.is_due(params):
+            return self._lora.advance_(params).problem
+        with self._timer.span("lora"):
+            step = self._lora.advance_(params)
+        if step.changed_text:
+            self._state.texts.forget_()
+        self._state.has_new_weights |= step.has_settled
+        return step.problem
 
     def reset(self) -> None:
         self._state.reset_()

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from torch import Tensor
 
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.models import store
+from sdv2_host.models.loras import find_lora
 from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.lora import NO_LORAS, BaseFn, LoraMerge, NoLoras
 from sdv2_host.stream.spec import DEFAULT_GEOMETRY, Layout, StreamSpec
 from sdv2_host.types import Size
-from sdv2_host.wan.weights import TinyModels, load_tiny
+from sdv2_host.wan.weights import TINY_PATH, TinyModels, load_tiny
 
 
 def tiny_spec(
@@ -30,9 +36,15 @@ def tiny_spec(
 
 
 def build_tiny_engine(
-    size: Size, threads: int, use_sink: bool = True, layout: Layout = Layout.SERIAL
+    size: Size,
+    threads: int,
+    use_sink: bool = True,
+    layout: Layout = Layout.SERIAL,
+    models_dir: str = "",
 ) -> StreamEngine:
     """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the process.
+
+    LoRAs come from `models_dir`, as `Config.models_dir` names it.
 
     Raises:
         ModelError: the model file is missing, damaged, or not this model.
@@ -41,9 +53,23 @@ def build_tiny_engine(
     models = load_tiny()
     models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tiny_spec(models.card, size, use_sink=use_sink, layout=layout)
-    return tiny_engine(models, spec)
+    find = partial(find_lora, store.models_dir(models_dir))
+    return tiny_engine(models, spec, LoraMerge(models.dit, _embedded_weights(), find))
 
 
-def tiny_engine(models: TinyModels, spec: StreamSpec) -> StreamEngine:
+def tiny_engine(
+    models: TinyModels, spec: StreamSpec, lora: LoraMerge | NoLoras = NO_LORAS
+) -> StreamEngine:
     """An engine of models that are loaded already."""
-    return StreamEngine("tiny", StreamModels(models.dit, models.vae, models.text), spec)
+    return StreamEngine("tiny", StreamModels(models.dit, models.vae, models.text, lora), spec)
+
+
+def _embedded_weights() -> BaseFn:
+    """Reads the model file tensor by tensor: what LoRAs are added to."""
+    file: Any = safe_open(str(TINY_PATH), framework="pt")
+
+    def base(name: str) -> Tensor:
+        tensor: Tensor = file.get_tensor(f"dit.{name}")
+        return tensor
+
+    return base

@@ -22,7 +22,7 @@ def build_engine(config: Config) -> Engine:
     # Lazy: torch takes seconds and hundreds of MB, and passthrough must run without it.
     from sdv2_host.gpu.tiny_engine import build_tiny_engine  # noqa: PLC0415
 
-    return build_tiny_engine(config.size, config.threads)
+    return build_tiny_engine(config.size, config.threads, models_dir=config.models_dir)
 
 
 class PassthroughEngine:

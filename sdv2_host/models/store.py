@@ -7,14 +7,13 @@ MODELS_DIR/prompts/           the prompt bank
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from platformdirs import user_data_path
 
+from sdv2_host.loras import LORA_NAME, LORA_SUFFIX
+
 APP_DIR = "sdv2-host"
-LORA_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-LORA_SUFFIX = ".safetensors"
 
 
 def models_dir(wanted: str | Path = "") -> Path:
@@ -30,7 +29,7 @@ def lora_dir(models_dir: Path) -> Path:
 
 
 def list_loras(models_dir: Path) -> tuple[str, ...]:
-    """Names of the LoRA files there, sorted, without suffix. Others than `LORA_NAME` are left out."""
+    """Names of the LoRA files there, sorted, without suffix; only names that a wish can hold."""
     files = sorted(lora_dir(models_dir).glob("*" + LORA_SUFFIX))
     return tuple(path.stem for path in files if LORA_NAME.fullmatch(path.stem) and path.is_file())
 

@@ -41,8 +41,8 @@ class LoraStep(NamedTuple):
 
     changed_text: bool
     """Weights that a prompt's keys and values are made with changed: those are stale."""
-    is_complete: bool
-    """All weights are as the parameters ask."""
+    has_settled: bool
+    """With this step, and not before, all weights are as asked."""
     problem: str
     """Why the newest request is not followed, for a person; '' = it is."""
 
@@ -99,8 +99,8 @@ class LoraMerge:
             self._accept_(params)
         budget_bytes = self._read_(budget_bytes)
         changed = self._merge_(budget_bytes) if budget_bytes > 0 else []
-        is_complete = self._wish is None and not self._todo
-        return LoraStep(any(map(_is_of_text, changed)), is_complete, self._problem)
+        has_settled = bool(changed) and self._wish is None and not self._todo
+        return LoraStep(any(map(_is_of_text, changed)), has_settled, self._problem)
 
     def _accept_(self, params: Params) -> None:
         """The request is the one being worked on, if all its files can be opened."""
@@ -170,6 +170,22 @@ class LoraMerge:
             names = list(self._weights)
             self._cursor = (names.index(changed[-1]) + 1) % len(names)
         return changed
+
+
+class NoLoras:
+    """Where nothing can be merged: says so when asked for a LoRA."""
+
+    def is_due(self, params: Params) -> bool:
+        del params
+        return False
+
+    def advance_(self, params: Params) -> LoraStep:
+        problem = "this engine takes no LoRAs" if params.lora else ""
+        return LoraStep(changed_text=False, has_settled=False, problem=problem)
+
+
+NO_LORAS = NoLoras()
+"""Holds nothing."""
 
 
 def merged(base: Tensor, name: str, loras: _Applied, like: Tensor) -> Tensor:

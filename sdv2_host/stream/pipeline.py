@@ -109,7 +109,7 @@ class StreamPipeline:
         timesteps_I, sigmas_I = self._denoiser.schedule(
             state.motion.noise_scale, params.steps, is_first
         )
-        prompt_changed = state.prompt is not None and state.prompt != params.prompt
+        has_new_look = not is_first and (state.has_new_weights or state.prompt != params.prompt)
         chunk = ChunkInFlight(
             index=index,
             seed=params.seed,
@@ -117,12 +117,13 @@ class StreamPipeline:
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,
             x_BFCHW=add_noise(clean_BFCHW, noise, state.motion.noise_scale),
-            refresh_sinks=prompt_changed and self.spec.refresh_sinks_on_prompt,
+            refresh_sinks=has_new_look and self.spec.refresh_sinks_on_prompt,
             num_steps=params.steps,
             first_frame=state.num_latents,
         )
         state.num_latents += clean_BFCHW.shape[1]
         state.prompt = params.prompt
+        state.has_new_weights = False
         state.chunk_index += 1
         return chunk
 

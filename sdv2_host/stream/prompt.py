@@ -12,7 +12,8 @@ from sdv2_host.wan.text import TextEncoder
 class TextBank:
     """The last prompts' text keys and values, newest last.
 
-    Lifetime: process. A memo of a pure function, so a reset leaves it alone.
+    Lifetime: process. A memo of a function of prompt and weights, so a reset leaves it alone and
+    a change of weights empties it.
     """
 
     capacity: int = 8
@@ -28,3 +29,7 @@ class TextBank:
         if len(self.entries) > self.capacity:
             del self.entries[next(iter(self.entries))]
         return found
+
+    def forget_(self) -> None:
+        """The next `get` of every prompt computes it anew. Chunks in flight keep what they have."""
+        self.entries.clear()

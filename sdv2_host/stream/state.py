@@ -34,6 +34,8 @@ class StreamState:
     """Of the newest chunk."""
     num_steps: int = 0
     """Of the newest chunk; rows 0..num_steps-1 of `kv` have seen every chunk."""
+    has_new_weights: bool = False
+    """The model's weights changed after the newest chunk: its look did, as with a new prompt."""
 
     @classmethod
     @torch.inference_mode()
@@ -60,6 +62,7 @@ class StreamState:
         self.num_latents = 0
         self.prompt = None
         self.num_steps = 0
+        self.has_new_weights = False
 
 
 def fresh_kv(spec: StreamSpec, dims: WanDims) -> KVCache:
