@@ -20,7 +20,7 @@ import torch
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.wan.dims import TINY_VAE
 from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.weights import TINY_PATH, TinyModels, save_tiny
+from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, save_tiny
 from training.data import encode_all, render_all
 from training.polish import make_pairs, polish
 from training.train_dit import Stage, Student, train_dit

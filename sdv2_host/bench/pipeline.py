@@ -28,7 +28,7 @@ from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size
 from sdv2_host.wan.dims import LATENT_STRIDE_PX
-from sdv2_host.wan.weights import TinyModels, load_tiny
+from sdv2_host.wan.tiny_weights import TinyModels, load_tiny
 
 try:
     import resource

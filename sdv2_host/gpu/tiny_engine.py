@@ -17,7 +17,7 @@ from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.lora import NO_LORAS, BaseFn, LoraMerge, NoLoras
 from sdv2_host.stream.spec import DEFAULT_GEOMETRY, Layout, StreamSpec
 from sdv2_host.types import Size
-from sdv2_host.wan.weights import TINY_PATH, TinyModels, load_tiny
+from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny
 
 
 def tiny_spec(

@@ -10,7 +10,7 @@ from sdv2_host.wan.dims import TINY_VAE, TinyTextDims, WanDims
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.weights import TinyModels
+from sdv2_host.wan.tiny_weights import TinyModels
 
 
 def test_the_bench_reports_speed_spans_overhead_and_memory() -> None:

@@ -8,7 +8,7 @@ import torch
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.weights import TinyModels
+from sdv2_host.wan.tiny_weights import TinyModels
 from tests.toys import TOY_DIT, TOY_TEXT, TOY_VAE
 
 

@@ -12,7 +12,7 @@ from sdv2_host.params import Params
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Size
-from sdv2_host.wan.weights import TinyModels
+from sdv2_host.wan.tiny_weights import TinyModels
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,7 +14,7 @@ from sdv2_host.wan.dims import TINY_VAE, TinyTextDims, WanDims
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder, word_buckets
 from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.weights import TinyModels, load_tiny, save_tiny
+from sdv2_host.wan.tiny_weights import TinyModels, load_tiny, save_tiny
 
 TEXT = TinyTextDims(num_buckets=64, bucket_dim=8, text_len=4, text_dim=12, num_heads=2)
 
