@@ -71,6 +71,41 @@ class TinyVAEDims:
 
 
 @dataclass(frozen=True, slots=True)
+class WanVAEDims:
+    """The Wan 2.1 autoencoder. Source: Wan-AI/Wan2.1 wan/modules/vae.py, diffusers' config.
+
+    The encoder halves the picture after every stage but the last, and the number of frames too
+    where `temporal_downsample` says so; the decoder is its mirror.
+    """
+
+    base: int = 96
+    """Channels at the full picture; every other width is a multiple."""
+    z_dim: int = 16
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    latent_mean: tuple[float, ...] = (
+        *(-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508),
+        *(0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921),
+    )
+    latent_std: tuple[float, ...] = (
+        *(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743),
+        *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
+    )
+
+    def __post_init__(self) -> None:
+        strides = (2 ** sum(self.temporal_downsample), 2 ** (len(self.dim_mult) - 1))
+        if strides != (FRAMES_PER_LATENT, LATENT_STRIDE_PX):
+            raise ValueError(
+                f"strides {strides[0]} in time, {strides[1]} in space, expected 4 and 8"
+            )
+        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
+            raise ValueError("temporal_downsample needs one entry less than dim_mult")
+        if not len(self.latent_mean) == len(self.latent_std) == self.z_dim:
+            raise ValueError(f"latent_mean and latent_std need z_dim = {self.z_dim} entries each")
+
+
+@dataclass(frozen=True, slots=True)
 class TinyTextDims:
     """The embedded model's text encoder."""
 
@@ -83,6 +118,7 @@ class TinyTextDims:
 
 WAN_1_3B = WanDims(dim=1536, num_heads=12, ffn_dim=8960, num_layers=30)
 WAN_14B = WanDims(dim=5120, num_heads=40, ffn_dim=13824, num_layers=40)
+WAN_VAE = WanVAEDims()
 TAEW2_1 = TinyVAEDims()
 
 TINY_DIT = WanDims(

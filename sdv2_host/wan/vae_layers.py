@@ -1,0 +1,223 @@
+"""The layers of the Wan 2.1 autoencoder: causal in time, channels innermost in memory.
+
+# B rows  T frames  C channels  O output channels  H W size
+
+Between layers a clip is [T*B, C, H, W], time outermost, channels_last. A 3-D convolution is a 2-D
+one over each frame stacked with the frames before it, [t-2, t-1, t] -> 3C channels: the same sums.
+Memories are [P*B, C, H, W], the P frames before the clip, written in place; zeros before the first
+frame. Source: Wan-AI/Wan2.1 wan/modules/vae.py (architecture, key names, caching rules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Call(NamedTuple):
+    """What the layers need to know in one call of the encoder or the decoder."""
+
+    num_rows: int
+    is_first: bool
+    """The clip starts with the session's frame 0, which passes every change of frame rate alone."""
+    memories: Iterator[Tensor]
+    """One per remembering layer, in the order the layers run."""
+
+
+class CausalLayer(nn.Module):
+    """A layer that is told of the call: forward(x, call) -> y."""
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:
+        raise NotImplementedError
+
+
+class Layers(CausalLayer):
+    """Layers one after the other; `modules()` gives them in the order they run."""
+
+    def __init__(self, *numbered: nn.Module, **named: nn.Module) -> None:
+        super().__init__()
+        for index, layer in enumerate(numbered):
+            self.add_module(str(index), layer)
+        for name, layer in named.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:
+        for layer in self.children():
+            x = layer(x, call) if isinstance(layer, CausalLayer) else layer(x)
+        return x
+
+
+class CausalConv(CausalLayer):
+    """A convolution over (time, height, width) that sees no later frame.
+
+    `weight` has the checkpoint's shape [O, C, kt, kh, kw], in the memory order (O, kh, kw, kt, C):
+    so the channels_last weight of the 2-D convolution over stacked frames is a view of it.
+    """
+
+    def __init__(
+        self, dim_in: int, dim_out: int, kernel: tuple[int, int, int], stride: int = 1
+    ) -> None:
+        """`stride` is in time; in space it is 1, and pictures keep their size."""
+        super().__init__()
+        self.dim_in = dim_in
+        self.window = kernel[0]
+        self.stride = stride
+        self.padding = (kernel[1] // 2, kernel[2] // 2)
+        self.num_past = self.window - stride
+        """Frames before the clip that its first output sees."""
+        weight = nn.init.kaiming_uniform_(torch.empty(dim_out, dim_in, *kernel), a=5**0.5)
+        self.weight = nn.Parameter(channels_innermost(weight))
+        self.bias = nn.Parameter(torch.zeros(dim_out))
+
+    def stacked_weight(self) -> Tensor:
+        """[O, kt*C, kh, kw], channels_last: a view, never a copy.
+
+        Raises:
+            RuntimeError: the parameter was replaced by one in another memory order; the model's
+                `restore_` puts it right.
+        """
+        dim_out, dim_in, window, *sides = self.weight.shape
+        return self.weight.transpose(1, 2).view(dim_out, window * dim_in, *sides)
+
+    def over(self, x: Tensor, memory: Tensor, num_rows: int) -> Tensor:
+        """The convolution over memory and clip; the memory is now the clip's end.
+
+        [T*B, C, H, W] -> [T//stride*B, O, H, W].
+        """
+        frames = torch.cat([memory, x])
+        memory.copy_(frames[-memory.shape[0] :])
+        windows_TBCHWK = frames.unflatten(0, (-1, num_rows)).unfold(0, self.window, self.stride)
+        # The one copy: channels of the older frame first, all of a pixel's channels side by side.
+        stacked = windows_TBCHWK.permute(0, 1, 3, 4, 5, 2).flatten(4).flatten(0, 1)
+        return self._conv(stacked.permute(0, 3, 1, 2))
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:
+        if self.num_past:
+            return self.over(x, next(call.memories), call.num_rows)
+        return self._conv(x)
+
+    def _conv(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.stacked_weight(), self.bias, padding=self.padding)
+
+
+def channels_innermost(weight: Tensor) -> Tensor:
+    """Equal to `weight` [O, C, (kt,) kh, kw], with memory order (O, kh, kw, (kt,) C)."""
+    if weight.ndim == 5:
+        return weight.permute(0, 3, 4, 2, 1).contiguous().permute(0, 4, 3, 1, 2)
+    return weight.contiguous(memory_format=torch.channels_last)
+
+
+class RMSNorm(nn.Module):
+    """Every pixel's channels to length sqrt(C), times gamma."""
+
+    def __init__(self, dim: int, num_axes: int = 3) -> None:
+        """`num_axes` behind the channels is how the checkpoint shapes gamma."""
+        super().__init__()
+        self.scale = dim**0.5
+        self.gamma = nn.Parameter(torch.ones(dim, *[1] * num_axes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gamma = (self.gamma * self.scale).view(-1, 1, 1)
+        return F.normalize(x, dim=1).mul_(gamma)
+
+
+class ResidualBlock(CausalLayer):
+    def __init__(self, dim_in: int, dim_out: int) -> None:
+        super().__init__()
+        self.residual = Layers(
+            RMSNorm(dim_in),
+            nn.SiLU(inplace=True),
+            CausalConv(dim_in, dim_out, (3, 3, 3)),
+            RMSNorm(dim_out),
+            nn.SiLU(inplace=True),
+            nn.Identity(),  # the checkpoint counts a dropout here
+            CausalConv(dim_out, dim_out, (3, 3, 3)),
+        )
+        self.shortcut = CausalConv(dim_in, dim_out, (1, 1, 1)) if dim_in != dim_out else None
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:
+        y = self.residual(x, call)
+        return y.add_(x if self.shortcut is None else self.shortcut(x, call))
+
+
+class AttentionBlock(nn.Module):
+    """One head over the pixels of each frame; frames do not see each other."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(dim, num_axes=2)
+        self.to_qkv = nn.Conv2d(dim, dim * 3, 1)
+        self.proj = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv_NHWC = self.to_qkv(self.norm(x)).permute(0, 2, 3, 1)
+        q, k, v = qkv_NHWC.flatten(1, 2).unsqueeze(1).chunk(3, dim=-1)
+        y_NSC = F.scaled_dot_product_attention(q, k, v).squeeze(1)
+        y = y_NSC.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
+        return self.proj(y).add_(x)
+
+
+class Downsample(CausalLayer):
+    """Half the picture; with `in_time` also one frame of every two."""
+
+    def __init__(self, dim: int, in_time: bool) -> None:
+        super().__init__()
+        self.resample = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(dim, dim, 3, stride=2))
+        self.time_conv = CausalConv(dim, dim, (3, 1, 1), stride=2) if in_time else None
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:
+        x = self.resample(x)
+        if self.time_conv is None:
+            return x
+        memory, num_rows = next(call.memories), call.num_rows
+        if not call.is_first:
+            return self.time_conv.over(x, memory, num_rows)
+        # Frame 0 is its own output, and the past of the pair that follows it.
+        frame_0, later = x[:num_rows], x[num_rows:]
+        memory.copy_(frame_0)
+        if not later.shape[0]:
+            return frame_0
+        return torch.cat([frame_0, self.time_conv.over(later, memory, num_rows)])
+
+
+class Enlarging(nn.Identity):
+    """Where the checkpoint counts a layer that repeats pixels; `enlarged` did it already."""
+
+
+class Upsample(CausalLayer):
+    """Twice the picture, half the channels; with `in_time` also two frames for each one."""
+
+    def __init__(self, dim: int, in_time: bool) -> None:
+        super().__init__()
+        # Named before `resample`, as it runs: `modules()` must give that order.
+        self.time_conv = CausalConv(dim, dim * 2, (3, 1, 1)) if in_time else None
+        self.resample = nn.Sequential(Enlarging(), nn.Conv2d(dim, dim // 2, 3, padding=1))
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:
+        num_rows = call.num_rows
+        if self.time_conv is None:
+            return self.resample(enlarged(x, 1, num_rows))
+        memory, parts = next(call.memories), []
+        if call.is_first:
+            # Frame 0 stays one frame and is not remembered: the next one's past is zeros.
+            parts.append(enlarged(x[:num_rows], 1, num_rows))
+            x = x[num_rows:]
+        if x.shape[0]:
+            parts.append(enlarged(self.time_conv.over(x, memory, num_rows), 2, num_rows))
+        return self.resample(torch.cat(parts) if len(parts) > 1 else parts[0])
+
+
+def enlarged(x: Tensor, num_frames: int, num_rows: int) -> Tensor:
+    """[T*B, n*C, H, W] -> [T*n*B, C, 2H, 2W]: n frames out of the channels, pixels repeated.
+
+    One copy for both, channels innermost before and after.
+    """
+    height, width = x.shape[-2:]
+    x_TBHWnC = x.permute(0, 2, 3, 1).unflatten(-1, (num_frames, -1)).unflatten(0, (-1, num_rows))
+    x_TnBHWC = x_TBHWnC.permute(0, 4, 1, 2, 3, 5)
+    repeated = x_TnBHWC[:, :, :, :, None, :, None].expand(-1, -1, -1, -1, 2, -1, 2, -1)
+    return repeated.reshape(-1, height * 2, width * 2, x_TnBHWC.shape[-1]).permute(0, 3, 1, 2)
