@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 
 from torch import Tensor
@@ -23,7 +23,6 @@ _INDEX_SUFFIX = ".index.json"
 _MAX_INDEX_BYTES = 64 << 20
 _SUFFIXES = ((_INDEX_SUFFIX,), (".safetensors",), (".pt", ".pth", ".bin"))
 """What a folder is searched for, best first. Shards end in .safetensors too: the index wins."""
-_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Checkpoint:
     """What errors call it."""
     _entries: Mapping[str, _Entry]
     _files: ExitStack
-    metadata: Mapping[str, str] = field(default=_NO_METADATA)
+    metadata: Mapping[str, str]
 
     @property
     def entries(self) -> Mapping[str, TensorInfo]:
@@ -117,7 +116,8 @@ def open_checkpoint(
     path = find_weights(path, subfolder, usual_names)
     with ExitStack() as stack:
         if path.name.endswith(_INDEX_SUFFIX):
-            entries, metadata = _open_shards(path, stack), _NO_METADATA
+            entries = _open_shards(path, stack)
+            metadata: Mapping[str, str] = {}
         else:
             file = open_tensor_file(path)
             stack.callback(file.close)
