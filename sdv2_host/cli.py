@@ -55,6 +55,13 @@ NoiseMax = Annotated[
     float | None, typer.Option("--noise-s-max", help=_param_help("noise_s_max"), show_default=False)
 ]
 Seed = Annotated[int | None, typer.Option(help=_param_help("seed"), show_default=False)]
+Lora = Annotated[
+    str | None, typer.Option(metavar="NAMES", help=_param_help("lora"), show_default=False)
+]
+LoraStrength = Annotated[
+    float | None,
+    typer.Option("--lora-strength", help=_param_help("lora_strength"), show_default=False),
+]
 Style = Annotated[
     str | None, typer.Option(help="A named style in place of a prompt; see: sdv2-host styles.")
 ]
@@ -118,6 +125,8 @@ def run(
     noise_s_min: NoiseMin = None,
     noise_s_max: NoiseMax = None,
     seed: Seed = None,
+    lora: Lora = None,
+    lora_strength: LoraStrength = None,
     device: Device = None,
     dtype: Dtype = None,
     vae: Vae = None,
@@ -155,6 +164,8 @@ def demo(
     noise_s_min: NoiseMin = None,
     noise_s_max: NoiseMax = None,
     seed: Seed = None,
+    lora: Lora = None,
+    lora_strength: LoraStrength = None,
     size: SizeText = None,
     engine: Engine = None,
     threads: Threads = None,
@@ -210,6 +221,8 @@ def render(
     noise_s_min: NoiseMin = None,
     noise_s_max: NoiseMax = None,
     seed: Seed = None,
+    lora: Lora = None,
+    lora_strength: LoraStrength = None,
     size: SizeText = None,
     engine: Engine = None,
     threads: Threads = None,

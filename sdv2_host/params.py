@@ -88,7 +88,10 @@ class Params(BaseModel):
     @field_validator("lora")
     @classmethod
     def _check_lora(cls, text: str) -> str:
-        parse_loras(text)
+        try:
+            parse_loras(text)
+        except ParamError as error:
+            raise ValueError(str(error)) from error
         return text
 
 

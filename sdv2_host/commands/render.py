@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sdv2_host.config import Config
-from sdv2_host.errors import ConfigError, SourceError
+from sdv2_host.errors import ConfigError, ModelError, SourceError
 from sdv2_host.host.engines import build_engine
 from sdv2_host.params import Params
 from sdv2_host.sinks.video_file import VideoFileSink
@@ -36,7 +36,7 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
     Raises:
         SourceError: the input cannot be read.
         ConfigError: the output cannot be written.
-        ModelError: the engine's weights are missing.
+        ModelError: the engine's weights are missing, or a LoRA is.
     """
     if target.suffix.lower() != ".mp4":
         raise ConfigError(f"{target}: the output is an MP4 file, give it a name that ends in .mp4")
@@ -74,11 +74,19 @@ def _styled(
         numbers.append(number)
         frames.append(frame)
         if len(frames) == wanted:
-            yield from zip(numbers, engine.step(frames, params).frames, strict=True)
+            yield from zip(numbers, _step(engine, frames, params), strict=True)
             numbers, frames, wanted = [], [], engine.chunk_frames
     if frames:
         filled = frames + frames[-1:] * (wanted - len(frames))
-        yield from zip(numbers, engine.step(filled, params).frames, strict=False)
+        yield from zip(numbers, _step(engine, filled, params), strict=False)
+
+
+def _step(engine: Engine, frames: list[Frame], params: Params) -> NDArray[np.uint8]:
+    """Raises: ModelError, where the engine cannot do all that was asked for."""
+    styled = engine.step(frames, params)
+    if styled.problem:
+        raise ModelError(styled.problem)
+    return styled.frames
 
 
 def _pictures(

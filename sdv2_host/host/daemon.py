@@ -19,7 +19,7 @@ from sdv2_host.host.presenter import OUTPUT_RING_SLOTS, Presenter, PresenterStat
 from sdv2_host.host.status import HostState, HostStatus
 from sdv2_host.host.supervisor import Limits, Supervisor
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
-from sdv2_host.ipc.messages import FromWorker, Progress, Ready, Report
+from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
 from sdv2_host.params import Params, Patch, apply
 from sdv2_host.types import ProgressFn, Size
 
@@ -101,6 +101,7 @@ class Daemon:
         self._worker_log = WorkerLog()
         self._detail = "starting the worker"
         self._failure = ""
+        self._problems: dict[str, str] = {}
         self._ring_failure: asyncio.Future[RingError] | None = None
 
     @property
@@ -192,6 +193,8 @@ class Daemon:
             self._detail = message.text
             for callback in self.on_progress:
                 callback(message.text, message.fraction)
+        elif isinstance(message, Problem):
+            self._set_problem("engine", message.text)
         elif isinstance(message, Ready):
             self._worker_log.ready = message
             if self._presenter is not None:
@@ -201,7 +204,15 @@ class Daemon:
 
     def _on_death(self, reason: str) -> None:
         self._worker_log.died()
+        self._set_problem("engine", "")
         self._detail = f"the worker {reason}"
+
+    def _set_problem(self, origin: str, text: str) -> None:
+        """`origin` has this problem from now on, or none; the newest is what the status shows."""
+        self._problems.pop(origin, None)
+        if text:
+            self._problems[origin] = text
+            log.warning("%s", text)
 
     def snapshot(self) -> HostStatus:
         """The state of now."""
@@ -227,6 +238,7 @@ class Daemon:
             ttff_ms=stats.ttff_ms,
             spans_ms=worker.spans_ms,
             notes=newest.notes if newest else {},
+            problem=next(reversed(self._problems.values()), ""),
             queue_depth=newest.queue_depth if newest else 0,
             worker_restarts=self._supervisor.num_restarts,
             worker_pid=self._supervisor.worker_pid,

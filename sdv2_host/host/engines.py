@@ -43,7 +43,9 @@ class PassthroughEngine:
     def step(self, frames: list[Frame], params: Params) -> StyledChunk:
         begin_ns = now_ns()
         pictures = np.stack([to_rgba8(frame) for frame in frames])
-        return StyledChunk(pictures, {"convert": (now_ns() - begin_ns) / NS_PER_MS}, {})
+        spans_ms = {"convert": (now_ns() - begin_ns) / NS_PER_MS}
+        problem = "engine passthrough takes no LoRAs" if params.lora else ""
+        return StyledChunk(pictures, spans_ms, {}, problem)
 
     def reset(self) -> None:
         """Nothing survives a chunk here."""

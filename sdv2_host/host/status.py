@@ -53,6 +53,8 @@ class HostStatus:
     """Per stage and chunk, mean of the last 32 chunks."""
     notes: dict[str, float] = field(default_factory=dict)
     """What the engine decided for the newest chunk."""
+    problem: str = ""
+    """What of the parameters is not followed and why, the newest one; '' = nothing."""
     queue_depth: int = 0
     worker_restarts: int = 0
     worker_pid: int | None = None

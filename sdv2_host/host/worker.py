@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import AlreadyRunningError, HostError, ProtocolError
@@ -32,6 +32,7 @@ from sdv2_host.ipc.messages import (
     Failed,
     FromWorker,
     Heartbeat,
+    Problem,
     Progress,
     Ready,
     Report,
@@ -48,6 +49,7 @@ IDLE_S = 0.1
 GRACE_S = 0.7
 """Time for the chunk in hand after the daemon vanished; then the process ends regardless."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+MAX_PROBLEM_CHARS = 2000
 TAKEOVER_S = 3.0
 """Time for the worker of a killed daemon to let go of the work ring."""
 
@@ -186,16 +188,29 @@ def run(inbox: Inbox, send: Callable[[FromWorker], None]) -> None:
     ):
         _die_with_daemon(False)
         send(_ready(engine, begin_ns))
+        problem = ""
         while not inbox.is_stopped:
-            send(_style_chunk(inbox, engine, intake, outlet))
+            turn = _style_chunk(inbox, engine, intake, outlet)
+            send(turn.message)
+            if turn.problem is not None and turn.problem != problem:
+                problem = turn.problem
+                send(Problem(text=problem[:MAX_PROBLEM_CHARS]))
 
 
-def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -> FromWorker:
-    """One turn: take a chunk, style it with the newest parameters, publish it; what to report."""
+class Turn(NamedTuple):
+    """What one turn of the loop has to tell."""
+
+    message: Report | Heartbeat
+    problem: str | None
+    """The engine's, '' = it has none; None = it was not asked."""
+
+
+def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -> Turn:
+    """One turn: take a chunk, style it with the newest parameters, publish it."""
     chunk = intake.next_chunk(IDLE_S)
     if chunk is None:
         outlet.heartbeat()
-        return Heartbeat()
+        return Turn(Heartbeat(), None)
     if chunk.begins_session:
         engine.reset()
         outlet.restart()
@@ -204,7 +219,7 @@ def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -
     styled = engine.step(chunk.frames, snapshot.params)
     outlet.publish(styled, snapshot.version)
     counts = intake.counts
-    return Report(
+    report = Report(
         version=snapshot.version,
         spans_ms=_finite(styled.spans_ms),
         notes=_finite(styled.notes),
@@ -214,6 +229,7 @@ def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -
         queue_depth=counts.queue_depth,
         rss_bytes=_rss_bytes(),
     )
+    return Turn(report, styled.problem)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

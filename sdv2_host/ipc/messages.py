@@ -2,7 +2,7 @@
 
     daemon -> worker    Configure first, then SetParams and Stop
     worker -> daemon    Progress, Ready once, then Report per chunk and Heartbeat between them,
-                        Failed before it exits on an error
+                        Problem when it changes, Failed before it exits on an error
 
 Codec only: no pipe, no clock. Anything that does not parse raises ProtocolError.
 """
@@ -100,6 +100,14 @@ class Heartbeat(_Message):
     kind: Literal["heartbeat"] = "heartbeat"
 
 
+class Problem(_Message):
+    """Part of the parameters cannot be followed; the worker goes on without it."""
+
+    kind: Literal["problem"] = "problem"
+    text: str
+    """One line for a person; '' = the last one is resolved."""
+
+
 class Failed(_Message):
     """The worker is about to exit: `error` is the class name, `message` one line for a person."""
 
@@ -109,7 +117,7 @@ class Failed(_Message):
 
 
 ToWorker = Configure | SetParams | Stop
-FromWorker = Progress | Ready | Report | Heartbeat | Failed
+FromWorker = Progress | Ready | Report | Heartbeat | Problem | Failed
 
 # Built once: a TypeAdapter compiles its validator when made. Immutable after that.
 _TO_WORKER: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="kind")])

@@ -27,6 +27,7 @@ from sdv2_host.wan.model import CausalWanModel
 
 CPU = torch.device("cpu")
 _MAX_NAMED = 3
+_MAX_FAULT_CHARS = 400
 _MODELS_BY_DIM = {
     TINY_DIT.dim: "the embedded tiny model",
     WAN_1_3B.dim: "Wan 1.3B",
@@ -158,7 +159,9 @@ class LoraReader:
         return budget_bytes
 
     def _fault(self, text: str) -> ModelError:
-        return ModelError(f"{self._path.name} {text}")
+        # Keys come from the file: they must not forge or flood a log.
+        plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+        return ModelError(f"{self._path.name} {plain[:_MAX_FAULT_CHARS]}")
 
     def _tensor(self, key: str) -> Tensor:
         try:

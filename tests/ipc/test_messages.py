@@ -11,6 +11,7 @@ from sdv2_host.ipc.messages import (
     Configure,
     Failed,
     Heartbeat,
+    Problem,
     Progress,
     Ready,
     Report,
@@ -49,6 +50,7 @@ FROM_WORKER = [
         rss_bytes=1 << 33,
     ),
     Heartbeat(),
+    Problem(text="no LoRA nosuch"),
     Failed(error="ModelError", message="weights are missing"),
 ]
 
@@ -92,6 +94,7 @@ def test_bytes_that_are_no_message_are_refused(line: bytes) -> None:
         b'{"kind":"reboot"}',
         b'{"kind":"set_params","version":-1,"params":{}}',
         b'{"kind":"set_params","version":1,"params":{"steps":9}}',
+        b'{"kind":"set_params","version":1,"params":{"lora":"../secret"}}',
         b'{"kind":"heartbeat"}',
         b" " * (MAX_LINE_BYTES + 1),
     ],

@@ -272,6 +272,26 @@ def test_a_new_prompt_overwrites_the_sinks_with_its_first_chunk(toy: Toy) -> Non
     assert torch.equal(state.kv.k_RSHD[0][0, TOKENS : 2 * TOKENS], newest)
 
 
+def test_new_weights_overwrite_the_sinks_as_a_new_prompt_does(toy: Toy) -> None:
+    pipeline = toy.pipeline(geometry=CacheGeometry(2, 2))
+    state = pipeline.fresh_state()
+    state.has_new_weights = True
+    chunks = chunks_of(toy.clip(37))
+    for chunk in chunks[:6]:
+        pipeline.step(state, chunk, PARAMS)
+    sinks = state.kv.k_RSHD[0][0, : 2 * TOKENS].clone()
+    assert not torch.equal(sinks[:TOKENS], sinks[TOKENS:])
+
+    state.has_new_weights = True
+    pipeline.step(state, chunks[6], PARAMS)
+    renewed = state.kv.k_RSHD[0][0, : 2 * TOKENS].clone()
+    pipeline.step(state, chunks[7], PARAMS)
+
+    assert torch.equal(renewed[:TOKENS], renewed[TOKENS:])
+    assert not torch.equal(renewed[:TOKENS], sinks[:TOKENS])
+    assert torch.equal(state.kv.k_RSHD[0][0, : 2 * TOKENS], renewed)
+
+
 def test_the_first_prompt_of_a_session_is_no_change(toy: Toy) -> None:
     pipeline = toy.pipeline(geometry=CacheGeometry(2, 2))
     keeping = toy.pipeline(geometry=CacheGeometry(2, 2), refresh_sinks_on_prompt=False)

@@ -9,7 +9,7 @@ export class Controls {
     this.send = send;
     this.pending = {};
     this.inputs = new Map();
-    const rows = specs.filter((spec) => spec.kind !== "str").map((spec) => this.makeRow(spec));
+    const rows = specs.filter((spec) => spec.name !== "prompt").map((spec) => this.makeRow(spec));
     document.getElementById("controls").replaceChildren(...rows);
   }
 
@@ -17,7 +17,7 @@ export class Controls {
   show(values) {
     for (const [name, { input, value }] of this.inputs) {
       if (!(name in values) || name in this.pending) continue;
-      const isHeld = document.activeElement === input && input.type === "number";
+      const isHeld = document.activeElement === input && isTyped(input);
       if (input.type === "checkbox") input.checked = values[name];
       else if (!isHeld) input.value = values[name];
       value.textContent = wording(values[name]);
@@ -26,7 +26,8 @@ export class Controls {
 
   get(name) {
     const input = this.inputs.get(name)?.input;
-    return input && (input.type === "checkbox" ? input.checked : Number(input.value));
+    if (!input || input.type === "text") return input?.value;
+    return input.type === "checkbox" ? input.checked : Number(input.value);
   }
 
   set(name, value) {
@@ -55,9 +56,8 @@ export class Controls {
     const help = element("small", { id: `${id}-help` });
     help.append(element("span", { textContent: spec.help }), element("code", { textContent: spec.address }));
     input.setAttribute("aria-describedby", help.id);
-    const isNumberBox = input.type === "number";
-    input.addEventListener(isNumberBox ? "change" : "input", () => this.set(spec.name, this.get(spec.name)));
-    row.append(label, input, isNumberBox ? this.makeDice(spec) : value, help);
+    input.addEventListener(isTyped(input) ? "change" : "input", () => this.set(spec.name, this.get(spec.name)));
+    row.append(label, input, input.type === "number" ? this.makeDice(spec) : value, help);
     this.inputs.set(spec.name, { input, value });
     return row;
   }
@@ -75,6 +75,7 @@ export function randomIn(spec) {
 
 function makeInput(spec, id) {
   if (spec.kind === "bool") return element("input", { id, type: "checkbox" });
+  if (spec.kind === "str") return element("input", { id, type: "text", autocomplete: "off", spellcheck: false });
   const isWide = spec.kind === "int" && spec.maximum - spec.minimum > RANGE_LIMIT;
   const step = spec.kind === "int" ? 1 : FLOAT_STEP;
   const input = element("input", { id, type: isWide ? "number" : "range" });
@@ -82,7 +83,13 @@ function makeInput(spec, id) {
   return input;
 }
 
+/** Its value holds once the user is done, not at every key. */
+function isTyped(input) {
+  return input.type === "number" || input.type === "text";
+}
+
 function wording(value) {
+  if (typeof value === "string") return "";
   if (typeof value === "boolean") return value ? "on" : "off";
   return Number.isInteger(value) ? String(value) : value.toFixed(2);
 }

@@ -12,6 +12,7 @@ let seedSpec = null;
 let promptId = null; // of the prompt that waits for its answer
 let styles = {};
 let oscHost = "";
+let problem = ""; // what the host said last that it cannot follow
 
 const link = new Link({
   picture: drawPicture,
@@ -36,6 +37,10 @@ const handlers = {
     meters.show(message);
     if (message.osc_port) $("osc").textContent = `OSC udp ${oscHost}:${message.osc_port}`;
     showConnection(message.state, message.state === "live" ? "live" : `${message.state}: ${message.detail}`);
+    if (message.problem !== problem) {
+      problem = message.problem;
+      tell(problem ? "error" : "", problem);
+    }
     $("notice").hidden = message.state === "live";
     $("notice").textContent = message.detail || message.state;
   },
