@@ -1,0 +1,213 @@
+"""LoRAs in a live engine: frames at every chunk, and the pictures of a model built that way."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sdv2_host.errors import ModelError
+from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_engine, tiny_spec
+from sdv2_host.models.loras import find_lora
+from sdv2_host.models.store import lora_dir
+from sdv2_host.params import Params
+from sdv2_host.stream.lora import LoraMerge
+from sdv2_host.stream.spec import Layout
+from sdv2_host.types import Frame, FrameMeta, Size
+from sdv2_host.wan.dims import TINY_DIT
+from sdv2_host.wan.lora import read_lora
+from sdv2_host.wan.tiny_weights import TinyModels
+from tests.lora_files import factors, tensors_of, write
+from tests.toys import TOY_DIT
+
+SIZE = Size(32, 32)
+PLAIN = Params(prompt="neon outline")
+BUDGET_BYTES = 20_000
+"""The toy's matrices are some 75 kB."""
+FADED = 9
+"""Chunks after which a change is complete."""
+
+
+def asking(lora: str, prompt: str = "neon outline", strength: float = 1.0) -> Params:
+    return Params(prompt=prompt, lora=lora, lora_strength=strength)
+
+
+def clip(num_chunks: int, seed: int = 0) -> list[list[Frame]]:
+    random = np.random.default_rng(seed)
+    meta = FrameMeta(32, 32)
+    return [
+        [Frame(meta, random.integers(0, 256, (32, 32, 4), dtype=np.uint8)) for _ in range(count)]
+        for count in [1] + [4] * (num_chunks - 1)
+    ]
+
+
+def play(engine: StreamEngine, params: Params, num_chunks: int = 5) -> np.ndarray:
+    """A session of its own."""
+    engine.reset()
+    return np.concatenate([engine.step(chunk, params).frames for chunk in clip(num_chunks)])
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    for seed, name in ((1, "ink"), (2, "oil")):
+        tensors = tensors_of("kohya", factors(TOY_DIT, seed, size=0.3), None)
+        write(lora_dir(tmp_path) / f"{name}.safetensors", tensors)
+    return tmp_path
+
+
+def live_engine(
+    models: TinyModels, models_dir: Path, layout: Layout = Layout.SERIAL
+) -> StreamEngine:
+    """With weights of its own, that no other test sees."""
+    own = models._replace(dit=copy.deepcopy(models.dit))
+    base = {name: value.clone() for name, value in own.dit.state_dict().items()}
+    lora = LoraMerge(own.dit, base.__getitem__, partial(find_lora, models_dir), BUDGET_BYTES)
+    return tiny_engine(own, tiny_spec({}, SIZE, layout=layout), lora)
+
+
+def merged_models(models: TinyModels, models_dir: Path, **strengths: float) -> TinyModels:
+    """Models whose weights were changed before anything else happened."""
+    dit = copy.deepcopy(models.dit)
+    weights = dict(dit.named_parameters())
+    for name, strength in strengths.items():
+        lora = read_lora(lora_dir(models_dir) / f"{name}.safetensors", TOY_DIT)
+        for key in lora.changes:
+            lora.add_(weights[key].data, key, strength)
+    return models._replace(dit=dit)
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_every_chunk_brings_its_frames_while_loras_come_change_and_go(
+    models: TinyModels, models_dir: Path, layout: Layout
+) -> None:
+    engine = live_engine(models, models_dir, layout)
+    requests = [*[""] * 2, *["ink"] * 3, *["ink:0.5, oil"] * 6, "nosuch", *[""] * 5]
+
+    counts = [
+        len(engine.step(chunk, asking(lora)).frames)
+        for chunk, lora in zip(clip(len(requests)), requests, strict=True)
+    ]
+
+    waiting = 0 if layout is Layout.SERIAL else 1
+    assert counts == [1] + [0] * waiting + [4] * (len(requests) - 1 - waiting)
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_session_after_the_merge_equals_one_of_a_model_built_so(
+    models: TinyModels, models_dir: Path, layout: Layout
+) -> None:
+    engine = live_engine(models, models_dir, layout)
+    wanted = asking("ink:0.5, oil:-0.25")
+    play(engine, PLAIN, num_chunks=2)
+    play(engine, wanted, FADED)
+
+    live = play(engine, wanted)
+
+    built = tiny_engine(
+        merged_models(models, models_dir, ink=0.5, oil=-0.25), tiny_spec({}, SIZE, layout=layout)
+    )
+    assert np.array_equal(live, play(built, PLAIN))
+    assert not np.array_equal(live, play(live_engine(models, models_dir), PLAIN))
+
+
+def test_prompts_of_before_are_asked_for_anew_after_the_merge(
+    models: TinyModels, models_dir: Path
+) -> None:
+    engine = live_engine(models, models_dir)
+    for prompt in ("mosaic", "neon outline"):
+        play(engine, asking("", prompt), num_chunks=2)
+    play(engine, asking("ink", "neon outline"), FADED)
+
+    live = play(engine, asking("ink", "mosaic"))
+
+    built = tiny_engine(merged_models(models, models_dir, ink=1.0), tiny_spec({}, SIZE))
+    assert np.array_equal(live, play(built, asking("", "mosaic")))
+
+
+def test_after_removal_a_session_equals_the_one_before(
+    models: TinyModels, models_dir: Path
+) -> None:
+    engine = live_engine(models, models_dir)
+    before = play(engine, PLAIN)
+    play(engine, asking("ink, oil"), FADED)
+    with_lora = play(engine, asking("ink, oil"))
+    play(engine, PLAIN, FADED)
+
+    after = play(engine, PLAIN)
+
+    assert np.array_equal(before, after)
+    assert not np.array_equal(with_lora, before)
+
+
+def test_a_change_fades_in_over_chunks_and_then_rests(models: TinyModels, models_dir: Path) -> None:
+    engine = live_engine(models, models_dir)
+    spans = [engine.step(chunk, PLAIN).spans_ms for chunk in clip(2)]
+    assert all("lora" not in span for span in spans)
+
+    chunks = clip(2 * FADED)[1:]
+    works = ["lora" in engine.step(chunk, asking("ink")).spans_ms for chunk in chunks]
+
+    num_working = works.index(False)
+    assert 2 < num_working < FADED
+    assert works == [True] * num_working + [False] * (len(works) - num_working)
+
+
+def test_warm_up_merges_what_is_asked_from_the_start(models: TinyModels, models_dir: Path) -> None:
+    engine = live_engine(models, models_dir)
+    engine.warm_up(asking("ink"), lambda text, fraction: None)
+
+    live = play(engine, asking("ink"))
+
+    built = tiny_engine(merged_models(models, models_dir, ink=1.0), tiny_spec({}, SIZE))
+    assert np.array_equal(live, play(built, PLAIN))
+
+
+def test_an_unknown_or_unfitting_lora_is_a_problem_and_changes_nothing(
+    models: TinyModels, models_dir: Path
+) -> None:
+    write(
+        lora_dir(models_dir) / "big.safetensors",
+        tensors_of("kohya", factors(TINY_DIT, outside=False), None),
+    )
+    engine = live_engine(models, models_dir)
+    before = play(engine, PLAIN)
+    first, second, *_ = clip(2)
+    engine.reset()
+
+    unknown = engine.step(first, asking("nosuch"))
+    unfitting = engine.step(second, asking("big"))
+    after = play(engine, asking("big"))
+    resolved = engine.step(second, PLAIN)
+
+    assert "no LoRA nosuch in" in unknown.problem
+    assert "known are big, ink, oil" in unknown.problem
+    assert "models import nosuch.safetensors" in unknown.problem
+    assert "is for the embedded tiny model (dim 192)" in unfitting.problem
+    assert resolved.problem == ""
+    assert np.array_equal(before, after)
+
+
+def test_without_a_folder_of_loras_the_message_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no LoRA ink in .*: there is none yet; add one with"):
+        find_lora(tmp_path, "ink")
+
+
+def test_the_embedded_model_takes_loras_and_gives_its_own_pictures_back(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tensors = tensors_of("comfy", factors(TINY_DIT, outside=False, size=0.2), None)
+    tensors["diffusion_model.text_embedding.0.diff_b"] = torch.randn(192, generator=generator)
+    write(lora_dir(tmp_path) / "ink.safetensors", tensors)
+    engine = build_tiny_engine(SIZE, threads=1, models_dir=str(tmp_path))
+
+    before = play(engine, PLAIN, num_chunks=3)
+    changed = play(engine, asking("ink"), num_chunks=3)
+    play(engine, PLAIN, num_chunks=2)
+    after = play(engine, PLAIN, num_chunks=3)
+
+    assert np.array_equal(before, after)
+    assert np.abs(changed.astype(int) - before.astype(int)).max() > 8
