@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.params import Params
@@ -26,6 +27,7 @@ from sdv2_host.stream.kv_cache import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, WanDims
+from sdv2_host.wan.streaming_vae import StreamingVAE
 
 META = torch.device("meta")
 
@@ -45,13 +47,19 @@ class StreamBytes:
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the meta tensors made inside it: alive now, and at most."""
+    """Counts the bytes of the device's tensors made inside it: alive now, and at most.
 
-    def __init__(self) -> None:
+    `apart` are tensors made before, which operations give back as views of weights do.
+    """
+
+    def __init__(self, device: torch.device = META, apart: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._device_type = device.type
         self.now = 0
         self.peak = 0
-        self._known: set[int] = set()
+        self._known = WeakIdKeyDictionary()
+        for tensor in apart:
+            self._known[tensor.untyped_storage()] = True
 
     def __torch_dispatch__(
         self,
@@ -62,26 +70,29 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor) and leaf.is_meta:
+            if isinstance(leaf, Tensor) and leaf.device.type == self._device_type:
                 self._watch(leaf.untyped_storage())
         return out
 
     def _watch(self, storage: torch.UntypedStorage) -> None:
-        key, num_bytes = storage._cdata, storage.nbytes()
-        if key in self._known:
+        if storage in self._known:
             return
-        self._known.add(key)
+        self._known[storage] = True
+        num_bytes = storage.nbytes()
         self.now += num_bytes
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._forget, key, num_bytes)
+        weakref.finalize(storage, self._forget, num_bytes)
 
-    def _forget(self, key: int, num_bytes: int) -> None:
-        self._known.discard(key)
+    def _forget(self, num_bytes: int) -> None:
         self.now -= num_bytes
 
 
-class FusedAttention(TorchFunctionMode):
-    """Attention as fused kernels do it: without the [S, K] scores, which meta would make."""
+class RealKernels(TorchFunctionMode):
+    """What kernels make of their inputs where torch's meta kernels differ.
+
+    Attention is fused, without the [S, K] scores that meta makes. A convolution of channels_last
+    pictures gives channels_last ones, which meta forgets.
+    """
 
     def __torch_function__(
         self,
@@ -92,6 +103,14 @@ class FusedAttention(TorchFunctionMode):
     ) -> Any:
         if func is F.scaled_dot_product_attention:
             return torch.empty_like(args[0])
+        if func is F.conv2d and args[0].is_contiguous(memory_format=torch.channels_last):
+            shape = func(*args, **(kwargs or {})).shape
+            return torch.empty(
+                shape,
+                device=args[0].device,
+                dtype=args[0].dtype,
+                memory_format=torch.channels_last,
+            )
         return func(*args, **(kwargs or {}))
 
 
@@ -114,28 +133,29 @@ def _no_noise(chunk_index: int, seed: int, step: int, like: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def dry_run(models: StreamModels, spec: StreamSpec, steps: int) -> StreamBytes:
+def dry_run(
+    models: StreamModels, spec: StreamSpec, steps: int, first_chunk_frames: int = 1
+) -> StreamBytes:
     """Bytes of one stream at its fullest. `models` and `spec.device` must be on meta."""
     assert spec.device == META, f"a dry run on {spec.device}"
     text = _NoWords(models.dit.dims, spec.dtype)
     pipeline = StreamPipeline(models.dit, models.vae, text, spec, noise=_no_noise)
     params = Params(steps=steps)
-    chunk_shape = (1, FRAMES_PER_LATENT, 3, spec.height_px, spec.width_px)
-    with LiveBytes() as live, FusedAttention():
+    weights = [*models.dit.parameters(), *_weights(models.vae)]
+    with LiveBytes(META, weights) as live, RealKernels():
         state = pipeline.fresh_state()
         lasting = live.now
-        frames_BTCHW = torch.empty(chunk_shape, device=META, dtype=spec.dtype)
-        pipeline.step(state, frames_BTCHW[:, :1], params)
+        pipeline.step(state, _frames(first_chunk_frames, spec), params)
         rows = {state.kv.row_of(step, is_first=False) for step in range(steps)}
         for row in sorted(rows):
             state.kv.advance_([RowCall(row, spec.geometry.num_slots, 0)])
-        pipeline.step(state, frames_BTCHW, params)
+        pipeline.step(state, _frames(FRAMES_PER_LATENT, spec), params)
         texts = [kv for row in state.texts.entries.values() for kv in row]
         text_kv = tensor_bytes(tensor for kv in texts for tensor in kv)
     vae_cache = tensor_bytes([*state.vae_cache.encoder, *state.vae_cache.decoder])
     return StreamBytes(
-        dit=module_bytes(models.dit),
-        vae=module_bytes(models.vae) if isinstance(models.vae, nn.Module) else 0,
+        dit=tensor_bytes(models.dit.parameters()),
+        vae=tensor_bytes(_weights(models.vae)),
         kv_cache=lasting - vae_cache,
         vae_cache=vae_cache,
         text_kv=text_kv,
@@ -143,9 +163,28 @@ def dry_run(models: StreamModels, spec: StreamSpec, steps: int) -> StreamBytes:
     )
 
 
-def module_bytes(module: nn.Module) -> int:
-    """Of all its weights."""
-    return tensor_bytes(module.state_dict().values())
+def at_depth(one: StreamBytes, two: StreamBytes, num_layers: int) -> StreamBytes:
+    """Bytes with `num_layers` blocks, from dry runs with one and with two.
+
+    Blocks are alike, so weights, caches and text grow by the same for each, and activations, of
+    which only one block's are alive at a time, stay.
+    """
+    counts = {
+        field.name: getattr(one, field.name)
+        + (num_layers - 1) * (getattr(two, field.name) - getattr(one, field.name))
+        for field in fields(StreamBytes)
+    }
+    return StreamBytes(**counts)
+
+
+def _frames(count: int, spec: StreamSpec) -> Tensor:
+    shape = (1, count, 3, spec.height_px, spec.width_px)
+    return torch.empty(shape, device=META, dtype=spec.dtype)
+
+
+def _weights(vae: StreamingVAE) -> Iterable[Tensor]:
+    assert isinstance(vae, nn.Module), "an autoencoder without weights"
+    return vae.parameters()
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:

@@ -1,0 +1,171 @@
+"""How much memory a Wan engine will need, before anything of it is loaded, and what would fit.
+
+The parts come from a dry run of the very code that will run (`gpu/dry_run.py`). What torch and the
+driver take beside that is an estimate, marked as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from sdv2_host.config import MIN_SIDE_PX, SIZE_MULTIPLE, Config
+from sdv2_host.gpu.device import GIB
+from sdv2_host.gpu.dry_run import META, StreamBytes, at_depth, dry_run
+from sdv2_host.gpu.engine import StreamModels
+from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
+from sdv2_host.types import Size
+from sdv2_host.wan.dims import TAEW2_1, WAN_VAE
+from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.tiny_vae import TinyVAE
+from sdv2_host.wan.vae import HybridVAE, TaehvVAE, WanVAE
+
+UMT5_XXL_BYTES = 5_680_910_336 * 2
+"""Of the text encoder in bfloat16; keys/umt5_enc.txt. In its own process, so not of the total
+unless it runs on the same device."""
+CONTEXT_BYTES = {"cuda": GIB * 6 // 10, "mps": GIB // 4, "cpu": GIB * 4 // 10}
+"""Estimate: the driver's context and torch's libraries and kernels."""
+FRAGMENTATION = 0.05
+"""Estimate: of activations and caches, what torch's allocator cannot hand out again."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes by part, in the order of a table."""
+
+    engine: str
+    size: Size
+    steps: int
+    """Most denoising steps at once."""
+    parts: dict[str, int]
+    text_encoder: int
+    """In its own process; among `parts` too where that is on the same device."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values())
+
+    @property
+    def total_gib(self) -> float:
+        return self.total / GIB
+
+
+def plan_memory(config: Config, device: torch.device, dtype: torch.dtype) -> MemoryPlan:
+    """The memory of `config`'s Wan engine on `device`; seconds, and nothing is allocated."""
+    spec = wan_spec(config, META, dtype, for_planning=True)
+    dims, first_frames = WAN_DIMS[config.engine], first_chunk_frames(config)
+    with torch.device(META):
+        vae = meta_vae(config.vae).to(dtype)
+        dits = [CausalWanModel(replace(dims, num_layers=n)).to(dtype) for n in (1, 2)]
+    assert isinstance(vae, WanVAE | HybridVAE | TaehvVAE)
+    runs = [
+        dry_run(StreamModels(dit, vae, _NoEncoder()), spec, spec.num_rows, first_frames)
+        for dit in dits
+    ]
+    need = at_depth(runs[0], runs[1], dims.num_layers)
+    return MemoryPlan(
+        config.engine,
+        config.size,
+        spec.num_rows,
+        _parts(config, device, need, spec.num_prompts),
+        UMT5_XXL_BYTES,
+    )
+
+
+class _NoEncoder:
+    """The text encoder has a process of its own; a dry run brings its own embedding."""
+
+    def encode(self, prompt: str) -> torch.Tensor:
+        raise AssertionError(f"a plan was asked for {prompt!r}")
+
+
+def _parts(
+    config: Config, device: torch.device, need: StreamBytes, num_prompts: int
+) -> dict[str, int]:
+    parts = {
+        "DiT weights": need.dit,
+        "VAE weights": need.vae,
+        "KV cache": need.kv_cache,
+        "VAE caches": need.vae_cache,
+        f"text keys and values, {num_prompts} prompts": need.text_kv * num_prompts,
+        "activations, at most": need.activations,
+    }
+    if config.text_device != "cpu" and torch.device(config.text_device) == device:
+        parts["text encoder"] = UMT5_XXL_BYTES
+    loose = need.kv_cache + need.vae_cache + need.activations
+    context = CONTEXT_BYTES.get(device.type, 0)
+    parts["torch and driver, estimated"] = context + int(loose * FRAGMENTATION)
+    return parts
+
+
+def _largest_fitting(
+    config: Config, device: torch.device, dtype: torch.dtype, free_bytes: int
+) -> Size | None:
+    """The largest smaller size whose plan fits. All that is not weights grows with the pixels, so
+    two plans tell where to look."""
+
+    def total(size: Size) -> int:
+        sized = config.model_copy(update={"width": size.width, "height": size.height})
+        return plan_memory(sized, device, dtype).total
+
+    sizes = list(smaller_sizes(config.size))
+    if not sizes or total(sizes[-1]) > free_bytes:
+        return None
+    most, least = total(config.size), total(sizes[-1])
+    most_px, least_px = config.width * config.height, sizes[-1].width * sizes[-1].height
+    slope = (most - least) / (most_px - least_px)
+    for size in sizes:
+        estimate = least + slope * (size.width * size.height - least_px)
+        if estimate <= free_bytes and total(size) <= free_bytes:
+            return size
+    return None
+
+
+def smaller_sizes(size: Size) -> Iterator[Size]:
+    """Sizes of about the same aspect, each with about a fifth fewer pixels, largest first."""
+    scale, last = 1.0, size
+    while True:
+        scale *= 0.9
+        sides = [_side(side * scale) for side in size]
+        if min(sides) < MIN_SIDE_PX:
+            return
+        smaller = Size(*sides)
+        if smaller != last:
+            last = smaller
+            yield smaller
+
+
+def _side(side_px: float) -> int:
+    return int(side_px / SIZE_MULTIPLE) * SIZE_MULTIPLE
+
+
+def advice(config: Config, device: torch.device, dtype: torch.dtype, free_bytes: int) -> str:
+    """The mildest change of settings that fits into `free_bytes`, in words."""
+    milder: list[tuple[str, dict[str, object]]] = [
+        (f"--max-steps {steps}", {"max_steps": steps})
+        for steps in range(config.num_step_rows - 1, 0, -1)
+    ]
+    if config.vae != "taehv":
+        milder.append(("--vae taehv", {"vae": "taehv"}))
+    for flag, change in milder:
+        plan = plan_memory(config.model_copy(update=change), device, dtype)
+        if plan.total <= free_bytes:
+            return f"{flag} fits ({plan.total_gib:.1f} GiB)"
+    size = _largest_fitting(config, device, dtype, free_bytes)
+    if size is not None:
+        return f"--size {size} fits"
+    if config.engine == "wan-14b":
+        return "no size of wan-14b fits; --engine wan-1.3b is the smaller model"
+    return "no size fits; --engine tiny runs anywhere"
+
+
+def meta_vae(kind: str) -> nn.Module:
+    """The autoencoder that `Config.vae` names, without weights, on the default device."""
+    if kind == "wan":
+        return WanVAE(WAN_VAE)
+    if kind == "hybrid":
+        return HybridVAE(WanVAE(WAN_VAE), TinyVAE(TAEW2_1))
+    return TaehvVAE(TinyVAE(TAEW2_1), WAN_VAE)

@@ -1,0 +1,155 @@
+"""A dry run says what a real run takes; a memory plan adds it up and finds what fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sdv2_host.config import Config
+from sdv2_host.errors import DeviceError
+from sdv2_host.gpu.device import GIB, device_memory, resolve_device, resolve_dtype
+from sdv2_host.gpu.dry_run import META, LiveBytes, at_depth, dry_run, tensor_bytes
+from sdv2_host.gpu.engine import StreamModels
+from sdv2_host.gpu.memory_plan import advice, plan_memory, smaller_sizes
+from sdv2_host.gpu.wan_spec import wan_spec
+from sdv2_host.params import Params
+from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.pipeline import StreamPipeline
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import Size
+from sdv2_host.wan.dims import WanDims, WanVAEDims
+from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.text import TinyTextEncoder
+from sdv2_host.wan.vae import WanVAE
+from tests.toys import TOY_DIT, TOY_TEXT
+
+CPU = torch.device("cpu")
+CUDA = torch.device("cuda:0")
+VAE_DIMS = WanVAEDims(base=8)
+SPEC = StreamSpec(64, 96, CacheGeometry(2, 2), timesteps=(700.0, 500.0))
+
+
+def toy_models(device: torch.device, dims: WanDims = TOY_DIT) -> StreamModels:
+    with torch.device(device):
+        dit, vae = CausalWanModel(dims).eval(), WanVAE(VAE_DIMS).eval()
+    return StreamModels(dit, vae, TinyTextEncoder(TOY_TEXT).eval())
+
+
+def test_live_bytes_follow_tensors_and_not_their_views() -> None:
+    with LiveBytes() as live:
+        kept = torch.empty(100, device=META)
+        view = kept[:50]
+        passing = kept + 1
+        del passing
+        product = view * 2
+
+    assert live.now == 400 + 200
+    assert live.peak == 400 + 400
+    assert product.shape == view.shape
+
+
+@torch.inference_mode()
+def test_a_dry_run_says_what_a_real_run_takes() -> None:
+    torch.manual_seed(0)
+    dry = dry_run(toy_models(META), replace(SPEC, device=META), steps=2)
+
+    models = toy_models(CPU)
+    pipeline = StreamPipeline(models.dit, models.vae, models.text, SPEC)
+    params = Params(steps=2)
+    weights = [*models.dit.parameters(), *models.vae.parameters()]
+    with LiveBytes(CPU, weights) as live:
+        state = pipeline.fresh_state()
+        lasting = live.now
+        frames = torch.zeros(1, 1, 3, 64, 96)
+        pipeline.step(state, frames, params)
+        for _ in range(SPEC.geometry.num_slots):
+            pipeline.step(state, frames.expand(-1, 4, -1, -1, -1), params)
+    held = [*state.vae_cache.encoder, *state.vae_cache.decoder]
+    texts = [part for kv in state.texts.entries[params.prompt] for part in kv]
+
+    assert dry.dit == tensor_bytes(models.dit.state_dict().values())
+    assert dry.vae_cache == tensor_bytes(held)
+    assert dry.kv_cache + dry.vae_cache == lasting
+    assert dry.text_kv == tensor_bytes(texts)
+    assert dry.activations == pytest.approx(live.peak - lasting - dry.text_kv, rel=0.15)
+
+
+def test_depth_is_extrapolated_exactly() -> None:
+    spec = replace(SPEC, device=META)
+    one, two, five = (
+        dry_run(toy_models(META, replace(TOY_DIT, num_layers=n)), spec, steps=2) for n in (1, 2, 5)
+    )
+
+    assert at_depth(one, two, 5) == five
+
+
+def test_a_plan_knows_the_sizes_of_the_real_models() -> None:
+    config = Config(engine="wan-1.3b", width=832, height=480, max_steps=2)
+
+    plan = plan_memory(config, CUDA, torch.bfloat16)
+
+    # shared/reference/streamdiffusionv2.md, section 6: 1.4190 B weights, 1.61 GiB per row.
+    assert plan.parts["DiT weights"] == pytest.approx(1.4190e9 * 2, rel=1e-4)
+    assert plan.parts["VAE weights"] == pytest.approx(126.9e6 * 2, rel=1e-3)
+    assert plan.parts["KV cache"] / GIB == pytest.approx(2 * 1.61, rel=0.01)
+    assert plan.total == sum(plan.parts.values())
+    assert "text encoder" not in plan.parts
+
+
+def test_a_text_encoder_on_the_same_card_counts() -> None:
+    config = Config(engine="wan-1.3b", width=64, height=64, text_device="cuda:0")
+
+    assert plan_memory(config, CUDA, torch.bfloat16).parts["text encoder"] == 11_361_820_672
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "said"),
+    [(9.0, "--max-steps"), (6.5, "--vae taehv"), (5.0, "--size"), (1.0, "no size fits")],
+)
+def test_advice_is_the_mildest_change_that_fits(free_gib: float, said: str) -> None:
+    config = Config(engine="wan-1.3b", width=512, height=512, max_steps=2)
+
+    advised = advice(config, CUDA, torch.bfloat16, int(free_gib * GIB))
+
+    assert said in advised
+
+
+def test_smaller_sizes_keep_the_aspect_and_end() -> None:
+    sizes = list(smaller_sizes(Size(832, 480)))
+
+    assert sizes[0] == Size(736, 432)
+    assert all(width % 16 == height % 16 == 0 for width, height in sizes)
+    assert all(abs(width / height - 832 / 480) < 0.35 for width, height in sizes)
+    assert min(sizes[-1]) >= 64
+
+
+def test_devices_that_are_not_there_are_refused_by_name() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has the device that the test wants to miss")
+
+    with pytest.raises(DeviceError, match=r"--device cuda:3: torch .* finds no CUDA device here"):
+        resolve_device("cuda:3")
+
+
+def test_the_automatic_choices() -> None:
+    device = resolve_device("auto")
+    memory = device_memory(device)
+
+    assert resolve_dtype("auto", CPU) == torch.float32
+    assert resolve_dtype("auto", CUDA) == torch.bfloat16
+    assert resolve_dtype("float16", CPU) == torch.float16
+    assert 0 < memory.free <= memory.total
+
+
+def test_the_reference_mode_takes_every_rule_of_the_reference() -> None:
+    config = Config(engine="wan-1.3b", mode="reference", max_steps=2)
+
+    spec = wan_spec(config, CPU, torch.float32)
+
+    assert spec.cache.value == "reference"
+    assert spec.timesteps == (700.0, 500.0)
+    assert (spec.timestep_offset, spec.sink_threshold) == (100.0, 0.2)
+    assert spec.is_first_canonical
+    assert not spec.refresh_sinks_on_prompt
