@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from sdv2_host.commands.models_app import models_app
 from sdv2_host.config import ENGINES, Config
 from sdv2_host.errors import ConfigError, HostError
 from sdv2_host.params import PARAMS
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 bench_app = typer.Typer(help="Measure this computer and this build.")
 app.add_typer(bench_app, name="bench")
+app.add_typer(models_app, name="models")
 
 
 def _param_help(name: str) -> str:
