@@ -83,13 +83,13 @@ class WanVAE(nn.Module):
         self.latent_scale = LatentScale(dims, like=self.conv2.weight)
         self.restore_()
         self.register_load_state_dict_post_hook(_restore_after_load)
-        self.requires_grad_(False)
 
     def restore_(self) -> None:
         """Every weight is in the memory order its convolution reads, the constants beside them.
 
         Does nothing where that is so already. For whoever replaced parameters, not copied into.
         """
+        self.requires_grad_(False)
         for module in self.modules():
             if isinstance(module, CausalConv | nn.Conv2d):
                 module.weight.data = channels_innermost(module.weight.data)

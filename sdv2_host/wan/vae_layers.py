@@ -88,12 +88,31 @@ class CausalConv(CausalLayer):
 
         [T*B, C, H, W] -> [T//stride*B, O, H, W].
         """
-        frames = torch.cat([memory, x])
-        memory.copy_(frames[-memory.shape[0] :])
-        windows_TBCHWK = frames.unflatten(0, (-1, num_rows)).unfold(0, self.window, self.stride)
-        # The one copy: channels of the older frame first, all of a pixel's channels side by side.
-        stacked = windows_TBCHWK.permute(0, 1, 3, 4, 5, 2).flatten(4).flatten(0, 1)
-        return self._conv(stacked.permute(0, 3, 1, 2))
+        stacked = self._stacked(x, memory, num_rows)
+        num_kept = memory.shape[0]
+        enough = x.shape[0] >= num_kept
+        memory.copy_(x[-num_kept:] if enough else torch.cat([memory, x])[-num_kept:])
+        return self._conv(stacked)
+
+    def _stacked(self, x: Tensor, memory: Tensor, num_rows: int) -> Tensor:
+        """[T//stride*B, kt*C, H, W]: each output's frames, oldest first, one pixel's side by side.
+
+        Frame f of memory and clip together is tap k of output t where f = t*stride + k. The memory
+        has frames 0..P-1, so of a tap's frames k, k+stride, ... its first `num_old` lie there.
+        """
+        past_PBCHW = memory.unflatten(0, (-1, num_rows))
+        clip_TBCHW = x.unflatten(0, (-1, num_rows))
+        num_out = clip_TBCHW.shape[0] // self.stride
+        channels, height, width = x.shape[1:]
+        stacked_TBHWKC = x.new_empty(num_out, num_rows, height, width, self.window, channels)
+        for tap in range(self.window):
+            out_TBCHW = stacked_TBHWKC[..., tap, :].permute(0, 1, 4, 2, 3)
+            old_TBCHW = past_PBCHW[tap :: self.stride][:num_out]
+            num_old = old_TBCHW.shape[0]
+            first = tap + num_old * self.stride - self.num_past
+            out_TBCHW[:num_old].copy_(old_TBCHW)
+            out_TBCHW[num_old:].copy_(clip_TBCHW[first :: self.stride][: num_out - num_old])
+        return stacked_TBHWKC.flatten(4).flatten(0, 1).permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
         if self.num_past:
