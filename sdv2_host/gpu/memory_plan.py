@@ -28,6 +28,7 @@ UMT5_XXL_BYTES = 5_680_910_336 * 2
 unless it runs on the same device."""
 CONTEXT_BYTES = {"cuda": GIB * 6 // 10, "mps": GIB // 4, "cpu": GIB * 4 // 10}
 """Estimate: the driver's context and torch's libraries and kernels."""
+ESTIMATED = "torch and driver, estimated"
 FRAGMENTATION = 0.05
 """Estimate: of activations and caches, what torch's allocator cannot hand out again."""
 
@@ -97,7 +98,7 @@ def _parts(
         parts["text encoder"] = UMT5_XXL_BYTES
     loose = need.kv_cache + need.vae_cache + need.activations
     context = CONTEXT_BYTES.get(device.type, 0)
-    parts["torch and driver, estimated"] = context + int(loose * FRAGMENTATION)
+    parts[ESTIMATED] = context + int(loose * FRAGMENTATION)
     return parts
 
 

@@ -1,0 +1,165 @@
+"""A Wan engine from files: found, checked against the device's memory, loaded part by part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from sdv2_host.config import Config
+from sdv2_host.errors import DeviceError
+from sdv2_host.gpu.device import GIB, device_memory, device_name, resolve_device, resolve_dtype
+from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.memory_plan import ESTIMATED, advice, plan_memory
+from sdv2_host.gpu.out_of_memory import is_out_of_memory
+from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
+from sdv2_host.models import store
+from sdv2_host.models.catalogue import Role
+from sdv2_host.models.loras import find_lora
+from sdv2_host.models.store import ModelFiles
+from sdv2_host.stream.lora import LoraMerge
+from sdv2_host.types import ProgressFn
+from sdv2_host.wan.dims import TAEW2_1, WAN_VAE, TinyVAEDims, WanDims, WanVAEDims
+from sdv2_host.wan.streaming_vae import StreamingVAE
+from sdv2_host.wan.text import TextEncoder
+from sdv2_host.wan.vae import HybridVAE, TaehvVAE
+from sdv2_host.wan.weights import load_dit, load_taehv, load_wan_vae, open_dit
+
+
+@dataclass(frozen=True, slots=True)
+class WanFamily:
+    """Sizes of the models that work together."""
+
+    dit: WanDims
+    vae: WanVAEDims = WAN_VAE
+    taehv: TinyVAEDims = TAEW2_1
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where weights go."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, config: Config) -> Placement:
+        """What `config` asks for.
+
+        Raises:
+            DeviceError: the device is not there.
+        """
+        device = resolve_device(config.device)
+        return cls(device, resolve_dtype(config.dtype, device))
+
+
+def build_wan_engine(config: Config, text: TextEncoder, progress: ProgressFn) -> StreamEngine:
+    """The engine that `config` names, its weights loaded, not yet warm.
+
+    Raises:
+        ModelError: a file is missing, damaged, or another model.
+        DeviceError: the device is missing, or its memory too small.
+    """
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    place = Placement.of(config)
+    models_dir = store.models_dir(config.models_dir)
+    files = store.locate(config.engine, models_dir, needs=needed_parts(config))
+    progress(f"checking the memory of {device_name(place.device)}", 0.0)
+    check_memory(config, place)
+    family = WanFamily(WAN_DIMS[config.engine])
+    return load_wan_engine(config, files, family, text, progress)
+
+
+def needed_parts(config: Config) -> tuple[Role, ...]:
+    """What has to be installed for this engine to run; text has a process of its own."""
+    vae = {"wan": (Role.VAE,), "hybrid": (Role.VAE, Role.TAEHV), "taehv": (Role.TAEHV,)}
+    return (Role.DIT, *vae[config.vae])
+
+
+def check_memory(config: Config, place: Placement) -> None:
+    """Refuses what is sure not to fit; what is estimated is given the benefit of the doubt.
+
+    Raises:
+        DeviceError: with what is needed, what is free, and what would fit.
+    """
+    free = device_memory(place.device).free
+    plan = plan_memory(config, place.device, place.dtype)
+    if plan.total - plan.parts[ESTIMATED] <= free:
+        return
+    raise DeviceError(
+        f"{config.engine} at {config.size} with up to {plan.steps} steps needs "
+        f"{plan.total_gib:.1f} GiB, {free / GIB:.1f} GiB are free on {device_name(place.device)}: "
+        f"{advice(config, place.device, place.dtype, free)}"
+    )
+
+
+def load_wan_engine(
+    config: Config, files: ModelFiles, family: WanFamily, text: TextEncoder, progress: ProgressFn
+) -> StreamEngine:
+    """An engine of these files, not yet warm.
+
+    Raises:
+        ModelError: a file is damaged, or another model.
+        DeviceError: memory ran out.
+    """
+    place = Placement.of(config)
+    advise = partial(_advice_for_now, config, place)
+    assert files.dit is not None, "locate answers with every part that it was asked for"
+    try:
+        dit = load_dit(
+            files.dit, family.dit, place.device, place.dtype, _share(progress, "the DiT", 0.0, 0.8)
+        )
+        vae = _load_vae(config.vae, files, family, place, _share(progress, "the VAE", 0.8, 1.0))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"{config.engine} ran out of memory on {place.device} while loading: {advise()}"
+        ) from error
+    base = open_dit(files.dit, family.dit)
+    lora = LoraMerge(dit, base.read, partial(find_lora, store.models_dir(config.models_dir)))
+    spec = wan_spec(config, place.device, place.dtype)
+    return StreamEngine(
+        config.engine,
+        StreamModels(dit, vae, text, lora),
+        spec,
+        first_chunk_frames(config),
+        advise,
+    )
+
+
+def _load_vae(
+    kind: str,
+    files: ModelFiles,
+    family: WanFamily,
+    place: Placement,
+    progress: Callable[[float], None],
+) -> StreamingVAE:
+    def taehv() -> Path:
+        assert files.taehv is not None, "locate answers with every part that it was asked for"
+        return files.taehv
+
+    if kind == "taehv":
+        tiny = load_taehv(taehv(), place.device, place.dtype, progress, family.taehv)
+        return TaehvVAE(tiny, family.vae).to(place.device, place.dtype)
+    assert files.vae is not None, "locate answers with every part that it was asked for"
+    wan = load_wan_vae(files.vae, place.device, place.dtype, progress, family.vae)
+    if kind == "wan":
+        return wan
+    tiny = load_taehv(taehv(), place.device, place.dtype, dims=family.taehv)
+    return HybridVAE(wan, tiny).to(place.device, place.dtype)
+
+
+def _share(progress: ProgressFn, what: str, begin: float, end: float) -> Callable[[float], None]:
+    """Progress of one part as a part of the whole."""
+    return lambda fraction: progress(f"loading {what}", begin + fraction * (end - begin))
+
+
+def _advice_for_now(config: Config, place: Placement) -> str:
+    """What fits into what is free when memory has run out: less than the plan promised."""
+    plan = plan_memory(config, place.device, place.dtype)
+    return advice(config, place.device, place.dtype, int(plan.total * 0.9))
