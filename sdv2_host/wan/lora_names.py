@@ -17,6 +17,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from sdv2_host.errors import ModelError
+from sdv2_host.wan.key_names import DIT_IN_BLOCK, DIT_OUTSIDE
 
 
 class Role(Enum):
@@ -59,35 +60,14 @@ _PREFIX = re.compile(
 )
 _BLOCK = re.compile(r"^blocks_(\d{1,3})_(.+)$")
 
-_ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "o": "to_out.0"}
-_ATTENTION |= {"norm_q": "norm_q", "norm_k": "norm_k"}
-_IN_BLOCK = {  # native name: the diffusers name
-    **{f"self_attn.{ours}": f"attn1.{theirs}" for ours, theirs in _ATTENTION.items()},
-    **{f"cross_attn.{ours}": f"attn2.{theirs}" for ours, theirs in _ATTENTION.items()},
-    "norm3": "norm2",  # the one with weights, ahead of cross-attention
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
-    "modulation": "scale_shift_table",
-}
-_OUTSIDE = {
-    "patch_embedding": "patch_embedding",
-    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
-    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
-    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
-    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
-    "time_projection.1": "condition_embedder.time_proj",
-    "head.head": "proj_out",
-    "head.modulation": "scale_shift_table",
-}
-
 
 def _by_letters(names: dict[str, str]) -> dict[str, str]:
     both = [(name, ours) for ours, theirs in names.items() for name in (ours, theirs)]
     return {name.replace(".", "_"): ours for name, ours in both}
 
 
-_IN_BLOCK_BY_LETTERS = _by_letters(_IN_BLOCK)
-_OUTSIDE_BY_LETTERS = _by_letters(_OUTSIDE)
+_IN_BLOCK_BY_LETTERS = _by_letters(DIT_IN_BLOCK)
+_OUTSIDE_BY_LETTERS = _by_letters(DIT_OUTSIDE) | {"patch_embedding": "patch_embedding"}
 
 _REFUSED = {
     "dora_scale": "DoRA",
