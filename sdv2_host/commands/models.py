@@ -13,7 +13,15 @@ from sdv2_host.models.catalogue import CATALOGUE, Entry, Part, Role, read_catalo
 from sdv2_host.models.integrity import Health, Verdict, verify_part
 from sdv2_host.models.register import Register, load_register
 from sdv2_host.models.removal import Removal, plan_removal, remove
-from sdv2_host.models.store import READY, PartStatus, State, Store, hub_store, models_dir
+from sdv2_host.models.store import (
+    READY,
+    PartStatus,
+    State,
+    Store,
+    hub_store,
+    list_loras,
+    models_dir,
+)
 
 
 def open_store(folder: str, catalogue: Path | None) -> Store:
@@ -37,6 +45,8 @@ def list_models(store: Store, as_json: bool) -> None:
         for status in parts:
             print(f"    {_part_line(status)}")
         print(f"    {_next_command(entry, parts)}")
+    if loras := list_loras(store.models_dir):
+        print(f"LoRA files: {', '.join(loras)}")
     print(f"models folder {store.models_dir}, downloads in {store.cache.root}")
 
 

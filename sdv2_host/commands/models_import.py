@@ -28,7 +28,7 @@ def import_path(store: Store, path: Path, loras: bool) -> None:
     Raises:
         ModelError: there is nothing there that a model here is made of.
     """
-    findings = search(path, _slot_of, store.catalogue)
+    findings = search(path, slot_of, store.catalogue)
     for line in findings.refused:
         print(f"left out: {line}", file=sys.stderr)
     parts = {part.slot: part for part in store.catalogue.parts}
@@ -63,7 +63,8 @@ def _import_loras(store: Store, path: Path, findings: Findings, loras: bool) -> 
     return len(findings.loras)
 
 
-def _slot_of(path: Path) -> str | None:
+def slot_of(path: Path) -> str | None:
+    """What the file is for, see `findings.Identify`."""
     return SLOTS.get(identify_file(path))
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sdv2_host.commands.progress import show_progress
 from sdv2_host.errors import ConfigError
 from sdv2_host.models.catalogue import Entry, HubFile, Part, Role, size_text
-from sdv2_host.models.download import Puller
+from sdv2_host.models.download import Puller, PullPlan
 from sdv2_host.models.hub import Hub
 from sdv2_host.models.integrity import Health, verify_file
 from sdv2_host.models.register import load_register, save_register
@@ -57,27 +57,28 @@ def _pull(store: Store, entry: Entry, wishes: Wishes) -> None:
     parts = _parts_to_pull(store, entry, wishes)
     if wishes.repair:
         _drop_damaged(store, parts)
-    plain = [file for part in parts for file in part.files]
-    moved = [file for part in parts if part.role is Role.DIT for file in part.files]
-    with show_progress(sum(file.size_bytes for file in plain)) as progress:
-        puller = Puller(store, Hub(), progress)
-        if wishes.revision is None:
-            plans = [puller.plan(plain)]
-        else:
-            others = [file for file in plain if file not in moved]
-            there = [_at_revision(file, wishes.revision) for file in moved]
-            plans = [puller.plan(there, ask_always=True), puller.plan(others)]
-        missing = [remote for plan in plans for remote in plan.missing]
-        load_bytes = sum(plan.load_bytes for plan in plans)
-        if not missing:
-            print(f"{entry.name}: everything is there, nothing to load", file=sys.stderr)
-            return
-        print(
-            f"{entry.name}: {len(missing)} files, {size_text(load_bytes)} to load", file=sys.stderr
-        )
-        puller.check_space(load_bytes)
+    puller = Puller(store, Hub())
+    plans = _plan(puller, parts, wishes.revision)
+    missing = [remote for plan in plans for remote in plan.missing]
+    if not missing:
+        print(f"{entry.name}: everything is there, nothing to load", file=sys.stderr)
+        return
+    load_bytes = sum(plan.load_bytes for plan in plans)
+    print(f"{entry.name}: {len(missing)} files, {size_text(load_bytes)} to load", file=sys.stderr)
+    puller.check_space(load_bytes)
+    with show_progress(sum(remote.size_bytes for remote in missing)) as progress:
         for remote in missing:
-            puller.fetch(remote)
+            puller.fetch(remote, progress)
+
+
+def _plan(puller: Puller, parts: list[Part], revision: str | None) -> list[PullPlan]:
+    """`revision` is one of the DiT's repository: it says nothing of the others."""
+    dits = [file for part in parts if part.role is Role.DIT for file in part.files]
+    others = [file for part in parts if part.role is not Role.DIT for file in part.files]
+    if revision is None:
+        return [puller.plan([*dits, *others])]
+    moved = [_at_revision(file, revision) for file in dits]
+    return [puller.plan(moved, ask_always=True), puller.plan(others)]
 
 
 def _parts_to_pull(store: Store, entry: Entry, wishes: Wishes) -> list[Part]:

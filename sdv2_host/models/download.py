@@ -45,7 +45,7 @@ class PullPlan(NamedTuple):
 
 def free_bytes(folder: Path) -> int:
     """Free space for this user where `folder` is or will be."""
-    while not folder.exists():
+    while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
@@ -89,7 +89,6 @@ class Puller:
 
     store: Store
     hub: Hub
-    progress: Progress
     free_bytes: Callable[[Path], int] = free_bytes
     sleep: Callable[[float], None] = time.sleep
     waits_s: tuple[float, ...] = WAITS_S
@@ -103,17 +102,18 @@ class Puller:
         register = load_register(self.store.models_dir)
         present, missing = [], []
         for file in files:
-            path = None if ask_always else self.store.find(file, register)
-            if path is not None and is_size_right(file, path, register):
+            path = self.store.find(file, register)
+            is_here = path is not None and is_size_right(file, path, register)
+            if is_here and not ask_always:
                 present.append(file)
                 continue
             remote = self._ask(file)
-            pointer = self.store.cache.pointer(file, remote.commit)
-            if pointer.is_file() and pointer.stat().st_size == remote.size_bytes:
+            record = register.pulled.get(file.key)
+            if is_here and record is not None and record.commit == remote.commit:
                 present.append(file)
             else:
                 missing.append(remote)
-        left = sum(remote.size_bytes - self._partial_bytes(remote) for remote in missing)
+        left = sum(remote.size_bytes - self._present_bytes(remote) for remote in missing)
         return PullPlan(tuple(present), tuple(missing), left)
 
     def _ask(self, file: HubFile) -> RemoteFile:
@@ -126,9 +126,13 @@ class Puller:
             )
         return remote
 
-    def _partial_bytes(self, remote: RemoteFile) -> int:
-        path = self.store.cache.partial(remote.file.repo, remote.etag)
-        return min(path.stat().st_size, remote.size_bytes) if path.is_file() else 0
+    def _present_bytes(self, remote: RemoteFile) -> int:
+        """Of the file's bytes those that another commit or an earlier try brought."""
+        cache, repo = self.store.cache, remote.file.repo
+        for path in (cache.blob(repo, remote.etag), cache.partial(repo, remote.etag)):
+            if path.is_file():
+                return min(path.stat().st_size, remote.size_bytes)
+        return 0
 
     def check_space(self, load_bytes: int) -> None:
         """Raises: ModelError when the disk has no room for so much."""
@@ -140,7 +144,7 @@ class Puller:
                 "free some space, or set HF_HOME to a folder on a larger disk"
             )
 
-    def fetch(self, remote: RemoteFile) -> Path:
+    def fetch(self, remote: RemoteFile, progress: Progress) -> Path:
         """The file is on disk, whole and right, and in the register; its path.
 
         Raises:
@@ -150,7 +154,7 @@ class Puller:
         file, cache = remote.file, self.store.cache
         with self._disk_errors(file):
             with self._lock(remote):
-                digest = self._digest_of_blob(remote) or self._load(remote)
+                digest = self._digest_of_blob(remote) or self._load(remote, progress)
                 path = cache.publish(file, remote.commit, remote.etag)
             pulled = PulledFile(
                 commit=remote.commit, size_bytes=remote.size_bytes, sha256=digest.sha256
@@ -171,20 +175,21 @@ class Puller:
         blob.unlink()
         return None
 
-    def _load(self, remote: RemoteFile) -> FileDigest:
+    def _load(self, remote: RemoteFile, progress: Progress) -> FileDigest:
         file, cache = remote.file, self.store.cache
         partial = cache.partial(file.repo, remote.etag)
         partial.parent.mkdir(parents=True, exist_ok=True)
         register = load_register(self.store.models_dir).with_started(file.key, remote.etag)
         save_register(self.store.models_dir, register)
-        self.progress.begin(file.name, remote.size_bytes)
+        progress.begin(file.name, remote.size_bytes)
         try:
             partial.touch()
             with partial.open("r+b", buffering=0) as raw:
                 blob = PartialBlob(raw, remote)
-                self._fill(remote, blob)
+                progress.reach(blob.done_bytes)
+                self._fill(remote, blob, progress)
         finally:
-            self.progress.end()
+            progress.end()
         expected = file.sha256 or blob.digest.sha256
         if not blob.digest.is_as_named or blob.digest.sha256 != expected:
             partial.unlink()
@@ -195,26 +200,26 @@ class Puller:
         partial.replace(cache.blob(file.repo, remote.etag))
         return blob.digest
 
-    def _fill(self, remote: RemoteFile, blob: PartialBlob) -> None:
+    def _fill(self, remote: RemoteFile, blob: PartialBlob, progress: Progress) -> None:
         """Reads until the blob is whole, over as many connections as it takes."""
         failures = 0
         while blob.done_bytes < remote.size_bytes:
             before = blob.done_bytes
             try:
-                self._read_on(remote, blob)
+                self._read_on(remote, blob, progress)
             except BrokenConnectionError:
                 failures = 0 if blob.done_bytes > before else failures + 1
                 if failures >= len(self.waits_s):
                     raise
                 self.sleep(self.waits_s[failures])
 
-    def _read_on(self, remote: RemoteFile, blob: PartialBlob) -> None:
+    def _read_on(self, remote: RemoteFile, blob: PartialBlob, progress: Progress) -> None:
         with self.hub.read(remote, blob.done_bytes) as (first, pieces):
             if first != blob.done_bytes:
                 blob.restart()
             for piece in pieces:
                 blob.write(piece)
-                self.progress.reach(blob.done_bytes)
+                progress.reach(blob.done_bytes)
         if blob.done_bytes < remote.size_bytes:
             raise BrokenConnectionError(
                 f"{remote.file.key}: the connection ended after {blob.done_bytes} of "

@@ -28,7 +28,6 @@ from sdv2_host.models.digest import ETAG
 
 CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15}|\*)")
 DENIED = frozenset({401, 403})
-TIMEOUT_S = constants.HF_HUB_DOWNLOAD_TIMEOUT
 
 
 class BrokenConnectionError(ModelError):
@@ -50,6 +49,8 @@ class Hub:
 
     endpoint: str | None = None
     token: str | None = None
+    timeout_s: float = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    """Without a byte."""
 
     @property
     def address(self) -> str:
@@ -63,7 +64,7 @@ class Hub:
         """
         with self._errors(file):
             url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=self.endpoint)
-            said = get_hf_file_metadata(url, token=self.token, timeout=TIMEOUT_S)
+            said = get_hf_file_metadata(url, token=self.token, timeout=self.timeout_s)
         if said.commit_hash is None or not COMMIT.fullmatch(said.commit_hash):
             raise self._no_hub(file, "names no commit")
         if said.etag is None or not ETAG.fullmatch(said.etag):
@@ -87,7 +88,9 @@ class Hub:
             headers = build_hf_headers(token=self.token) | {"Accept-Encoding": "identity"}
             if start:
                 headers["Range"] = f"bytes={start}-"
-            with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_S) as response:
+            with get_session().stream(
+                "GET", url, headers=headers, timeout=self.timeout_s
+            ) as response:
                 hf_raise_for_status(response)
                 yield self._first_byte(response, remote, start), response.iter_bytes()
 

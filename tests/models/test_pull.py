@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from sdv2_host.errors import ModelError
 from sdv2_host.models.catalogue import Role
 from sdv2_host.models.download import Puller, free_bytes
-from sdv2_host.models.hub import BrokenConnectionError, Hub
+from sdv2_host.models.hub import BrokenConnectionError, Hub, RemoteFile
 from sdv2_host.models.hub_cache import HubCache
 from sdv2_host.models.register import load_register
 from sdv2_host.models.store import State, Store
@@ -98,14 +100,13 @@ def test_the_second_model_loads_only_its_own_part(hub: ToyHub, store: Store) -> 
 
 
 def test_progress_reaches_the_size_of_each_file(hub: ToyHub, store: Store) -> None:
-    one = puller(store, hub)
+    one, progress = puller(store, hub), NoteProgress()
 
     for remote in one.plan(files_of("wan-1.3b")).missing:
-        one.fetch(remote)
+        one.fetch(remote, progress)
 
-    assert isinstance(one.progress, NoteProgress)
-    assert len(one.progress.notes) == 5
-    assert all(size == last for _, size, last in one.progress.notes)
+    assert len(progress.notes) == 5
+    assert all(size == last for _, size, last in progress.notes)
 
 
 def test_a_cut_download_goes_on_where_it_stopped(hub: ToyHub, store: Store) -> None:
@@ -113,12 +114,12 @@ def test_a_cut_download_goes_on_where_it_stopped(hub: ToyHub, store: Store) -> N
     (remote,) = one.plan([DIT]).missing
     hub.faults = [Fault(cut_after=120_000)]
     with pytest.raises(BrokenConnectionError, match="run it again"):
-        one.fetch(remote)
+        one.fetch(remote, NoteProgress())
     kept = partial_bytes(store)
     assert 0 < kept <= 120_000
 
     plan = puller(toy_store(store.models_dir.parent), hub).plan([DIT])
-    path = one.fetch(plan.missing[0])
+    path = one.fetch(plan.missing[0], NoteProgress())
 
     assert plan.load_bytes == len(SMALL) - kept
     assert [get.range for get in hub.gets()] == [None, f"bytes={kept}-"]
@@ -129,7 +130,7 @@ def test_an_unfinished_download_shows_in_the_status(hub: ToyHub, store: Store) -
     one = puller(store, hub)
     hub.faults = [Fault(cut_after=120_000)]
     with pytest.raises(BrokenConnectionError):
-        one.fetch(one.plan([DIT]).missing[0])
+        one.fetch(one.plan([DIT]).missing[0], NoteProgress())
 
     status = store.statuses(TOYS.entry("wan-1.3b"))[0]
 
@@ -142,7 +143,7 @@ def test_broken_connections_are_taken_up_within_one_pull(hub: ToyHub, store: Sto
     one = dataclasses.replace(puller(store, hub), waits_s=(1.0, 2.0), sleep=waits.append)
     hub.faults = [Fault(cut_after=100_000), Fault(status=503), Fault(cut_after=100_000)]
 
-    path = one.fetch(one.plan([DIT]).missing[0])
+    path = one.fetch(one.plan([DIT]).missing[0], NoteProgress())
 
     assert path.read_bytes() == SMALL
     assert waits == [1.0, 2.0, 1.0]
@@ -153,7 +154,7 @@ def test_a_hub_that_never_answers_ends_the_pull(hub: ToyHub, store: Store) -> No
     hub.faults = [Fault(status=503)] * 9
 
     with pytest.raises(ModelError, match="busy"):
-        one.fetch(one.plan([DIT]).missing[0])
+        one.fetch(one.plan([DIT]).missing[0], NoteProgress())
     assert len(hub.gets()) == 2
 
 
@@ -161,10 +162,10 @@ def test_a_server_that_cannot_skip_sends_it_all_again(hub: ToyHub, store: Store)
     one = puller(store, hub)
     hub.faults = [Fault(cut_after=120_000)]
     with pytest.raises(BrokenConnectionError):
-        one.fetch(one.plan([DIT]).missing[0])
+        one.fetch(one.plan([DIT]).missing[0], NoteProgress())
     hub.faults = [Fault(ignores_range=True)]
 
-    path = one.fetch(one.plan([DIT]).missing[0])
+    path = one.fetch(one.plan([DIT]).missing[0], NoteProgress())
 
     assert path.read_bytes() == SMALL
 
@@ -179,7 +180,7 @@ def test_wrong_bytes_are_removed_and_named(body: bytes, hub: ToyHub, store: Stor
     hub.faults = [Fault(body=body)]
 
     with pytest.raises(ModelError, match=r"toys/stream/small/model\.pt: .*wrong hash"):
-        one.fetch(one.plan([DIT]).missing[0])
+        one.fetch(one.plan([DIT]).missing[0], NoteProgress())
 
     assert partial_bytes(store) == 0
     assert store.find(DIT, load_register(store.models_dir)) is None
@@ -191,7 +192,7 @@ def test_small_files_are_checked_by_git_s_hash(hub: ToyHub, store: Store) -> Non
     hub.faults = [Fault(body=CONTENTS[WORDS.key].content[:-1] + b" ")]
 
     with pytest.raises(ModelError, match="wrong hash"):
-        one.fetch(one.plan([loose]).missing[0])
+        one.fetch(one.plan([loose]).missing[0], NoteProgress())
 
 
 def test_more_bytes_than_stated_are_not_kept(hub: ToyHub, store: Store) -> None:
@@ -199,7 +200,7 @@ def test_more_bytes_than_stated_are_not_kept(hub: ToyHub, store: Store) -> None:
     hub.faults = [Fault(body=SMALL * 3)]
 
     with pytest.raises(ModelError, match="more than the 300000 bytes"):
-        one.fetch(one.plan([DIT]).missing[0])
+        one.fetch(one.plan([DIT]).missing[0], NoteProgress())
 
     assert partial_bytes(store) == 0
 
@@ -209,7 +210,7 @@ def test_fewer_bytes_than_stated_are_a_broken_connection(hub: ToyHub, store: Sto
     hub.faults = [Fault(body=SMALL[:1000])]
 
     with pytest.raises(BrokenConnectionError, match="1000 of 300000 bytes"):
-        one.fetch(one.plan([DIT]).missing[0])
+        one.fetch(one.plan([DIT]).missing[0], NoteProgress())
 
 
 def test_another_file_than_the_pinned_one_is_not_even_loaded(hub: ToyHub, store: Store) -> None:
@@ -233,6 +234,32 @@ def test_a_full_disk_is_told_before_anything_is_loaded(
         one.check_space(plan.load_bytes)
 
     assert hub.gets() == []
+
+
+class FillingHub(Hub):
+    """Its bytes come while somebody else fills the disk."""
+
+    @contextmanager
+    def read(self, remote: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield start, iter(())
+
+
+def test_a_disk_that_fills_up_meanwhile_is_named(hub: ToyHub, store: Store) -> None:
+    one = puller(store, hub)
+    (remote,) = one.plan([DIT]).missing
+    filling = dataclasses.replace(one, hub=FillingHub(hub.address))
+
+    with pytest.raises(ModelError, match=r"disk of .* is full: free some space and run it again"):
+        filling.fetch(remote, NoteProgress())
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub: ToyHub, tmp_path: Path) -> None:
+    (tmp_path / "hub").write_text("a file, where a folder should be")
+    one = puller(toy_store(tmp_path), hub)
+
+    with pytest.raises(ModelError, match="cannot write below"):
+        one.fetch(one.plan([DIT]).missing[0], NoteProgress())
 
 
 def test_a_disk_with_room_is_enough() -> None:
@@ -263,7 +290,7 @@ def test_refusals_say_what_to_do(fault: Fault, says: str, hub: ToyHub, store: St
 
 
 def test_no_network_is_one_line(store: Store) -> None:
-    closed = Puller(store, Hub("http://127.0.0.1:9"), NoteProgress(), waits_s=())
+    closed = Puller(store, Hub("http://127.0.0.1:9"), waits_s=())
 
     with pytest.raises(ModelError, match=r"no connection to http://127\.0\.0\.1:9") as caught:
         closed.plan([DIT])
@@ -271,11 +298,22 @@ def test_no_network_is_one_line(store: Store) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_server_that_falls_silent_is_given_up(hub: ToyHub, store: Store) -> None:
+    quick = Hub(hub.address, timeout_s=0.3)
+    one = dataclasses.replace(puller(store, hub), hub=quick)
+    hub.faults = [Fault(cut_after=100_000, stalls=True)]
+
+    with pytest.raises(BrokenConnectionError, match="run it again"):
+        one.fetch(one.plan([DIT]).missing[0], NoteProgress())
+
+    assert partial_bytes(store) > 0
+
+
 def test_the_token_goes_to_the_hub_and_not_to_the_cdn(hub: ToyHub, store: Store) -> None:
     hub.token = "hf_secret"
     one = puller(store, hub, token="hf_secret")
 
-    one.fetch(one.plan([DIT]).missing[0])
+    one.fetch(one.plan([DIT]).missing[0], NoteProgress())
 
     asked = [one for one in hub.requests if "/resolve/" in one.path]
     assert {one.authorization for one in asked} == {"Bearer hf_secret"}
@@ -311,12 +349,27 @@ def test_a_blob_that_another_revision_brought_is_used(hub: ToyHub, store: Store)
     hub.requests.clear()
     one = puller(store, hub)
 
-    path = one.fetch(one.plan([moved], ask_always=True).missing[0])
+    path = one.fetch(one.plan([moved], ask_always=True).missing[0], NoteProgress())
 
     assert "d" * 40 in path.parts
     assert path.read_bytes() == SMALL
     assert hub.gets() == []
     assert store.cache.commit_of(DIT.repo, "main") == "d" * 40
+
+
+def test_a_moved_revision_is_loaded_and_used_from_then_on(hub: ToyHub, store: Store) -> None:
+    pull(store, hub, "wan-1.3b")
+    hub.commit, hub.files[DIT.key] = "d" * 40, Hosted(b"newer weights")
+    moved = DIT.model_copy(update={"revision": "main"})
+    one = puller(store, hub)
+
+    one.fetch(one.plan([moved], ask_always=True).missing[0], NoteProgress())
+
+    dit = store.locate("wan-1.3b", {Role.DIT}).dit
+    assert dit is not None
+    assert dit.read_bytes() == b"newer weights"
+    assert one.plan([moved], ask_always=True).missing == ()
+    assert one.plan([DIT]).missing == ()
 
 
 def test_a_truncated_file_is_loaded_again(hub: ToyHub, store: Store) -> None:
@@ -336,7 +389,7 @@ def test_two_pulls_of_one_file_do_not_meet(hub: ToyHub, store: Store) -> None:
     one = puller(store, hub)
     (remote,) = one.plan([DIT]).missing
     with one._lock(remote), pytest.raises(ModelError, match="another process is loading it"):
-        one.fetch(remote)
+        one.fetch(remote, NoteProgress())
 
 
 def test_where_the_disk_has_no_links_the_file_itself_is_in_place(

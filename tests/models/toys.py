@@ -103,11 +103,11 @@ def no_wait(seconds: float) -> None:
 
 def puller(store: Store, hub: ToyHub, token: str | None = None) -> Puller:
     """One that gives up at the first broken connection."""
-    return Puller(store, Hub(hub.address, token), NoteProgress(), sleep=no_wait, waits_s=())
+    return Puller(store, Hub(hub.address, token), sleep=no_wait, waits_s=())
 
 
 def pull(store: Store, hub: ToyHub, name: str) -> None:
     """Everything of the model is installed."""
     one = puller(store, hub)
     for remote in one.plan(files_of(name)).missing:
-        one.fetch(remote)
+        one.fetch(remote, NoteProgress())
