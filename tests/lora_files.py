@@ -69,15 +69,15 @@ def kohya(name: str) -> str:
     return "lora_unet_" + name.replace(".", "_")
 
 
+def comfy(name: str) -> str:
+    return f"diffusion_model.{name}"
+
+
 STYLES: dict[str, tuple[NameFn, str, str]] = {  # what a module is called, down, up
     "kohya": (kohya, "lora_down.weight", "lora_up.weight"),
     "musubi": (lambda n: kohya("." + n), "lora_down.weight", "lora_up.weight"),
-    "comfy": (lambda n: f"diffusion_model.{n}", "lora_A.weight", "lora_B.weight"),
-    "comfy, kohya's factors": (
-        lambda n: f"diffusion_model.{n}",
-        "lora_down.weight",
-        "lora_up.weight",
-    ),
+    "comfy": (comfy, "lora_A.weight", "lora_B.weight"),
+    "comfy, kohya's factors": (comfy, "lora_down.weight", "lora_up.weight"),
     "native, no prefix": (lambda n: n, "lora_A.weight", "lora_B.weight"),
     "diffusers": (
         lambda n: f"transformer.{diffusers_name(n)}",
@@ -114,6 +114,13 @@ def tensors_of(
         if alpha is not None:
             tensors[f"{name_of(name)}.alpha"] = torch.tensor(alpha)
     return tensors
+
+
+def single(dims: WanDims, name: str = "blocks.0.self_attn.q") -> dict[str, Tensor]:
+    """The smallest file that is a LoRA: it adds RANK to one matrix."""
+    num_out, num_in = linears(dims)[name]
+    up, down = torch.ones(num_out, RANK), torch.ones(RANK, num_in)
+    return {f"{comfy(name)}.lora_A.weight": down, f"{comfy(name)}.lora_B.weight": up}
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Path:

@@ -167,6 +167,28 @@ def test_warm_up_merges_what_is_asked_from_the_start(models: TinyModels, models_
     assert np.array_equal(live, play(built, PLAIN))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_device_weights_are_merged_as_on_the_cpu(models: TinyModels, models_dir: Path) -> None:
+    on_cpu = copy.deepcopy(models.dit)
+    on_device = copy.deepcopy(models.dit).cuda()
+    base = {name: value.clone() for name, value in models.dit.state_dict().items()}
+    merges = [
+        LoraMerge(dit, base.__getitem__, partial(find_lora, models_dir))
+        for dit in (on_cpu, on_device)
+    ]
+
+    for merge in merges:
+        merge.advance_(asking("ink:0.5, oil"))
+    for name, value in on_cpu.state_dict().items():
+        torch.testing.assert_close(on_device.state_dict()[name].cpu(), value, rtol=1e-3, atol=1e-3)
+
+    while merges[1].is_due(PLAIN):
+        merges[1].advance_(PLAIN)
+    for name, value in base.items():
+        assert torch.equal(on_device.state_dict()[name].cpu(), value)
+
+
 def test_an_unknown_or_unfitting_lora_is_a_problem_and_changes_nothing(
     models: TinyModels, models_dir: Path
 ) -> None:
