@@ -32,6 +32,8 @@ class BarProgress:
             TransferSpeedColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
+            # Results that go to a file or a pipe must go there.
+            redirect_stdout=sys.stdout.isatty(),
         )
         self._total = self._bars.add_task("total", total=total_bytes)
         self._before = 0
