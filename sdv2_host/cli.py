@@ -328,6 +328,37 @@ def bench_quality(
     measure(config, make_params(ctx.params), clips, json_file, out)
 
 
+@bench_app.command("precision")
+def bench_precision(
+    ctx: typer.Context,
+    engine: Engine = None,
+    size: SizeText = None,
+    steps: Steps = None,
+    frames: Annotated[int, typer.Option(help="Length of the clip, 1 + 4k.")] = 17,
+    weights: Annotated[str, typer.Option(help="installed or random (Wan engines).")] = "installed",
+    device: Device = None,
+    vae: Vae = None,
+    threads: Threads = None,
+    models_dir: ModelsDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """What bfloat16 costs in each stage: decoded frames against float32.
+
+    Examples:
+
+      sdv2-host bench precision
+
+      sdv2-host bench precision --engine wan-1.3b --size 256x256 --frames 9
+    """
+    from sdv2_host.commands.bench import bench_precision as measure
+    from sdv2_host.commands.settings import check_choice, check_range, make_config, make_params
+
+    check_range("--frames", frames, 5, 1001)
+    check_choice("--weights", weights, ("installed", "random"))
+    whole = 1 + (frames - 1) // 4 * 4
+    measure(make_config(ctx.params), make_params(ctx.params), whole, weights, json_file)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     """For commands without a loop: unwinds, so that unfinished files are removed."""
     raise SystemExit(128 + number)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sdv2_host.bench import pipeline, quality, quality_report, ring
+import torch
+
+from sdv2_host.bench import pipeline, precision, quality, quality_report, ring
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
-from sdv2_host.gpu.engine import StreamEngine
-from sdv2_host.gpu.tiny_engine import build_tiny_engine
+from sdv2_host.gpu.device import resolve_device
+from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_spec
+from sdv2_host.gpu.wan_engine import (
+    Placement,
+    WanFamily,
+    load_models,
+    needed_parts,
+    random_models,
+)
+from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
+from sdv2_host.models import store
 from sdv2_host.params import Params
-from sdv2_host.types import Size
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import ProgressFn, Size
+from sdv2_host.wan.tiny_weights import load_tiny
 
 
 def bench_ring(json_path: Path | None) -> None:
@@ -45,6 +60,40 @@ def bench_quality(
         quality_report.format_table,
         json_path,
     )
+
+
+def bench_precision(
+    config: Config, params: Params, frames: int, weights: str, json_path: Path | None
+) -> None:
+    """What bfloat16 costs in each stage, in decoded frames against float32."""
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        models, spec = _precision_models(config, weights, progress)
+        result = precision.run(models, spec, params, frames, progress)
+        return {"model": config.engine, "weights": weights, **result}
+
+    _report(measure, precision.format_table, json_path)
+
+
+def _precision_models(
+    config: Config, weights: str, progress: ProgressFn
+) -> tuple[StreamModels, StreamSpec]:
+    """Models in float32 and their stream."""
+    if config.engine == "tiny":
+        tiny = load_tiny()
+        tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return StreamModels(tiny.dit, tiny.vae, tiny.text), tiny_spec(tiny.card, config.size)
+    place = Placement(resolve_device(config.device), torch.float32)
+    family = WanFamily(WAN_DIMS[config.engine])
+    if weights == "random":
+        models = random_models(config.vae, family, place)
+    else:
+        models_dir = store.models_dir(config.models_dir)
+        files = store.locate(config.engine, models_dir, needs=needed_parts(config))
+        models = load_models(config.vae, files, family, place, progress)
+    text = precision.OneText(family.dit)
+    return models._replace(text=text), wan_spec(config, place.device, place.dtype)
 
 
 def _report(

@@ -78,3 +78,9 @@ def check_range(option: str, value: int, minimum: int, maximum: int) -> None:
     """Raises: ConfigError when `value` is out of its range."""
     if not minimum <= value <= maximum:
         raise ConfigError(f"{option} {value}: expected {minimum}..{maximum}")
+
+
+def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises: ConfigError when `value` is not among the allowed ones."""
+    if value not in allowed:
+        raise ConfigError(f"{option} {value}: expected {' or '.join(allowed)}")

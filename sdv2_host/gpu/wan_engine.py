@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError
@@ -24,10 +24,14 @@ from sdv2_host.models.store import ModelFiles
 from sdv2_host.stream.lora import LoraMerge
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.dims import TAEW2_1, WAN_VAE, TinyVAEDims, WanDims, WanVAEDims
+from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import StreamingVAE
 from sdv2_host.wan.text import TextEncoder
-from sdv2_host.wan.vae import HybridVAE, TaehvVAE
+from sdv2_host.wan.tiny_vae import TinyVAE
+from sdv2_host.wan.vae import HybridVAE, TaehvVAE, WanVAE
 from sdv2_host.wan.weights import load_dit, load_taehv, load_wan_vae, open_dit
+
+_NOT_LOCATED = "locate answers with every part that it was asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,50 +112,87 @@ def load_wan_engine(
     """
     place = Placement.of(config)
     advise = partial(_advice_for_now, config, place)
-    assert files.dit is not None, "locate answers with every part that it was asked for"
     try:
-        dit = load_dit(
-            files.dit, family.dit, place.device, place.dtype, _share(progress, "the DiT", 0.0, 0.8)
-        )
-        vae = _load_vae(config.vae, files, family, place, _share(progress, "the VAE", 0.8, 1.0))
+        models = load_models(config.vae, files, family, place, progress)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise DeviceError(
             f"{config.engine} ran out of memory on {place.device} while loading: {advise()}"
         ) from error
+    assert files.dit is not None, _NOT_LOCATED
     base = open_dit(files.dit, family.dit)
-    lora = LoraMerge(dit, base.read, partial(find_lora, store.models_dir(config.models_dir)))
+    lora = LoraMerge(models.dit, base.read, partial(find_lora, store.models_dir(config.models_dir)))
     spec = wan_spec(config, place.device, place.dtype)
     return StreamEngine(
         config.engine,
-        StreamModels(dit, vae, text, lora),
+        models._replace(text=text, lora=lora),
         spec,
         first_chunk_frames(config),
         advise,
     )
 
 
-def _load_vae(
+class _NoEncoder:
+    """In the place of the text encoder until it is known where prompts come from."""
+
+    def encode(self, prompt: str) -> Tensor:
+        raise AssertionError(f"models without an encoder were asked for {prompt!r}")
+
+
+def load_models(
+    vae: str, files: ModelFiles, family: WanFamily, place: Placement, progress: ProgressFn
+) -> StreamModels:
+    """DiT and autoencoder (`vae` as in `Config.vae`) from their files, without a text encoder.
+
+    Raises:
+        ModelError: a file is damaged, or another model.
+    """
+    assert files.dit is not None, _NOT_LOCATED
+    to_dit, to_vae = (
+        _share(progress, *part) for part in (("the DiT", 0, 0.8), ("the VAE", 0.8, 1))
+    )
+    dit = load_dit(files.dit, family.dit, place.device, place.dtype, to_dit)
+
+    def wan() -> WanVAE:
+        assert files.vae is not None, _NOT_LOCATED
+        return load_wan_vae(files.vae, place.device, place.dtype, to_vae, family.vae)
+
+    def taehv() -> TinyVAE:
+        assert files.taehv is not None, _NOT_LOCATED
+        return load_taehv(files.taehv, place.device, place.dtype, to_vae, family.taehv)
+
+    return StreamModels(dit, _vae_of(vae, wan, taehv, family, place), _NoEncoder())
+
+
+def random_models(vae: str, family: WanFamily, place: Placement) -> StreamModels:
+    """The same with random weights, for benches: as large and as fast as the real ones."""
+    with place.device:
+        dit = CausalWanModel(family.dit).to(place.dtype).eval().requires_grad_(False)
+
+    def wan() -> WanVAE:
+        with place.device:
+            return WanVAE(family.vae).to(place.dtype)
+
+    def taehv() -> TinyVAE:
+        with place.device:
+            return TinyVAE(family.taehv).to(place.dtype).eval().requires_grad_(False)
+
+    return StreamModels(dit, _vae_of(vae, wan, taehv, family, place), _NoEncoder())
+
+
+def _vae_of(
     kind: str,
-    files: ModelFiles,
+    wan: Callable[[], WanVAE],
+    taehv: Callable[[], TinyVAE],
     family: WanFamily,
     place: Placement,
-    progress: Callable[[float], None],
 ) -> StreamingVAE:
-    def taehv() -> Path:
-        assert files.taehv is not None, "locate answers with every part that it was asked for"
-        return files.taehv
-
-    if kind == "taehv":
-        tiny = load_taehv(taehv(), place.device, place.dtype, progress, family.taehv)
-        return TaehvVAE(tiny, family.vae).to(place.device, place.dtype)
-    assert files.vae is not None, "locate answers with every part that it was asked for"
-    wan = load_wan_vae(files.vae, place.device, place.dtype, progress, family.vae)
+    """The autoencoder that `Config.vae` names, of the halves that it needs."""
     if kind == "wan":
-        return wan
-    tiny = load_taehv(taehv(), place.device, place.dtype, dims=family.taehv)
-    return HybridVAE(wan, tiny).to(place.device, place.dtype)
+        return wan()
+    both = TaehvVAE(taehv(), family.vae) if kind == "taehv" else HybridVAE(wan(), taehv())
+    return both.to(place.device, place.dtype)
 
 
 def _share(progress: ProgressFn, what: str, begin: float, end: float) -> Callable[[float], None]:
