@@ -1,5 +1,5 @@
 """The command line of `sdv2-host models`. Commands import what they need when they are called."""
-# ruff: noqa: PLC0415  (lazy imports, as in cli.py)
+# ruff: noqa: PLC0415, PLR0913, PLR0917  (lazy imports, and an option is an argument: see cli.py)
 
 from __future__ import annotations
 
@@ -126,3 +126,40 @@ def import_path(
     from sdv2_host.commands.models_import import import_path as import_found
 
     import_found(open_store(models_dir, catalogue), path.expanduser().absolute(), loras)
+
+
+@models_app.command()
+def plan(
+    ctx: typer.Context,
+    engine: Name,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Default 512x512.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--steps", help="Most denoising steps, 1..4.")
+    ] = None,
+    vae: Annotated[str | None, typer.Option(help="wan, hybrid or taehv.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, bfloat16, float16 or float32.")] = None,
+    mode: Annotated[str | None, typer.Option(help="corrected or reference.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
+    text_device: Annotated[
+        str | None, typer.Option(help="Where the text encoder runs; it counts if the same.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Plan for a graphics card of this size.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the numbers to this file.")
+    ] = None,
+) -> None:
+    """Say how much memory a model will take, before anything is loaded, and what would fit.
+
+    Examples:
+
+      sdv2-host models plan wan-1.3b --size 832x480 --steps 2
+
+      sdv2-host models plan wan-14b --memory 24
+    """
+    from sdv2_host.commands.models_plan import show_plan
+    from sdv2_host.commands.settings import check_range, make_config
+
+    check_range("--steps", max_steps or 1, 1, 4)
+    show_plan(make_config(ctx.params), memory, json_file)
