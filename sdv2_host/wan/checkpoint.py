@@ -17,7 +17,7 @@ from typing import Self
 from torch import Tensor
 
 from sdv2_host.errors import ModelError
-from sdv2_host.wan.tensor_file import TensorFile, TensorInfo, open_tensor_file
+from sdv2_host.wan.tensor_file import TensorFile, TensorInfo, check_name, open_tensor_file
 
 _INDEX_SUFFIX = ".index.json"
 _MAX_INDEX_BYTES = 64 << 20
@@ -172,6 +172,7 @@ def _open_shards(path: Path, stack: ExitStack) -> dict[str, _Entry]:
         stack.callback(files[shard].close)
     entries = {}
     for name, shard in shard_of.items():
+        check_name(path, name)
         if name not in files[shard].entries:
             raise ModelError(f"{path}: {name} is not in {shard}, as the index says; damaged")
         entries[name] = _Entry(files[shard], name, files[shard].entries[name])

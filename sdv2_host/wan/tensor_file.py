@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -47,12 +48,14 @@ _HEAD_BYTES = 64
 _WRAPPER_KEYS = ("generator", "generator_ema", "state_dict")
 """Where training scripts put the weights, in the reference's order."""
 _MAX_WRAPPERS = 3
+_MAX_NAME_CHARS = 250
 _HARMLESS = (int, float, str, bytes, type(None))
 """Counters and notes beside the tensors, left out."""
 _PARSER_ERRORS = (
     # What torch and zipfile were seen to raise on damaged files; see tests/wan/test_load_fuzz.py.
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    struct.error,
     RuntimeError,
     EOFError,
     LookupError,
@@ -101,10 +104,14 @@ def open_tensor_file(path: Path) -> TensorFile:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     if not head:
         raise ModelError(f"{path}: the file is empty (0 bytes); download it again")
+    is_legacy = head[:1] == _PICKLE_START and head[2:].startswith(_LEGACY_MAGIC)
+    if path.suffix == ".safetensors" and (is_legacy or head.startswith(_ZIP_START)):
+        # torch.load would go by the name.
+        raise ModelError(f"{path}: a PyTorch checkpoint by its content; rename it to .pt")
     if head.startswith(_ZIP_START):
         _check_zip(path)
         return PickledFile(path, is_mapped=True)
-    if head[:1] == _PICKLE_START and head[2:].startswith(_LEGACY_MAGIC):
+    if is_legacy:
         return PickledFile(path, is_mapped=False)
     if head[:1] == _PICKLE_START:
         raise ModelError(
@@ -114,6 +121,16 @@ def open_tensor_file(path: Path) -> TensorFile:
     if head[8:9] == b"{":
         return SafetensorsFile(path)
     raise ModelError(f"{path}: {_what_it_is(head)}")
+
+
+def check_name(path: Path, name: object) -> None:
+    """`name` is text that can stand in a one-line message.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if not isinstance(name, str) or not name.isprintable() or len(name) > _MAX_NAME_CHARS:
+        raise ModelError(f"{path}: has {name!r:.60} where the name of a tensor is expected")
 
 
 def _what_it_is(head: bytes) -> str:
@@ -130,27 +147,27 @@ def _what_it_is(head: bytes) -> str:
 class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stack = ExitStack()
-        try:
-            self._file = self._stack.enter_context(safe_open(str(path), framework="pt"))
-            slices = {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118
-            found = {n: (tuple(s.get_shape()), str(s.get_dtype())) for n, s in slices.items()}
-        except (SafetensorError, OSError, ValueError, MemoryError) as error:
-            self._stack.close()
-            raise ModelError(
-                f"{path}: a damaged .safetensors file ({_one_line(error)}); download it again"
-            ) from error
-        foreign = [name for name, (_, dtype) in found.items() if dtype not in _DTYPES]
-        if foreign:
-            self._stack.close()
-            raise ModelError(
-                f"{path}: {foreign[0]} has the type {found[foreign[0]][1]}, "
-                f"expected one of {', '.join(_DTYPES)}"
-            )
-        self.entries: Mapping[str, TensorInfo] = {
-            name: TensorInfo(shape, _DTYPES[dtype]) for name, (shape, dtype) in found.items()
-        }
-        self.metadata: Mapping[str, str] = self._file.metadata() or {}
+        with ExitStack() as stack:
+            try:
+                self._file = stack.enter_context(safe_open(str(path), framework="pt"))
+                names = list(self._file.keys())
+                slices = [self._file.get_slice(name) for name in names]
+                found = [(tuple(one.get_shape()), str(one.get_dtype())) for one in slices]
+            except (SafetensorError, OSError, ValueError, MemoryError) as error:
+                raise ModelError(
+                    f"{path}: a damaged .safetensors file ({_one_line(error)}); download it again"
+                ) from error
+            entries = {}
+            for name, (shape, dtype) in zip(names, found, strict=True):
+                check_name(path, name)
+                if dtype not in _DTYPES:
+                    raise ModelError(
+                        f"{path}: {name} is of type {dtype}, expected one of {', '.join(_DTYPES)}"
+                    )
+                entries[name] = TensorInfo(shape, _DTYPES[dtype])
+            self.entries: Mapping[str, TensorInfo] = entries
+            self.metadata: Mapping[str, str] = self._file.metadata() or {}
+            self._stack = stack.pop_all()
 
     def read(self, name: str) -> Tensor:
         try:
@@ -223,8 +240,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: holds a {type(content).__name__}, expected tensors by name")
     tensors = {}
     for name, value in content.items():
-        if not isinstance(name, str):
-            raise ModelError(f"{path}: holds a tensor under {name!r:.40}, expected tensors by name")
+        check_name(path, name)
         if isinstance(value, _HARMLESS):
             continue
         if not _is_plain(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_weights_are_cast_to_the_type_asked_for(
     for name, value in loaded.state_dict().items():
         assert value.dtype == target
         assert torch.equal(value, in_file[name].to(target))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("save", [save_pt, save_legacy, save_st], ids=lambda save: save.__name__)
+def test_weights_on_the_gpu_equal_the_file(
+    tmp_path: Path, state: State, save: Callable[[State, Path], Path]
+) -> None:
+    path = save(state, tmp_path / "model.pt")
+
+    loaded = load_dit(path, TOY_DIT, torch.device("cuda"), torch.bfloat16)
+
+    for name, value in loaded.state_dict().items():
+        assert value.is_cuda
+        assert torch.equal(value.cpu(), state[name].to(torch.bfloat16))
 
 
 def test_progress_rises_to_one(tmp_path: Path, state: State) -> None:
@@ -153,6 +169,7 @@ def test_after_a_failure_the_encoder_has_no_memory(tmp_path: Path) -> None:
 
 LOADS = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 import torch
 from sdv2_host.wan.dims import WanDims
