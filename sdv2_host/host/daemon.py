@@ -118,7 +118,7 @@ class Daemon:
 
         Nothing happens where no value changes. `origin` says who asked, for the log.
         """
-        changed = apply(self._params, patch)
+        changed = apply(self._params, self._allowed(patch))
         if changed == self._params:
             return changed
         log.debug("%s sets %s", origin, dict(patch))
@@ -207,6 +207,20 @@ class Daemon:
         self._set_problem("engine", "")
         self._detail = f"the worker {reason}"
 
+    def _allowed(self, patch: Patch) -> Patch:
+        """The patch with no more steps than this host keeps caches for."""
+        most = self._config.num_step_rows
+        steps = patch.get("steps")
+        if steps is None:
+            return patch
+        if int(steps) <= most:
+            self._set_problem("steps", "")
+            return patch
+        self._set_problem(
+            "steps", f"{steps} steps: this host keeps caches for {most}, start it with --max-steps"
+        )
+        return {**patch, "steps": most}
+
     def _set_problem(self, origin: str, text: str) -> None:
         """`origin` has this problem from now on, or none; the newest is what the status shows."""
         self._problems.pop(origin, None)
@@ -219,8 +233,9 @@ class Daemon:
         stats = self._presenter.stats() if self._presenter is not None else None
         state, detail = self._state(stats)
         worker = self._worker_log
+        problem = next(reversed(self._problems.values()), "")
         if stats is None:
-            return HostStatus(state, detail, self._config.engine, self._size())
+            return HostStatus(state, detail, self._config.engine, self._size(), problem=problem)
         newest = worker.newest
         return HostStatus(
             state=state,
@@ -238,7 +253,7 @@ class Daemon:
             ttff_ms=stats.ttff_ms,
             spans_ms=worker.spans_ms,
             notes=newest.notes if newest else {},
-            problem=next(reversed(self._problems.values()), ""),
+            problem=problem,
             queue_depth=newest.queue_depth if newest else 0,
             worker_restarts=self._supervisor.num_restarts,
             worker_pid=self._supervisor.worker_pid,

@@ -10,6 +10,7 @@ import pytest
 from sdv2_host.commands.render import render
 from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
+from sdv2_host.host.daemon import Daemon
 from sdv2_host.params import Params
 from tests.host.live_host import streaming_host
 from tests.sources.clips import write_clip
@@ -59,3 +60,18 @@ def test_a_file_is_not_rendered_without_what_was_asked_for(tmp_path: Path) -> No
         render(clip, target, Config(engine="passthrough"), Params(lora="ghibli"))
 
     assert not target.exists()
+
+
+def test_more_steps_than_the_host_has_caches_for_are_cut_and_told(
+    run_dir: Path, stream: str
+) -> None:
+    async def run() -> None:
+        config = Config(name=stream, engine="passthrough", osc_port=0, max_steps=2)
+        daemon = Daemon(config, Params(steps=1), run_dir=run_dir)
+
+        assert daemon.apply({"steps": 4}, "test").steps == 2
+        assert "keeps caches for 2" in daemon.snapshot().problem
+        assert daemon.apply({"steps": 1}, "test").steps == 1
+        assert daemon.snapshot().problem == ""
+
+    asyncio.run(run())

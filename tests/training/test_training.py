@@ -118,7 +118,6 @@ def test_the_store_pairs_each_target_with_its_prompt(tmp_path: Path) -> None:
     } == {(True, False), (False, True)}
 
 
-@pytest.mark.slow
 def test_a_few_steps_lower_both_losses(vae: TinyVAE) -> None:
     torch.manual_seed(0)
     rgb = torch.rand(2, 5, 3, 8, 8).repeat_interleave(4, -1).repeat_interleave(4, -2)
