@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sdv2_host"
 
-BASE = {"errors", "clock", "types", "loras", "params", "config"}
+BASE = {"errors", "clock", "types", "loras", "prompts", "params", "config"}
 ALLOWED: dict[str, set[str]] = {
     # layer: the layers that its modules may import, beside their own
     "base": set(),
