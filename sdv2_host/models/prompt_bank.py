@@ -243,7 +243,7 @@ def _bits(tensor: dict[str, Any], data: bytes) -> Bits:
         )
     shape = tensor.get("shape")
     is_shape = isinstance(shape, list) and len(shape) == 2
-    if not is_shape or not all(type(n) is int and 0 <= n <= len(data) for n in shape or ()):
+    if not is_shape or not all(type(n) is int and 0 <= n < 2**32 for n in shape or ()):
         raise _UnusableError(f"shape {shape!r:.60}, expected [tokens, numbers]; remove it")
     assert isinstance(shape, list), "checked above"
     rows, dim = shape
