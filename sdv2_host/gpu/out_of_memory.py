@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
-_CPU_PHRASES = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-"""c10/core/impl/alloc_cpu.cpp, on Linux and macOS, on Windows, and strerror(ENOMEM)."""
+_CPU_PHRASES = (
+    *("can't allocate memory", "not enough memory", "Cannot allocate memory", "std::bad_alloc"),
+)
+"""c10/core/impl/alloc_cpu.cpp, on Linux and macOS, on Windows; strerror(ENOMEM); C++ itself."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -202,5 +202,11 @@ def _share(progress: ProgressFn, what: str, begin: float, end: float) -> Callabl
 
 def _advice_for_now(config: Config, place: Placement) -> str:
     """What fits into what is free when memory has run out: less than the plan promised."""
-    plan = plan_memory(config, place.device, place.dtype)
-    return advice(config, place.device, place.dtype, int(plan.total * 0.9))
+    try:
+        plan = plan_memory(config, place.device, place.dtype)
+        return advice(config, place.device, place.dtype, int(plan.total * 0.9))
+    except (RuntimeError, MemoryError) as error:
+        # Planning takes host memory, of which there may be none left.
+        if not is_out_of_memory(error):
+            raise
+        return "use a smaller --size, --max-steps 1 or --vae taehv"
