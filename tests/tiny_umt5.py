@@ -11,6 +11,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
+from sdv2_host.models.register import ImportedPart, Register, save_register
+
 WORDS = ("neon", "rain", "water", "color", "night", "a")
 TOY_SIZES = UMT5Config(
     vocab_size=96,
@@ -63,3 +65,23 @@ def write_encoder(path: Path, sizes: UMT5Config = TOY_SIZES) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(kept, path)
     return path
+
+
+def write_hollow_encoder(path: Path, sizes: UMT5Config) -> Path:
+    """The file of an encoder of any size, all zeroes that take no space."""
+    with torch.device("meta"):
+        shapes = {k: v.shape for k, v in UMT5EncoderModel(sizes).state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({name: torch.zeros(1).expand(shape) for name, shape in shapes.items()}, path)
+    return path
+
+
+def install_text(models_dir: Path, encoder: Path | None = None) -> None:
+    """The models folder has an encoder, `toy_umt5` or that one, and its tokenizer, as imports."""
+    encoder = encoder or write_encoder(models_dir / "toy" / "t5.safetensors")
+    tokenizer = write_tokenizer(models_dir / "toy" / "tokenizer")
+    parts = {
+        "text": ImportedPart(path=str(encoder), size_bytes=encoder.stat().st_size),
+        "tokenizer": ImportedPart(path=str(tokenizer)),
+    }
+    save_register(models_dir, Register(imported=parts))

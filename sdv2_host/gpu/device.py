@@ -19,8 +19,10 @@ class DeviceMemory(NamedTuple):
     free: int
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, option: str = "--device") -> torch.device:
     """The device that `Config.device` names; auto = the first GPU, else the CPU.
+
+    `option` is what errors call the setting.
 
     Raises:
         DeviceError: it is not there, saying what is.
@@ -32,10 +34,10 @@ def resolve_device(name: str) -> torch.device:
     if kind == "cuda" and int(number or 0) >= num_cuda:
         found = f"{num_cuda} CUDA devices" if num_cuda else "no CUDA device"
         raise DeviceError(
-            f"--device {name}: torch {torch.__version__} finds {found} here; use --device auto"
+            f"{option} {name}: torch {torch.__version__} finds {found} here; use {option} auto"
         )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"--device {name}: no Apple GPU here; use --device auto")
+        raise DeviceError(f"{option} {name}: no Apple GPU here; use {option} auto")
     return torch.device(f"cuda:{number or 0}" if kind == "cuda" else kind)
 
 

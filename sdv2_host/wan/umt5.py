@@ -152,6 +152,13 @@ def _sizes(checkpoint: Checkpoint) -> UMT5Config:
     )
 
 
+def weight_bytes(sizes: UMT5Config, dtype: torch.dtype) -> int:
+    """Memory for the weights of an encoder of these sizes; none is taken for that."""
+    with torch.device("meta"):
+        model = UMT5EncoderModel(sizes)
+    return sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
+
+
 def load_umt5(
     path: Path,
     sizes: UMT5Config,
