@@ -18,10 +18,36 @@ from typing import Annotated
 
 import typer
 
+from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.models_app import models_app
-from sdv2_host.config import ENGINES, Config
+from sdv2_host.commands.options import (
+    Device,
+    Dtype,
+    Engine,
+    JsonFile,
+    Layout,
+    Lora,
+    LoraStrength,
+    MaxSteps,
+    Mode,
+    ModelsDir,
+    Name,
+    NoiseMax,
+    NoiseMin,
+    OscHost,
+    OscPort,
+    OutputFps,
+    Prompt,
+    Seed,
+    SizeText,
+    Steps,
+    Style,
+    TextDevice,
+    TextIdle,
+    Threads,
+    Vae,
+)
 from sdv2_host.errors import ConfigError, HostError
-from sdv2_host.params import PARAMS
 
 app = typer.Typer(
     name="sdv2-host",
@@ -31,82 +57,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-bench_app = typer.Typer(help="Measure this computer and this build.")
 app.add_typer(bench_app, name="bench")
 app.add_typer(models_app, name="models")
 
-
-def _param_help(name: str) -> str:
-    spec = PARAMS[name]
-    default = f"{spec.default!r}" if spec.kind is str else f"{spec.default}"
-    allowed = "" if spec.kind is str else f" {spec.allowed},"
-    return f"{spec.help}{allowed} default {default}."
-
-
-def _config_help(name: str) -> str:
-    field = Config.model_fields[name]
-    return f"{field.description} Default {field.default}."
-
-
-Prompt = Annotated[str | None, typer.Option(help=_param_help("prompt"), show_default=False)]
-Steps = Annotated[int | None, typer.Option(help=_param_help("steps"), show_default=False)]
-NoiseMin = Annotated[
-    float | None, typer.Option("--noise-s-min", help=_param_help("noise_s_min"), show_default=False)
-]
-NoiseMax = Annotated[
-    float | None, typer.Option("--noise-s-max", help=_param_help("noise_s_max"), show_default=False)
-]
-Seed = Annotated[int | None, typer.Option(help=_param_help("seed"), show_default=False)]
-Lora = Annotated[
-    str | None, typer.Option(metavar="NAMES", help=_param_help("lora"), show_default=False)
-]
-LoraStrength = Annotated[
-    float | None,
-    typer.Option("--lora-strength", help=_param_help("lora_strength"), show_default=False),
-]
-Style = Annotated[
-    str | None, typer.Option(help="A named style in place of a prompt; see: sdv2-host styles.")
-]
-Name = Annotated[str | None, typer.Option(help=_config_help("name"), show_default=False)]
-Engine = Annotated[
-    str | None,
-    typer.Option(help=f"{', '.join(ENGINES)}. " + _config_help("engine"), show_default=False),
-]
-SizeText = Annotated[
-    str | None,
-    typer.Option(
-        "--size",
-        metavar="WxH",
-        help="Size the engine works at, multiples of 16 px. Default 256x256, Wan engines 512x512.",
-        show_default=False,
-    ),
-]
-Threads = Annotated[int | None, typer.Option(help=_config_help("threads"), show_default=False)]
-OscPort = Annotated[int | None, typer.Option(help=_config_help("osc_port"), show_default=False)]
-OscHost = Annotated[str | None, typer.Option(help=_config_help("osc_host"), show_default=False)]
-OutputFps = Annotated[
-    float | None, typer.Option(help=_config_help("output_fps"), show_default=False)
-]
-
-
-def _wan_option(name: str) -> typer.models.OptionInfo:
-    """A start-up setting that only the Wan engines look at."""
-    option: typer.models.OptionInfo = typer.Option(
-        help=_config_help(name), show_default=False, rich_help_panel="Wan engines"
-    )
-    return option
-
-
-Device = Annotated[str | None, _wan_option("device")]
-Dtype = Annotated[str | None, _wan_option("dtype")]
-Vae = Annotated[str | None, _wan_option("vae")]
-Mode = Annotated[str | None, _wan_option("mode")]
-Layout = Annotated[str | None, _wan_option("layout")]
-MaxSteps = Annotated[int | None, _wan_option("max_steps")]
-TextDevice = Annotated[str | None, _wan_option("text_device")]
-TextIdle = Annotated[float | None, _wan_option("text_idle_s")]
-ModelsDir = Annotated[str | None, _wan_option("models_dir")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 
 OUT = Path("sdv2-demo")
 
@@ -271,92 +224,6 @@ def styles(
     from sdv2_host.commands.tables import show_styles
 
     show_styles(json)
-
-
-@bench_app.command("ring")
-def bench_ring(json_file: JsonFile = None) -> None:
-    """Frame rings: cost of write and read beside memcpy, two readers, torn frames. About 15 s.
-
-    Example: sdv2-host bench ring --json ring.json
-    """
-    from sdv2_host.commands.bench import bench_ring as measure
-
-    measure(json_file)
-
-
-@bench_app.command("pipeline")
-def bench_pipeline(
-    ctx: typer.Context,
-    size: SizeText = None,
-    steps: Steps = None,
-    threads: Threads = None,
-    seconds: Annotated[int, typer.Option(help="Length of each of the two phases.")] = 10,
-    json_file: JsonFile = None,
-) -> None:
-    """The tiny engine's speed, time per stage, and overhead over the bare models.
-
-    Example: sdv2-host bench pipeline --steps 2 --json pipeline.json
-    """
-    from sdv2_host.commands.bench import bench_pipeline as measure
-    from sdv2_host.commands.settings import check_range, make_config, make_params
-
-    check_range("--seconds", seconds, 1, 3600)
-    measure(make_config(ctx.params), make_params(ctx.params), seconds, json_file)
-
-
-@bench_app.command("quality")
-def bench_quality(
-    ctx: typer.Context,
-    steps: Steps = None,
-    noise_s_min: NoiseMin = None,
-    noise_s_max: NoiseMax = None,
-    seed: Seed = None,
-    threads: Threads = None,
-    clips: Annotated[int, typer.Option(help="Held-out clips per style.")] = 2,
-    json_file: JsonFile = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for quality.png.")] = None,
-) -> None:
-    """Style recognition, warp error, PSNR and the ablation table, on held-out clips. Minutes.
-
-    Example: sdv2-host bench quality --json quality.json --out d
-    """
-    from sdv2_host.commands.bench import bench_quality as measure
-    from sdv2_host.commands.settings import check_range, make_config, make_params
-
-    check_range("--clips", clips, 1, 1000)
-    config = make_config(ctx.params)
-    measure(config, make_params(ctx.params), clips, json_file, out)
-
-
-@bench_app.command("precision")
-def bench_precision(
-    ctx: typer.Context,
-    engine: Engine = None,
-    size: SizeText = None,
-    steps: Steps = None,
-    frames: Annotated[int, typer.Option(help="Length of the clip, 1 + 4k.")] = 17,
-    weights: Annotated[str, typer.Option(help="installed or random (Wan engines).")] = "installed",
-    device: Device = None,
-    vae: Vae = None,
-    threads: Threads = None,
-    models_dir: ModelsDir = None,
-    json_file: JsonFile = None,
-) -> None:
-    """What bfloat16 costs in each stage: decoded frames against float32.
-
-    Examples:
-
-      sdv2-host bench precision
-
-      sdv2-host bench precision --engine wan-1.3b --size 256x256 --frames 9
-    """
-    from sdv2_host.commands.bench import bench_precision as measure
-    from sdv2_host.commands.settings import check_choice, check_range, make_config, make_params
-
-    check_range("--frames", frames, 5, 1001)
-    check_choice("--weights", weights, ("installed", "random"))
-    whole = 1 + (frames - 1) // 4 * 4
-    measure(make_config(ctx.params), make_params(ctx.params), whole, weights, json_file)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,111 @@
+"""The command line of `sdv2-host bench`. Commands import what they need when they are called."""
+# ruff: noqa: PLC0415, PLR0913, PLR0917  (lazy imports, and an option is an argument: see cli.py)
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdv2_host.commands.options import (
+    Device,
+    Engine,
+    JsonFile,
+    ModelsDir,
+    NoiseMax,
+    NoiseMin,
+    Seed,
+    SizeText,
+    Steps,
+    Threads,
+    Vae,
+)
+
+bench_app = typer.Typer(help="Measure this computer and this build.")
+
+
+@bench_app.command("ring")
+def bench_ring(json_file: JsonFile = None) -> None:
+    """Frame rings: cost of write and read beside memcpy, two readers, torn frames. About 15 s.
+
+    Example: sdv2-host bench ring --json ring.json
+    """
+    from sdv2_host.commands.bench import bench_ring as measure
+
+    measure(json_file)
+
+
+@bench_app.command("pipeline")
+def bench_pipeline(
+    ctx: typer.Context,
+    size: SizeText = None,
+    steps: Steps = None,
+    threads: Threads = None,
+    seconds: Annotated[int, typer.Option(help="Length of each of the two phases.")] = 10,
+    json_file: JsonFile = None,
+) -> None:
+    """The tiny engine's speed, time per stage, and overhead over the bare models.
+
+    Example: sdv2-host bench pipeline --steps 2 --json pipeline.json
+    """
+    from sdv2_host.commands.bench import bench_pipeline as measure
+    from sdv2_host.commands.settings import check_range, make_config, make_params
+
+    check_range("--seconds", seconds, 1, 3600)
+    measure(make_config(ctx.params), make_params(ctx.params), seconds, json_file)
+
+
+@bench_app.command("quality")
+def bench_quality(
+    ctx: typer.Context,
+    steps: Steps = None,
+    noise_s_min: NoiseMin = None,
+    noise_s_max: NoiseMax = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    clips: Annotated[int, typer.Option(help="Held-out clips per style.")] = 2,
+    json_file: JsonFile = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for quality.png.")] = None,
+) -> None:
+    """Style recognition, warp error, PSNR and the ablation table, on held-out clips. Minutes.
+
+    Example: sdv2-host bench quality --json quality.json --out d
+    """
+    from sdv2_host.commands.bench import bench_quality as measure
+    from sdv2_host.commands.settings import check_range, make_config, make_params
+
+    check_range("--clips", clips, 1, 1000)
+    config = make_config(ctx.params)
+    measure(config, make_params(ctx.params), clips, json_file, out)
+
+
+@bench_app.command("precision")
+def bench_precision(
+    ctx: typer.Context,
+    engine: Engine = None,
+    size: SizeText = None,
+    steps: Steps = None,
+    frames: Annotated[int, typer.Option(help="Length of the clip, 1 + 4k.")] = 17,
+    weights: Annotated[str, typer.Option(help="installed or random (Wan engines).")] = "installed",
+    device: Device = None,
+    vae: Vae = None,
+    threads: Threads = None,
+    models_dir: ModelsDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """What bfloat16 costs in each stage: decoded frames against float32.
+
+    Examples:
+
+      sdv2-host bench precision
+
+      sdv2-host bench precision --engine wan-1.3b --size 256x256 --frames 9
+    """
+    from sdv2_host.commands.bench import bench_precision as measure
+    from sdv2_host.commands.settings import check_choice, check_range, make_config, make_params
+
+    check_range("--frames", frames, 5, 1001)
+    check_choice("--weights", weights, ("installed", "random"))
+    whole = 1 + (frames - 1) // 4 * 4
+    measure(make_config(ctx.params), make_params(ctx.params), whole, weights, json_file)

@@ -1,0 +1,84 @@
+"""Options that several commands share, each with the help and range of its one definition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdv2_host.config import ENGINES, Config
+from sdv2_host.params import PARAMS
+
+
+def _param_help(name: str) -> str:
+    spec = PARAMS[name]
+    default = f"{spec.default!r}" if spec.kind is str else f"{spec.default}"
+    allowed = "" if spec.kind is str else f" {spec.allowed},"
+    return f"{spec.help}{allowed} default {default}."
+
+
+def _config_help(name: str) -> str:
+    field = Config.model_fields[name]
+    return f"{field.description} Default {field.default}."
+
+
+Prompt = Annotated[str | None, typer.Option(help=_param_help("prompt"), show_default=False)]
+Steps = Annotated[int | None, typer.Option(help=_param_help("steps"), show_default=False)]
+NoiseMin = Annotated[
+    float | None, typer.Option("--noise-s-min", help=_param_help("noise_s_min"), show_default=False)
+]
+NoiseMax = Annotated[
+    float | None, typer.Option("--noise-s-max", help=_param_help("noise_s_max"), show_default=False)
+]
+Seed = Annotated[int | None, typer.Option(help=_param_help("seed"), show_default=False)]
+Lora = Annotated[
+    str | None, typer.Option(metavar="NAMES", help=_param_help("lora"), show_default=False)
+]
+LoraStrength = Annotated[
+    float | None,
+    typer.Option("--lora-strength", help=_param_help("lora_strength"), show_default=False),
+]
+Style = Annotated[
+    str | None, typer.Option(help="A named style in place of a prompt; see: sdv2-host styles.")
+]
+Name = Annotated[str | None, typer.Option(help=_config_help("name"), show_default=False)]
+Engine = Annotated[
+    str | None,
+    typer.Option(help=f"{', '.join(ENGINES)}. " + _config_help("engine"), show_default=False),
+]
+SizeText = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="WxH",
+        help="Size the engine works at, multiples of 16 px. Default 256x256, Wan engines 512x512.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[int | None, typer.Option(help=_config_help("threads"), show_default=False)]
+OscPort = Annotated[int | None, typer.Option(help=_config_help("osc_port"), show_default=False)]
+OscHost = Annotated[str | None, typer.Option(help=_config_help("osc_host"), show_default=False)]
+OutputFps = Annotated[
+    float | None, typer.Option(help=_config_help("output_fps"), show_default=False)
+]
+
+
+def _wan_option(name: str) -> typer.models.OptionInfo:
+    """A start-up setting that only the Wan engines look at."""
+    option: typer.models.OptionInfo = typer.Option(
+        help=_config_help(name), show_default=False, rich_help_panel="Wan engines"
+    )
+    return option
+
+
+Device = Annotated[str | None, _wan_option("device")]
+Dtype = Annotated[str | None, _wan_option("dtype")]
+Vae = Annotated[str | None, _wan_option("vae")]
+Mode = Annotated[str | None, _wan_option("mode")]
+Layout = Annotated[str | None, _wan_option("layout")]
+MaxSteps = Annotated[int | None, _wan_option("max_steps")]
+TextDevice = Annotated[str | None, _wan_option("text_device")]
+TextIdle = Annotated[float | None, _wan_option("text_idle_s")]
+ModelsDir = Annotated[str | None, typer.Option(help=_config_help("models_dir"), show_default=False)]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
