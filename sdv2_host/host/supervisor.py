@@ -5,36 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sdv2_host import errors
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
-from sdv2_host.errors import HostError, ProtocolError, WorkerError
+from sdv2_host.errors import ProtocolError
+from sdv2_host.host import child_process
+from sdv2_host.host.child_process import Process
 from sdv2_host.ipc.frame_ring import remove_stale
 from sdv2_host.ipc.messages import (
-    MAX_LINE_BYTES,
     Configure,
     Failed,
     FromWorker,
     Ready,
     Report,
     SetParams,
-    Stop,
-    ToWorker,
     decode_from_worker,
-    encode,
 )
 from sdv2_host.params import Params
 
 log = logging.getLogger(__name__)
 
-WORKER_MODULE = "sdv2_host.host.worker"
+WORKER = child_process.module_command("sdv2_host.host.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +104,7 @@ class Supervisor:
         self._run_dir = run_dir
         self._limits = limits or Limits()
         self._crash_loop = CrashLoop(self._limits)
-        self._worker: asyncio.subprocess.Process | None = None
+        self._worker: Process | None = None
         self._failure: Failed | None = None
         self._was_ready = False
         self.num_restarts = 0
@@ -133,7 +128,7 @@ class Supervisor:
         while True:
             reason = await self._one_life()
             if self._failure is not None and not self._was_ready:
-                raise _as_host_error(self._failure)
+                raise child_process.as_host_error(self._failure, "the worker")
             delay_s = self._crash_loop.delay_s(now_ns())
             if delay_s is None:
                 return (
@@ -149,19 +144,19 @@ class Supervisor:
     async def _one_life(self) -> str:
         """Run one worker until it ends; why it did. On cancellation it is stopped."""
         self._failure = None
-        worker = await _spawn()
+        worker = await child_process.spawn(WORKER)
         self._worker = worker
         sender = asyncio.create_task(self._send_params(worker))
         try:
             return await self._listen(worker)
         finally:
             sender.cancel()
-            await self._end(worker)
+            await child_process.end(worker, self._limits.stop_s, self._limits.terminate_s)
             self._worker = None
             # A killed worker, or one of a killed daemon before us, cannot have removed its ring.
             remove_stale(self._config.work_stream, self._run_dir)
 
-    async def _send_params(self, worker: asyncio.subprocess.Process) -> None:
+    async def _send_params(self, worker: Process) -> None:
         newest = self._newest
         first = Configure(
             config=self._config,
@@ -171,21 +166,18 @@ class Supervisor:
         )
         self._changed.clear()
         with contextlib.suppress(ConnectionError):  # it died: `_listen` notices and says why
-            await _send(worker, first)
+            await child_process.send(worker, first)
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                await _send(worker, self._newest)
+                await child_process.send(worker, self._newest)
                 await asyncio.sleep(self._limits.send_gap_s)
 
-    async def _listen(self, worker: asyncio.subprocess.Process) -> str:
-        assert worker.stdout is not None, "spawned with a pipe"
+    async def _listen(self, worker: Process) -> str:
         silence_s = self._limits.start_silence_s
         while True:
             try:
-                # Not wait_for: before 3.12 it loses a cancellation that meets a line.
-                async with asyncio.timeout(silence_s):
-                    line = await worker.stdout.readline()
+                line = await child_process.read_line(worker, silence_s)
                 if not line:
                     return await self._reason(worker)
                 message = decode_from_worker(line)
@@ -203,63 +195,9 @@ class Supervisor:
                 self._failure = message
             self._on_message(message)
 
-    async def _reason(self, worker: asyncio.subprocess.Process) -> str:
+    async def _reason(self, worker: Process) -> str:
         """In words, after its stdout closed."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.stop_s):
-                await worker.wait()
+        reason = await child_process.exit_reason(worker, self._limits.stop_s)
         if self._failure is not None:
             return f"failed with {self._failure.error}: {self._failure.message}"
-        code = worker.returncode
-        if code is None:
-            return "closed its pipe"
-        return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-
-    async def _end(self, worker: asyncio.subprocess.Process) -> None:
-        """The process is gone: asked first, then terminated, then killed."""
-        if worker.returncode is not None:
-            return
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            async with asyncio.timeout(self._limits.stop_s):
-                await _send(worker, Stop())
-                await worker.wait()
-        if worker.returncode is None:
-            with contextlib.suppress(ProcessLookupError, TimeoutError):
-                worker.terminate()
-                async with asyncio.timeout(self._limits.terminate_s):
-                    await worker.wait()
-        if worker.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                worker.kill()
-            await worker.wait()
-
-
-async def _spawn() -> asyncio.subprocess.Process:
-    """A worker process that waits for its configuration.
-
-    In a process group of its own: the terminal's Ctrl-C must not reach it while it still starts.
-    """
-    command = (sys.executable, "-m", WORKER_MODULE)
-    pipe = asyncio.subprocess.PIPE
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP
-        return await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, limit=MAX_LINE_BYTES, creationflags=flags
-        )
-    return await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, limit=MAX_LINE_BYTES, process_group=0
-    )
-
-
-async def _send(worker: asyncio.subprocess.Process, message: ToWorker) -> None:
-    assert worker.stdin is not None, "spawned with a pipe"
-    worker.stdin.write(encode(message))
-    await worker.stdin.drain()
-
-
-def _as_host_error(failure: Failed) -> HostError:
-    """The worker's own error class where it is one of ours, so that the exit code is right."""
-    kind = getattr(errors, failure.error, None)
-    if isinstance(kind, type) and issubclass(kind, HostError):
-        return kind(failure.message)
-    return WorkerError(f"the worker failed with {failure.error}: {failure.message}")
+        return reason

@@ -1,8 +1,11 @@
-"""What daemon and worker say to each other: one JSON object a line, at most MAX_LINE_BYTES.
+"""What the daemon and its processes say to each other: one JSON object a line, of MAX_LINE_BYTES.
 
     daemon -> worker    Configure first, then SetParams and Stop
     worker -> daemon    Progress, Ready once, then Report per chunk and Heartbeat between them,
                         Problem when it changes, Failed before it exits on an error
+    daemon -> text      ConfigureText first, then EncodePrompt, one at a time, and Stop
+    text -> daemon      Progress, PromptEncoded for each EncodePrompt, Failed before it exits on
+                        an error
 
 Codec only: no pipe, no clock. Anything that does not parse raises ProtocolError.
 """
@@ -15,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sdv2_host.config import Config
 from sdv2_host.errors import ProtocolError
-from sdv2_host.params import Params
+from sdv2_host.params import PROMPT_MAX_CHARS, Params
 
 M = TypeVar("M")
 
@@ -108,8 +111,32 @@ class Problem(_Message):
     """One line for a person; '' = the last one is resolved."""
 
 
+class ConfigureText(_Message):
+    """The text process' first line: everything it needs to load the encoder."""
+
+    kind: Literal["configure_text"] = "configure_text"
+    config: Config
+    text_dim: int = Field(gt=0)
+    """Numbers per token that the DiT takes."""
+
+
+class EncodePrompt(_Message):
+    """The prompt shall be in the bank."""
+
+    kind: Literal["encode_prompt"] = "encode_prompt"
+    prompt: str = Field(max_length=PROMPT_MAX_CHARS)
+
+
+class PromptEncoded(_Message):
+    """The prompt is in the bank."""
+
+    kind: Literal["prompt_encoded"] = "prompt_encoded"
+    prompt: str
+    num_tokens: int
+
+
 class Failed(_Message):
-    """The worker is about to exit: `error` is the class name, `message` one line for a person."""
+    """The process is about to exit: `error` is the class name, `message` one line for a person."""
 
     kind: Literal["failed"] = "failed"
     error: str
@@ -118,15 +145,19 @@ class Failed(_Message):
 
 ToWorker = Configure | SetParams | Stop
 FromWorker = Progress | Ready | Report | Heartbeat | Problem | Failed
+ToText = ConfigureText | EncodePrompt | Stop
+FromText = Progress | PromptEncoded | Failed
 
 # Built once: a TypeAdapter compiles its validator when made. Immutable after that.
 _TO_WORKER: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="kind")])
 _FROM_WORKER: TypeAdapter[FromWorker] = TypeAdapter(
     Annotated[FromWorker, Field(discriminator="kind")]
 )
+_TO_TEXT: TypeAdapter[ToText] = TypeAdapter(Annotated[ToText, Field(discriminator="kind")])
+_FROM_TEXT: TypeAdapter[FromText] = TypeAdapter(Annotated[FromText, Field(discriminator="kind")])
 
 
-def encode(message: ToWorker | FromWorker) -> bytes:
+def encode(message: ToWorker | FromWorker | ToText | FromText) -> bytes:
     """The message as one line, newline included."""
     line = message.model_dump_json().encode() + b"\n"
     assert len(line) <= MAX_LINE_BYTES, f"{message.kind} message of {len(line)} bytes"
@@ -149,6 +180,24 @@ def decode_from_worker(line: bytes) -> FromWorker:
         ProtocolError: too long, not JSON, or not one of the messages.
     """
     return _decode(_FROM_WORKER, line, "worker")
+
+
+def decode_to_text(line: bytes) -> ToText:
+    """The message of one line that the daemon sent to the text process.
+
+    Raises:
+        ProtocolError: too long, not JSON, or not one of the messages.
+    """
+    return _decode(_TO_TEXT, line, "daemon")
+
+
+def decode_from_text(line: bytes) -> FromText:
+    """The message of one line that the text process sent.
+
+    Raises:
+        ProtocolError: too long, not JSON, or not one of the messages.
+    """
+    return _decode(_FROM_TEXT, line, "text process")
 
 
 def _decode(adapter: TypeAdapter[M], line: bytes, sender: str) -> M:

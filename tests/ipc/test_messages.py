@@ -9,15 +9,20 @@ from sdv2_host.errors import ProtocolError
 from sdv2_host.ipc.messages import (
     MAX_LINE_BYTES,
     Configure,
+    ConfigureText,
+    EncodePrompt,
     Failed,
     Heartbeat,
     Problem,
     Progress,
+    PromptEncoded,
     Ready,
     Report,
     SetParams,
     Stop,
+    decode_from_text,
     decode_from_worker,
+    decode_to_text,
     decode_to_worker,
     encode,
 )
@@ -54,6 +59,17 @@ FROM_WORKER = [
     Failed(error="ModelError", message="weights are missing"),
 ]
 
+TO_TEXT = [
+    ConfigureText(config=Config(), text_dim=4096),
+    EncodePrompt(prompt="line\nbreak"),
+    Stop(),
+]
+FROM_TEXT = [
+    Progress(text="loading", fraction=0.5),
+    PromptEncoded(prompt="neon", num_tokens=3),
+    Failed(error="ModelError", message="weights are missing"),
+]
+
 
 @pytest.mark.parametrize("message", TO_WORKER, ids=lambda message: message.kind)
 def test_what_the_daemon_says_arrives_as_it_was_on_one_line(message: Configure) -> None:
@@ -72,6 +88,16 @@ def test_what_the_worker_says_arrives_as_it_was_on_one_line(message: Report) -> 
     assert line.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("message", TO_TEXT, ids=lambda message: message.kind)
+def test_what_the_text_process_is_told_arrives_as_it_was(message: EncodePrompt) -> None:
+    assert decode_to_text(encode(message)) == message
+
+
+@pytest.mark.parametrize("message", FROM_TEXT, ids=lambda message: message.kind)
+def test_what_the_text_process_says_arrives_as_it_was(message: PromptEncoded) -> None:
+    assert decode_from_text(encode(message)) == message
+
+
 @pytest.mark.parametrize("letter", ["a", "\x01", "é", "\U0001f3a8"])
 def test_the_longest_prompt_fits_a_line(letter: str) -> None:
     message = SetParams(version=1, params=Params(prompt=letter * PROMPT_MAX_CHARS))
@@ -83,6 +109,10 @@ def test_the_longest_prompt_fits_a_line(letter: str) -> None:
 def test_bytes_that_are_no_message_are_refused(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_to_worker(line)
+    with pytest.raises(ProtocolError):
+        decode_to_text(line)
+    with pytest.raises(ProtocolError):
+        decode_from_text(line)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +132,17 @@ def test_bytes_that_are_no_message_are_refused(line: bytes) -> None:
 def test_lines_that_are_nearly_messages_are_refused(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_to_worker(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        encode(SetParams(version=1, params=Params())),
+        b'{"kind":"encode_prompt","prompt":"' + b"x" * (PROMPT_MAX_CHARS + 1) + b'"}',
+        b'{"kind":"configure_text","config":{},"text_dim":0}',
+        b'{"kind":"prompt_encoded","prompt":"x","num_tokens":3}',
+    ],
+)
+def test_lines_that_are_not_for_the_text_process_are_refused(line: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_to_text(line)
