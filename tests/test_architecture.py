@@ -30,6 +30,7 @@ WORKER_MODULES = {"host.worker", "host.engines", "host.text_worker"}
 LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
     "host.engines": "sdv2_host.gpu.tiny_engine",
+    "host.text_worker": "sdv2_host.gpu.prompt_writer",
 }
 UNCHECKED = {"cli", "commands", "bench", "__init__", "__main__"}
 """The top: may import anything, each command what it needs, when it needs it."""
@@ -100,7 +101,10 @@ def test_imports_stand_at_the_top(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["sdv2_host.host.daemon", "sdv2_host.host.worker", "sdv2_host.ipc.frame_ring"],
+    [
+        *("sdv2_host.host.daemon", "sdv2_host.host.worker", "sdv2_host.host.text_worker"),
+        "sdv2_host.ipc.frame_ring",
+    ],
 )
 def test_importing_leaves_torch_unloaded(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(sys.modules))"

@@ -7,21 +7,18 @@ daemon is gone, however it died) and on an error, which it reports first.
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import logging
 import math
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from sdv2_host.clock import NS_PER_MS, now_ns
-from sdv2_host.errors import AlreadyRunningError, HostError, ProtocolError
+from sdv2_host.errors import AlreadyRunningError, ProtocolError
+from sdv2_host.host.child_side import ChildExit, Send, die_with_daemon, exit_child, run_child
 from sdv2_host.host.engines import build_engine
 from sdv2_host.host.intake import Intake
 from sdv2_host.host.outlet import WORK_RING_SLOTS, Outlet
@@ -29,8 +26,6 @@ from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import (
     MAX_LINE_BYTES,
     Configure,
-    Failed,
-    FromWorker,
     Heartbeat,
     Problem,
     Progress,
@@ -38,17 +33,13 @@ from sdv2_host.ipc.messages import (
     Report,
     SetParams,
     decode_to_worker,
-    encode,
 )
 from sdv2_host.types import Engine
-
-log = logging.getLogger(__name__)
 
 IDLE_S = 0.1
 """Without input, the time between two looks at the messages, and between heartbeats."""
 GRACE_S = 0.7
 """Time for the chunk in hand after the daemon vanished; then the process ends regardless."""
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 MAX_PROBLEM_CHARS = 2000
 TAKEOVER_S = 3.0
 """Time for the worker of a killed daemon to let go of the work ring."""
@@ -88,7 +79,7 @@ class Inbox:
             self._stop.set()
             time.sleep(GRACE_S)
             # The main thread is stuck: nothing can be closed in an orderly way from here.
-            os._exit(WorkerExit.ABANDONED)
+            os._exit(ChildExit.ABANDONED)
 
     def _read_until_stop(self) -> None:
         while line := self._lines.readline(MAX_LINE_BYTES + 1):
@@ -98,14 +89,6 @@ class Inbox:
             self._newest = message
 
 
-class WorkerExit:
-    """Exit codes."""
-
-    DONE = 0
-    FAILED = 1
-    ABANDONED = 3
-
-
 def _configure(lines: BinaryIO) -> Configure:
     message = decode_to_worker(lines.readline(MAX_LINE_BYTES + 1))
     if not isinstance(message, Configure):
@@ -113,54 +96,12 @@ def _configure(lines: BinaryIO) -> Configure:
     return message
 
 
-def main() -> int:
-    """Run until stopped; the exit code."""
-    replies = _take_stdout()
-    # The terminal sends Ctrl-C to every process in it; the daemon decides when this one stops.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("SDV2_LOG", "WARNING").upper(),
-        format="%(levelname)s worker: %(message)s",
-    )
-
-    def send(message: FromWorker) -> None:
-        replies.write(encode(message))
-
-    try:
-        inbox = Inbox(sys.stdin.buffer)
-        run(inbox, send)
-    except BrokenPipeError:  # the daemon is gone
-        return WorkerExit.ABANDONED
-    except HostError as error:
-        return _report_failure(send, error)
-    except Exception as error:  # the edge of this process: whatever it is, the daemon must know
-        log.exception("the engine failed")
-        return _report_failure(send, error)
-    return WorkerExit.DONE
+def main(send: Send) -> None:
+    """Run until stopped."""
+    run(Inbox(sys.stdin.buffer), send)
 
 
-def _report_failure(send: Callable[[FromWorker], None], error: Exception) -> int:
-    message = str(error) or type(error).__name__
-    try:
-        send(Failed(error=type(error).__name__, message=message[:2000]))
-    except BrokenPipeError:
-        return WorkerExit.ABANDONED
-    return WorkerExit.FAILED
-
-
-def _take_stdout() -> BinaryIO:
-    """A private, unbuffered file on what was stdout; fd 1 is stderr from here on.
-
-    Libraries print to stdout (and C code writes to fd 1), which must not reach the protocol.
-    """
-    private = os.dup(1)
-    os.set_inheritable(private, False)
-    os.dup2(2, 1)
-    return os.fdopen(private, "wb", buffering=0)
-
-
-def run(inbox: Inbox, send: Callable[[FromWorker], None]) -> None:
+def run(inbox: Inbox, send: Send) -> None:
     """Warm the engine, then style chunk after chunk until the inbox says stop.
 
     Raises:
@@ -170,7 +111,7 @@ def run(inbox: Inbox, send: Callable[[FromWorker], None]) -> None:
     run_dir = Path(inbox.configure.run_dir) if inbox.configure.run_dir else None
     send(Progress(text=f"loading engine {config.engine}", fraction=0.0))
     begin_ns = now_ns()
-    _die_with_daemon(True)
+    die_with_daemon(True)
     engine = build_engine(config)
     engine.warm_up(
         inbox.configure.params, lambda text, done: send(Progress(text=text, fraction=done))
@@ -186,7 +127,7 @@ def run(inbox: Inbox, send: Callable[[FromWorker], None]) -> None:
             engine.chunk_frames,
         ) as intake,
     ):
-        _die_with_daemon(False)
+        die_with_daemon(False)
         send(_ready(engine, begin_ns))
         problem = ""
         while not inbox.is_stopped:
@@ -261,16 +202,6 @@ def _open_work_ring(stream: str, run_dir: Path | None, inbox: Inbox) -> FrameWri
                 raise
 
 
-def _die_with_daemon(is_on: bool) -> None:
-    """While on, the kernel kills this process with the daemon (Linux; elsewhere the inbox does).
-
-    For loading: importing torch holds the interpreter for seconds, in which the inbox cannot see
-    that stdin closed; and there is no ring yet to be closed in order.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if is_on else 0)
-
-
 def _rss_bytes() -> int:
     """Memory in use by this process; 0 where the system does not tell cheaply."""
     try:
@@ -281,8 +212,4 @@ def _rss_bytes() -> int:
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    logging.shutdown()
-    # Not sys.exit: the inbox still reads stdin, and the interpreter aborts when it cannot close
-    # a file that another thread reads. Rings and engine are closed by now.
-    os._exit(exit_code)
+    exit_child(run_child("worker", main))
