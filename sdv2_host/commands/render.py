@@ -20,7 +20,7 @@ from sdv2_host.host.engines import build_engine
 from sdv2_host.params import Params
 from sdv2_host.sinks.video_file import VideoFileSink
 from sdv2_host.sources.video_file import open_video, stream_fps, to_upright_rgba
-from sdv2_host.types import Engine, Frame, FrameMeta
+from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -47,8 +47,10 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
         fps = stream_fps(container.streams.video[0])
         with VideoFileSink(target, fps, preset=X264_PRESET) as sink:
             audio = _copied_audio(container, sink, console)
-            console.print(f"loading engine {config.engine}", highlight=False)
-            engine = build_engine(config)
+            # One chunk at a time: in a batch pictures come later than the frames they belong to.
+            serial = config.model_copy(update={"layout": "serial"})
+            with Progress(console=console, transient=True) as bar:
+                engine = build_engine(serial, shown_in(bar))
             engine.reset()
             pictures = _pictures(container, sink, audio, fps)
             with Progress(console=console, disable=not sys.stderr.isatty()) as bar:
@@ -61,6 +63,16 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
         if count == 0:
             raise SourceError(f"{source} holds no frame that can be decoded")
     return count
+
+
+def shown_in(bar: Progress) -> ProgressFn:
+    """Progress told to this is a line of the bar."""
+    task = bar.add_task("loading", total=1.0)
+
+    def show(text: str, fraction: float) -> None:
+        bar.update(task, description=text, completed=fraction)
+
+    return show
 
 
 def _styled(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError
+from sdv2_host.gpu.banked_text import banked_text
 from sdv2_host.gpu.device import GIB, device_memory, device_name, resolve_device, resolve_dtype
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.memory_plan import ESTIMATED, advice, plan_memory
@@ -61,8 +62,8 @@ class Placement:
         return cls(device, resolve_dtype(config.dtype, device))
 
 
-def build_wan_engine(config: Config, text: TextEncoder, progress: ProgressFn) -> StreamEngine:
-    """The engine that `config` names, its weights loaded, not yet warm.
+def build_wan_engine(config: Config, progress: ProgressFn) -> StreamEngine:
+    """The engine that `config` names, its weights loaded, its prompts from the bank; not yet warm.
 
     Raises:
         ModelError: a file is missing, damaged, or another model.
@@ -75,6 +76,7 @@ def build_wan_engine(config: Config, text: TextEncoder, progress: ProgressFn) ->
     progress(f"checking the memory of {device_name(place.device)}", 0.0)
     check_memory(config, place)
     family = WanFamily(WAN_DIMS[config.engine])
+    text = banked_text(config, place.dtype)
     return load_wan_engine(config, files, family, text, progress)
 
 

@@ -11,18 +11,25 @@ from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
 
 
-def build_engine(config: Config) -> Engine:
-    """The engine that `config.engine` names, not yet warm. Runs in the worker.
+def build_engine(config: Config, progress: ProgressFn) -> Engine:
+    """The engine that `config.engine` names, loaded, not yet warm. Runs in the worker.
+
+    Imports are lazy: torch takes seconds and hundreds of MB, and passthrough must run without it.
 
     Raises:
         ModelError: its weights are missing or damaged.
+        DeviceError: its device is missing, or too small.
     """
     if config.engine == "passthrough":
         return PassthroughEngine()
-    # Lazy: torch takes seconds and hundreds of MB, and passthrough must run without it.
-    from sdv2_host.gpu.tiny_engine import build_tiny_engine  # noqa: PLC0415
+    progress(f"loading engine {config.engine}", 0.0)
+    if config.engine == "tiny":
+        from sdv2_host.gpu.tiny_engine import build_tiny_engine  # noqa: PLC0415
 
-    return build_tiny_engine(config.size, config.threads, models_dir=config.models_dir)
+        return build_tiny_engine(config.size, config.threads, models_dir=config.models_dir)
+    from sdv2_host.gpu.wan_engine import build_wan_engine  # noqa: PLC0415
+
+    return build_wan_engine(config, progress)
 
 
 class PassthroughEngine:

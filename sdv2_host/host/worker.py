@@ -109,13 +109,14 @@ def run(inbox: Inbox, send: Send) -> None:
     """
     config = inbox.configure.config
     run_dir = Path(inbox.configure.run_dir) if inbox.configure.run_dir else None
-    send(Progress(text=f"loading engine {config.engine}", fraction=0.0))
+
+    def progress(text: str, fraction: float) -> None:
+        send(Progress(text=text, fraction=fraction))
+
     begin_ns = now_ns()
     die_with_daemon(True)
-    engine = build_engine(config)
-    engine.warm_up(
-        inbox.configure.params, lambda text, done: send(Progress(text=text, fraction=done))
-    )
+    engine = build_engine(config, progress)
+    engine.warm_up(inbox.configure.params, progress)
     # Weights and code live as long as the process: keep the collector from walking them.
     gc.collect()
     gc.freeze()

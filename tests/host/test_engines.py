@@ -66,7 +66,7 @@ def test_passthrough_returns_the_pictures_it_was_given() -> None:
 
 
 def test_passthrough_is_chunked_like_the_models() -> None:
-    engine = build_engine(Config(engine="passthrough"))
+    engine = build_engine(Config(engine="passthrough"), lambda text, done: None)
 
     assert (engine.first_chunk_frames, engine.chunk_frames) == (1, 4)
     assert engine.size is None
