@@ -16,8 +16,10 @@ from sdv2_host.config import Config
 from sdv2_host.errors import RingError
 from sdv2_host.host.control import OscCounts, OscListener, listen_osc
 from sdv2_host.host.presenter import OUTPUT_RING_SLOTS, Presenter, PresenterStats
+from sdv2_host.host.prompt_desk import DeskListener, open_desk
 from sdv2_host.host.status import HostState, HostStatus
 from sdv2_host.host.supervisor import Limits, Supervisor
+from sdv2_host.host.text_process import TextSetup
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
 from sdv2_host.params import Params, Patch, apply
@@ -73,6 +75,8 @@ class WorkerLog:
 class Daemon:
     """One host: rings NAME-in and NAME-out, an OSC port, and a worker that makes the pictures.
 
+    Where the engine takes its prompts from the bank, a prompt desk and its text process too.
+
     Used from one event loop. `run` once; `apply` and `snapshot` at any time.
     """
 
@@ -83,8 +87,12 @@ class Daemon:
         *,
         run_dir: Path | None = None,
         limits: Limits | None = None,
+        text: TextSetup | None = None,
     ) -> None:
-        """`run_dir` holds the rings' descriptors, None = the default; `limits` are for tests."""
+        """`run_dir` holds the rings' descriptors, None = the default; the others are for tests.
+
+        `text`: a text encoder in place of the engine's own.
+        """
         self.ready = asyncio.Event()
         """Set once the first worker is warm: input frames are styled from here on."""
         self.on_progress: list[ProgressFn] = []
@@ -96,10 +104,12 @@ class Daemon:
         self._supervisor = Supervisor(
             config, params, self._on_message, self._on_death, run_dir=run_dir, limits=limits
         )
+        listener = DeskListener(self._on_prompt, self._on_prompt_problem, self._on_progress)
+        self._desk = open_desk(config, text, listener)
         self._presenter: Presenter | None = None
         self._osc: OscListener | None = None
         self._worker_log = WorkerLog()
-        self._detail = "starting the worker"
+        self._detail = "starting"
         self._failure = ""
         self._problems: dict[str, str] = {}
         self._ring_failure: asyncio.Future[RingError] | None = None
@@ -116,18 +126,27 @@ class Daemon:
     def apply(self, patch: Patch, origin: str) -> Params:
         """The parameters with the patch in them; the worker has them at its next chunk.
 
-        Nothing happens where no value changes. `origin` says who asked, for the log.
+        A prompt that has to be encoded first follows when it is. Nothing happens where no value
+        changes. `origin` says who asked, for the log.
         """
         changed = apply(self._params, self._allowed(patch))
         if changed == self._params:
             return changed
         log.debug("%s sets %s", origin, dict(patch))
         self._params = changed
-        self._version += 1
         if self._presenter is not None:
             self._presenter.freeze(changed.freeze)
-        self._supervisor.set_params(self._version, changed)
+        self._desk.ask(changed.prompt)
+        self._version += 1
+        self._send_params()
         return changed
+
+    def _send_params(self) -> None:
+        """The worker has the newest parameters from its next chunk on, with the live prompt."""
+        prompt = self._desk.live
+        if prompt is not None:
+            sent = self._params.model_copy(update={"prompt": prompt})
+            self._supervisor.set_params(self._version, sent)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then no process, socket or segment of ours is left.
@@ -167,22 +186,31 @@ class Daemon:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         assert self._ring_failure is not None, "opened before"
-        supervised = asyncio.create_task(self._supervisor.run())
+        supervised = asyncio.create_task(self._supervise())
+        encoding = asyncio.create_task(self._desk.run())
         stopped = asyncio.create_task(stop.wait())
         try:
             first = asyncio.FIRST_COMPLETED
-            ends: set[asyncio.Future[Any]] = {supervised, stopped, self._ring_failure}
+            ends: set[asyncio.Future[Any]] = {supervised, encoding, stopped, self._ring_failure}
             await asyncio.wait(ends, return_when=first)
             if supervised.done() and not stopped.done():
                 self._failure = supervised.result()
                 log.error("%s", self._failure)
                 await asyncio.wait(ends - {supervised}, return_when=first)
+            if encoding.done():
+                encoding.result()
             if self._ring_failure.done():
                 raise self._ring_failure.result()
         finally:
-            stopped.cancel()
-            supervised.cancel()
-            await asyncio.wait({supervised})
+            for task in (stopped, supervised, encoding):
+                task.cancel()
+            await asyncio.wait({supervised, encoding})
+
+    async def _supervise(self) -> str:
+        """The worker's life, from when its first prompt is ready. See `Supervisor.run`."""
+        await self._desk.first(self._params.prompt)
+        self._send_params()
+        return await self._supervisor.run()
 
     def _on_message(self, message: FromWorker) -> None:
         if isinstance(message, Report):
@@ -190,9 +218,7 @@ class Daemon:
             if self._presenter is not None:
                 self._presenter.wake()
         elif isinstance(message, Progress):
-            self._detail = message.text
-            for callback in self.on_progress:
-                callback(message.text, message.fraction)
+            self._on_progress(message.text, message.fraction)
         elif isinstance(message, Problem):
             self._set_problem("engine", message.text)
         elif isinstance(message, Ready):
@@ -202,8 +228,22 @@ class Daemon:
             self.ready.set()
             log.info("%s is ready after %.0f ms", message.engine, message.warmup_ms)
 
+    def _on_progress(self, text: str, fraction: float) -> None:
+        self._detail = text
+        for callback in self.on_progress:
+            callback(text, fraction)
+
+    def _on_prompt(self) -> None:
+        """A prompt that was asked for some time ago is live: a snapshot of its own."""
+        self._version += 1
+        self._send_params()
+
+    def _on_prompt_problem(self, text: str) -> None:
+        self._set_problem("prompt", text)
+
     def _on_death(self, reason: str) -> None:
         self._worker_log.died()
+        self._desk.worker_died()
         self._set_problem("engine", "")
         self._detail = f"the worker {reason}"
 
@@ -254,6 +294,7 @@ class Daemon:
             spans_ms=worker.spans_ms,
             notes=newest.notes if newest else {},
             problem=problem,
+            prompt=self._desk.live or "",
             queue_depth=newest.queue_depth if newest else 0,
             worker_restarts=self._supervisor.num_restarts,
             worker_pid=self._supervisor.worker_pid,
@@ -269,9 +310,10 @@ class Daemon:
         if self._worker_log.ready is None:
             state = HostState.RECOVERING if self.ready.is_set() else HostState.STARTING
             return state, self._detail
+        doing = f"; {self._desk.doing}" if self._desk.doing else ""
         if stats is not None and stats.fps > 0:
-            return HostState.LIVE, "fresh frames reach the output"
-        return HostState.WAITING, f"no frames come in on ring {self._config.input_stream}"
+            return HostState.LIVE, f"fresh frames reach the output{doing}"
+        return HostState.WAITING, f"no frames come in on ring {self._config.input_stream}{doing}"
 
     def _size(self) -> Size | None:
         ready = self._worker_log.ready

@@ -55,6 +55,8 @@ class HostStatus:
     """What the engine decided for the newest chunk."""
     problem: str = ""
     """What of the parameters is not followed and why, the newest one; '' = nothing."""
+    prompt: str = ""
+    """The one in use: not that of the parameters while that one is still being encoded."""
     queue_depth: int = 0
     worker_restarts: int = 0
     worker_pid: int | None = None

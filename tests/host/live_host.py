@@ -17,6 +17,7 @@ from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.supervisor import Limits
+from sdv2_host.host.text_process import TextSetup
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
@@ -102,13 +103,30 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class BankedText:
+    """Prompts come from the bank in `models_dir`, whatever the engine."""
+
+    models_dir: Path
+    setup: TextSetup
+    idle_s: float = 0.0
+
+
 @asynccontextmanager
 async def live_host(
-    run_dir: Path, name: str, params: Params | None = None, limits: Limits = QUICK
+    run_dir: Path,
+    name: str,
+    params: Params | None = None,
+    limits: Limits = QUICK,
+    text: BankedText | None = None,
 ) -> AsyncIterator[Stage]:
     """A daemon that runs, not yet ready; stopped at the end."""
     config = Config(name=name, engine="passthrough", osc_port=0)
-    daemon = Daemon(config, params or Params(), run_dir=run_dir, limits=limits)
+    if text is not None:
+        changes = {"models_dir": str(text.models_dir), "text_idle_s": text.idle_s}
+        config = config.model_copy(update=changes)
+    setup = text.setup if text else None
+    daemon = Daemon(config, params or Params(), run_dir=run_dir, limits=limits, text=setup)
     stop = asyncio.Event()
     stage = Stage(daemon, stop, asyncio.create_task(daemon.run(stop)), run_dir)
     try:
@@ -120,10 +138,14 @@ async def live_host(
 
 @asynccontextmanager
 async def streaming_host(
-    run_dir: Path, name: str, params: Params | None = None, limits: Limits = QUICK
+    run_dir: Path,
+    name: str,
+    params: Params | None = None,
+    limits: Limits = QUICK,
+    text: BankedText | None = None,
 ) -> AsyncIterator[Stage]:
     """A daemon with a source and a viewer, fresh frames on its output."""
-    async with live_host(run_dir, name, params, limits) as stage:
+    async with live_host(run_dir, name, params, limits, text) as stage:
         await stage.until(stage.daemon.ready.is_set)
         peers = [asyncio.create_task(stage.view()), asyncio.create_task(stage.publish_frames())]
         try:
