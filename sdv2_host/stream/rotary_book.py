@@ -33,6 +33,8 @@ class RotaryTables(NamedTuple):
 class RotaryBook:
     """Rotary tables by positions: a memo of a pure function, for one picture size and dtype.
 
+    Tables are float32 at least, whatever the stream's `dtype`: an angle rounded to bfloat16 would
+    turn a whole token by too much or too little.
     A full RELATIVE cache uses `window` different tables for ever, so steady state builds none.
     """
 
@@ -44,7 +46,7 @@ class RotaryBook:
         self._head_dim = head_dim
         self._grid = grid
         self._device = device
-        self._dtype = dtype
+        self._dtype = torch.promote_types(dtype, torch.float32)
         self._tables: dict[tuple[int, ...], Rotary] = {}
 
     def table(self, positions: tuple[int, ...]) -> Rotary:

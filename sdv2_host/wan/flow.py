@@ -25,16 +25,21 @@ def sigma_of(t: Tensor, table: Tensor) -> Tensor:
 
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """(1 - sigma) x0 + sigma noise; sigma per row, broadcast over the rest."""
+    """(1 - sigma) x0 + sigma noise, in x0's dtype; sigma per row, broadcast over the rest."""
     sigma = expand(sigma, x0)
-    return (1 - sigma) * x0 + sigma * noise
+    return ((1 - sigma) * x0 + sigma * noise).to(x0.dtype)
 
 
 def to_x0(x_t: Tensor, flow: Tensor, sigma: Tensor) -> Tensor:
-    """The clean latents a flow prediction implies: x_t - sigma flow."""
-    return x_t - expand(sigma, x_t) * flow
+    """The clean latents a flow prediction implies: x_t - sigma flow, in x_t's dtype."""
+    return (x_t - expand(sigma, x_t) * flow).to(x_t.dtype)
 
 
 def expand(sigma: Tensor, like: Tensor) -> Tensor:
-    """sigma with trailing axes added until it broadcasts over `like`, in its dtype."""
-    return sigma.to(like.dtype).reshape(sigma.shape + (1,) * (like.ndim - sigma.ndim))
+    """sigma with trailing axes added until it broadcasts over `like`.
+
+    In float32 at least, and so is what is computed with it: bfloat16 knows 0.7 as 0.6992 only, and
+    the reference goes through float64 here. These few numbers cost nothing.
+    """
+    shaped = sigma.reshape(sigma.shape + (1,) * (like.ndim - sigma.ndim))
+    return shaped.to(torch.promote_types(like.dtype, torch.float32))

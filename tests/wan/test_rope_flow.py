@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.wan.flow import add_noise, sigma_of, sigma_table, to_x0
 from sdv2_host.wan.rope import Rotary, rotary_table, rotate, split_pairs
 
@@ -87,3 +88,40 @@ def test_clean_latents_come_back_from_a_perfect_prediction() -> None:
     noisy = add_noise(x0, noise, sigma)
 
     assert torch.allclose(to_x0(noisy, noise - x0, sigma), x0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_small_types_are_rounded_once_and_at_the_end(dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(7)
+    x, noise = torch.randn(2, 1, 1, 16, 8, 8, generator=random).to(dtype)
+    sigma = torch.tensor([0.7364])
+    wide, wide_noise, exact = x.double(), noise.double(), sigma.double().view(1, 1, 1, 1, 1)
+
+    noisy = add_noise(x, noise, sigma)
+    clean = to_x0(x, noise, sigma)
+
+    assert noisy.dtype == clean.dtype == dtype
+    _assert_rounded(noisy, (1 - exact) * wide + exact * wide_noise)
+    _assert_rounded(clean, wide - exact * wide_noise)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_small_type_is_rotated_by_the_exact_angle(dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(8)
+    x = torch.randn(1, 12, 2, 24, generator=random).to(dtype)
+    before = x.clone()
+    exact = rotary_table(24, torch.tensor([3, 49]), 2, 3)
+    table = RotaryBook(24, (2, 3), torch.device("cpu"), dtype).table((3, 49))
+
+    rotated = rotate(x, table)
+
+    assert rotated.dtype == dtype
+    assert torch.equal(x, before)
+    _assert_rounded(rotated, rotate(x.double(), exact))
+
+
+def _assert_rounded(got: torch.Tensor, exact: torch.Tensor) -> None:
+    """All but the few that float32 puts on the other side of a tie are the exact value, rounded."""
+    is_nearest = got == exact.to(got.dtype)
+    assert float(is_nearest.float().mean()) > 0.99
+    assert torch.allclose(got.double(), exact, rtol=torch.finfo(got.dtype).eps, atol=1e-3)
