@@ -73,7 +73,9 @@ class Staging:
     def download(self, frames_BTCHW: Tensor) -> NDArray[np.uint8]:
         """[T, H, W, 4] opaque RGBA of [1, T, 3, H, W] in [-1, 1], rounded. Waits for the device."""
         half = _MAX_8 / 2
-        on_device = (frames_BTCHW[0] * half + half).round_().clamp_(0, _MAX_8).to(torch.uint8)
+        # In float32, rounded once: bfloat16 has no halves above 128.
+        levels_TCHW = (frames_BTCHW[0].float() * half + half).round_().clamp_(0, _MAX_8)
+        on_device = levels_TCHW.to(torch.uint8)
         bytes_TCHW = on_device.cpu().numpy()
         num_frames, _, height, width = bytes_TCHW.shape
         rgba = np.full((num_frames, height, width, 4), _MAX_8, dtype=np.uint8)
@@ -93,11 +95,11 @@ class Staging:
         x = torch.from_numpy(to_bytes(pixels[rows, columns]))
         x = x.to(self._device, non_blocking=True).permute(2, 0, 1).unsqueeze(0)
         if self._device.type != "cpu":
-            x = x.to(self._dtype)
+            x = x.float()
         size = (self._size.height, self._size.width)
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-        x = _rgb(x, frame.meta.pixel_format).to(self._dtype)
+        x = _rgb(x, frame.meta.pixel_format).float()
         if is_flipped:
             x = x.flip(-2)
-        return x * (2 / _MAX_8) - 1
+        return (x * (2 / _MAX_8) - 1).to(self._dtype)

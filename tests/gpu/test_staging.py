@@ -44,11 +44,16 @@ def test_bytes_of_the_models_size_come_back_unchanged() -> None:
     assert (back[..., 3] == 255).all()
 
 
-def test_every_level_of_grey_comes_back_unchanged() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_level_of_grey_comes_back_unchanged(dtype: torch.dtype) -> None:
     grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 4, axis=2)
+    both_ways = Staging(Size(16, 16), CPU, dtype)
 
-    back = staging(Size(16, 16)).download(staging(Size(16, 16)).upload([frame_of(grey)]))
+    uploaded = both_ways.upload([frame_of(grey)])
+    back = both_ways.download(uploaded)
 
+    exact = torch.arange(256, dtype=torch.float32) * LEVEL - 1
+    assert torch.equal(uploaded[0, 0, 0].flatten(), exact.to(dtype))
     assert np.array_equal(back[0, ..., :3], grey[..., :3])
 
 
@@ -182,6 +187,15 @@ def test_download_rounds_and_clamps() -> None:
     back = staging().download(levels.reshape(1, 1, 1, 1, 7).expand(1, 1, 3, 1, 7))
 
     assert back[0, 0, :, 0].tolist() == [0, 0, 128, 10, 11, 255, 255]
+
+
+def test_a_small_type_is_rounded_to_bytes_once() -> None:
+    frames = torch.linspace(-1, 1, 3 * 5000).reshape(1, 1, 3, 50, 100).to(torch.bfloat16)
+    exact_HWC = (frames[0, 0].double() * 127.5 + 127.5).round().permute(1, 2, 0)
+
+    back = staging().download(frames)
+
+    assert np.array_equal(back[0, ..., :3], exact_HWC.numpy())
 
 
 def test_no_frames_download_as_no_frames() -> None:
