@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import torch
 from torch import nn
+from transformers import UMT5Config
 
 from sdv2_host.config import Config
 from sdv2_host.gpu.wan_engine import WanFamily, load_wan_engine
@@ -26,6 +27,7 @@ from sdv2_host.types import Frame, FrameMeta
 from sdv2_host.wan.dims import WAN_1_3B, WAN_VAE
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.vae import WanVAE
+from tests.tiny_umt5 import install_text, write_encoder
 
 SIDE_PX = 128
 DIT_FILE, VAE_FILE = "model.pt", "Wan2.1_VAE.pth"
@@ -77,6 +79,21 @@ def _random_state(kind: type[nn.Module], dims: object) -> dict[str, torch.Tensor
     }
 
 
+def write_text(folder: Path) -> None:
+    """As wide as UMT5-XXL, and one block deep."""
+    sizes = UMT5Config(
+        vocab_size=96,
+        d_model=WAN_1_3B.text_dim,
+        d_kv=64,
+        d_ff=64,
+        num_layers=1,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
+        is_encoder_decoder=False,
+    )
+    install_text(folder / "models", write_encoder(folder / "text" / "t5.safetensors", sizes))
+
+
 def run(folder: Path, dtype: str) -> None:
     """Prints seconds, memory and what the frames are like."""
     memory, began = PeakMemory(), time.monotonic()
@@ -109,5 +126,7 @@ def run(folder: Path, dtype: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "write":
         write(Path(sys.argv[2]))
+    elif sys.argv[1] == "text":
+        write_text(Path(sys.argv[2]))
     else:
         run(Path(sys.argv[2]), sys.argv[3])
