@@ -35,7 +35,7 @@ def test_a_plan_lists_its_parts_and_says_whether_it_fits(tmp_path: Path) -> None
 
 
 def test_what_does_not_fit_is_told_with_what_would() -> None:
-    done = plan("wan-1.3b", "--size", "512x512", "--steps", "1", "--memory", "6.2")
+    done = plan("wan-1.3b", "--size", "512x512", "--max-steps", "1", "--memory", "6.2")
 
     assert done.returncode == 0, done.stderr
     assert "does not fit: --vae taehv fits (" in done.stdout

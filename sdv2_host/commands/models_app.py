@@ -134,7 +134,7 @@ def plan(
     engine: Name,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Default 512x512.")] = None,
     max_steps: Annotated[
-        int | None, typer.Option("--steps", help="Most denoising steps, 1..4.")
+        int | None, typer.Option("--steps", "--max-steps", help="Most denoising steps, 1..4.")
     ] = None,
     vae: Annotated[str | None, typer.Option(help="wan, hybrid or taehv.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, bfloat16, float16 or float32.")] = None,

@@ -31,14 +31,24 @@ def resolve_device(name: str, option: str = "--device") -> torch.device:
     if name == "auto":
         return torch.device("cuda:0" if num_cuda else _best_without_cuda())
     kind, _, number = name.partition(":")
-    if kind == "cuda" and int(number or 0) >= num_cuda:
+    index = int(number or 0)
+    if kind == "cuda" and index >= num_cuda:
         found = f"{num_cuda} CUDA devices" if num_cuda else "no CUDA device"
         raise DeviceError(
             f"{option} {name}: torch {torch.__version__} finds {found} here; use {option} auto"
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(f"{option} {name}: no Apple GPU here; use {option} auto")
-    return torch.device(f"cuda:{number or 0}" if kind == "cuda" else kind)
+    return torch.device(f"cuda:{index}" if kind == "cuda" else kind)
+
+
+def is_named(device: torch.device, name: str) -> bool:
+    """Whether `name`, as `resolve_device` takes it, means `device`, which need not be here.
+
+    auto is taken for the first device of its kind.
+    """
+    kind, _, number = name.partition(":")
+    return kind in (device.type, "auto") and int(number or 0) == (device.index or 0)
 
 
 def _best_without_cuda() -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from sdv2_host.config import MIN_SIDE_PX, SIZE_MULTIPLE, Config
-from sdv2_host.gpu.device import GIB
+from sdv2_host.gpu.device import GIB, is_named
 from sdv2_host.gpu.dry_run import META, StreamBytes, at_depth, dry_run
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
@@ -94,7 +94,7 @@ def _parts(
         f"text keys and values, {num_prompts} prompts": need.text_kv * num_prompts,
         "activations, at most": need.activations,
     }
-    if config.text_device != "cpu" and torch.device(config.text_device) == device:
+    if device.type != "cpu" and is_named(device, config.text_device):
         parts["text encoder"] = UMT5_XXL_BYTES
     loose = need.kv_cache + need.vae_cache + need.activations
     context = CONTEXT_BYTES.get(device.type, 0)

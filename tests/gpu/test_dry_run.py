@@ -98,10 +98,18 @@ def test_a_plan_knows_the_sizes_of_the_real_models() -> None:
     assert "text encoder" not in plan.parts
 
 
-def test_a_text_encoder_on_the_same_card_counts() -> None:
-    config = Config(engine="wan-1.3b", width=64, height=64, text_device="cuda:0")
+@pytest.mark.parametrize("name", ["cuda:0", "cuda:00", "cuda", "auto"])
+def test_a_text_encoder_on_the_same_card_counts(name: str) -> None:
+    config = Config(engine="wan-1.3b", width=64, height=64, text_device=name)
 
     assert plan_memory(config, CUDA, torch.bfloat16).parts["text encoder"] == 11_361_820_672
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "cpu", "mps"])
+def test_a_text_encoder_elsewhere_does_not(name: str) -> None:
+    config = Config(engine="wan-1.3b", width=64, height=64, text_device=name)
+
+    assert "text encoder" not in plan_memory(config, CUDA, torch.bfloat16).parts
 
 
 @pytest.mark.parametrize(
