@@ -47,6 +47,7 @@ from sdv2_host.commands.options import (
     Threads,
     Vae,
 )
+from sdv2_host.commands.prompts_app import prompts_app
 from sdv2_host.errors import ConfigError, HostError
 
 app = typer.Typer(
@@ -59,6 +60,7 @@ app = typer.Typer(
 )
 app.add_typer(bench_app, name="bench")
 app.add_typer(models_app, name="models")
+app.add_typer(prompts_app, name="prompts")
 
 
 OUT = Path("sdv2-demo")

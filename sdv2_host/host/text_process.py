@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Self
 
-from sdv2_host.config import Config
+from sdv2_host.config import Config, EngineName
 from sdv2_host.errors import ProtocolError
 from sdv2_host.host import child_process
 from sdv2_host.host.child_process import Process
@@ -30,6 +30,8 @@ class TextSetup:
     command: tuple[str, ...] = child_process.module_command("sdv2_host.host.text_worker")
     text_dim: int = UMT5_XXL_DIM
     """Numbers per token that the DiT takes."""
+    engine: EngineName | None = None
+    """Whose encoder; None = that of the engine in use."""
     limits: Limits = field(default_factory=Limits)
     """`start_silence_s` holds at all times: loading and encoding tell every step."""
 
@@ -50,7 +52,8 @@ class TextProcess:
         """It is loading the encoder; `encode` waits for that."""
         text = cls(await child_process.spawn(setup.command), setup.limits)
         try:
-            await text._send(ConfigureText(config=config, text_dim=setup.text_dim))
+            whose = config.model_copy(update={"engine": setup.engine or config.engine})
+            await text._send(ConfigureText(config=whose, text_dim=setup.text_dim))
         except BaseException:
             await text.end()
             raise

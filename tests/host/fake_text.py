@@ -43,7 +43,9 @@ class FakeLog:
 
 
 def fake_setup(folder: Path, limits: Limits = QUICK) -> TextSetup:
-    return TextSetup((*module_command("tests.host.fake_text_worker"), str(folder)), DIM, limits)
+    return TextSetup(
+        (*module_command("tests.host.fake_text_worker"), str(folder)), DIM, limits=limits
+    )
 
 
 def banked(folder: Path, *prompts: str) -> PromptBank:
