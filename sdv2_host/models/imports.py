@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sdv2_host.errors import ModelError
-from sdv2_host.loras import LORA_SUFFIX
+from sdv2_host.loras import LORA_NAME, LORA_SUFFIX
 from sdv2_host.models.catalogue import size_text
 from sdv2_host.models.download import SPARE_BYTES, free_bytes
 from sdv2_host.models.register import ImportedPart, load_register, save_register
-from sdv2_host.models.store import LORA_NAME, Store, lora_dir
+from sdv2_host.models.store import Store, lora_dir
 
 
 def register_part(store: Store, slot: str, path: Path) -> None:

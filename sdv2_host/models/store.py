@@ -8,7 +8,6 @@ the hub's cache               what was pulled, shared with other tools, see hub_
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -19,13 +18,12 @@ from huggingface_hub import constants
 from platformdirs import user_data_path
 
 from sdv2_host.errors import ModelError
-from sdv2_host.loras import LORA_SUFFIX
+from sdv2_host.loras import LORA_NAME, LORA_SUFFIX
 from sdv2_host.models.catalogue import CATALOGUE, Catalogue, Entry, HubFile, Part, Role, size_text
 from sdv2_host.models.hub_cache import HubCache
 from sdv2_host.models.register import Register, load_register
 
 APP_DIR = "sdv2-host"
-LORA_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
 def models_dir(wanted: str | Path = "") -> Path:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sdv2_host.wan.checkpoint import open_checkpoint
 from sdv2_host.wan.dims import WAN_1_3B, WAN_14B
 from sdv2_host.wan.key_names import dit_name, umt5_name, vae_name, without_wrappers
+from sdv2_host.wan.lora_names import is_lora_key
 from sdv2_host.wan.tensor_file import TensorInfo
 
 
@@ -53,9 +54,6 @@ class Guess(NamedTuple):
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
-_LORA_NAME = re.compile(
-    r"\.lora_(?:A|B|down|up)\.|\.(?:lora_)?alpha$|\.diff(?:_b)?$|\.lokr_|\.hada_"
-)
 _UMT5_XXL = ((256384, 4096), 24)
 _WAN_VAE_WIDTH, _TAEHV_WIDTH = 96, 64
 
@@ -63,7 +61,7 @@ _WAN_VAE_WIDTH, _TAEHV_WIDTH = 96, 64
 def identify(entries: Mapping[str, TensorInfo]) -> Guess:
     """What the file with these tensors looks like, whole or damaged, in any of the layouts read."""
     shapes = {name: info.shape for name, info in entries.items()}
-    if any(_LORA_NAME.search(name) for name in shapes):
+    if any(is_lora_key(name) for name in shapes):
         return _known(Kind.LORA)
     if {name.partition(".")[0] for name in shapes} == {"dit", "vae", "text"}:
         return _known(Kind.TINY)

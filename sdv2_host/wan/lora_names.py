@@ -88,6 +88,12 @@ _IGNORED = re.compile(
 )
 
 
+def is_lora_key(key: str) -> bool:
+    """Whether a tensor of this name is a part of a LoRA, of a kind that can be merged or not."""
+    is_part = any(pattern.search(_plain(key)) for pattern, _, _ in _ROLES)
+    return is_part or any(f".{mark}" in key for mark in _REFUSED)
+
+
 def parse_key(key: str) -> LoraKey | None:
     """What the tensor `key` changes; None where it belongs to a part that this model lacks.
 
@@ -99,8 +105,7 @@ def parse_key(key: str) -> LoraKey | None:
             raise ModelError(f"is {kind} ({key}), which is not supported; use a plain LoRA")
     if _IGNORED.search(key):
         return None
-    # `blocks.0.diff_m` is what some tools write for `blocks.0.modulation.diff`.
-    plain = key.removesuffix(".diff_m") + ".modulation.diff" if key.endswith(".diff_m") else key
+    plain = _plain(key)
     for pattern, role, is_bias in _ROLES:
         if found := pattern.search(plain):
             module = plain[: found.start()]
@@ -111,6 +116,11 @@ def parse_key(key: str) -> LoraKey | None:
                 name += ".bias" if is_bias else ".weight"
             return LoraKey(name, role, module, is_kohya=module.startswith("lora_"))
     raise ModelError(f"holds {key}, which no Wan 2.1 text-to-video model has")
+
+
+def _plain(key: str) -> str:
+    """`blocks.0.diff_m` is what some tools write for `blocks.0.modulation.diff`."""
+    return key.removesuffix(".diff_m") + ".modulation.diff" if key.endswith(".diff_m") else key
 
 
 def _native(module: str) -> str | None:

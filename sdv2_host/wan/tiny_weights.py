@@ -17,9 +17,9 @@ from sdv2_host.wan.dims import TinyTextDims, TinyVAEDims, WanDims
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
+from sdv2_host.wan.weights import named
 
 TINY_PATH = Path(__file__).parent.parent / "assets" / "tiny" / "tiny.safetensors"
-_MAX_NAMED_KEYS = 5
 
 
 class TinyModels(NamedTuple):
@@ -86,9 +86,9 @@ def load_exact(module: nn.Module, tensors: dict[str, Tensor], where: str) -> Non
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     faults = [
-        _named("missing", sorted(wanted.keys() - given.keys())),
-        _named("unexpected", sorted(given.keys() - wanted.keys())),
-        _named(
+        named("missing", sorted(wanted.keys() - given.keys())),
+        named("unexpected", sorted(given.keys() - wanted.keys())),
+        named(
             "of the wrong shape",
             [
                 f"{name} {given[name]} for {wanted[name]}"
@@ -100,13 +100,6 @@ def load_exact(module: nn.Module, tensors: dict[str, Tensor], where: str) -> Non
     if any(faults):
         raise ModelError(f"{where}: " + "; ".join(fault for fault in faults if fault))
     module.load_state_dict(tensors)
-
-
-def _named(fault: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _MAX_NAMED_KEYS} more" if len(names) > _MAX_NAMED_KEYS else ""
-    return f"{len(names)} {fault}: {', '.join(names[:_MAX_NAMED_KEYS])}{more}"
 
 
 def _tuples(dims: dict[str, Any]) -> dict[str, Any]:

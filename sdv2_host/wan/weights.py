@@ -230,10 +230,10 @@ def check(module: nn.Module, checkpoint: Checkpoint) -> None:
     ]
     missing = [name for name in wanted if id(state[name]) not in present]
     faults = [
-        _named("missing", missing),
-        _named("unexpected", sorted(given.keys() - wanted.keys())),
-        _named("of the wrong shape", wrong_shapes),
-        _named("of a type that is not for weights", wrong_types),
+        named("missing", missing),
+        named("unexpected", sorted(given.keys() - wanted.keys())),
+        named("of the wrong shape", wrong_shapes),
+        named("of a type that is not for weights", wrong_types),
     ]
     if any(faults):
         text = "; ".join(fault for fault in faults if fault)
@@ -322,7 +322,8 @@ def _sizes(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _named(fault: str, names: list[str]) -> str:
+def named(fault: str, names: list[str]) -> str:
+    """The names at fault as a part of a sentence, the first of them by name; '' = there is none."""
     if not names:
         return ""
     more = f" and {len(names) - _MAX_NAMED_KEYS} more" if len(names) > _MAX_NAMED_KEYS else ""

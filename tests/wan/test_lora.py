@@ -13,7 +13,10 @@ from diffusers.loaders.lora_conversion_utils import (
 )
 from torch import Tensor
 
+from sdv2_host.wan.identify import Kind, identify
 from sdv2_host.wan.lora import LoraReader, LoraTarget, read_lora
+from sdv2_host.wan.lora_names import is_lora_key
+from sdv2_host.wan.tensor_file import TensorInfo
 from tests.lora_files import (
     RANK,
     STYLES,
@@ -264,3 +267,30 @@ def test_reading_in_pieces_equals_reading_whole(tmp_path: Path) -> None:
 
     assert num_pieces == len(whole.changes)
     assert all(torch.equal(reader.lora.delta(name), whole.delta(name)) for name in whole.changes)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "blocks.0.self_attn.q.lora_down.weight",
+        "transformer.blocks.0.attn1.to_q.lora_A.default.weight",
+        "transformer.blocks.0.attn1.to_q.lora.down.weight",
+        "transformer.blocks.0.attn1.to_q.lora_linear_layer.up.weight",
+        "diffusion_model.blocks.0.norm3.w_norm",
+        "diffusion_model.blocks.0.self_attn.q.diff_b",
+        "blocks.0.diff_m",
+        "blocks.0.self_attn.q.dora_scale",
+        "blocks.0.self_attn.q.lokr_w1",
+    ],
+)
+def test_a_file_with_any_tensor_that_the_reader_knows_is_a_lora(key: str) -> None:
+    assert identify({key: TensorInfo((4, 4), torch.float32)}).kind is Kind.LORA
+
+
+def test_no_published_checkpoint_is_taken_for_a_lora(reference: Path) -> None:
+    lists = sorted((reference / "keys").glob("*.txt"))
+
+    names = [line.split("\t")[0] for path in lists for line in path.read_text().splitlines()]
+
+    assert len(names) > 1000
+    assert not [name for name in names if is_lora_key(name)]
