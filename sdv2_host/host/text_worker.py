@@ -15,6 +15,8 @@ import threading
 import time
 from typing import BinaryIO
 
+import psutil
+
 from sdv2_host.errors import ProtocolError
 from sdv2_host.host.child_side import ChildExit, Send, die_with_daemon, exit_child, run_child
 from sdv2_host.ipc.messages import (
@@ -29,6 +31,7 @@ from sdv2_host.models.catalogue import Role
 from sdv2_host.models.prompt_bank import PromptBank
 from sdv2_host.models.store import locate, models_dir, prompts_dir
 
+NICENESS = 10
 GRACE_S = 0.3
 """Time for an entry that is being written; then the process ends regardless."""
 
@@ -77,6 +80,7 @@ def main(send: Send) -> None:
     """
     # There is nothing here that must be closed in order.
     die_with_daemon(True)
+    _yield_to_the_picture()
     prompts = Prompts(sys.stdin.buffer)
 
     def progress(text: str, fraction: float) -> None:
@@ -93,6 +97,14 @@ def main(send: Send) -> None:
     writer = PromptWriter(config, bank, progress)
     while (prompt := prompts.next()) is not None:
         send(PromptEncoded(prompt=prompt, num_tokens=writer.write(prompt, progress)))
+
+
+def _yield_to_the_picture() -> None:
+    """Encoding may take all cores, but only while nobody else wants them."""
+    if sys.platform == "win32":
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        os.nice(NICENESS)
 
 
 if __name__ == "__main__":

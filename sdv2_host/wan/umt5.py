@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
@@ -29,8 +30,7 @@ from sdv2_host.wan.weights import UMT5, Progress, load_umt5_state
 TEXT_LEN = 512
 TOKENIZER_FILE = "tokenizer.json"
 MAX_TOKENIZER_BYTES = 256 << 20
-_END = 1
-"""The end mark of every T5."""
+_END, _END_ID = "</s>", 1
 _MAX_DISTANCE = 128
 """Beyond it all distances share a bucket. The one size that no tensor's shape tells."""
 
@@ -44,11 +44,15 @@ class Umt5Encoder:
         Raises:
             ModelError: the tokenizer is not this model's.
         """
+        _check_tokenizer(tokenizer, model.config.vocab_size)
+        # Every T5 ends a text so, whether its file says it or leaves it to the reader.
+        tokenizer.post_processor = TemplateProcessing(
+            f"$A {_END}", special_tokens=[(_END, _END_ID)]
+        )
         tokenizer.no_padding()
         tokenizer.enable_truncation(TEXT_LEN)
         self._model = model
         self._tokenizer = tokenizer
-        self._check_tokenizer()
 
     @property
     def text_dim(self) -> int:
@@ -87,17 +91,20 @@ class Umt5Encoder:
             for hook in hooks:
                 hook.remove()
 
-    def _check_tokenizer(self) -> None:
-        num_words, num_rows = self._tokenizer.get_vocab_size(), self._model.config.vocab_size
-        if num_words > num_rows:
-            raise ModelError(
-                f"the tokenizer knows {num_words} words, the text encoder {num_rows}: they do not "
-                "belong together; import both from one model, or pull them again"
-            )
-        if self.tokens("") != [_END]:
-            raise ModelError(
-                "the tokenizer is none of UMT5's, it ends a text in another way; pull it again"
-            )
+
+def _check_tokenizer(tokenizer: Tokenizer, num_rows: int) -> None:
+    """Raises: ModelError, where it cannot belong to a UMT5 of so many words."""
+    num_words = tokenizer.get_vocab_size()
+    if num_words > num_rows:
+        raise ModelError(
+            f"the tokenizer knows {num_words} words, the text encoder {num_rows}: they do not "
+            "belong together; import both from one model, or pull them again"
+        )
+    if tokenizer.token_to_id(_END) != _END_ID:
+        raise ModelError(
+            f"the tokenizer is none of UMT5's, whose end mark {_END} has the number {_END_ID}; "
+            "pull it again"
+        )
 
 
 def _teller(progress: Progress | None, fraction: float) -> Callable[..., None]:

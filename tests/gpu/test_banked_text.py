@@ -151,3 +151,18 @@ def test_an_encoder_that_cannot_fit_is_refused_before_loading(
 
     with pytest.raises(DeviceError, match=r"needs \d+\.\d GiB, .* free on CPU: .*prompts add"):
         PromptWriter(config, bank, quiet)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_prompts_encode_as_on_the_cpu(
+    config: Config, bank: PromptBank, tmp_path: Path
+) -> None:
+    install_text(tmp_path)
+
+    writer = PromptWriter(config.model_copy(update={"text_device": "cuda"}), bank, quiet)
+    writer.write(PROMPT, quiet)
+
+    on_cpu = Umt5Encoder(toy_umt5(), toy_tokenizer()).encode(PROMPT)
+    on_gpu = BankedText(bank, 512, torch.float32).encode(PROMPT)
+    assert float((on_gpu - on_cpu).abs().max() / on_cpu.abs().max()) < 0.05

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from sdv2_host.config import Config
 from sdv2_host.gpu.banked_text import BankedText
 from sdv2_host.host.child_process import module_command
 from sdv2_host.host.text_process import TextSetup
+from sdv2_host.host.text_worker import NICENESS
 from sdv2_host.ipc.messages import (
     ConfigureText,
     EncodePrompt,
@@ -107,12 +110,14 @@ def test_it_answers_ends_when_told_and_keeps_stdout_for_messages(tmp_path: Path)
         lines = [decode_from_text(process.stdout.readline())]
         while not isinstance(lines[-1], PromptEncoded | Failed):
             lines.append(decode_from_text(process.stdout.readline()))
+        niceness = psutil.Process(process.pid).nice()
         process.stdin.write(encode(Stop()))
         process.stdin.flush()
         code = process.wait(20)
 
     assert lines[-1] == PromptEncoded(prompt="neon rain", num_tokens=3)
     assert code == 0
+    assert os.name != "posix" or niceness == min(os.nice(0) + NICENESS, 19)
     bank = PromptBank(prompts_dir(tmp_path), dim=DIM)
     assert [entry.prompt for entry in bank.list()] == ["neon rain"]
 

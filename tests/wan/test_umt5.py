@@ -13,6 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
@@ -176,13 +178,21 @@ def test_another_model_is_refused_by_what_it_looks_like(tmp_path: Path) -> None:
 
 def test_a_tokenizer_of_another_model_is_refused(stock: UMT5EncoderModel) -> None:
     small = toy_umt5(UMT5Config(**{**TOY_SIZES.to_dict(), "vocab_size": 8}))
-    other = toy_tokenizer()
-    other.post_processor = None
+    other = Tokenizer(models.Unigram([("a", 0.0), ("b", 0.0), ("</s>", 0.0)], unk_id=0))
 
     with pytest.raises(ModelError, match="knows 39 words, the text encoder 8"):
         Umt5Encoder(small, toy_tokenizer())
     with pytest.raises(ModelError, match="none of UMT5's"):
         Umt5Encoder(stock, other)
+
+
+def test_the_end_mark_is_there_even_where_the_file_leaves_it_out(
+    stock: UMT5EncoderModel, encoder: Umt5Encoder
+) -> None:
+    without = toy_tokenizer()
+    without.post_processor = TemplateProcessing("$A", special_tokens=[])
+
+    assert Umt5Encoder(stock, without).tokens("neon") == encoder.tokens("neon")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 9, b"{}", b'{"model": {"type": "Unigram"}}'])
