@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from sdv2_host.models.catalogue import Entry, HubFile, Part, Role, size_text
 from sdv2_host.models.download import Puller, PullPlan
 from sdv2_host.models.hub import Hub
 from sdv2_host.models.integrity import Health, verify_file
-from sdv2_host.models.register import load_register, save_register
+from sdv2_host.models.register import Register, load_register, update_register
 from sdv2_host.models.store import State, Store
 
 INTERRUPTED = 130
@@ -94,8 +95,8 @@ def _parts_to_pull(store: Store, entry: Entry, wishes: Wishes) -> list[Part]:
             continue
         if status.state is State.GONE:
             print(f"{status.part.role.title}: {status.path} is gone, forgotten", file=sys.stderr)
-            register = load_register(store.models_dir).without(set(), {status.part.slot})
-            save_register(store.models_dir, register)
+            forget = partial(Register.without, keys=set(), slots={status.part.slot})
+            update_register(store.models_dir, forget)
         parts.append(status.part)
     return parts
 

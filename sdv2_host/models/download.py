@@ -24,7 +24,7 @@ from sdv2_host.errors import ModelError
 from sdv2_host.models.catalogue import HubFile, size_text
 from sdv2_host.models.digest import FileDigest, Progress, digest_file
 from sdv2_host.models.hub import BrokenConnectionError, Hub, RemoteFile
-from sdv2_host.models.register import PulledFile, load_register, save_register
+from sdv2_host.models.register import PulledFile, load_register, update_register
 from sdv2_host.models.store import Store, is_size_right
 
 SPARE_BYTES = 256 << 20
@@ -159,8 +159,7 @@ class Puller:
             pulled = PulledFile(
                 commit=remote.commit, size_bytes=remote.size_bytes, sha256=digest.sha256
             )
-            register = load_register(self.store.models_dir).with_pulled(file.key, pulled)
-            save_register(self.store.models_dir, register)
+            update_register(self.store.models_dir, lambda r: r.with_pulled(file.key, pulled))
         return path
 
     def _digest_of_blob(self, remote: RemoteFile) -> FileDigest | None:
@@ -179,8 +178,7 @@ class Puller:
         file, cache = remote.file, self.store.cache
         partial = cache.partial(file.repo, remote.etag)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        register = load_register(self.store.models_dir).with_started(file.key, remote.etag)
-        save_register(self.store.models_dir, register)
+        update_register(self.store.models_dir, lambda r: r.with_started(file.key, remote.etag))
         progress.begin(file.name, remote.size_bytes)
         try:
             partial.touch()

@@ -14,7 +14,7 @@ from sdv2_host.errors import ModelError
 from sdv2_host.loras import LORA_NAME, LORA_SUFFIX
 from sdv2_host.models.catalogue import size_text
 from sdv2_host.models.download import SPARE_BYTES, free_bytes
-from sdv2_host.models.register import ImportedPart, load_register, save_register
+from sdv2_host.models.register import ImportedPart, update_register
 from sdv2_host.models.store import Store, lora_dir
 
 
@@ -26,7 +26,7 @@ def register_part(store: Store, slot: str, path: Path) -> None:
     """
     size_bytes = path.stat().st_size if path.is_file() else None
     part = ImportedPart(path=str(path.absolute()), size_bytes=size_bytes)
-    save_register(store.models_dir, load_register(store.models_dir).with_imported(slot, part))
+    update_register(store.models_dir, lambda register: register.with_imported(slot, part))
 
 
 def lora_name(path: Path) -> str:

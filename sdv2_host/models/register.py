@@ -4,20 +4,27 @@
  "pulled":     {"REPO/PATH": {"commit": 40 hex, "size_bytes": n, "sha256": 64 hex}},
  "unfinished": {"REPO/PATH": name of the blob that is being loaded, 40 or 64 hex},
  "imported":   {SLOT: {"path": absolute path of the user's own file, "size_bytes": n or null}}}
+
+Beside it lies .models.lock, held while a process changes it.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sdv2_host.errors import ModelError
 
 FILE_NAME = "models.json"
+LOCK_NAME = ".models.lock"
+LOCK_WAIT_S = 10.0
+"""A change takes milliseconds."""
 MAX_BYTES = 1_000_000
 
 
@@ -103,6 +110,25 @@ def load_register(models_dir: Path) -> Register:
 
 
 _REMEDY = "move it away, then pull and import again: files that are there are not loaded twice"
+
+
+def update_register(
+    models_dir: Path, change: Callable[[Register], Register], wait_s: float = LOCK_WAIT_S
+) -> None:
+    """models.json holds what `change` makes of it; of changes at the same time none is lost.
+
+    Raises:
+        ModelError: it cannot be read or written, or somebody else holds it for too long.
+    """
+    path = models_dir / FILE_NAME
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(models_dir / LOCK_NAME, timeout=wait_s):
+            save_register(models_dir, change(load_register(models_dir)))
+    except TimeoutError as error:
+        raise ModelError(f"{path}: in use by another process for {wait_s:g} s") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def save_register(models_dir: Path, register: Register) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sdv2_host.errors import ModelError
 from sdv2_host.models.catalogue import Entry, HubFile, Part, Role
-from sdv2_host.models.register import Register, load_register, save_register
+from sdv2_host.models.register import Register, load_register, update_register
 from sdv2_host.models.store import READY, Store
 
 
@@ -65,8 +65,7 @@ def remove(store: Store, removal: Removal) -> int:
         raise ModelError(f"{error.filename}: cannot be removed: {error.strerror}") from error
     keys = {file.key for file, _ in (*removal.files, *removal.unfinished)}
     slots = {part.slot for part in removal.imported}
-    register = load_register(store.models_dir).without(keys, slots)
-    save_register(store.models_dir, register)
+    update_register(store.models_dir, lambda register: register.without(keys, slots))
     return freed
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdv2_host.errors import ModelError
 from sdv2_host.models.catalogue import CATALOGUE, HubFile, Role, read_catalogue
 from sdv2_host.models.register import (
+    LOCK_NAME,
     ImportedPart,
     PulledFile,
     Register,
     load_register,
     save_register,
+    update_register,
 )
 from tests.models.toys import (
     TOYS,
@@ -37,6 +42,30 @@ def test_the_register_reads_back_what_was_written(tmp_path: Path) -> None:
 
     assert load_register(tmp_path) == register
     assert [path.name for path in tmp_path.iterdir()] == ["models.json"]
+
+
+def test_of_changes_at_the_same_time_none_is_lost(tmp_path: Path) -> None:
+    def change(name: str) -> None:
+        for index in range(20):
+            update_register(
+                tmp_path, partial(Register.with_started, key=f"{name}/{index}", blob="a" * 40)
+            )
+
+    threads = [threading.Thread(target=change, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(load_register(tmp_path).unfinished) == 60
+
+
+def test_a_register_that_stays_in_use_is_told(tmp_path: Path) -> None:
+    with (
+        WeakFileLock(tmp_path / LOCK_NAME),
+        pytest.raises(ModelError, match=r"models\.json: in use by another process"),
+    ):
+        update_register(tmp_path, lambda register: register, wait_s=0.05)
 
 
 def test_there_is_an_empty_register_before_the_first_pull(tmp_path: Path) -> None:
