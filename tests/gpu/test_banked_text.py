@@ -163,6 +163,9 @@ def test_on_a_gpu_prompts_encode_as_on_the_cpu(
     writer = PromptWriter(config.model_copy(update={"text_device": "cuda"}), bank, quiet)
     writer.write(PROMPT, quiet)
 
-    on_cpu = Umt5Encoder(toy_umt5(), toy_tokenizer()).encode(PROMPT)
+    encoder = Umt5Encoder(toy_umt5(), toy_tokenizer())
+    count = len(encoder.tokens(PROMPT))
     on_gpu = BankedText(bank, 512, torch.float32).encode(PROMPT)
-    assert float((on_gpu - on_cpu).abs().max() / on_cpu.abs().max()) < 0.05
+    # bfloat16 against float32; on the CPU it is 0.997 at worst.
+    alike = torch.cosine_similarity(on_gpu[0, :count], encoder.encode(PROMPT)[0, :count])
+    assert float(alike.min()) > 0.99
