@@ -64,9 +64,13 @@ def _part_line(status: PartStatus) -> str:
 
 
 def _next_command(entry: Entry, parts: Iterable[PartStatus]) -> str:
-    if all(status.state in READY for status in parts):
+    missing = {status.part.role for status in parts if status.state not in READY}
+    if not missing:
         return f"ready: sdv2-host run --engine {entry.name}"
-    return f"to do: sdv2-host models pull {entry.name}"
+    pull = f"sdv2-host models pull {entry.name}"
+    if missing == {Role.TAEHV}:
+        return f"ready: sdv2-host run --engine {entry.name}; for --vae hybrid and taehv: {pull}"
+    return f"to do: {pull}"
 
 
 def _json_row(entry: Entry, parts: Iterable[PartStatus]) -> dict[str, object]:
