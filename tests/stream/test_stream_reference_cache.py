@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sdv2_host.stream.kv_cache import CacheGeometry, RowCall
 from sdv2_host.stream.positions import reset_index
 from sdv2_host.stream.reference_cache import ReferenceKVCache
 from sdv2_host.stream.rotary_book import RotaryBook
-from sdv2_host.wan.attention import attention
-from sdv2_host.wan.rope import rotate
+from tests.stream.frame_by_frame import FrameByFrame
 
 GRID = (1, 2)
 TOKENS, HEADS, HEAD_DIM = 2, 2, 12
 SINKS, WINDOW = 3, 3
-CAPACITY = SINKS + WINDOW
 CPU = torch.device("cpu")
 
 
@@ -40,64 +36,10 @@ def rotary_book() -> RotaryBook:
     return RotaryBook(HEAD_DIM, GRID, CPU, torch.float64)
 
 
-@dataclass
-class FrameByFrame:
-    """One block and row of the reference, a list of frames; None is a slot of zeros.
-
-    A transcription of its rules (streamdiffusionv2.md 2.3), in units of frames.
-    """
-
-    threshold: float
-    slots: list[tuple[Tensor, Tensor] | None] = field(default_factory=lambda: [None] * CAPACITY)
-    queue: list[int] = field(default_factory=list)
-    fill: int = 0
-    global_end: int = 0
-    total_steps: int = 1
-    current_step: int = 1
-
-    def step(self, q: Tensor, k: Tensor, v: Tensor, start: int, book: RotaryBook) -> Tensor:
-        new = k.shape[1] // TOKENS
-        table = book.table(tuple(range(start, start + new)))
-        q, k = rotate(q, table), rotate(k, table)
-        end = start + new
-        if new == 1 and self.threshold > -1:
-            alike = [0.0 if slot is None else _alike(slot, k, v) for slot in self.slots[:SINKS]]
-            if min(alike) < self.threshold:
-                self.queue.insert(0, alike.index(min(alike)) + 1)
-        if end > CAPACITY or self.fill >= CAPACITY:
-            self.fill = CAPACITY
-            target = self.queue[0]
-            if self.current_step > 1:
-                self.current_step -= 1
-            else:
-                self.queue.pop(0)
-                if target > SINKS:
-                    self.queue.append(target)
-                self.current_step = self.total_steps
-        else:
-            target = self.fill + end - self.global_end
-            if SINKS < end + new <= CAPACITY and (not self.queue or self.queue[-1] != end + new):
-                self.queue.append(end + new)
-            self.fill = target
-        for frame in range(new):
-            part = slice(frame * TOKENS, (frame + 1) * TOKENS)
-            self.slots[target - new + frame] = (k[:, part], v[:, part])
-        self.global_end = end
-        held = [slot for slot in self.slots[: self.fill] if slot is not None]
-        return attention(q, torch.cat([k for k, _ in held], 1), torch.cat([v for _, v in held], 1))
-
-
-def _alike(slot: tuple[Tensor, Tensor], k: Tensor, v: Tensor) -> float:
-    def cosine(a: Tensor, b: Tensor) -> float:
-        return float(F.cosine_similarity(a.flatten(2).mean(1), b.flatten(2).mean(1)))
-
-    return (cosine(slot[0], k) + cosine(slot[1], v)) / 2
-
-
 @pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.2])
 def test_rows_agree_with_the_rules_frame_by_frame(threshold: float) -> None:
     cache, book = empty_cache(2, threshold), rotary_book()
-    oracles = [FrameByFrame(threshold), FrameByFrame(threshold)]
+    oracles = [FrameByFrame(TOKENS, threshold), FrameByFrame(TOKENS, threshold)]
     noise = torch.Generator().manual_seed(4)
 
     def qkv(num_rows: int, frames: int = 1) -> Tensor:
@@ -128,7 +70,7 @@ def test_rows_agree_with_the_rules_frame_by_frame(threshold: float) -> None:
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 def test_a_shared_row_agrees_with_the_rules_frame_by_frame(num_steps: int) -> None:
     cache, book = empty_cache(1), rotary_book()
-    oracle = FrameByFrame(0.2, total_steps=num_steps, current_step=num_steps)
+    oracle = FrameByFrame(TOKENS, 0.2, total_steps=num_steps, current_step=num_steps)
     noise = torch.Generator().manual_seed(num_steps)
     calls = [RowCall(0, 2, 0)]
     for step in range(num_steps):
