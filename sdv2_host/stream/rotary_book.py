@@ -53,9 +53,9 @@ class RotaryBook:
         """Angles of frames at these positions, [len * N, D/2]."""
         found = self._tables.pop(positions, None)
         if found is None:
-            frame_positions_F = torch.tensor(positions, device=self._device)
-            exact = rotary_table(self._head_dim, frame_positions_F, *self._grid)
-            found = Rotary(exact.cos_SP.to(self._dtype), exact.sin_SP.to(self._dtype))
+            # On the CPU: Apple GPUs know no float64, and it is a matter of a few milliseconds.
+            exact = rotary_table(self._head_dim, torch.tensor(positions), *self._grid)
+            found = Rotary(*(part.to(self._dtype).to(self._device) for part in exact))
         self._tables[positions] = found
         if len(self._tables) > self.CAPACITY:
             del self._tables[next(iter(self._tables))]

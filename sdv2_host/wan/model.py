@@ -148,10 +148,15 @@ def gated(x_BSE: Tensor, gate_BFE: Tensor, num_frames: int) -> Tensor:
 
 def time_features(t: Tensor, dim: int) -> Tensor:
     """[..., dim] sinusoids of the timestep 0..1000, computed in float64 as the reference does."""
-    half = dim // 2
-    exponents = torch.arange(half, dtype=torch.float64, device=t.device) / half
-    angles = t.to(torch.float64).unsqueeze(-1) * 10000.0**-exponents
+    half, dtype = dim // 2, finest_dtype(t.device)
+    exponents = torch.arange(half, dtype=dtype, device=t.device) / half
+    angles = t.to(dtype).unsqueeze(-1) * 10000.0**-exponents
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def finest_dtype(device: torch.device) -> torch.dtype:
+    """float64, but float32 on Apple GPUs, which have nothing finer."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class CausalWanModel(nn.Module):

@@ -35,18 +35,22 @@ def _angles(positions: Tensor, num_pairs: int) -> Tensor:
 
 
 def rotary_table(head_dim: int, frame_positions_F: Tensor, grid_h: int, grid_w: int) -> Rotary:
-    """The table of F frames at these temporal positions; any position, no table end."""
+    """The table of F frames at these temporal positions, float64; any position, no table end."""
     pairs_t, pairs_h, pairs_w = split_pairs(head_dim)
     device = frame_positions_F.device
-    num_frames = frame_positions_F.shape[0]
-    angle_t = _angles(frame_positions_F, pairs_t)[:, None, None, :]
-    angle_h = _angles(torch.arange(grid_h, device=device), pairs_h)[None, :, None, :]
-    angle_w = _angles(torch.arange(grid_w, device=device), pairs_w)[None, None, :, :]
-    grid = (num_frames, grid_h, grid_w, -1)
-    angle_SP = torch.cat(
-        [angle_t.expand(grid), angle_h.expand(grid), angle_w.expand(grid)], dim=-1
-    ).reshape(num_frames * grid_h * grid_w, head_dim // 2)
-    return Rotary(angle_SP.cos(), angle_SP.sin())
+    angles = (
+        _angles(frame_positions_F, pairs_t)[:, None, None, :],
+        _angles(torch.arange(grid_h, device=device), pairs_h)[None, :, None, :],
+        _angles(torch.arange(grid_w, device=device), pairs_w)[None, None, :, :],
+    )
+    grid = (frame_positions_F.shape[0], grid_h, grid_w, -1)
+
+    def per_token(axes: list[Tensor]) -> Tensor:
+        return torch.cat([axis.expand(grid) for axis in axes], dim=-1).flatten(0, 2)
+
+    return Rotary(
+        per_token([angle.cos() for angle in angles]), per_token([angle.sin() for angle in angles])
+    )
 
 
 def rotate(x_BSND: Tensor, rotary: Rotary) -> Tensor:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.wan.flow import add_noise, sigma_of, sigma_table, to_x0
+from sdv2_host.wan.model import finest_dtype
 from sdv2_host.wan.rope import Rotary, rotary_table, rotate, split_pairs
 
 
@@ -118,6 +122,36 @@ def test_a_small_type_is_rotated_by_the_exact_angle(dtype: torch.dtype) -> None:
     assert rotated.dtype == dtype
     assert torch.equal(x, before)
     _assert_rounded(rotated, rotate(x.double(), exact))
+
+
+def test_no_double_precision_is_asked_of_a_device() -> None:
+    """Apple GPUs have none; here another device stands for them."""
+    meta = torch.device("meta")
+    with DtypesOn(meta) as seen:
+        RotaryBook(24, (2, 3), meta, torch.bfloat16).table((3, 49))
+
+    assert seen.dtypes == {torch.float32}
+    assert finest_dtype(torch.device("mps")) == torch.float32
+
+
+class DtypesOn(TorchDispatchMode):
+    """Notes the dtypes of all tensors made on a device inside it."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self._device = device
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.dtypes |= {
+            leaf.dtype
+            for leaf in tree_leaves(out)
+            if isinstance(leaf, torch.Tensor) and leaf.device == self._device
+        }
+        return out
 
 
 def _assert_rounded(got: torch.Tensor, exact: torch.Tensor) -> None:
