@@ -78,6 +78,11 @@ class Checkpoint:
             entries[new] = entry
         return replace(self, _entries=entries)
 
+    def without(self, names: Collection[str]) -> Checkpoint:
+        """The same without these tensors, where they are."""
+        kept = {name: entry for name, entry in self._entries.items() if name not in names}
+        return replace(self, _entries=kept)
+
     def with_last_rows(self, num_rows: Mapping[str, int]) -> Checkpoint:
         """The same, but of the tensors named only so many rows, from the end."""
         entries = dict(self._entries)

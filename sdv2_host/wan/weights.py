@@ -49,6 +49,8 @@ class Part:
     usual_names: tuple[str, ...]
     """What the publishers call it, best first."""
     rename: Callable[[str], str]
+    passengers: tuple[str, ...] = ()
+    """Tensors that some publishers put beside the weights, and that are none."""
 
     def open(self, path: Path) -> Checkpoint:
         """The checkpoint at `path` under our names, not compared with a module yet.
@@ -58,7 +60,7 @@ class Part:
         """
         checkpoint = open_checkpoint(path, self.subfolder, self.usual_names)
         try:
-            return checkpoint.renamed(self.rename)
+            return checkpoint.without(self.passengers).renamed(self.rename)
         except ModelError:
             checkpoint.close()
             raise
@@ -67,7 +69,13 @@ class Part:
 DIT = Part("transformer", ("model.pt",), dit_name)
 VAE = Part("vae", ("Wan2.1_VAE.pth",), vae_name)
 TAEHV = Part("taehv", ("taew2_1.pth", "taew2_1.safetensors"), taehv_name)
-UMT5 = Part("text_encoder", ("models_t5_umt5-xxl-enc-bf16.pth",), umt5_name)
+UMT5 = Part(
+    "text_encoder",
+    ("models_t5_umt5-xxl-enc-bf16.pth",),
+    umt5_name,
+    # ComfyUI's files carry their tokenizer. Source: comfy/text_encoders/wan.py
+    passengers=("spiece_model",),
+)
 
 
 def load_dit(

@@ -168,6 +168,19 @@ def test_umt5_xxl_has_the_sizes_that_the_real_file_tells(reference: Path, tmp_pa
     )
 
 
+def test_a_file_that_carries_its_tokenizer_is_the_same_encoder(tmp_path: Path) -> None:
+    plain = write_encoder(tmp_path / "t5.safetensors")
+    carrying = tmp_path / "umt5_xxl_fp16.safetensors"
+    save_file({**load_file(plain), "spiece_model": torch.zeros(9, dtype=torch.uint8)}, carrying)
+
+    first, second = (
+        load_umt5(path, read_sizes(path), CPU, torch.float32, lambda done: None)
+        for path in (plain, carrying)
+    )
+
+    assert all(map(torch.equal, first.parameters(), second.parameters()))
+
+
 def test_another_model_is_refused_by_what_it_looks_like(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"encoder.0.weight": torch.zeros(64, 3, 3, 3)}, path)
