@@ -25,7 +25,7 @@ from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.params import Params
 from sdv2_host.stream.kv_cache import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.stream.spec import Layout, StreamSpec
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, WanDims
 from sdv2_host.wan.streaming_vae import StreamingVAE
 
@@ -149,7 +149,9 @@ def dry_run(
         rows = {state.kv.row_of(step, is_first=False) for step in range(steps)}
         for row in sorted(rows):
             state.kv.advance_([RowCall(row, spec.geometry.num_slots, 0)])
-        pipeline.step(state, _frames(FRAMES_PER_LATENT, spec), params)
+        # A batch is at its fullest when every step has a chunk.
+        for _ in range(steps if spec.layout is Layout.BATCH else 1):
+            pipeline.step(state, _frames(FRAMES_PER_LATENT, spec), params)
         texts = [kv for row in state.texts.entries.values() for kv in row]
         text_kv = tensor_bytes(tensor for kv in texts for tensor in kv)
     vae_cache = tensor_bytes([*state.vae_cache.encoder, *state.vae_cache.decoder])

@@ -17,7 +17,7 @@ from sdv2_host.gpu.wan_spec import wan_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.stream.spec import Layout, StreamSpec
 from sdv2_host.types import Size
 from sdv2_host.wan.dims import WanDims, WanVAEDims
 from sdv2_host.wan.model import CausalWanModel
@@ -50,21 +50,25 @@ def test_live_bytes_follow_tensors_and_not_their_views() -> None:
     assert product.shape == view.shape
 
 
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("dims", [TOY_DIT, replace(TOY_DIT, dim=384, ffn_dim=12288)])
 @torch.inference_mode()
-def test_a_dry_run_says_what_a_real_run_takes() -> None:
+def test_a_dry_run_says_what_a_real_run_takes(dims: WanDims, layout: Layout) -> None:
+    """The wider DiT takes more than the autoencoder, and in a batch most with all rows at work."""
     torch.manual_seed(0)
-    dry = dry_run(toy_models(META), replace(SPEC, device=META), steps=2)
+    spec = replace(SPEC, layout=layout, timesteps=(700.0, 500.0, 400.0))
+    dry = dry_run(toy_models(META, dims), replace(spec, device=META), steps=3)
 
-    models = toy_models(CPU)
-    pipeline = StreamPipeline(models.dit, models.vae, models.text, SPEC)
-    params = Params(steps=2)
+    models = toy_models(CPU, dims)
+    pipeline = StreamPipeline(models.dit, models.vae, models.text, spec)
+    params = Params(steps=3)
     weights = [*models.dit.parameters(), *models.vae.parameters()]
     with LiveBytes(CPU, weights) as live:
         state = pipeline.fresh_state()
         lasting = live.now
         frames = torch.zeros(1, 1, 3, 64, 96)
         pipeline.step(state, frames, params)
-        for _ in range(SPEC.geometry.num_slots):
+        for _ in range(spec.geometry.num_slots + spec.num_rows):
             pipeline.step(state, frames.expand(-1, 4, -1, -1, -1), params)
     held = [*state.vae_cache.encoder, *state.vae_cache.decoder]
     texts = [part for kv in state.texts.entries[params.prompt] for part in kv]
