@@ -7,7 +7,6 @@ python -m tests.full_size run DIR DTYPE         loads them, styles 1 + 4 frames,
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import threading
 import time
@@ -44,17 +43,21 @@ class RandomText:
 
 
 class PeakMemory:
-    """The most anonymous memory of this process, sampled: pages of mapped files can be had back."""
+    """The most memory of this process, sampled: all of it, and without the pages of mapped files,
+    which can be had back."""
 
     def __init__(self) -> None:
         self.peak_bytes = 0
+        self.peak_rss_bytes = 0
         self._process = psutil.Process()
         threading.Thread(target=self._sample, daemon=True).start()
 
     def _sample(self) -> None:
         while True:
             memory = self._process.memory_info()
-            self.peak_bytes = max(self.peak_bytes, memory.rss - memory.shared)
+            mapped = getattr(memory, "shared", 0)
+            self.peak_bytes = max(self.peak_bytes, memory.rss - mapped)
+            self.peak_rss_bytes = max(self.peak_rss_bytes, memory.rss)
             time.sleep(0.05)
 
 
@@ -115,7 +118,7 @@ def run(folder: Path, dtype: str) -> None:
         "chunks_s": time.monotonic() - loaded,
         "loading_peak_gib": loading_peak / 2**30,
         "peak_gib": memory.peak_bytes / 2**30,
-        "max_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "max_rss_gib": memory.peak_rss_bytes / 2**30,
         "shapes": [first.frames.shape, chunk.frames.shape],
         "spread": float(chunk.frames[..., :3].std()),
         "spans_ms": chunk.spans_ms,
