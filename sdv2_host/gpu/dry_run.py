@@ -165,15 +165,16 @@ def dry_run(
     )
 
 
-def at_depth(one: StreamBytes, two: StreamBytes, num_layers: int) -> StreamBytes:
-    """Bytes with `num_layers` blocks, from dry runs with one and with two.
+def at_depth(two: StreamBytes, three: StreamBytes, num_layers: int) -> StreamBytes:
+    """Bytes with `num_layers` blocks, from dry runs with two and with three.
 
     Blocks are alike, so weights, caches and text grow by the same for each, and activations, of
-    which only one block's are alive at a time, stay.
+    which only one block's are alive at a time, stay. Not so from one block to two: the second has
+    the first one's input beside it, which whoever called the blocks still holds.
     """
     counts = {
-        field.name: getattr(one, field.name)
-        + (num_layers - 1) * (getattr(two, field.name) - getattr(one, field.name))
+        field.name: getattr(two, field.name)
+        + (num_layers - 2) * (getattr(three, field.name) - getattr(two, field.name))
         for field in fields(StreamBytes)
     }
     return StreamBytes(**counts)

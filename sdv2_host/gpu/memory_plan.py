@@ -60,7 +60,7 @@ def plan_memory(config: Config, device: torch.device, dtype: torch.dtype) -> Mem
     dims, first_frames = WAN_DIMS[config.engine], first_chunk_frames(config)
     with torch.device(META):
         vae = meta_vae(config.vae).to(dtype)
-        dits = [CausalWanModel(replace(dims, num_layers=n)).to(dtype) for n in (1, 2)]
+        dits = [CausalWanModel(replace(dims, num_layers=n)).to(dtype) for n in (2, 3)]
     assert isinstance(vae, WanVAE | HybridVAE | TaehvVAE)
     runs = [
         dry_run(StreamModels(dit, vae, _NoEncoder()), spec, spec.num_rows, first_frames)

@@ -30,6 +30,8 @@ CUDA = torch.device("cuda:0")
 VAE_DIMS = WanVAEDims(base=8)
 SPEC = StreamSpec(64, 96, CacheGeometry(2, 2), timesteps=(700.0, 500.0))
 
+WIDE_DIT = replace(TOY_DIT, dim=384, ffn_dim=12288)
+
 
 def toy_models(device: torch.device, dims: WanDims = TOY_DIT) -> StreamModels:
     with torch.device(device):
@@ -51,7 +53,7 @@ def test_live_bytes_follow_tensors_and_not_their_views() -> None:
 
 
 @pytest.mark.parametrize("layout", list(Layout))
-@pytest.mark.parametrize("dims", [TOY_DIT, replace(TOY_DIT, dim=384, ffn_dim=12288)])
+@pytest.mark.parametrize("dims", [TOY_DIT, WIDE_DIT])
 @torch.inference_mode()
 def test_a_dry_run_says_what_a_real_run_takes(dims: WanDims, layout: Layout) -> None:
     """The wider DiT takes more than the autoencoder, and in a batch most with all rows at work."""
@@ -80,13 +82,14 @@ def test_a_dry_run_says_what_a_real_run_takes(dims: WanDims, layout: Layout) -> 
     assert dry.activations == pytest.approx(live.peak - lasting - dry.text_kv, rel=0.15)
 
 
-def test_depth_is_extrapolated_exactly() -> None:
-    spec = replace(SPEC, device=META)
-    one, two, five = (
-        dry_run(toy_models(META, replace(TOY_DIT, num_layers=n)), spec, steps=2) for n in (1, 2, 5)
+@pytest.mark.parametrize("dims", [TOY_DIT, WIDE_DIT])
+def test_depth_is_extrapolated_exactly(dims: WanDims) -> None:
+    spec = replace(SPEC, device=META, layout=Layout.BATCH)
+    two, three, six = (
+        dry_run(toy_models(META, replace(dims, num_layers=n)), spec, steps=2) for n in (2, 3, 6)
     )
 
-    assert at_depth(one, two, 5) == five
+    assert at_depth(two, three, 6) == six
 
 
 def test_a_plan_knows_the_sizes_of_the_real_models() -> None:
