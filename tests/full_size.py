@@ -19,7 +19,8 @@ from torch import nn
 from transformers import UMT5Config
 
 from sdv2_host.config import Config
-from sdv2_host.gpu.wan_engine import WanFamily, load_wan_engine
+from sdv2_host.gpu.wan_engine import load_wan_engine
+from sdv2_host.gpu.wan_models import WanFamily
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameMeta

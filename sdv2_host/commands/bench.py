@@ -16,13 +16,8 @@ from sdv2_host.config import Config
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_spec
-from sdv2_host.gpu.wan_engine import (
-    Placement,
-    WanFamily,
-    load_models,
-    needed_parts,
-    random_models,
-)
+from sdv2_host.gpu.wan_engine import needed_parts
+from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.models import store
 from sdv2_host.params import Params

@@ -10,18 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from sdv2_host.config import MIN_SIDE_PX, SIZE_MULTIPLE, Config
 from sdv2_host.gpu.device import GIB, is_named
 from sdv2_host.gpu.dry_run import META, StreamBytes, at_depth, dry_run
-from sdv2_host.gpu.engine import StreamModels
+from sdv2_host.gpu.wan_models import Placement, WanFamily, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
 from sdv2_host.types import Size
-from sdv2_host.wan.dims import TAEW2_1, WAN_VAE
-from sdv2_host.wan.model import CausalWanModel
-from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.vae import HybridVAE, TaehvVAE, WanVAE
 
 UMT5_XXL_BYTES = 5_680_910_336 * 2
 """Of the text encoder in bfloat16; keys/umt5_enc.txt. In its own process, so not of the total
@@ -58,14 +53,11 @@ def plan_memory(config: Config, device: torch.device, dtype: torch.dtype) -> Mem
     """The memory of `config`'s Wan engine on `device`; seconds, and nothing is allocated."""
     spec = wan_spec(config, META, dtype, for_planning=True)
     dims, first_frames = WAN_DIMS[config.engine], first_chunk_frames(config)
-    with torch.device(META):
-        vae = meta_vae(config.vae).to(dtype)
-        dits = [CausalWanModel(replace(dims, num_layers=n)).to(dtype) for n in (2, 3)]
-    assert isinstance(vae, WanVAE | HybridVAE | TaehvVAE)
-    runs = [
-        dry_run(StreamModels(dit, vae, _NoEncoder()), spec, spec.num_rows, first_frames)
-        for dit in dits
-    ]
+    runs = []
+    for num_layers in (2, 3):
+        family = WanFamily(replace(dims, num_layers=num_layers))
+        models = random_models(config.vae, family, Placement(META, dtype))
+        runs.append(dry_run(models, spec, spec.num_rows, first_frames))
     need = at_depth(runs[0], runs[1], dims.num_layers)
     return MemoryPlan(
         config.engine,
@@ -74,13 +66,6 @@ def plan_memory(config: Config, device: torch.device, dtype: torch.dtype) -> Mem
         _parts(config, device, need, spec.num_prompts),
         UMT5_XXL_BYTES,
     )
-
-
-class _NoEncoder:
-    """The text encoder has a process of its own; a dry run brings its own embedding."""
-
-    def encode(self, prompt: str) -> torch.Tensor:
-        raise AssertionError(f"a plan was asked for {prompt!r}")
 
 
 def _parts(
@@ -161,12 +146,3 @@ def advice(config: Config, device: torch.device, dtype: torch.dtype, free_bytes:
     if config.engine == "wan-14b":
         return "no size of wan-14b fits; --engine wan-1.3b is the smaller model"
     return "no size fits; --engine tiny runs anywhere"
-
-
-def meta_vae(kind: str) -> nn.Module:
-    """The autoencoder that `Config.vae` names, without weights, on the default device."""
-    if kind == "wan":
-        return WanVAE(WAN_VAE)
-    if kind == "hybrid":
-        return HybridVAE(WanVAE(WAN_VAE), TinyVAE(TAEW2_1))
-    return TaehvVAE(TinyVAE(TAEW2_1), WAN_VAE)

@@ -1,0 +1,117 @@
+"""The models of a Wan engine: of which sizes, where they go, from files or with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sdv2_host.config import Config
+from sdv2_host.gpu.device import resolve_device, resolve_dtype
+from sdv2_host.gpu.engine import StreamModels
+from sdv2_host.models.store import ModelFiles
+from sdv2_host.types import ProgressFn
+from sdv2_host.wan.dims import TAEW2_1, WAN_VAE, TinyVAEDims, WanDims, WanVAEDims
+from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.streaming_vae import StreamingVAE
+from sdv2_host.wan.tiny_vae import TinyVAE
+from sdv2_host.wan.vae import HybridVAE, TaehvVAE, WanVAE
+from sdv2_host.wan.weights import load_dit, load_taehv, load_wan_vae
+
+NOT_LOCATED = "locate answers with every part that it was asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class WanFamily:
+    """Sizes of the models that work together."""
+
+    dit: WanDims
+    vae: WanVAEDims = WAN_VAE
+    taehv: TinyVAEDims = TAEW2_1
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where weights go."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, config: Config) -> Placement:
+        """What `config` asks for.
+
+        Raises:
+            DeviceError: the device is not there.
+        """
+        device = resolve_device(config.device)
+        return cls(device, resolve_dtype(config.dtype, device))
+
+
+class NoEncoder:
+    """In the place of the text encoder, which has a process of its own."""
+
+    def encode(self, prompt: str) -> Tensor:
+        raise AssertionError(f"models without an encoder were asked for {prompt!r}")
+
+
+def load_models(
+    vae: str, files: ModelFiles, family: WanFamily, place: Placement, progress: ProgressFn
+) -> StreamModels:
+    """DiT and autoencoder (`vae` as in `Config.vae`) from their files, without a text encoder.
+
+    Raises:
+        ModelError: a file is damaged, or another model.
+    """
+    assert files.dit is not None, NOT_LOCATED
+    to_dit, to_vae = (
+        _share(progress, *part) for part in (("the DiT", 0, 0.8), ("the VAE", 0.8, 1))
+    )
+    dit = load_dit(files.dit, family.dit, place.device, place.dtype, to_dit)
+
+    def wan() -> WanVAE:
+        assert files.vae is not None, NOT_LOCATED
+        return load_wan_vae(files.vae, place.device, place.dtype, to_vae, family.vae)
+
+    def taehv() -> TinyVAE:
+        assert files.taehv is not None, NOT_LOCATED
+        return load_taehv(files.taehv, place.device, place.dtype, to_vae, family.taehv)
+
+    return StreamModels(dit, _vae_of(vae, wan, taehv, family, place), NoEncoder())
+
+
+def random_models(vae: str, family: WanFamily, place: Placement) -> StreamModels:
+    """The same with random weights, for benches: as large and as fast as the real ones."""
+    with place.device:
+        dit = CausalWanModel(family.dit).to(place.dtype).eval().requires_grad_(False)
+
+    def wan() -> WanVAE:
+        with place.device:
+            return WanVAE(family.vae).to(place.dtype)
+
+    def taehv() -> TinyVAE:
+        with place.device:
+            return TinyVAE(family.taehv).to(place.dtype).eval().requires_grad_(False)
+
+    return StreamModels(dit, _vae_of(vae, wan, taehv, family, place), NoEncoder())
+
+
+def _vae_of(
+    kind: str,
+    wan: Callable[[], WanVAE],
+    taehv: Callable[[], TinyVAE],
+    family: WanFamily,
+    place: Placement,
+) -> StreamingVAE:
+    """The autoencoder that `Config.vae` names, of the halves that it needs."""
+    if kind == "wan":
+        return wan()
+    both = TaehvVAE(taehv(), family.vae) if kind == "taehv" else HybridVAE(wan(), taehv())
+    return both.to(place.device, place.dtype)
+
+
+def _share(progress: ProgressFn, what: str, begin: float, end: float) -> Callable[[float], None]:
+    """Progress of one part as a part of the whole."""
+    return lambda fraction: progress(f"loading {what}", begin + fraction * (end - begin))
