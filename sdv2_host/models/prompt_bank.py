@@ -14,10 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import stat
 import struct
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 
 from sdv2_host import __version__
 from sdv2_host.errors import ModelError
+from sdv2_host.models.whole_file import UNFINISHED_SUFFIX, write_whole
 from sdv2_host.prompts import clean_prompt
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,6 @@ FORMAT = "sdv2-prompt"
 VERSION = "1"
 TENSOR = "embedding"
 SUFFIX = ".safetensors"
-UNFINISHED_SUFFIX = ".part"
 MAX_HEADER_BYTES = 256 * 1024
 _LENGTH = struct.Struct("<Q")
 _EXPONENT = 0x7F80
@@ -116,7 +114,7 @@ class PromptBank:
         header = json.dumps({"__metadata__": metadata, TENSOR: tensor}).encode()
         header += b" " * (-len(header) % 8)  # the numbers begin at a multiple of 8
         path = self._path_of_cleaned(cleaned)
-        _write_whole(path, _LENGTH.pack(len(header)) + header + bits.astype("<u2").tobytes())
+        _write(path, _LENGTH.pack(len(header)) + header + bits.astype("<u2").tobytes())
         return path
 
     def remove(self, prompt: str) -> bool:
@@ -252,21 +250,11 @@ def _bits(tensor: dict[str, Any], data: bytes) -> Bits:
     return np.frombuffer(data, dtype="<u2").astype(np.uint16, copy=False).reshape(rows, dim)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Raises: ModelError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # mkstemp makes files that only their owner can read.
-        descriptor, temporary = tempfile.mkstemp(suffix=UNFINISHED_SUFFIX, dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, content)
     except OSError as error:
         raise ModelError(
             f"{path}: cannot be written ({error.strerror or error}); the prompt bank needs a "

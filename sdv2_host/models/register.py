@@ -10,8 +10,6 @@ Beside it lies .models.lock, held while a process changes it.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +18,7 @@ from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sdv2_host.errors import ModelError
+from sdv2_host.models.whole_file import write_whole
 
 FILE_NAME = "models.json"
 LOCK_NAME = ".models.lock"
@@ -140,15 +139,6 @@ def save_register(models_dir: Path, register: Register) -> None:
     path = models_dir / FILE_NAME
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=FILE_NAME, dir=models_dir)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(register.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, (register.model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror}") from error

@@ -110,7 +110,7 @@ def test_a_bank_that_does_not_exist_is_empty(bank: PromptBank) -> None:
 def test_all_are_removed_with_what_was_left_unfinished(bank: PromptBank) -> None:
     for prompt in ("a", "b"):
         bank.write(prompt, rows_of(1))
-    (bank.folder / "x.part").write_bytes(b"half")
+    (bank.folder / "x.unfinished").write_bytes(b"half")
 
     assert bank.remove_all() == 2
     assert list(bank.folder.iterdir()) == []
