@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -20,56 +19,13 @@ from sdv2_host.host.prompt_desk import DeskListener, open_desk
 from sdv2_host.host.status import HostState, HostStatus
 from sdv2_host.host.supervisor import Limits, Supervisor
 from sdv2_host.host.text_process import TextSetup
+from sdv2_host.host.worker_log import WorkerLog
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
 from sdv2_host.params import Params, Patch, apply
 from sdv2_host.types import ProgressFn, Size
 
 log = logging.getLogger(__name__)
-
-SPANS_CHUNKS = 32
-
-
-class WorkerLog:
-    """What the workers reported, summed over their lives.
-
-    Fields: `ready` and `newest` of the living worker; `spans` of the last chunks; totals of the
-    workers before it.
-    """
-
-    def __init__(self) -> None:
-        self.ready: Ready | None = None
-        self.newest: Report | None = None
-        self._spans: deque[dict[str, float]] = deque(maxlen=SPANS_CHUNKS)
-        self._frames_in = 0
-        self._dropped = 0
-
-    def died(self) -> None:
-        """The next report comes from another worker, whose counts begin at 0."""
-        if self.newest is not None:
-            self._frames_in, self._dropped = self.frames_in, self.dropped
-        self.ready = None
-        self.newest = None
-
-    def report(self, report: Report) -> None:
-        self.newest = report
-        self._spans.append(report.spans_ms)
-
-    @property
-    def frames_in(self) -> int:
-        return self._frames_in + (self.newest.frames_in if self.newest else 0)
-
-    @property
-    def dropped(self) -> int:
-        return self._dropped + (self.newest.dropped if self.newest else 0)
-
-    @property
-    def spans_ms(self) -> dict[str, float]:
-        """Mean of each stage over the chunks that had it."""
-        spans = list(self._spans)
-        names = dict.fromkeys(name for chunk in spans for name in chunk)
-        values = {name: [chunk[name] for chunk in spans if name in chunk] for name in names}
-        return {name: round(sum(ms) / len(ms), 3) for name, ms in values.items()}
 
 
 class Daemon:
@@ -131,6 +87,8 @@ class Daemon:
         """
         changed = apply(self._params, self._allowed(patch))
         if changed == self._params:
+            if "prompt" in patch:
+                self._ask_again(changed.prompt)
             return changed
         log.debug("%s sets %s", origin, dict(patch))
         self._params = changed
@@ -140,6 +98,13 @@ class Daemon:
         self._version += 1
         self._send_params()
         return changed
+
+    def _ask_again(self, prompt: str) -> None:
+        """For a prompt that failed: what it lacked may be there by now."""
+        live = self._desk.live
+        self._desk.ask(prompt)
+        if self._desk.live != live:
+            self._on_prompt()
 
     def _send_params(self) -> None:
         """The worker has the newest parameters from its next chunk on, with the live prompt."""
@@ -213,8 +178,8 @@ class Daemon:
         return await self._supervisor.run()
 
     def _on_message(self, message: FromWorker) -> None:
+        self._worker_log.heard(message)
         if isinstance(message, Report):
-            self._worker_log.report(message)
             if self._presenter is not None:
                 self._presenter.wake()
         elif isinstance(message, Progress):
@@ -222,7 +187,6 @@ class Daemon:
         elif isinstance(message, Problem):
             self._set_problem("engine", message.text)
         elif isinstance(message, Ready):
-            self._worker_log.ready = message
             if self._presenter is not None:
                 self._presenter.worker_ready(message.ready_ns)
             self.ready.set()
@@ -257,16 +221,19 @@ class Daemon:
             self._set_problem("steps", "")
             return patch
         self._set_problem(
-            "steps", f"{steps} steps: this host keeps caches for {most}, start it with --max-steps"
+            "steps",
+            f"{steps} steps: this host keeps caches for {most}, which it uses; start it with "
+            f"--max-steps {steps}",
         )
         return {**patch, "steps": most}
 
     def _set_problem(self, origin: str, text: str) -> None:
         """`origin` has this problem from now on, or none; the newest is what the status shows."""
-        self._problems.pop(origin, None)
+        known = self._problems.pop(origin, "")
         if text:
             self._problems[origin] = text
-            log.warning("%s", text)
+            if text != known:
+                log.warning("%s", text)
 
     def snapshot(self) -> HostStatus:
         """The state of now."""
@@ -295,6 +262,7 @@ class Daemon:
             notes=newest.notes if newest else {},
             problem=problem,
             prompt=self._desk.live or "",
+            encoding=self._desk.doing,
             queue_depth=newest.queue_depth if newest else 0,
             worker_restarts=self._supervisor.num_restarts,
             worker_pid=self._supervisor.worker_pid,
@@ -311,8 +279,14 @@ class Daemon:
             state = HostState.RECOVERING if self.ready.is_set() else HostState.STARTING
             return state, self._detail
         doing = f"; {self._desk.doing}" if self._desk.doing else ""
+        if self._params.freeze:
+            return HostState.LIVE, f"frozen: the output holds its picture{doing}"
         if stats is not None and stats.fps > 0:
             return HostState.LIVE, f"fresh frames reach the output{doing}"
+        busy = self._worker_log.busy()
+        if busy is not None:
+            state = HostState.LIVE if busy.is_usual else HostState.WAITING
+            return state, f"{busy}{doing}"
         return HostState.WAITING, f"no frames come in on ring {self._config.input_stream}{doing}"
 
     def _size(self) -> Size | None:

@@ -52,7 +52,10 @@ class Desk(Protocol):
         """What is being done for a prompt that is not live yet; '' = nothing."""
 
     def ask(self, prompt: str) -> None:
-        """The prompt is live now, or as soon as it can be; or a problem will be told."""
+        """The prompt is live now, or as soon as it can be; or a problem will be told.
+
+        One whose problem was told is tried again, as what it lacked may be there by now.
+        """
 
     def worker_died(self) -> None:
         """The next worker will read the live prompt again."""
@@ -110,9 +113,9 @@ class _Order(NamedTuple):
 class PromptDesk:
     """Owns the text process, which runs from the first prompt it is needed for until it is idle.
 
-    Fields, per session: `_live` what the worker may be sent, `_wanted` the newest order; an older
-    one that is done late is shown unless a newer one is live, so that a stream of prompts faster
-    than the encoder moves the picture on, and never back.
+    Fields, per session: `_live` what the worker may be sent, `_wanted` the newest order, and
+    whether that one failed; an older one that is done late is shown unless a newer one is live, so
+    that a stream of prompts faster than the encoder moves the picture on, and never back.
     """
 
     def __init__(self, config: Config, setup: TextSetup, listener: DeskListener) -> None:
@@ -123,6 +126,7 @@ class PromptDesk:
         self._bank = PromptBank(folder, dim=setup.text_dim)
         self._live: _Order | None = None
         self._wanted: _Order | None = None
+        self._has_failed = False
         self._is_due = asyncio.Event()
         self._first: asyncio.Future[None] | None = None
         self._process: TextProcess | None = None
@@ -140,10 +144,13 @@ class PromptDesk:
         return self._process.pid if self._process else None
 
     def ask(self, prompt: str) -> None:
-        if self._wanted is not None and self._wanted.prompt == prompt:
+        is_newest = self._wanted is not None and self._wanted.prompt == prompt
+        if is_newest and not self._has_failed:
             return
+        self._has_failed = False
         self._wanted = _Order(self._wanted.number + 1 if self._wanted else 1, prompt)
-        self._listener.on_problem("")
+        if not is_newest:
+            self._listener.on_problem("")
         if self._bank.has(prompt):
             self._settle(self._wanted)
         else:
@@ -226,6 +233,8 @@ class PromptDesk:
 
     def _settle(self, order: _Order) -> None:
         self._live = order
+        if order == self._wanted:
+            self._listener.on_problem("")
         if self._first is not None and not self._first.done():
             self._first.set_result(None)
 
@@ -240,6 +249,7 @@ class PromptDesk:
     def _fail(self, order: _Order, error: HostError) -> None:
         if order != self._wanted:
             return  # nobody waits for it any more
+        self._has_failed = True
         text = f'prompt "{shortened(order.prompt)}": {error}'
         if isinstance(error, ModelError):
             text += (

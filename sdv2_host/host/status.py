@@ -57,6 +57,8 @@ class HostStatus:
     """What of the parameters is not followed and why, the newest one; '' = nothing."""
     prompt: str = ""
     """The one in use: not that of the parameters while that one is still being encoded."""
+    encoding: str = ""
+    """What is being done for a newer prompt, which will follow; '' = nothing."""
     queue_depth: int = 0
     worker_restarts: int = 0
     worker_pid: int | None = None

@@ -114,12 +114,14 @@ def test_freeze_holds_one_picture_with_a_live_cadence(run_dir: Path, stream: str
             begin = len(stage.seen)
             await asyncio.sleep(0.6)
             held = stage.seen[begin:]
+            status = stage.daemon.snapshot()
             stage.send_osc("/sdv2/freeze", 0.0)
             sent = stage.sent
             await stage.until(lambda: stage.fresh[-1].meta.source_frame > sent)
 
             assert len({frame.meta.source_frame for frame in held}) == 1
             assert len(held) >= 5
+            assert status.detail == "frozen: the output holds its picture"
             after = next(f for f in stage.fresh if f.meta.source_frame > held[0].meta.source_frame)
             assert after.meta.source_frame > held[0].meta.source_frame + 4
 

@@ -190,7 +190,7 @@ def test_a_prompt_that_kills_every_process_is_given_up_and_told(tmp_path: Path) 
     asyncio.run(run())
 
 
-def test_a_failure_that_was_told_is_not_tried_again(tmp_path: Path) -> None:
+def test_a_failure_that_was_told_is_tried_again_only_when_asked_for(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
             at.desk.ask("refuse this")
@@ -201,7 +201,24 @@ def test_a_failure_that_was_told_is_not_tried_again(tmp_path: Path) -> None:
                 'prompt "refuse this": the text encoder ran out of memory'
             )
             assert at.desk.live == "a"
+            at.desk.ask("refuse this")
+            await at.until(lambda: len(at.text.pids) == 2 and at.desk.process_pid is None)
+            assert at.witness.problem.startswith('prompt "refuse this"')
             at.desk.ask("a")
+            assert at.witness.problem == ""
+
+    asyncio.run(run())
+
+
+def test_a_prompt_that_failed_is_live_when_asked_for_after_it_was_banked(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with scene(tmp_path, "a") as at:
+            at.desk.ask("refuse this")
+            await at.until(lambda: at.witness.problem != "")
+            banked(tmp_path, "refuse this")
+            at.desk.ask("refuse this")
+
+            assert at.desk.live == "refuse this"
             assert at.witness.problem == ""
 
     asyncio.run(run())
