@@ -167,11 +167,12 @@ class VideoFileSink:
         video.codec_context.colorspace = 1  # BT.709
         video.codec_context.color_primaries = 1
         video.codec_context.color_trc = 1
-        # sliced-threads and lookahead threads would make the bytes depend on the machine.
+        # Sliced threads and lookahead threads would make the bytes depend on the machine, and so
+        # would x264's fastest functions: with AVX-512 even two runs on one machine differ.
         video.options = {
             "preset": self._preset,
             "crf": CRF,
-            "x264-params": "threads=1:lookahead_threads=1:sliced_threads=0",
+            "x264-params": "threads=1:lookahead_threads=1:sliced_threads=0:cpu-independent=1",
         }
         video.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
 
