@@ -92,7 +92,9 @@ class Config(BaseModel):
         "0 = stays loaded.",
     )
     models_dir: str = Field(
-        "", description="Folder of LoRA files, the prompt bank and imported models, '' = default."
+        "",
+        description="Folder of LoRA files, the prompt bank and imported models; without it the "
+        "one that sdv2-host models list names.",
     )
     osc_port: int = Field(9400, ge=0, le=65535, description="UDP port for OSC, 0 = any free one.")
     osc_host: str = Field("127.0.0.1", description="Address to listen on for OSC.")

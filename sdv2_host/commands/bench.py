@@ -13,10 +13,10 @@ from sdv2_host.bench import pipeline, precision, quality, quality_report, ring
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
+from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_spec
-from sdv2_host.gpu.wan_engine import needed_parts
 from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.models import store
@@ -74,7 +74,13 @@ def bench_precision(
 def _precision_models(
     config: Config, weights: str, progress: ProgressFn
 ) -> tuple[StreamModels, StreamSpec]:
-    """Models in float32 and their stream."""
+    """Models in float32 and their stream.
+
+    Raises:
+        ConfigError: the engine is not made of models.
+    """
+    if config.engine not in ("tiny", *WAN_DIMS):
+        raise ConfigError(f"--engine {config.engine}: it has no models to measure")
     if config.engine == "tiny":
         tiny = load_tiny()
         tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -85,7 +91,7 @@ def _precision_models(
         models = random_models(config.vae, family, place)
     else:
         models_dir = store.models_dir(config.models_dir)
-        files = store.locate(config.engine, models_dir, needs=needed_parts(config))
+        files = store.locate(config.engine, models_dir, needs=store.needed_parts(config))
         models = load_models(config.vae, files, family, place, progress)
     text = precision.OneText(family.dit)
     return models._replace(text=text), wan_spec(config, place.device, place.dtype)

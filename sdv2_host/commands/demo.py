@@ -14,6 +14,8 @@ from typing import Any
 
 from sdv2_host.commands.interrupt import Interrupt
 from sdv2_host.commands.narrator import Narrator, summary
+from sdv2_host.commands.preflight import check_installed
+from sdv2_host.commands.prompts import newest_prompts, open_bank
 from sdv2_host.commands.recording import Recording, record
 from sdv2_host.commands.report import check_writable, write_report
 from sdv2_host.commands.run import osc_address, rings
@@ -21,8 +23,13 @@ from sdv2_host.commands.settings import style_prompts
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.preview import Hello, PreviewServer
+from sdv2_host.host.prompt_desk import needs_bank
+from sdv2_host.models.prompt_bank import shortened
 from sdv2_host.params import Params
 from sdv2_host.sources.process import SourceProcess
+
+MAX_BUTTONS = 16
+BUTTON_CHARS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ async def demo(
     """
     if isinstance(mode, HeadlessDemo) and mode.json is not None:
         check_writable(mode.json)
+    check_installed(config, params)
     interrupt = Interrupt()
     narrator = Narrator()
     daemon = Daemon(config, params)
@@ -123,7 +131,7 @@ async def _with_daemon(
 async def _watch(daemon: Daemon, feed: SourceProcess, mode: LiveDemo, narrator: Narrator) -> None:
     """Serves the page until cancelled or until the source breaks."""
     config = daemon.config
-    hello = Hello(config.engine, config.osc_host, style_prompts())
+    hello = Hello(config.engine, config.osc_host, prompt_buttons(config))
     page = PreviewServer(daemon, config, hello)
     await page.start(mode.port)
     try:
@@ -172,6 +180,17 @@ async def _record(
     if mode.json is not None:
         write_report(mode.json, measures, daemon.config, daemon.params)
         narrator.say(f"wrote {mode.json}")
+
+
+def prompt_buttons(config: Config) -> dict[str, str]:
+    """Text and prompt of each button of the page: what the engine can show at once."""
+    if not needs_bank(config.engine):
+        return style_prompts()
+    buttons: dict[str, str] = {}
+    for prompt in newest_prompts(open_bank(config.models_dir), MAX_BUTTONS):
+        short = shortened(prompt, BUTTON_CHARS)
+        buttons[prompt if short in buttons else short] = prompt
+    return buttons
 
 
 def _has_desktop() -> bool:

@@ -59,7 +59,7 @@ def _import_loras(store: Store, path: Path, findings: Findings, loras: bool) -> 
         return 0
     for file in findings.loras:
         name = copy_lora(store.models_dir, file)
-        print(f"imported: LoRA {name}, use it with the parameter lora = {name}")
+        print(f"imported: LoRA {name}; use it with --lora {name}, or live by OSC /sdv2/lora {name}")
     return len(findings.loras)
 
 

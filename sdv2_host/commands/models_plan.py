@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import write_json
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
@@ -61,9 +62,16 @@ def show_plan(config: Config, memory_gib: float | None, json_path: Path | None) 
     if config.engine not in WAN_DIMS:
         raise ConfigError(f"{config.engine}: plans are for {' and '.join(WAN_DIMS)}")
     target = find_target(config, memory_gib)
-    plan = plan_memory(config, target.device, target.dtype)
-    fits = plan.total <= target.memory.free
-    advised = "" if fits else advice(config, target.device, target.dtype, target.memory.free)
+    narrator = Narrator()
+    narrator.progress(f"planning {config.engine} at {config.size}", 0.0)
+    try:
+        plan = plan_memory(config, target.device, target.dtype)
+        fits = plan.total <= target.memory.free
+        if not fits:
+            narrator.progress("looking for what fits", 0.5)
+        advised = "" if fits else advice(config, target.device, target.dtype, target.memory.free)
+    finally:
+        narrator.close()
     print(format_plan(config, target, plan, advised))
     if json_path is not None:
         write_json(json_path, _as_json(target, plan, fits, advised))

@@ -13,13 +13,27 @@ from sdv2_host.params import PARAMS
 
 def _param_help(name: str) -> str:
     spec = PARAMS[name]
-    default = f"{spec.default!r}" if spec.kind is str else f"{spec.default}"
-    allowed = "" if spec.kind is str else f" {spec.allowed},"
-    return f"{spec.help}{allowed} default {default}."
+    if spec.kind is str:
+        return f"{spec.help} Default {_shown(spec.default)}."
+    others: dict[float, list[str]] = {}
+    for engine, defaults in ENGINES.items():
+        value = defaults.params.get(name, spec.default)
+        if value != spec.default:
+            others.setdefault(float(value), []).append(engine)
+    for_others = "".join(
+        f", {value:g} for {' and '.join(names)}" for value, names in others.items()
+    )
+    return f"{spec.help} {spec.allowed}, default {spec.default}{for_others}."
+
+
+def _shown(default: object) -> str:
+    return repr(default) if default != "" else "none"
 
 
 def _config_help(name: str) -> str:
     field = Config.model_fields[name]
+    if field.default == "":
+        return str(field.description)
     return f"{field.description} Default {field.default}."
 
 

@@ -21,6 +21,7 @@ from sdv2_host.types import ProgressFn
 INTERRUPTED = 130
 """Exit code that a shell expects after Ctrl-C."""
 MAX_FILE_BYTES = 64 << 20
+EMPTY = '"" (the empty prompt)'
 
 
 def open_bank(folder: str, dim: int = TextSetup().text_dim) -> PromptBank:
@@ -77,7 +78,7 @@ async def _encode(
     try:
         for prompt in prompts:
             await _encode_one(text, prompt, narrator.progress)
-            narrator.say(f"added  {shortened(prompt)}")
+            narrator.say(f"added  {shortened(prompt) or EMPTY}")
     finally:
         await text.end()
 
@@ -113,6 +114,19 @@ def _check(prompt: str) -> None:
         raise ConfigError(f"prompt {shortened(ascii(prompt))}: not UTF-8 text") from None
 
 
+def newest_prompts(bank: PromptBank, count: int) -> list[str]:
+    """The prompts that were banked last, newest first; without the empty one."""
+    paths = {entry.path: entry.prompt for entry in bank.list() if entry.prompt}
+    return [paths[path] for path in sorted(paths, key=_written_ns, reverse=True)[:count]]
+
+
+def _written_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # removed meanwhile
+        return 0
+
+
 def list_prompts(bank: PromptBank, as_json: bool) -> None:
     """Prints what is in the bank."""
     entries = bank.list()
@@ -121,9 +135,11 @@ def list_prompts(bank: PromptBank, as_json: bool) -> None:
         print(json.dumps(rows, indent=2))
         return
     for entry in entries:
-        print(f"{entry.rows:4} tokens  {entry.prompt}")
+        print(f"{entry.rows:4} tokens  {entry.prompt or EMPTY}")
     total = size_text(sum(entry.size_bytes for entry in entries))
-    print(f"{len(entries)} prompts, {total}, in {bank.folder}")
+    print(
+        f"{len(entries)} {'prompt' if len(entries) == 1 else 'prompts'}, {total}, in {bank.folder}"
+    )
 
 
 def remove(bank: PromptBank, texts: Sequence[str], everything: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from sdv2_host.commands.narrator import Narrator
+from sdv2_host.commands.preflight import check_installed
 from sdv2_host.commands.prompts import bank_prompts
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError, ModelError, SourceError
@@ -44,6 +46,7 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
         raise ConfigError(f"{target}: the output is an MP4 file, give it a name that ends in .mp4")
     if source.exists() and target.exists() and source.samefile(target):
         raise ConfigError(f"{target} is the input itself, choose another name for the output")
+    check_installed(config, params)
     console = Console(stderr=True)
     with open_video(source) as container:
         fps = stream_fps(container.streams.video[0])
@@ -53,30 +56,34 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
                 bank_prompts(config, [params.prompt])
             # One chunk at a time: in a batch pictures come later than the frames they belong to.
             serial = config.model_copy(update={"layout": "serial"})
-            with Progress(console=console, transient=True) as bar:
-                engine = build_engine(serial, shown_in(bar))
+            with _shown_progress(console) as progress:
+                engine = build_engine(serial, progress)
             engine.reset()
             pictures = _pictures(container, sink, audio, fps)
-            with Progress(console=console, disable=not sys.stderr.isatty()) as bar:
-                task = bar.add_task("rendering", total=_expected_frames(container, fps))
-                count = 0
+            total = _expected_frames(container, fps)
+            count = 0
+            with _shown_progress(console) as progress:
                 for number, styled in _styled(engine, pictures, params):
                     sink.write(styled, number)
                     count += 1
-                    bar.update(task, completed=count)
+                    if total is None:
+                        progress(f"rendering, past frame {count // 100 * 100}", 0.0)
+                    else:
+                        progress("rendering", min(count / total, 1.0))
         if count == 0:
             raise SourceError(f"{source} holds no frame that can be decoded")
     return count
 
 
-def shown_in(bar: Progress) -> ProgressFn:
-    """Progress told to this is a line of the bar."""
-    task = bar.add_task("loading", total=1.0)
-
-    def show(text: str, fraction: float) -> None:
-        bar.update(task, description=text, completed=fraction)
-
-    return show
+@contextlib.contextmanager
+def _shown_progress(console: Console) -> Iterator[ProgressFn]:
+    """Progress told to this is a bar in a terminal, and a line a second elsewhere."""
+    if not console.is_terminal:
+        yield Narrator().progress
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda text, fraction: bar.update(task, description=text, completed=fraction)
 
 
 def _styled(

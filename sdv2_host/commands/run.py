@@ -6,6 +6,7 @@ import asyncio
 
 from sdv2_host.commands.interrupt import Interrupt
 from sdv2_host.commands.narrator import Narrator, summary
+from sdv2_host.commands.preflight import check_installed
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.params import Params
@@ -17,6 +18,7 @@ async def run(config: Config, params: Params) -> int:
     Raises:
         HostError: the daemon cannot start, or shared memory was lost.
     """
+    check_installed(config, params)
     interrupt = Interrupt()
     narrator = Narrator()
     daemon = Daemon(config, params)

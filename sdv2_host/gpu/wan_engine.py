@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 
@@ -17,13 +18,19 @@ from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily, load_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
 from sdv2_host.models import store
-from sdv2_host.models.catalogue import Role
 from sdv2_host.models.loras import find_lora
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.stream.lora import LoraMerge
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.text import TextEncoder
 from sdv2_host.wan.weights import open_dit
+
+log = logging.getLogger(__name__)
+
+NO_GPU = (
+    "torch {torch} finds no graphics card: {engine} runs on the CPU, where pictures take seconds; "
+    "if there is one, install a torch made for it (docs/models.md), or say --device cpu"
+)
 
 
 def build_wan_engine(config: Config, progress: ProgressFn) -> StreamEngine:
@@ -35,19 +42,15 @@ def build_wan_engine(config: Config, progress: ProgressFn) -> StreamEngine:
     """
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     place = Placement.of(config)
+    if config.device == "auto" and place.device.type == "cpu":
+        log.warning("%s", NO_GPU.format(torch=torch.__version__, engine=config.engine))
     models_dir = store.models_dir(config.models_dir)
-    files = store.locate(config.engine, models_dir, needs=needed_parts(config))
+    files = store.locate(config.engine, models_dir, needs=store.needed_parts(config))
     progress(f"checking the memory of {device_name(place.device)}", 0.0)
     check_memory(config, place)
     family = WanFamily(WAN_DIMS[config.engine])
     text = banked_text(config, place.dtype)
     return load_wan_engine(config, files, family, text, progress)
-
-
-def needed_parts(config: Config) -> tuple[Role, ...]:
-    """What has to be installed for this engine to run; text has a process of its own."""
-    vae = {"wan": (Role.VAE,), "hybrid": (Role.VAE, Role.TAEHV), "taehv": (Role.TAEHV,)}
-    return (Role.DIT, *vae[config.vae])
 
 
 def check_memory(config: Config, place: Placement) -> None:

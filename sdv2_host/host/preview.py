@@ -109,7 +109,7 @@ class Hello:
     osc_host: str
     """Address that OSC is listened on; the port is in every status."""
     styles: Mapping[str, str]
-    """Name of each style and a prompt that asks for it."""
+    """Text of each button beside the prompt, and the prompt that it asks for."""
 
 
 class PreviewServer:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from huggingface_hub import constants
 from platformdirs import user_data_path
 
+from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
 from sdv2_host.loras import LORA_NAME, LORA_SUFFIX
 from sdv2_host.models.catalogue import CATALOGUE, Catalogue, Entry, HubFile, Part, Role, size_text
@@ -161,6 +162,12 @@ def locate(engine_name: str, models_dir: Path, *, needs: Collection[Role]) -> Mo
         ConfigError: there is no such model.
     """
     return hub_store(models_dir).locate(engine_name, needs)
+
+
+def needed_parts(config: Config) -> tuple[Role, ...]:
+    """What has to be installed for this Wan engine to run; text has a process of its own."""
+    vae = {"wan": (Role.VAE,), "hybrid": (Role.VAE, Role.TAEHV), "taehv": (Role.TAEHV,)}
+    return (Role.DIT, *vae[config.vae])
 
 
 def is_size_right(file: HubFile, path: Path, register: Register) -> bool:

@@ -17,10 +17,10 @@ from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError, ModelError
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
-from sdv2_host.gpu.wan_engine import check_memory, load_wan_engine, needed_parts
+from sdv2_host.gpu.wan_engine import check_memory, load_wan_engine
 from sdv2_host.gpu.wan_models import Placement, WanFamily
 from sdv2_host.models.catalogue import Role
-from sdv2_host.models.store import ModelFiles
+from sdv2_host.models.store import ModelFiles, needed_parts
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameMeta
 from sdv2_host.wan.dims import TinyVAEDims, WanDims, WanVAEDims

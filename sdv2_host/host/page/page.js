@@ -10,6 +10,7 @@ const meters = new Meters();
 let controls = null;
 let seedSpec = null;
 let promptId = null; // of the prompt that waits for its answer
+let asked = null; // the prompt that was taken and is not in the picture yet
 let styles = {};
 let oscHost = "";
 let problem = ""; // what the host said last that it cannot follow
@@ -37,20 +38,33 @@ const handlers = {
     meters.show(message);
     if (message.osc_port) $("osc").textContent = `OSC udp ${oscHost}:${message.osc_port}`;
     showConnection(message.state, message.state === "live" ? "live" : `${message.state}: ${message.detail}`);
-    if (message.problem !== problem) {
-      problem = message.problem;
-      tell(problem ? "error" : "", problem);
-    }
+    showPromptState(message);
     $("notice").hidden = message.state === "live";
     $("notice").textContent = message.detail || message.state;
   },
   values: (message) => showValues(message.values),
   ack(message) {
-    if (message.id === promptId) tell("done", "applied");
+    if (message.id === promptId) asked = message.values.prompt;
     showValues(message.values);
   },
   error: (message) => tell("error", message.message),
 };
+
+/** A prompt that has to be encoded is in the picture only seconds later, or never. */
+function showPromptState(status) {
+  const before = problem;
+  problem = status.problem;
+  if (problem !== before) {
+    if (problem) tell("error", problem);
+    else if ($("prompt-state").textContent === before) tell("", "");
+  }
+  if (asked === null) return;
+  if (status.prompt === asked) {
+    asked = null;
+    tell("done", "applied");
+  } else if (status.encoding) tell("", status.encoding);
+  else if (problem) tell("error", problem);
+}
 
 function showConnection(state, text) {
   $("connection").dataset.state = state;
@@ -73,7 +87,8 @@ function applyPrompt(prompt) {
 
 function tell(kind, text) {
   $("prompt-state").dataset.kind = kind;
-  $("prompt-state").textContent = text;
+  // Written only when it changes: screen readers read it out each time.
+  if ($("prompt-state").textContent !== text) $("prompt-state").textContent = text;
 }
 
 function makeChip([name, prompt]) {
