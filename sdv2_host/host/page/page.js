@@ -10,6 +10,7 @@ const meters = new Meters();
 let controls = null;
 let seedSpec = null;
 let promptId = null; // of the prompt that waits for its answer
+let encoding = ""; // what the host is doing for a prompt that is not in the picture yet
 let asked = null; // the prompt that was taken and is not in the picture yet
 let styles = {};
 let oscHost = "";
@@ -37,7 +38,8 @@ const handlers = {
   status(message) {
     meters.show(message);
     if (message.osc_port) $("osc").textContent = `OSC udp ${oscHost}:${message.osc_port}`;
-    showConnection(message.state, message.state === "live" ? "live" : `${message.state}: ${message.detail}`);
+    const live = message.encoding ? `live; ${message.encoding}` : "live";
+    showConnection(message.state, message.state === "live" ? live : `${message.state}: ${message.detail}`);
     showPromptState(message);
     $("notice").hidden = message.state === "live";
     $("notice").textContent = message.detail || message.state;
@@ -58,12 +60,13 @@ function showPromptState(status) {
     if (problem) tell("error", problem);
     else if ($("prompt-state").textContent === before) tell("", "");
   }
+  const hasEnded = encoding !== "" && status.encoding === "";
+  encoding = status.encoding;
   if (asked === null) return;
   if (status.prompt === asked) {
     asked = null;
     tell("done", "applied");
-  } else if (status.encoding) tell("", status.encoding);
-  else if (problem) tell("error", problem);
+  } else if (hasEnded && problem) tell("error", problem); // for the same reason as the last time
 }
 
 function showConnection(state, text) {
