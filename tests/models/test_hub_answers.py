@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,23 +15,10 @@ from tests.models.toys import (
     NoteProgress,
     files_of,
     puller,
-    toy_hub,
-    toy_store,
 )
 
 DIT = files_of("wan-1.3b")[0]
 WORDS = next(file for file in files_of("wan-1.3b") if file.name == "tokenizer.json")
-
-
-@pytest.fixture
-def hub() -> Iterator[ToyHub]:
-    with toy_hub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return toy_store(tmp_path)
 
 
 @pytest.mark.parametrize(

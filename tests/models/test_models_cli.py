@@ -8,22 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sdv2_host.models.imports import register_part
 from tests.models.hub import Fault, ToyHub
-from tests.models.toys import SMALL, TOYS, toy_hub, toy_store
+from tests.models.toys import SMALL, TOYS, toy_store
 
 Done = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture
-def hub() -> Iterator[ToyHub]:
-    with toy_hub() as hub:
-        yield hub
 
 
 class Shell:

@@ -29,23 +29,11 @@ from tests.models.toys import (
     no_wait,
     pull,
     puller,
-    toy_hub,
     toy_store,
 )
 
 DIT = files_of("wan-1.3b")[0]
 WORDS = next(file for file in files_of("wan-1.3b") if file.name == "tokenizer.json")
-
-
-@pytest.fixture
-def hub() -> Iterator[ToyHub]:
-    with toy_hub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return toy_store(tmp_path)
 
 
 def partial_bytes(store: Store) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,22 +21,9 @@ from tests.models.toys import (
     files_of,
     pull,
     puller,
-    toy_hub,
-    toy_store,
 )
 
 BOTH = {Role.DIT, Role.VAE}
-
-
-@pytest.fixture
-def hub() -> Iterator[ToyHub]:
-    with toy_hub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return toy_store(tmp_path)
 
 
 def test_located_parts_are_the_pulled_files(hub: ToyHub, store: Store) -> None:

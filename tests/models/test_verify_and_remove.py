@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,20 +22,7 @@ from tests.models.toys import (
     files_of,
     pull,
     puller,
-    toy_hub,
-    toy_store,
 )
-
-
-@pytest.fixture
-def hub() -> Iterator[ToyHub]:
-    with toy_hub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return toy_store(tmp_path)
 
 
 def healths(store: Store, name: str) -> dict[str, Health]:
