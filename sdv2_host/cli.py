@@ -26,6 +26,7 @@ from sdv2_host.commands.options import (
     Engine,
     JsonFile,
     Layout,
+    Listen,
     Lora,
     LoraStrength,
     MaxSteps,
@@ -34,9 +35,9 @@ from sdv2_host.commands.options import (
     Name,
     NoiseMax,
     NoiseMin,
-    OscHost,
-    OscPort,
+    OscFrom,
     OutputFps,
+    Port,
     Prompt,
     Seed,
     SizeText,
@@ -73,8 +74,9 @@ def run(
     engine: Engine = None,
     size: SizeText = None,
     threads: Threads = None,
-    osc_host: OscHost = None,
-    osc_port: OscPort = None,
+    listen: Listen = None,
+    port: Port = None,
+    osc_from: OscFrom = None,
     output_fps: OutputFps = None,
     prompt: Prompt = None,
     style: Style = None,
@@ -100,7 +102,7 @@ def run(
 
       sdv2-host run
 
-      sdv2-host run --name stage1 --size 384x256 --style neon --osc-port 9401
+      sdv2-host run --name stage1 --size 384x256 --style neon --port 9401
     """
     from sdv2_host.commands.run import run as run_daemon
     from sdv2_host.commands.settings import make_config, make_params
@@ -127,8 +129,9 @@ def demo(
     engine: Engine = None,
     threads: Threads = None,
     name: Name = None,
-    port: Annotated[int, typer.Option(help="TCP port of the page, 0 = any free one.")] = 9400,
-    osc_port: OscPort = None,
+    listen: Listen = None,
+    port: Port = None,
+    osc_from: OscFrom = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     headless: Annotated[bool, typer.Option(help="Record instead of showing a page.")] = False,
     frames: Annotated[int, typer.Option(help="Headless: number of frames to record.")] = 240,
@@ -162,8 +165,7 @@ def demo(
 
     config, wanted = make_config(ctx.params), make_params(ctx.params)
     check_range("--frames", frames, 1, 1_000_000)
-    check_range("--port", port, 0, 65535)
-    shown = HeadlessDemo(frames, out, json_file) if headless else LiveDemo(port, browser)
+    shown = HeadlessDemo(frames, out, json_file) if headless else LiveDemo(browser)
     return asyncio.run(run_demo(config, wanted, source_args(source, camera, config), shown))
 
 

@@ -9,12 +9,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sdv2_host.errors import ConfigError
+from sdv2_host.params import MAX_SIDE_PX, MIN_SIDE_PX, SIDE_MULTIPLE
 from sdv2_host.types import Size
 
 STREAM_NAME = re.compile(r"[a-z0-9_-]{1,44}")
-SIZE_MULTIPLE = 16
-MIN_SIDE_PX = 64
-MAX_SIDE_PX = 2048
 
 DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d{1,2})?)$"
 EngineName = Literal["tiny", "wan-1.3b", "wan-14b", "passthrough"]
@@ -96,8 +94,22 @@ class Config(BaseModel):
         description="Folder of LoRA files, the prompt bank and imported models; without it the "
         "one that sdv2-host models list names.",
     )
-    osc_port: int = Field(9400, ge=0, le=65535, description="UDP port for OSC, 0 = any free one.")
-    osc_host: str = Field("127.0.0.1", description="Address to listen on for OSC.")
+    port: int = Field(
+        9400,
+        ge=0,
+        le=65535,
+        description="The one port: OSC (UDP, TCP), the control page, OSCQuery; 0 = any free one.",
+    )
+    listen: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. Any but this machine's own needs the token that the "
+        "start prints.",
+    )
+    osc_from: str = Field(
+        "",
+        description="Who else may send OSC, which has no password: addresses or networks such as "
+        "'10.0.0.5, 192.168.1.0/24'; without it this machine alone.",
+    )
     output_fps: float = Field(
         0.0, ge=0, le=240, description="Cadence of the output ring, 0 = that of the source."
     )
@@ -151,12 +163,12 @@ def parse_size(text: str) -> Size:
     nearest = Size(_nearest_side(size.width), _nearest_side(size.height))
     if size != nearest:
         raise ConfigError(
-            f"--size {size}: sides must be multiples of {SIZE_MULTIPLE} from {MIN_SIDE_PX} to "
+            f"--size {size}: sides must be multiples of {SIDE_MULTIPLE} from {MIN_SIDE_PX} to "
             f"{MAX_SIDE_PX} px; the nearest is --size {nearest}"
         )
     return size
 
 
 def _nearest_side(side_px: int) -> int:
-    rounded = round(side_px / SIZE_MULTIPLE) * SIZE_MULTIPLE
+    rounded = round(side_px / SIDE_MULTIPLE) * SIDE_MULTIPLE
     return min(max(rounded, MIN_SIDE_PX), MAX_SIDE_PX)

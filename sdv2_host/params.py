@@ -9,22 +9,64 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from sdv2_host.blend import BLEND_SYNTAX, Blend, mixed, parse_blend
 from sdv2_host.errors import ParamError
 from sdv2_host.loras import LORA_MAX_CHARS, LORA_SYNTAX, parse_loras
 
 ParamValue = str | int | float | bool
 Patch = Mapping[str, ParamValue]
-"""Validated {parameter name: value}; made by `validate`."""
+"""Validated {parameter name: value}; made by `validate` or `coerce_all`."""
 
 PROMPT_MAX_CHARS = 2000
+SIDE_MULTIPLE = 16
+MIN_SIDE_PX = 64
+MAX_SIDE_PX = 2048
 
 
-def _extra(address: str, unit: str = "", step: float | None = None) -> dict[str, Any]:
-    return {"address": address, "unit": unit, "step": step}
+class Group(StrEnum):
+    """Where surfaces show a parameter or an action, in this order."""
+
+    PROMPT = "Prompt"
+    NOISE = "Noise"
+    MODEL = "Model"
+    OUTPUT = "Output"
+    TIMING = "Timing"
+    TEMPO = "Tempo"
+    SHOW = "Show"
+
+
+def _row(
+    address: str,
+    group: Group,
+    unit: str = "",
+    step: float | None = None,
+    *,
+    in_preset: bool = True,
+    can_fade: bool = False,
+    restarts: bool = False,
+    is_output: bool = False,
+) -> dict[str, Any]:
+    """What the table says of a field beside its type, range, default and help."""
+    return {
+        "address": address,
+        "group": group,
+        "unit": unit,
+        "step": step,
+        "in_preset": in_preset,
+        "can_fade": can_fade,
+        "restarts": restarts,
+        "is_output": is_output,
+    }
+
+
+def _state(address: str, group: Group = Group.OUTPUT, unit: str = "") -> dict[str, Any]:
+    """A row of what the output stage does: at once, and in no preset."""
+    return _row(address, group, unit, in_preset=False, is_output=True)
 
 
 class Params(BaseModel):
@@ -35,55 +77,203 @@ class Params(BaseModel):
     prompt: str = Field(
         "watercolor painting",
         max_length=PROMPT_MAX_CHARS,
-        description="What the picture should look like, in plain words.",
-        json_schema_extra=_extra("/sdv2/prompt"),
+        description="What the picture should look like, in plain words: deck A. Several with "
+        "weights are separated by '|': 'neon city:2 | watercolor:1'.",
+        json_schema_extra=_row("/sdv2/prompt", Group.PROMPT, can_fade=True),
+    )
+    prompt_b: str = Field(
+        "",
+        max_length=PROMPT_MAX_CHARS,
+        description="Deck B; empty = as deck A.",
+        json_schema_extra=_row("/sdv2/prompt/b", Group.PROMPT, can_fade=True),
+    )
+    crossfade: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="From deck A (0) to deck B (1).",
+        json_schema_extra=_row("/sdv2/prompt/crossfade", Group.PROMPT, "", 0.01, can_fade=True),
+    )
+    transition: float = Field(
+        0.0,
+        ge=0.0,
+        le=120.0,
+        description="How long a new prompt takes to replace the one before; 0 = at once.",
+        json_schema_extra=_row(
+            "/sdv2/prompt/transition", Group.PROMPT, "", 0.1, in_preset=False, is_output=True
+        ),
+    )
+    transition_unit: Literal["seconds", "chunks"] = Field(
+        "seconds",
+        description="What the transition counts in.",
+        json_schema_extra=_state("/sdv2/prompt/transition_unit", Group.PROMPT),
     )
     steps: int = Field(
         2,
         ge=1,
         le=4,
         description="Denoising steps per chunk: more is closer to the prompt, and slower.",
-        json_schema_extra=_extra("/sdv2/steps", "steps", 1),
-    )
-    noise_s_min: float = Field(
-        0.35,
-        ge=0.0,
-        le=1.0,
-        description="Noise for the fastest motion: lower keeps moving things intact.",
-        json_schema_extra=_extra("/sdv2/noise/s_min", "", 0.01),
-    )
-    noise_s_max: float = Field(
-        0.5,
-        ge=0.0,
-        le=1.0,
-        description="Noise for a still picture: higher gives the prompt more freedom.",
-        json_schema_extra=_extra("/sdv2/noise/s_max", "", 0.01),
+        json_schema_extra=_row("/sdv2/steps", Group.MODEL, "steps", 1),
     )
     seed: int = Field(
         0,
         ge=0,
         le=2**31 - 1,
         description="Chooses the noise; equal seeds and inputs give equal pictures.",
-        json_schema_extra=_extra("/sdv2/seed", "", 1),
+        json_schema_extra=_row("/sdv2/seed", Group.MODEL, "", 1),
     )
-    freeze: bool = Field(
-        False,
-        description="Hold the output on its last frame; the stream goes on behind it.",
-        json_schema_extra=_extra("/sdv2/freeze"),
+    noise_s_min: float = Field(
+        0.35,
+        ge=0.0,
+        le=1.0,
+        description="Noise for the fastest motion: lower keeps moving things intact.",
+        json_schema_extra=_row("/sdv2/noise/s_min", Group.NOISE, "", 0.01, can_fade=True),
+    )
+    noise_s_max: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="Noise for a still picture: higher gives the prompt more freedom.",
+        json_schema_extra=_row("/sdv2/noise/s_max", Group.NOISE, "", 0.01, can_fade=True),
+    )
+    motion_gain: float = Field(
+        1.0,
+        ge=0.0,
+        le=4.0,
+        description="How strongly motion lowers the noise; 0 = not at all.",
+        json_schema_extra=_row("/sdv2/noise/motion_gain", Group.NOISE, "", 0.05, can_fade=True),
+    )
+    sink_mode: Literal["auto", "fixed", "adaptive"] = Field(
+        "auto",
+        description="Which old frames are kept in view: fixed = the first ones, adaptive = "
+        "replaced where the picture has moved on, auto = as the engine was tuned.",
+        json_schema_extra=_row("/sdv2/sink/mode", Group.MODEL),
+    )
+    sink_threshold: float = Field(
+        0.2,
+        ge=-1.0,
+        le=1.0,
+        description="Adaptive: a kept frame less similar to the newest than this is replaced.",
+        json_schema_extra=_row("/sdv2/sink/threshold", Group.MODEL, "", 0.01, can_fade=True),
     )
     lora: str = Field(
         "",
         max_length=LORA_MAX_CHARS,
         description="LoRAs merged into the model, by name and strength: 'ghibli:0.8, ink'.",
-        json_schema_extra=_extra("/sdv2/lora"),
+        json_schema_extra=_row("/sdv2/lora", Group.MODEL),
     )
     lora_strength: float = Field(
         1.0,
         ge=0.0,
         le=2.0,
         description="Multiplies the strength of all LoRAs; 0 = the model without them.",
-        json_schema_extra=_extra("/sdv2/lora/strength", "", 0.01),
+        json_schema_extra=_row("/sdv2/lora/strength", Group.MODEL, "", 0.01),
     )
+    mix: float = Field(
+        1.0,
+        ge=0.0,
+        le=1.0,
+        description="Wet and dry: 1 = the styled picture, 0 = the input, as late as the styled.",
+        json_schema_extra=_row(
+            "/sdv2/output/mix", Group.OUTPUT, "", 0.01, can_fade=True, is_output=True
+        ),
+    )
+    freeze: bool = Field(
+        False,
+        description="Hold the output on its last frame; the stream goes on behind it.",
+        json_schema_extra=_state("/sdv2/freeze"),
+    )
+    blackout: bool = Field(
+        False,
+        description="Black output; the stream goes on behind it.",
+        json_schema_extra=_state("/sdv2/blackout"),
+    )
+    pause: bool = Field(
+        False,
+        description="The model rests and takes no frames; the output holds its picture.",
+        json_schema_extra=_state("/sdv2/pause"),
+    )
+    panicked: bool = Field(
+        False,
+        description="The output shows the safe picture, until resume; /sdv2/panic sets it.",
+        json_schema_extra=_state("/sdv2/panicked"),
+    )
+    safe: Literal["input", "black", "hold"] = Field(
+        "input",
+        description="The safe picture of a panic: the input as it is, black, or the last frame.",
+        json_schema_extra=_state("/sdv2/panic/safe"),
+    )
+    panic_s: float = Field(
+        0.5,
+        ge=0.0,
+        le=10.0,
+        description="Time of the fade to the safe picture and back.",
+        json_schema_extra=_state("/sdv2/panic/seconds", unit="s"),
+    )
+    record: bool = Field(
+        False,
+        description="Record the output to an MP4 in the recordings folder.",
+        json_schema_extra=_state("/sdv2/record"),
+    )
+    width: int = Field(
+        0,
+        ge=0,
+        le=MAX_SIDE_PX,
+        description="Width the engine works at; 0 = as started.",
+        json_schema_extra=_row(
+            "/sdv2/output/width", Group.OUTPUT, "px", SIDE_MULTIPLE, in_preset=False, restarts=True
+        ),
+    )
+    height: int = Field(
+        0,
+        ge=0,
+        le=MAX_SIDE_PX,
+        description="Height the engine works at; 0 = as started.",
+        json_schema_extra=_row(
+            "/sdv2/output/height", Group.OUTPUT, "px", SIDE_MULTIPLE, in_preset=False, restarts=True
+        ),
+    )
+    target_fps: float = Field(
+        0.0,
+        ge=0.0,
+        le=120.0,
+        description="Frames per second to style at most, evenly chosen; 0 = all of the source's.",
+        json_schema_extra=_row("/sdv2/slo/fps", Group.TIMING, "fps", 1, in_preset=False),
+    )
+    latency_bound_ms: float = Field(
+        0.0,
+        ge=0.0,
+        le=10000.0,
+        description="Frames that have waited longer than this are dropped; 0 = no bound.",
+        json_schema_extra=_row("/sdv2/slo/latency_ms", Group.TIMING, "ms", 10, in_preset=False),
+    )
+    bpm: float = Field(
+        120.0,
+        ge=20.0,
+        le=300.0,
+        description="Beats per minute; /sdv2/tempo/tap sets it.",
+        json_schema_extra=_row(
+            "/sdv2/tempo/bpm", Group.TEMPO, "bpm", 0.1, in_preset=False, is_output=True
+        ),
+    )
+    beats_per_bar: int = Field(
+        4,
+        ge=1,
+        le=16,
+        description="Beats in a bar.",
+        json_schema_extra=_row(
+            "/sdv2/tempo/beats_per_bar", Group.TEMPO, "", 1, in_preset=False, is_output=True
+        ),
+    )
+    quantize: Literal["off", "beat", "bar", "2 bars", "4 bars"] = Field(
+        "off",
+        description="New prompts, presets and cues wait until their picture falls on the next one.",
+        json_schema_extra=_state("/sdv2/tempo/quantize", Group.TEMPO),
+    )
+
+    blend: Blend = ()
+    """What a chunk is conditioned on, where that is no more what the decks say: during a
+    transition. Not a row of the table: set by the host, `prompts_of` reads it."""
 
     @field_validator("lora")
     @classmethod
@@ -93,6 +283,25 @@ class Params(BaseModel):
         except ParamError as error:
             raise ValueError(str(error)) from error
         return text
+
+    @field_validator("prompt", "prompt_b")
+    @classmethod
+    def _check_blend(cls, text: str) -> str:
+        try:
+            parse_blend(text)
+        except ParamError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+
+def prompts_of(params: Params) -> Blend:
+    """The prompts that a chunk with these parameters is made with."""
+    if params.blend:
+        return params.blend
+    deck_a = parse_blend(params.prompt)
+    if not params.prompt_b or params.crossfade <= 0:
+        return deck_a
+    return mixed(deck_a, parse_blend(params.prompt_b), params.crossfade)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,43 +316,83 @@ class ParamSpec:
     maximum: float | None
     max_chars: int | None
     """Of a text."""
+    choices: tuple[str, ...]
+    """The allowed texts; () = any."""
     unit: str
+    step: float | None
     help: str
+    group: Group
+    in_preset: bool
+    """Part of a look. What is not, stays as it is when a preset is loaded."""
+    can_fade: bool
+    """May change gradually."""
+    restarts: bool
+    """The engine starts anew with it; the output holds its picture meanwhile."""
+    is_output: bool
+    """Acts at the output or in the daemon, at once; others from the next chunk on."""
 
     @property
     def allowed(self) -> str:
         """The allowed values in words, for messages."""
         if self.kind is bool:
             return "true or false"
+        if self.choices:
+            return " or ".join(self.choices)
         if self.name == "lora":
             return LORA_SYNTAX
         if self.kind is str:
-            return f"text of at most {self.max_chars} characters"
+            return f"at most {self.max_chars} characters of {BLEND_SYNTAX}"
+        if self.restarts:
+            sides = f"a multiple of {SIDE_MULTIPLE} from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+            return f"0 or {sides}"
         return f"{self.minimum:.10g}..{self.maximum:.10g}"
 
 
 def _spec(name: str) -> ParamSpec:
     field = Params.model_fields[name]
     limits = {type(m).__name__: m for m in field.metadata}
-    extra = field.json_schema_extra
+    extra: Any = field.json_schema_extra
     assert isinstance(extra, dict), f"{name} lacks table data"
-    assert field.annotation is not None, f"{name} lacks a type"
     kind: Any = field.annotation
+    choices = get_args(kind)
     return ParamSpec(
         name=name,
-        address=str(extra["address"]),
-        kind=kind,
+        kind=str if choices else kind,
         default=field.default,
         minimum=limits["Ge"].ge if "Ge" in limits else None,
         maximum=limits["Le"].le if "Le" in limits else None,
         max_chars=limits["MaxLen"].max_length if "MaxLen" in limits else None,
-        unit=str(extra["unit"]),
+        choices=choices,
         help=field.description or "",
+        **extra,
     )
 
 
-PARAMS: dict[str, ParamSpec] = {name: _spec(name) for name in Params.model_fields}
+PARAMS: dict[str, ParamSpec] = {
+    name: _spec(name) for name in Params.model_fields if name != "blend"
+}
 BY_ADDRESS: dict[str, ParamSpec] = {spec.address: spec for spec in PARAMS.values()}
+NORM_ROOT = "/sdv2/norm/"
+BY_NORM_ADDRESS: dict[str, ParamSpec] = {
+    NORM_ROOT + spec.address.removeprefix("/sdv2/"): spec
+    for spec in PARAMS.values()
+    if spec.minimum is not None
+}
+"""The alias of each number for faders that know only 0..1; see `from_norm`."""
+
+
+def from_norm(spec: ParamSpec, position: float) -> float:
+    """The value at `position` 0..1 of the range."""
+    assert spec.minimum is not None, f"{spec.name} lacks a range"
+    assert spec.maximum is not None, f"{spec.name} lacks a range"
+    return spec.minimum + position * (spec.maximum - spec.minimum)
+
+
+def to_norm(spec: ParamSpec, value: float) -> float:
+    """Where `value` stands in the range, 0..1."""
+    assert spec.minimum is not None, f"{spec.name} lacks a range"
+    assert spec.maximum is not None, f"{spec.name} lacks a range"
+    return (value - spec.minimum) / (spec.maximum - spec.minimum)
 
 
 class Coerced(NamedTuple):
@@ -157,15 +406,12 @@ def coerce(spec: ParamSpec, raw: ParamValue) -> Coerced:
     Ints may arrive as floats and booleans as numbers: CHOPs and faders send floats only.
 
     Raises:
-        ParamError: not a number, not finite, text where a number is wanted, or LoRAs that are not
-            written as such: half a name would be another one, so these are never cut.
+        ParamError: not a number, not finite, text where a number is wanted, a text that is not
+            among the choices, or LoRAs that are not written as such: half a name would be another
+            one, so these are never cut.
     """
-    if spec.name == "lora":
-        parse_loras(str(raw))
-        return Coerced(str(raw), False)
     if spec.kind is str:
-        text = str(raw)
-        return Coerced(text[: spec.max_chars], len(text) > (spec.max_chars or len(text)))
+        return _coerce_text(spec, str(raw))
     try:
         number = float(raw)
     except (ValueError, OverflowError):
@@ -177,8 +423,58 @@ def coerce(spec: ParamSpec, raw: ParamValue) -> Coerced:
     assert spec.minimum is not None, f"{spec.name} lacks a range"
     assert spec.maximum is not None, f"{spec.name} lacks a range"
     kept = min(max(number, spec.minimum), spec.maximum)
+    if spec.restarts and kept:
+        kept = max(MIN_SIDE_PX, round(kept / SIDE_MULTIPLE) * SIDE_MULTIPLE)
     value: ParamValue = round(kept) if spec.kind is int else kept
     return Coerced(value, kept != number)
+
+
+def _coerce_text(spec: ParamSpec, text: str) -> Coerced:
+    if spec.name == "lora":
+        parse_loras(text)
+        return Coerced(text, False)
+    if spec.choices:
+        known = {choice.lower(): choice for choice in spec.choices}
+        found = known.get(text.strip().lower())
+        if found is None:
+            raise ParamError(f"{spec.address} = {text[:80]!r}, expected {spec.allowed}")
+        return Coerced(found, False)
+    cut = text[: spec.max_chars]
+    parse_blend(cut)
+    return Coerced(cut, cut != text)
+
+
+class CoercedPatch(NamedTuple):
+    """What became of values that came by name."""
+
+    patch: dict[str, ParamValue]
+    clamped: dict[str, str]
+    """{name: what was done to its value and why}."""
+    errors: dict[str, str]
+    """{name as it came: why it was not taken}."""
+
+
+def coerce_all(raw: Mapping[str, object]) -> CoercedPatch:
+    """Live values by name or address, each coerced by `coerce`; nothing is raised."""
+    result = CoercedPatch({}, {}, {})
+    for key, value in raw.items():
+        spec = PARAMS.get(key) or BY_ADDRESS.get(key)
+        if spec is None:
+            result.errors[key] = f"unknown parameter {key[:80]!r}, known are {', '.join(PARAMS)}"
+            continue
+        if not isinstance(value, str | int | float):
+            result.errors[key] = f"{spec.address} = {value!r:.80}, expected {spec.allowed}"
+            continue
+        try:
+            coerced = coerce(spec, value)
+        except ParamError as error:
+            result.errors[key] = str(error)
+            continue
+        result.patch[spec.name] = coerced.value
+        if coerced.clamped:
+            shown = f"{value!r:.80}, expected {spec.allowed}: {coerced.value!r:.80} is used"
+            result.clamped[spec.name] = f"{spec.address} = {shown}"
+    return result
 
 
 def validate(raw: Mapping[str, ParamValue], where: str) -> Params:

@@ -19,7 +19,7 @@ from sdv2_host.sources.camera import list_cameras
 from tests.hosts import descriptors, orphans, sdv2_host, unique_name
 from tests.sources.clips import write_clip, write_sound_only
 
-HEADLESS = ("--headless", "--frames", "5", "--engine", "passthrough", "--osc-port", "0")
+HEADLESS = ("--headless", "--frames", "5", "--engine", "passthrough", "--port", "0")
 
 
 Command = Callable[..., int]
@@ -80,7 +80,7 @@ BAD_OPTIONS = {
         "this host allows 2; add --max-steps 3",
     ),
     "name illegal": (["run", "--name", "../up"], "use 1 to 44 of a-z"),
-    "osc port": (["run", "--osc-port", "70000"], "--osc-port 70000"),
+    "osc port": (["run", "--port", "70000"], "--port 70000"),
     "command unknown": (["dance"], "No such command 'dance'"),
     "option unknown": (["run", "--bogus"], "No such option: --bogus"),
     "render to nothing": (["render", "in.mp4"], "Missing argument 'OUT'"),
@@ -167,7 +167,7 @@ def test_rendering_into_the_input_is_refused(
 def test_a_second_host_of_the_same_name_is_one_line() -> None:
     name = unique_name()
     with FrameWriter(f"{name}-out"):
-        done = sdv2_host("run", "--name", name, "--engine", "passthrough", "--osc-port", "0")
+        done = sdv2_host("run", "--name", name, "--engine", "passthrough", "--port", "0")
 
     assert done.returncode == 6
     assert f"{name}-out" in done.stderr.splitlines()[-1]
@@ -188,7 +188,7 @@ def test_a_page_port_in_use_is_one_line() -> None:
     name = unique_name()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        engine = ("--engine", "passthrough", "--osc-port", "0", "--no-browser")
+        engine = ("--engine", "passthrough", "--port", "0", "--no-browser")
         done = sdv2_host("demo", "--name", name, "--port", port, *engine)
 
     assert done.returncode == 2
@@ -200,12 +200,10 @@ def test_an_osc_port_in_use_is_one_line() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = str(taken.getsockname()[1])
-        done = sdv2_host(
-            "run", "--name", unique_name(), "--engine", "passthrough", "--osc-port", port
-        )
+        done = sdv2_host("run", "--name", unique_name(), "--engine", "passthrough", "--port", port)
 
     assert done.returncode == 2
-    assert f"--osc-port {port}" in done.stderr.splitlines()[-1]
+    assert f"--port {port}" in done.stderr.splitlines()[-1]
 
 
 def test_params_json_is_the_whole_table(

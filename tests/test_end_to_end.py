@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdv2_host.host.preview_pictures import HEADER
+from sdv2_host.control.pictures import HEADER
 from sdv2_host.ipc.frame_ring import remove_stale
 from tests.hosts import (
     RunningHost,
@@ -34,7 +34,7 @@ from tests.hosts import (
 )
 from tests.sources.clips import write_clip
 
-PASSTHROUGH = ("--engine", "passthrough", "--osc-port", "0")
+PASSTHROUGH = ("--engine", "passthrough", "--port", "0")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 STOP_S = 2.0
 
@@ -57,7 +57,7 @@ def record(tmp_path: Path, *args: str) -> dict[str, Any]:
 
     done = sdv2_host(
         *("demo", "--headless", "--name", name, "--out", str(out), "--json", str(report)),
-        *("--osc-port", "0", *args),
+        *("--port", "0", *args),
         timeout_s=110,
     )
 
@@ -192,7 +192,7 @@ def is_live(message: dict[str, Any]) -> bool:
 def test_a_prompt_by_osc_reaches_a_page_that_shows_both_pictures() -> None:
     async def act(page: Page) -> dict[str, Any]:
         status = await page.until(is_live)
-        port = str(status["osc_port"])
+        port = str(status["port"])
         command = ["oscsend", "127.0.0.1", port, "/sdv2/prompt", "s", "gold leaf"]
         subprocess.run(command, check=True, timeout=10)
         values = await page.until(lambda m: m["type"] == "values")

@@ -68,7 +68,7 @@ def test_the_whole_product_runs_a_full_size_model(checkpoints: Path) -> None:
     out, report = checkpoints / "out", checkpoints / "report.json"
     run(
         *("demo", "--headless", "--frames", "9", "--engine", "wan-1.3b", *options, *folder),
-        *("--prompt", "neon rain", "--out", str(out), "--json", str(report), "--osc-port", "0"),
+        *("--prompt", "neon rain", "--out", str(out), "--json", str(report), "--port", "0"),
         module="sdv2_host",
     )
 

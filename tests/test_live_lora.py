@@ -55,7 +55,7 @@ def test_a_lora_by_osc_shows_and_goes_without_a_cut(tmp_path: Path) -> None:
     tensors = tensors_of("comfy", factors(TINY_DIT, outside=False, size=0.6), None)
     write(lora_dir(tmp_path) / "ink.safetensors", tensors)
     name = unique_name()
-    args = ("--port", "0", "--no-browser", "--name", name, "--osc-port", "0", "--style", "gold")
+    args = ("--port", "0", "--no-browser", "--name", name, "--port", "0", "--style", "gold")
     with RunningHost(
         "demo", *args, "--size", "64x64", "--threads", "1", "--models-dir", str(tmp_path)
     ) as host:

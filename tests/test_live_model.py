@@ -53,7 +53,7 @@ def named(pixels: NDArray[np.uint8]) -> str:
 
 def test_a_prompt_by_osc_shows_within_two_chunks_without_a_cut() -> None:
     name = unique_name()
-    args = ("--port", "0", "--no-browser", "--name", name, "--osc-port", "0", "--style", "gold")
+    args = ("--port", "0", "--no-browser", "--name", name, "--port", "0", "--style", "gold")
     with RunningHost("demo", *args, "--size", "128x128") as host:
         port = re.search(r"udp 127\.0\.0\.1:(\d+)", host.wait_for("ready; OSC on udp"))
         assert port is not None
@@ -91,7 +91,7 @@ def test_full_shared_memory_is_one_line_and_leaves_nothing(tmp_path: Path, room_
     demo = f"demo --headless --frames 20 --input {clip} --out {tmp_path} --name {unique_name()}"
     script = (
         f"mount -t tmpfs -o size={room_kib}k tmpfs /dev/shm\n"
-        f"{sys.executable} -m sdv2_host {demo} --engine passthrough --osc-port 0\n"
+        f"{sys.executable} -m sdv2_host {demo} --engine passthrough --port 0\n"
         "code=$?; ls /dev/shm; exit $code"
     )
 

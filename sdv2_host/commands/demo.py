@@ -21,8 +21,8 @@ from sdv2_host.commands.report import check_writable, write_report
 from sdv2_host.commands.run import osc_address, rings
 from sdv2_host.commands.settings import style_prompts
 from sdv2_host.config import Config
+from sdv2_host.control.web import Hello, PreviewServer
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.host.preview import Hello, PreviewServer
 from sdv2_host.host.prompt_desk import needs_bank
 from sdv2_host.models.prompt_bank import shortened
 from sdv2_host.params import Params
@@ -36,7 +36,6 @@ BUTTON_CHARS = 32
 class LiveDemo:
     """Watched in a browser."""
 
-    port: int
     open_browser: bool
 
 
@@ -131,9 +130,9 @@ async def _with_daemon(
 async def _watch(daemon: Daemon, feed: SourceProcess, mode: LiveDemo, narrator: Narrator) -> None:
     """Serves the page until cancelled or until the source breaks."""
     config = daemon.config
-    hello = Hello(config.engine, config.osc_host, prompt_buttons(config))
+    hello = Hello(config.engine, config.listen, prompt_buttons(config))
     page = PreviewServer(daemon, config, hello)
-    await page.start(mode.port)
+    await page.start(config.port)
     try:
         narrator.say(f"open {page.url} in a browser; Ctrl-C stops")
         if mode.open_browser and _has_desktop():

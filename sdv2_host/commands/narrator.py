@@ -7,7 +7,7 @@ import sys
 import time
 
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.host.status import HostState, HostStatus
+from sdv2_host.status import HostState, HostStatus
 
 POLL_S = 0.25
 REPEAT_S = 1.0

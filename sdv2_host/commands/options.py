@@ -71,8 +71,9 @@ SizeText = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(help=_config_help("threads"), show_default=False)]
-OscPort = Annotated[int | None, typer.Option(help=_config_help("osc_port"), show_default=False)]
-OscHost = Annotated[str | None, typer.Option(help=_config_help("osc_host"), show_default=False)]
+Port = Annotated[int | None, typer.Option(help=_config_help("port"), show_default=False)]
+Listen = Annotated[str | None, typer.Option(help=_config_help("listen"), show_default=False)]
+OscFrom = Annotated[str | None, typer.Option(help=_config_help("osc_from"), show_default=False)]
 OutputFps = Annotated[
     float | None, typer.Option(help=_config_help("output_fps"), show_default=False)
 ]

@@ -14,12 +14,12 @@ from sdv2_host.clock import NS_PER_MS, NS_PER_S
 from sdv2_host.config import Config
 from sdv2_host.errors import WorkerError
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.host.pixels import to_rgba8
-from sdv2_host.host.status import HostStatus
 from sdv2_host.ipc.frame_ring import FrameReader
+from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
 from sdv2_host.sinks.sheet import Pair, write_sheet
 from sdv2_host.sinks.video_file import VideoFileSink
+from sdv2_host.status import HostStatus
 from sdv2_host.types import Frame, FrameFlags, ProgressFn
 
 POLL_S = 0.004

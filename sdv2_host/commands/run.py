@@ -47,4 +47,4 @@ def rings(config: Config) -> str:
 
 def osc_address(daemon: Daemon) -> str:
     """host:port that the daemon listens on for OSC."""
-    return f"{daemon.config.osc_host}:{daemon.snapshot().osc_port}"
+    return f"{daemon.config.listen}:{daemon.snapshot().port}"

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sdv2_host.config import MIN_SIDE_PX, SIZE_MULTIPLE, Config
+from sdv2_host.config import Config
 from sdv2_host.gpu.device import GIB, is_named
 from sdv2_host.gpu.dry_run import META, StreamBytes, at_depth, dry_run
 from sdv2_host.gpu.wan_models import Placement, WanFamily, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
+from sdv2_host.params import MIN_SIDE_PX, SIDE_MULTIPLE
 from sdv2_host.types import Size
 
 UMT5_XXL_BYTES = 5_680_910_336 * 2
@@ -125,7 +126,7 @@ def smaller_sizes(size: Size) -> Iterator[Size]:
 
 
 def _side(side_px: float) -> int:
-    return int(side_px / SIZE_MULTIPLE) * SIZE_MULTIPLE
+    return int(side_px / SIDE_MULTIPLE) * SIDE_MULTIPLE
 
 
 def advice(config: Config, device: torch.device, dtype: torch.dtype, free_bytes: int) -> str:

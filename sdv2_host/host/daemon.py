@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from sdv2_host.config import Config
+from sdv2_host.control.osc_endpoint import OscListener, listen_osc
 from sdv2_host.errors import RingError
-from sdv2_host.host.control import OscCounts, OscListener, listen_osc
 from sdv2_host.host.presenter import OUTPUT_RING_SLOTS, Presenter, PresenterStats
 from sdv2_host.host.prompt_desk import DeskListener, open_desk
-from sdv2_host.host.status import HostState, HostStatus
 from sdv2_host.host.supervisor import Limits, Supervisor
 from sdv2_host.host.text_process import TextSetup
 from sdv2_host.host.worker_log import WorkerLog
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
 from sdv2_host.params import Params, Patch, apply
+from sdv2_host.status import HostState, HostStatus, OscCounts
 from sdv2_host.types import ProgressFn, Size
 
 log = logging.getLogger(__name__)
@@ -268,7 +268,7 @@ class Daemon:
             worker_pid=self._supervisor.worker_pid,
             worker_rss_bytes=newest.rss_bytes if newest else 0,
             params_version=self._version,
-            osc_port=self._osc.port if self._osc else 0,
+            port=self._osc.port if self._osc else 0,
             osc=self._osc.endpoint.counts if self._osc else OscCounts(),
         )
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import Config
-from sdv2_host.host.pixels import to_rgba8
+from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
 

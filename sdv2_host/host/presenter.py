@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import RingError
 from sdv2_host.host.playout import Playout, PlayoutCounts, Shown
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.status import Percentiles
 from sdv2_host.types import FrameFlags, FrameMeta
 
 log = logging.getLogger(__name__)
@@ -25,14 +25,6 @@ LATENCY_WINDOW_NS = 10 * NS_PER_S
 FPS_WINDOW_NS = 3 * NS_PER_S
 LONGEST_WAIT_S = 0.1
 """Readers want a sign of life ten times a second."""
-
-
-class Percentiles(NamedTuple):
-    """Milliseconds; 0 while nothing was measured."""
-
-    p50: float = 0.0
-    p95: float = 0.0
-    p99: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

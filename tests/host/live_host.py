@@ -80,7 +80,7 @@ class Stage:
         for arg in args:
             builder.add_arg(arg)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(builder.build().dgram, ("127.0.0.1", self.daemon.snapshot().osc_port))
+            sender.sendto(builder.build().dgram, ("127.0.0.1", self.daemon.snapshot().port))
 
 
 def segment_of(descriptor: Path) -> str:
@@ -121,7 +121,7 @@ async def live_host(
     text: BankedText | None = None,
 ) -> AsyncIterator[Stage]:
     """A daemon that runs, not yet ready; stopped at the end."""
-    config = Config(name=name, engine="passthrough", osc_port=0)
+    config = Config(name=name, engine="passthrough", port=0)
     if text is not None:
         changes = {"models_dir": str(text.models_dir), "text_idle_s": text.idle_s}
         config = config.model_copy(update=changes)

@@ -16,10 +16,10 @@ import pytest
 from sdv2_host.config import Config
 from sdv2_host.errors import AlreadyRunningError, ConfigError
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.host.status import HostState
 from sdv2_host.host.supervisor import Limits
 from sdv2_host.ipc.frame_ring import FrameWriter, remove_stale
 from sdv2_host.params import Params
+from sdv2_host.status import HostState
 from sdv2_host.types import FrameFlags
 from tests.host.live_host import (
     QUICK,
@@ -232,7 +232,7 @@ def test_stop_before_the_worker_is_ready_is_clean(run_dir: Path, stream: str) ->
 def test_a_second_daemon_of_the_same_name_is_refused(run_dir: Path, stream: str) -> None:
     async def run() -> None:
         async with streaming_host(run_dir, stream) as stage:
-            config = Config(name=stream, engine="passthrough", osc_port=0)
+            config = Config(name=stream, engine="passthrough", port=0)
             second = Daemon(config, Params(), run_dir=run_dir)
             with pytest.raises(AlreadyRunningError, match=stream):
                 await second.run(asyncio.Event())
@@ -246,10 +246,10 @@ def test_a_second_daemon_of_the_same_name_is_refused(run_dir: Path, stream: str)
 def test_a_taken_osc_port_is_refused_and_nothing_is_left(run_dir: Path, stream: str) -> None:
     async def run() -> None:
         async with live_host(run_dir, f"{stream}a") as stage:
-            await stage.until(lambda: stage.daemon.snapshot().osc_port > 0)
-            port = stage.daemon.snapshot().osc_port
-            config = Config(name=stream, engine="passthrough", osc_port=port)
-            with pytest.raises(ConfigError, match=f"--osc-port {port}"):
+            await stage.until(lambda: stage.daemon.snapshot().port > 0)
+            port = stage.daemon.snapshot().port
+            config = Config(name=stream, engine="passthrough", port=port)
+            with pytest.raises(ConfigError, match=f"--port {port}"):
                 await Daemon(config, Params(), run_dir=run_dir).run(asyncio.Event())
 
             assert list(run_dir.glob(f"{stream}-*.json")) == []
@@ -283,7 +283,7 @@ def test_workers_that_keep_dying_end_in_failed_with_the_last_picture(
 def test_a_worker_that_cannot_start_ends_the_daemon_with_its_reason(
     run_dir: Path, stream: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = Config(name=stream, engine="passthrough", osc_port=0)
+    config = Config(name=stream, engine="passthrough", port=0)
 
     async def run() -> None:
         with (
@@ -304,7 +304,7 @@ from sdv2_host.host.daemon import Daemon
 from sdv2_host.ipc.frame_ring import FrameWriter, remove_stale
 from sdv2_host.params import Params
 async def run():
-    config = Config(name=sys.argv[1], engine=sys.argv[3], osc_port=0)
+    config = Config(name=sys.argv[1], engine=sys.argv[3], port=0)
     daemon = Daemon(config, Params(), run_dir=pathlib.Path(sys.argv[2]))
     daemon.on_progress.append(lambda *_: print(daemon.snapshot().worker_pid, flush=True))
     await daemon.run(asyncio.Event())

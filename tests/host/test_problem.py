@@ -66,7 +66,7 @@ def test_more_steps_than_the_host_has_caches_for_are_cut_and_told(
     run_dir: Path, stream: str
 ) -> None:
     async def run() -> None:
-        config = Config(name=stream, engine="passthrough", osc_port=0, max_steps=2)
+        config = Config(name=stream, engine="passthrough", port=0, max_steps=2)
         daemon = Daemon(config, Params(steps=1), run_dir=run_dir)
 
         assert daemon.apply({"steps": 4}, "test").steps == 2

@@ -12,8 +12,8 @@ import pytest
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError, ModelError
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.host.status import HostState
 from sdv2_host.params import Params
+from sdv2_host.status import HostState
 from tests.host.fake_text import FakeLog, banked, fake_setup
 from tests.host.live_host import BankedText, Stage, is_alive, live_host, streaming_host
 
@@ -163,7 +163,7 @@ def test_a_first_prompt_that_cannot_be_encoded_ends_the_host(
 def test_without_a_text_encoder_a_wan_engine_says_so_before_a_worker_starts(
     run_dir: Path, stream: str, tmp_path: Path
 ) -> None:
-    config = Config(name=stream, engine="wan-1.3b", osc_port=0, models_dir=str(tmp_path))
+    config = Config(name=stream, engine="wan-1.3b", port=0, models_dir=str(tmp_path))
 
     async def run() -> None:
         daemon = Daemon(config, Params(prompt="neon"), run_dir=run_dir)

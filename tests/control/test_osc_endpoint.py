@@ -9,8 +9,8 @@ import pytest
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from sdv2_host.config import Config
+from sdv2_host.control.osc_endpoint import MAX_REMEMBERED, Interpreter, listen_osc
 from sdv2_host.errors import ConfigError
-from sdv2_host.host.control import MAX_REMEMBERED, Interpreter, listen_osc
 from sdv2_host.params import Params, ParamValue, Patch, apply
 
 ORIGIN = "127.0.0.1"
@@ -186,7 +186,7 @@ class Target:
 
 async def send_and_wait(datagrams: list[bytes], target: Target, seed: int) -> int:
     """Datagrams that arrived at a listener until the seed was seen."""
-    listener = await listen_osc(Config(osc_port=0), target.apply)
+    listener = await listen_osc(Config(port=0), target.apply)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for datagram in datagrams:
             sender.sendto(datagram, ("127.0.0.1", listener.port))
@@ -217,23 +217,23 @@ def test_junk_between_messages_does_not_stop_the_listener() -> None:
 
 def test_a_port_in_use_is_refused_with_its_owner_and_the_flag() -> None:
     async def listen(port: int) -> None:
-        await listen_osc(Config(osc_port=port), Target().apply)
+        await listen_osc(Config(port=port), Target().apply)
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.bind(("127.0.0.1", 0))
         port = holder.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"--osc-port {port}.*uses it.*--osc-port {port + 1}"):
+        with pytest.raises(ConfigError, match=f"--port {port}.*uses it.*--port {port + 1}"):
             asyncio.run(listen(port))
 
 
 def test_an_address_that_does_not_exist_is_refused() -> None:
     async def listen() -> None:
-        await listen_osc(Config(osc_port=0, osc_host="no.such.host.invalid"), Target().apply)
+        await listen_osc(Config(port=0, listen="no.such.host.invalid"), Target().apply)
 
-    with pytest.raises(ConfigError, match=r"--osc-host no\.such\.host\.invalid"):
+    with pytest.raises(ConfigError, match=r"--listen no\.such\.host\.invalid"):
         asyncio.run(listen())
 
 
 def test_unchanged_defaults_are_loopback() -> None:
-    assert Config().osc_host == "127.0.0.1"
+    assert Config().listen == "127.0.0.1"
     assert logging.getLogger("sdv2_host").handlers == []

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from sdv2_host.config import Config
-from sdv2_host.host.preview import Hello, PreviewServer
-from sdv2_host.host.preview_guard import is_allowed
-from sdv2_host.host.preview_pictures import HEADER, MAX_SIDE_PX, encode_picture
-from sdv2_host.host.status import HostState, HostStatus
+from sdv2_host.control.guard import is_allowed
+from sdv2_host.control.pictures import HEADER, MAX_SIDE_PX, encode_picture
+from sdv2_host.control.web import Hello, PreviewServer
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.params import PARAMS, Params, Patch, apply
+from sdv2_host.status import HostState, HostStatus
 from sdv2_host.types import Frame, FrameMeta, Size
 from tests.hosts import unique_name
 

@@ -8,8 +8,8 @@ import struct
 
 from PIL import Image
 
-from sdv2_host.host.pixels import to_rgba8
 from sdv2_host.ipc.frame_ring import FrameReader
+from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.types import Frame
 
 INPUT, OUTPUT = 0, 1

@@ -27,11 +27,11 @@ from aiohttp import WSMsgType, web
 
 from sdv2_host import __version__
 from sdv2_host.config import Config
+from sdv2_host.control.guard import GUARD_HEADERS, is_allowed
+from sdv2_host.control.pictures import PictureFeed
 from sdv2_host.errors import ConfigError, ParamError
-from sdv2_host.host.preview_guard import GUARD_HEADERS, is_allowed
-from sdv2_host.host.preview_pictures import PictureFeed
-from sdv2_host.host.status import HostStatus
 from sdv2_host.params import PARAMS, Params, ParamValue, Patch, coerce
+from sdv2_host.status import HostStatus
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Hello:
     """What a page is told first, beside the parameter table."""
 
     engine: str
-    osc_host: str
+    listen: str
     """Address that OSC is listened on; the port is in every status."""
     styles: Mapping[str, str]
     """Text of each button beside the prompt, and the prompt that it asks for."""
@@ -175,7 +175,7 @@ class PreviewServer:
 
     async def _page(self, request: web.Request) -> web.Response:
         name = request.match_info.get("name", "index.html")
-        resource = files("sdv2_host.host") / "page" / name
+        resource = files("sdv2_host.control") / "page" / name
         if not resource.is_file():
             raise web.HTTPNotFound
         content_type = PAGE_TYPES["." + name.rsplit(".", 1)[-1]]
@@ -230,7 +230,7 @@ class PreviewServer:
             "protocol": 1,
             "version": __version__,
             "engine": self._hello.engine,
-            "osc_host": self._hello.osc_host,
+            "listen": self._hello.listen,
             "styles": dict(self._hello.styles),
             "params": [
                 {

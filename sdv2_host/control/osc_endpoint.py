@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from sdv2_host.config import Config
+from sdv2_host.control.port_owner import udp_port_owner
 from sdv2_host.errors import ConfigError, ParamError, ProtocolError
-from sdv2_host.host.port_owner import udp_port_owner
 from sdv2_host.ipc.osc import OscArgument, OscMessage, decode
 from sdv2_host.params import BY_ADDRESS, Params, ParamSpec, ParamValue, Patch, coerce
+from sdv2_host.status import OscCounts
 
 log = logging.getLogger(__name__)
 
@@ -25,21 +26,6 @@ SHOWN_CHARS = 80
 
 ApplyFn = Callable[[Patch, str], Params]
 """(patch, origin) -> the parameters after it"""
-
-
-@dataclass(slots=True)
-class OscCounts:
-    """Since the start. Every message is counted as applied, unknown or rejected."""
-
-    datagrams: int = 0
-    bad_datagrams: int = 0
-    """Not OSC at all."""
-    applied: int = 0
-    clamped: int = 0
-    """Of the applied ones: out of range, set to the nearest allowed value."""
-    unknown: int = 0
-    rejected: int = 0
-    """A value of the wrong kind, or one that is no number."""
 
 
 @dataclass(slots=True)
@@ -178,13 +164,13 @@ class OscListener(NamedTuple):
 
 
 async def listen_osc(config: Config, apply: ApplyFn) -> OscListener:
-    """OSC datagrams to `config.osc_host:osc_port` reach `apply` from now on.
+    """OSC datagrams to `config.listen:port` reach `apply` from now on.
 
     Raises:
         ConfigError: the port is in use, or the address is not one of this machine.
     """
     loop = asyncio.get_running_loop()
-    udp = _bind_udp(config.osc_host, config.osc_port)
+    udp = _bind_udp(config.listen, config.port)
     transport, endpoint = await loop.create_datagram_endpoint(lambda: OscEndpoint(apply), sock=udp)
     return OscListener(transport, endpoint, int(udp.getsockname()[1]))
 
@@ -193,7 +179,7 @@ def _bind_udp(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     except OSError as error:
-        raise ConfigError(f"--osc-host {host}: no such address ({error.strerror})") from error
+        raise ConfigError(f"--listen {host}: no such address ({error.strerror})") from error
     udp = socket.socket(family, socket.SOCK_DGRAM)
     udp.setblocking(False)
     udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
@@ -202,8 +188,8 @@ def _bind_udp(host: str, port: int) -> socket.socket:
     except OSError as error:
         udp.close()
         raise ConfigError(
-            f"--osc-port {port}: {host}:{port} cannot be used ({error.strerror}); "
-            f"{udp_port_owner(port)}; choose another one, for example --osc-port {port + 1}, "
+            f"--port {port}: {host}:{port} cannot be used ({error.strerror}); "
+            f"{udp_port_owner(port)}; choose another one, for example --port {port + 1}, "
             "or 0 for any free one"
         ) from error
     return udp

@@ -27,7 +27,7 @@ const link = new Link({
 const handlers = {
   hello(message) {
     $("about").textContent = `${message.version} · engine ${message.engine}`;
-    oscHost = message.osc_host;
+    oscHost = message.listen;
     controls = new Controls(message.params, (values) => link.set(values));
     seedSpec = message.params.find((spec) => spec.name === "seed");
     styles = message.styles;
@@ -37,7 +37,7 @@ const handlers = {
   },
   status(message) {
     meters.show(message);
-    if (message.osc_port) $("osc").textContent = `OSC udp ${oscHost}:${message.osc_port}`;
+    if (message.port) $("osc").textContent = `OSC udp ${oscHost}:${message.port}`;
     const live = message.encoding ? `live; ${message.encoding}` : "live";
     showConnection(message.state, message.state === "live" ? live : `${message.state}: ${message.detail}`);
     showPromptState(message);

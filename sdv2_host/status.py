@@ -4,11 +4,59 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from sdv2_host.host.control import OscCounts
-from sdv2_host.host.presenter import Percentiles
 from sdv2_host.types import Size
+
+
+class Percentiles(NamedTuple):
+    """Milliseconds; 0 while nothing was measured."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+
+
+@dataclass(slots=True)
+class OscCounts:
+    """Since the start. Every message is counted as applied, called, asked, unknown or rejected."""
+
+    datagrams: int = 0
+    bad_datagrams: int = 0
+    """Not OSC at all."""
+    applied: int = 0
+    """Parameters set."""
+    clamped: int = 0
+    """Of the applied ones: out of range, set to the nearest allowed value."""
+    called: int = 0
+    """Actions fired."""
+    asked: int = 0
+    """Questions answered: a value, a ping, a subscription."""
+    unknown: int = 0
+    rejected: int = 0
+    """A value of the wrong kind, or one that is no number."""
+    refused: int = 0
+    """Packets from an address that may not send."""
+
+
+@dataclass(slots=True)
+class WebCounts:
+    """HTTP and WebSocket, since the start; each refusal by its reason."""
+
+    requests: int = 0
+    evil_host: int = 0
+    evil_origin: int = 0
+    no_token: int = 0
+    wrong_token: int = 0
+    oversized: int = 0
+    flooding: int = 0
+    """WebSocket clients closed for more messages than a person or a fader sends."""
+    slow: int = 0
+    """Clients closed because they did not read for too long."""
+    too_many: int = 0
+    bad_messages: int = 0
+    clients: int = 0
+    """WebSocket clients now."""
 
 
 class HostState(StrEnum):
@@ -64,8 +112,12 @@ class HostStatus:
     worker_pid: int | None = None
     worker_rss_bytes: int = 0
     params_version: int = 0
-    osc_port: int = 0
+    port: int = 0
+    """Of OSC, page and OSCQuery."""
     osc: OscCounts = field(default_factory=OscCounts)
+    web: WebCounts = field(default_factory=WebCounts)
+    recording: str = ""
+    """File that the output is being recorded to; '' = none."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, numbers and texts; `latency_ms` and `size` by name."""
