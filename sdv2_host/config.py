@@ -110,6 +110,19 @@ class Config(BaseModel):
         description="Who else may send OSC, which has no password: addresses or networks such as "
         "'10.0.0.5, 192.168.1.0/24'; without it this machine alone.",
     )
+    data_dir: str = Field(
+        "",
+        description="Folder of presets, cue lists, learnt OSC and the state of the last run; "
+        "without it the user's own.",
+    )
+    recordings_dir: str = Field(
+        "", description="Folder of recordings and snapshots; without it the user's videos."
+    )
+    resume: Literal["last", "default"] = Field(
+        "last",
+        description="Begin with the parameters of the last run of this name, or with the "
+        "defaults and without keeping any.",
+    )
     output_fps: float = Field(
         0.0, ge=0, le=240, description="Cadence of the output ring, 0 = that of the source."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,17 +53,18 @@ class Fader:
     def is_moving(self) -> bool:
         return bool(self._moves)
 
-    def go(
-        self, target: Params, names: Iterable[str], time: Duration, now_ns: int, chunks: int
-    ) -> None:
-        """From now on to `target`, whose parameters `names` differ; `chunks` styled so far.
+    def go(self, target: Params, times: Mapping[str, Duration], now_ns: int, chunks: int) -> None:
+        """From now on to `target`, in which the parameters named differ; `chunks` styled so far.
 
         What cannot fade changes at once.
         """
         on_air = self.at(now_ns, chunks)
         self.target = target
-        keys = {"prompt" if name in PROMPT_NAMES else name for name in names}
-        for key in keys:
+        times = dict(times)
+        if times.keys() & PROMPT_NAMES == {"crossfade"} and not times["crossfade"].amount:
+            del times["crossfade"]  # by hand, during a transition: which goes on
+        for name, time in times.items():
+            key = "prompt" if name in PROMPT_NAMES else name
             self._moves.pop(key, None)
             if time.amount > 0 and PARAMS[key].can_fade:
                 length = time.amount if time.in_chunks else time.amount * NS_PER_S
