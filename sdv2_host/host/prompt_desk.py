@@ -1,8 +1,8 @@
-"""The prompt desk: which prompt the worker may be sent, and the text process that makes more.
+"""The prompt desk: which prompts the worker may be sent, and the text process that makes more.
 
-The worker reads prompts from the bank and never encodes, so it is only ever sent a prompt that is
-in the bank. Another one stays at the desk until the text process has encoded it; meanwhile every
-other parameter flows with the prompt before.
+The worker reads prompts from the bank and never encodes, so it is only ever sent prompts that are
+in the bank. Others stay at the desk until the text process has encoded them; meanwhile every
+other parameter flows with the prompts before. Both decks are one order: they go live together.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from sdv2_host.blend import parse_blend
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import HostError, ModelError, WorkerError
@@ -29,14 +30,27 @@ MAX_TRIES = 3
 """Text processes that one prompt may kill."""
 
 
+class Decks(NamedTuple):
+    """What decks A and B ask for, each a text that `parse_blend` reads."""
+
+    a: str
+    b: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The single prompts in them, each once. An empty deck B asks for none."""
+        decks = (self.a, self.b) if self.b else (self.a,)
+        return tuple(dict.fromkeys(part.text for deck in decks for part in parse_blend(deck)))
+
+
 @dataclass(frozen=True, slots=True)
 class DeskListener:
     """Whom the desk tells; all are called in the loop."""
 
     on_ready: Callable[[], None]
-    """Another prompt is live, some time after it was asked for."""
+    """Other prompts are live, some time after they were asked for."""
     on_problem: Callable[[str], None]
-    """Why the newest prompt is not live; '' = it is, or will be."""
+    """Why the newest prompts are not live; '' = they are, or will be."""
     on_progress: ProgressFn
 
 
@@ -44,27 +58,27 @@ class Desk(Protocol):
     """Used in one event loop; `run` once, beside everything else."""
 
     @property
-    def live(self) -> str | None:
-        """The prompt that the worker may be sent; None = none yet."""
+    def live(self) -> Decks | None:
+        """The prompts that the worker may be sent; None = none yet."""
 
     @property
     def doing(self) -> str:
         """What is being done for a prompt that is not live yet; '' = nothing."""
 
-    def ask(self, prompt: str) -> None:
-        """The prompt is live now, or as soon as it can be; or a problem will be told.
+    def ask(self, decks: Decks) -> None:
+        """The prompts are live now, or as soon as they can be; or a problem will be told.
 
-        One whose problem was told is tried again, as what it lacked may be there by now.
+        Ones whose problem was told are tried again, as what they lacked may be there by now.
         """
 
     def worker_died(self) -> None:
-        """The next worker will read the live prompt again."""
+        """The next worker will read the live prompts again."""
 
-    async def first(self, prompt: str) -> None:
-        """A prompt is live: this one, unless another one is asked for meanwhile.
+    async def first(self, decks: Decks) -> None:
+        """Prompts are live: these, unless others are asked for meanwhile.
 
         Raises:
-            HostError: it cannot be encoded.
+            HostError: they cannot be encoded.
         """
 
     async def run(self) -> None:
@@ -90,16 +104,16 @@ class OpenDesk:
     doing = ""
 
     def __init__(self) -> None:
-        self.live: str | None = None
+        self.live: Decks | None = None
 
-    def ask(self, prompt: str) -> None:
-        self.live = prompt
+    def ask(self, decks: Decks) -> None:
+        self.live = decks
 
     def worker_died(self) -> None:
         """Nothing was kept for it."""
 
-    async def first(self, prompt: str) -> None:
-        self.ask(prompt)
+    async def first(self, decks: Decks) -> None:
+        self.ask(decks)
 
     async def run(self) -> None:
         await asyncio.get_running_loop().create_future()
@@ -107,7 +121,7 @@ class OpenDesk:
 
 class _Order(NamedTuple):
     number: int
-    prompt: str
+    decks: Decks
 
 
 class PromptDesk:
@@ -135,35 +149,39 @@ class PromptDesk:
         self.doing = ""
 
     @property
-    def live(self) -> str | None:
-        return self._live.prompt if self._live else None
+    def live(self) -> Decks | None:
+        return self._live.decks if self._live else None
 
     @property
     def process_pid(self) -> int | None:
         """Of the text process; None = not loaded."""
         return self._process.pid if self._process else None
 
-    def ask(self, prompt: str) -> None:
-        is_newest = self._wanted is not None and self._wanted.prompt == prompt
+    def ask(self, decks: Decks) -> None:
+        is_newest = self._wanted is not None and self._wanted.decks == decks
         if is_newest and not self._has_failed:
             return
         self._has_failed = False
-        self._wanted = _Order(self._wanted.number + 1 if self._wanted else 1, prompt)
+        self._wanted = _Order(self._wanted.number + 1 if self._wanted else 1, decks)
         if not is_newest:
             self._listener.on_problem("")
-        if self._bank.has(prompt):
-            self._settle(self._wanted)
-        else:
+        if self._missing(decks):
             self._is_due.set()
+        else:
+            self._settle(self._wanted)
+
+    def _missing(self, decks: Decks) -> list[str]:
+        """The prompts that are not in the bank."""
+        return [text for text in decks.texts if not self._bank.has(text)]
 
     def worker_died(self) -> None:
-        if self._live and self._live == self._wanted and not self._bank.has(self._live.prompt):
+        if self._live and self._live == self._wanted and self._missing(self._live.decks):
             log.warning("the prompt bank lost the prompt in use; encoding it again")
-            self._wanted = _Order(self._wanted.number + 1, self._live.prompt)
+            self._wanted = _Order(self._wanted.number + 1, self._live.decks)
             self._is_due.set()
 
-    async def first(self, prompt: str) -> None:
-        self.ask(prompt)
+    async def first(self, decks: Decks) -> None:
+        self.ask(decks)
         if self._live is None:
             self._first = asyncio.get_running_loop().create_future()
             await self._first
@@ -193,8 +211,13 @@ class PromptDesk:
 
     async def _serve(self, order: _Order) -> None:
         """The order is settled, or its problem told, or it is due again."""
+        missing = self._missing(order.decks)
         try:
-            await self._encode(order.prompt)
+            for text in missing:
+                await self._encode(text)
+                is_stale = self._wanted != order and self._live is not None
+                if is_stale and text != missing[-1]:
+                    return  # what is wanted now comes first; what was done is in the bank
         except TextDiedError as death:
             await self._unload()
             log.warning("the text process %s", death)
@@ -203,11 +226,12 @@ class PromptDesk:
             if self._tries[1] < MAX_TRIES:
                 self._is_due.set()
             else:
-                self._fail(order, WorkerError(f"the text process {death}, {MAX_TRIES} times"))
+                dead = WorkerError(f"the text process {death}, {MAX_TRIES} times")
+                self._fail(order, self._missing(order.decks), dead)
             await self._pause()
         except HostError as error:
             await self._unload()
-            self._fail(order, error)
+            self._fail(order, self._missing(order.decks), error)
             await self._pause()
         else:
             self._settle_late(order)
@@ -246,11 +270,13 @@ class PromptDesk:
             self._settle(order)
             self._listener.on_ready()
 
-    def _fail(self, order: _Order, error: HostError) -> None:
+    def _fail(self, order: _Order, missing: list[str], error: HostError) -> None:
+        """The first of the missing prompts could not be encoded."""
         if order != self._wanted:
             return  # nobody waits for it any more
         self._has_failed = True
-        text = f'prompt "{shortened(order.prompt)}": {error}'
+        prompt = missing[0] if missing else order.decks.a
+        text = f'prompt "{shortened(prompt)}": {error}'
         if isinstance(error, ModelError):
             text += (
                 "; or add the prompt with sdv2-host prompts add on another machine and copy "

@@ -14,7 +14,14 @@ import pytest
 
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError, ModelError, WorkerError
-from sdv2_host.host.prompt_desk import DeskListener, OpenDesk, PromptDesk, needs_bank, open_desk
+from sdv2_host.host.prompt_desk import (
+    Decks,
+    DeskListener,
+    OpenDesk,
+    PromptDesk,
+    needs_bank,
+    open_desk,
+)
 from sdv2_host.host.supervisor import Limits
 from sdv2_host.models.prompt_bank import PromptBank
 from tests.host.fake_text import QUICK, FakeLog, banked, fake_setup
@@ -67,7 +74,7 @@ async def scene(
     desk = PromptDesk(config, fake_setup(folder, limits), listener)
     running = asyncio.create_task(desk.run())
     try:
-        await desk.first(prompts[0])
+        await desk.first(Decks(prompts[0]))
         yield Scene(desk, witness, bank, FakeLog(folder))
     finally:
         running.cancel()
@@ -78,10 +85,10 @@ async def scene(
 def test_banked_prompts_are_live_at_once_and_start_no_process(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a", "b") as at:
-            at.desk.ask("b")
-            assert at.desk.live == "b"
-            at.desk.ask("a")
-            assert at.desk.live == "a"
+            at.desk.ask(Decks("b"))
+            assert at.desk.live == Decks("b")
+            at.desk.ask(Decks("a"))
+            assert at.desk.live == Decks("a")
             await asyncio.sleep(0.05)
 
             assert len(at.text.pids) == 0
@@ -94,13 +101,13 @@ def test_banked_prompts_are_live_at_once_and_start_no_process(tmp_path: Path) ->
 def test_a_new_prompt_is_live_when_it_is_in_the_bank_and_not_before(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("slow neon")
+            at.desk.ask(Decks("slow neon"))
             await at.until(lambda: at.text.encoded == ["slow neon"])
-            assert at.desk.live == "a"
+            assert at.desk.live == Decks("a")
             await at.until(lambda: at.desk.doing == "encoding 50%")
 
             at.text.go()
-            await at.until(lambda: at.desk.live == "slow neon")
+            await at.until(lambda: at.desk.live == Decks("slow neon"))
             assert at.witness.num_ready == 1
             assert at.bank.has("slow neon")
             assert at.desk.doing == ""
@@ -113,12 +120,12 @@ def test_a_new_prompt_is_live_when_it_is_in_the_bank_and_not_before(tmp_path: Pa
 def test_of_many_prompts_only_the_newest_is_encoded_next(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("slow one")
+            at.desk.ask(Decks("slow one"))
             await at.until(lambda: at.text.encoded == ["slow one"])
             for number in range(50):
-                at.desk.ask(f"passing {number}")
+                at.desk.ask(Decks(f"passing {number}"))
             at.text.go()
-            await at.until(lambda: at.desk.live == "passing 49")
+            await at.until(lambda: at.desk.live == Decks("passing 49"))
 
             assert at.text.encoded == ["slow one", "passing 49"]
             assert len(at.text.pids) == 1
@@ -129,18 +136,18 @@ def test_of_many_prompts_only_the_newest_is_encoded_next(tmp_path: Path) -> None
 def test_the_picture_never_goes_back_to_a_prompt_that_was_done_late(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a", "b") as at:
-            at.desk.ask("slow one")
+            at.desk.ask(Decks("slow one"))
             await at.until(lambda: at.text.encoded == ["slow one"])
-            at.desk.ask("b")
-            assert at.desk.live == "b"
+            at.desk.ask(Decks("b"))
+            assert at.desk.live == Decks("b")
             at.text.go()
             await at.until(lambda: at.bank.has("slow one"))
             await at.until(lambda: at.desk.doing == "")
 
-            assert at.desk.live == "b"
+            assert at.desk.live == Decks("b")
             assert at.witness.num_ready == 0
-            at.desk.ask("slow one")
-            assert at.desk.live == "slow one"
+            at.desk.ask(Decks("slow one"))
+            assert at.desk.live == Decks("slow one")
 
     asyncio.run(run())
 
@@ -148,11 +155,11 @@ def test_the_picture_never_goes_back_to_a_prompt_that_was_done_late(tmp_path: Pa
 def test_a_stream_of_prompts_moves_the_picture_on(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("slow one")
+            at.desk.ask(Decks("slow one"))
             await at.until(lambda: at.text.encoded == ["slow one"])
-            at.desk.ask("slow two")
+            at.desk.ask(Decks("slow two"))
             at.text.go()
-            await at.until(lambda: at.desk.live == "slow two")
+            await at.until(lambda: at.desk.live == Decks("slow two"))
 
             assert at.text.encoded == ["slow one", "slow two"]
             assert at.witness.num_ready == 2
@@ -163,8 +170,8 @@ def test_a_stream_of_prompts_moves_the_picture_on(tmp_path: Path) -> None:
 def test_a_process_that_died_is_replaced_and_the_prompt_arrives(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("once please")
-            await at.until(lambda: at.desk.live == "once please")
+            at.desk.ask(Decks("once please"))
+            await at.until(lambda: at.desk.live == Decks("once please"))
 
             assert len(at.text.pids) == 2
             assert at.witness.problem == ""
@@ -175,17 +182,17 @@ def test_a_process_that_died_is_replaced_and_the_prompt_arrives(tmp_path: Path) 
 def test_a_prompt_that_kills_every_process_is_given_up_and_told(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("crash now")
+            at.desk.ask(Decks("crash now"))
             await at.until(lambda: at.witness.problem != "")
 
             assert len(at.text.pids) == 3
-            assert at.desk.live == "a"
+            assert at.desk.live == Decks("a")
             assert at.witness.problem == (
                 'prompt "crash now": the text process was killed by signal 9, 3 times'
             )
-            at.desk.ask("fine")
+            at.desk.ask(Decks("fine"))
             assert at.witness.problem == ""
-            await at.until(lambda: at.desk.live == "fine")
+            await at.until(lambda: at.desk.live == Decks("fine"))
 
     asyncio.run(run())
 
@@ -193,18 +200,18 @@ def test_a_prompt_that_kills_every_process_is_given_up_and_told(tmp_path: Path) 
 def test_a_failure_that_was_told_is_tried_again_only_when_asked_for(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("refuse this")
+            at.desk.ask(Decks("refuse this"))
             await at.until(lambda: at.witness.problem != "")
 
             assert len(at.text.pids) == 1
             assert at.witness.problem == (
                 'prompt "refuse this": the text encoder ran out of memory'
             )
-            assert at.desk.live == "a"
-            at.desk.ask("refuse this")
+            assert at.desk.live == Decks("a")
+            at.desk.ask(Decks("refuse this"))
             await at.until(lambda: len(at.text.pids) == 2 and at.desk.process_pid is None)
             assert at.witness.problem.startswith('prompt "refuse this"')
-            at.desk.ask("a")
+            at.desk.ask(Decks("a"))
             assert at.witness.problem == ""
 
     asyncio.run(run())
@@ -213,12 +220,12 @@ def test_a_failure_that_was_told_is_tried_again_only_when_asked_for(tmp_path: Pa
 def test_a_prompt_that_failed_is_live_when_asked_for_after_it_was_banked(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("refuse this")
+            at.desk.ask(Decks("refuse this"))
             await at.until(lambda: at.witness.problem != "")
             banked(tmp_path, "refuse this")
-            at.desk.ask("refuse this")
+            at.desk.ask(Decks("refuse this"))
 
-            assert at.desk.live == "refuse this"
+            assert at.desk.live == Decks("refuse this")
             assert at.witness.problem == ""
 
     asyncio.run(run())
@@ -227,14 +234,14 @@ def test_a_prompt_that_failed_is_live_when_asked_for_after_it_was_banked(tmp_pat
 def test_a_failure_nobody_waits_for_is_not_told(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a", "b") as at:
-            at.desk.ask("slow refuse")
+            at.desk.ask(Decks("slow refuse"))
             await at.until(lambda: at.text.encoded == ["slow refuse"])
-            at.desk.ask("b")
+            at.desk.ask(Decks("b"))
             at.text.go()
             await at.until(lambda: at.desk.process_pid is None)
 
             assert at.witness.problem == ""
-            assert at.desk.live == "b"
+            assert at.desk.live == Decks("b")
 
     asyncio.run(run())
 
@@ -242,12 +249,12 @@ def test_a_failure_nobody_waits_for_is_not_told(tmp_path: Path) -> None:
 def test_a_process_that_says_it_is_done_is_not_believed(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("mute")
+            at.desk.ask(Decks("mute"))
             await at.until(lambda: at.witness.problem != "")
 
             assert "does not give it back" in at.witness.problem
             assert "prompts add on another machine" in at.witness.problem
-            assert at.desk.live == "a"
+            assert at.desk.live == Decks("a")
 
     asyncio.run(run())
 
@@ -257,7 +264,7 @@ def test_silence_ends_the_process(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with scene(tmp_path, "a", limits=limits) as at:
-            at.desk.ask("slow")
+            at.desk.ask(Decks("slow"))
             await at.until(lambda: at.witness.problem != "")
 
             assert "gave no sign of life for 0.5 s, 3 times" in at.witness.problem
@@ -268,15 +275,15 @@ def test_silence_ends_the_process(tmp_path: Path) -> None:
 def test_an_idle_encoder_is_unloaded_and_loaded_again(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a", idle_s=0.05) as at:
-            at.desk.ask("one")
-            await at.until(lambda: at.desk.live == "one")
+            at.desk.ask(Decks("one"))
+            await at.until(lambda: at.desk.live == Decks("one"))
             pid = at.desk.process_pid
             assert pid is not None
             await at.until(lambda: at.desk.process_pid is None)
             assert not is_alive(pid)
 
-            at.desk.ask("two")
-            await at.until(lambda: at.desk.live == "two")
+            at.desk.ask(Decks("two"))
+            await at.until(lambda: at.desk.live == Decks("two"))
             assert len(at.text.pids) == 2
 
     asyncio.run(run())
@@ -286,8 +293,8 @@ def test_an_encoder_stays_loaded_between_prompts(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
             for prompt in ("one", "two", "three"):
-                at.desk.ask(prompt)
-                await at.until(lambda prompt=prompt: at.desk.live == prompt)  # type: ignore[misc]
+                at.desk.ask(Decks(prompt))
+                await at.until(lambda prompt=prompt: at.desk.live == Decks(prompt))  # type: ignore[misc]
 
             assert len(at.text.pids) == 1
 
@@ -297,14 +304,14 @@ def test_an_encoder_stays_loaded_between_prompts(tmp_path: Path) -> None:
 def test_a_process_that_died_while_idle_is_replaced(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("one")
-            await at.until(lambda: at.desk.live == "one")
+            at.desk.ask(Decks("one"))
+            await at.until(lambda: at.desk.live == Decks("one"))
             pid = at.desk.process_pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
 
-            at.desk.ask("two")
-            await at.until(lambda: at.desk.live == "two")
+            at.desk.ask(Decks("two"))
+            await at.until(lambda: at.desk.live == Decks("two"))
             assert at.witness.problem == ""
 
     asyncio.run(run())
@@ -313,11 +320,11 @@ def test_a_process_that_died_while_idle_is_replaced(tmp_path: Path) -> None:
 def test_the_bank_survives_restarts(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("one")
-            await at.until(lambda: at.desk.live == "one")
+            at.desk.ask(Decks("one"))
+            await at.until(lambda: at.desk.live == Decks("one"))
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("one")
-            assert at.desk.live == "one"
+            at.desk.ask(Decks("one"))
+            assert at.desk.live == Decks("one")
             assert len(at.text.pids) == 1
 
     asyncio.run(run())
@@ -327,9 +334,9 @@ def test_a_damaged_entry_is_encoded_anew(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path, "a", "b") as at:
             at.bank.path("b").write_bytes(b"rubbish")
-            at.desk.ask("b")
-            assert at.desk.live == "a"
-            await at.until(lambda: at.desk.live == "b")
+            at.desk.ask(Decks("b"))
+            assert at.desk.live == Decks("a")
+            await at.until(lambda: at.desk.live == Decks("b"))
 
             assert at.text.encoded == ["b"]
 
@@ -345,7 +352,7 @@ def test_a_prompt_the_bank_lost_is_there_again_for_the_next_worker(tmp_path: Pat
             await at.until(lambda: at.bank.has("a"))
             await at.until(lambda: at.witness.num_ready == 1)
 
-            assert at.desk.live == "a"
+            assert at.desk.live == Decks("a")
             assert at.text.encoded == ["a"]
 
     asyncio.run(run())
@@ -365,7 +372,7 @@ def test_the_first_prompt_must_succeed(
     async def run() -> None:
         with pytest.raises(kind, match=text):
             async with scene_without_prompt(tmp_path) as desk:
-                await desk.first(prompt)
+                await desk.first(Decks(prompt))
 
     asyncio.run(run())
 
@@ -375,11 +382,11 @@ def test_another_first_prompt_may_be_asked_for_meanwhile(tmp_path: Path) -> None
 
     async def run() -> None:
         async with scene_without_prompt(tmp_path) as desk:
-            first = asyncio.create_task(desk.first("slow one"))
+            first = asyncio.create_task(desk.first(Decks("slow one")))
             await asyncio.sleep(0)
-            desk.ask("b")
+            desk.ask(Decks("b"))
             await first
-            assert desk.live == "b"
+            assert desk.live == Decks("b")
 
     asyncio.run(run())
 
@@ -401,7 +408,7 @@ async def scene_without_prompt(folder: Path) -> AsyncIterator[PromptDesk]:
 def test_stopping_leaves_no_process_even_while_it_encodes(tmp_path: Path) -> None:
     async def run() -> int:
         async with scene(tmp_path, "a") as at:
-            at.desk.ask("slow")
+            at.desk.ask(Decks("slow"))
             await at.until(lambda: at.text.encoded == ["slow"])
             pid = at.desk.process_pid
             assert pid is not None
@@ -423,7 +430,29 @@ def test_only_engines_with_a_text_encoder_need_the_bank() -> None:
 def test_without_a_text_encoder_every_prompt_passes() -> None:
     desk = OpenDesk()
 
-    asyncio.run(desk.first("a"))
-    assert desk.live == "a"
-    desk.ask("b")
-    assert desk.live == "b"
+    asyncio.run(desk.first(Decks("a")))
+    assert desk.live == Decks("a")
+    desk.ask(Decks("b"))
+    assert desk.live == Decks("b")
+
+
+def test_both_decks_go_live_together_when_every_text_in_them_is_banked(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with scene(tmp_path, "a", "b") as at:
+            wanted = Decks("a:2 | new one", "b | another one:3")
+            at.desk.ask(wanted)
+            assert at.desk.live == Decks("a")
+
+            await at.until(lambda: at.desk.live == wanted)
+
+            assert all(at.bank.has(text) for text in ("new one", "another one"))
+            at.desk.ask(Decks("b", "new one"))
+            assert at.desk.live == Decks("b", "new one")
+
+    asyncio.run(run())
+
+
+def test_an_empty_deck_b_asks_for_no_prompt() -> None:
+    assert Decks("a | b:2 | a").texts == ("a", "b")
+    assert Decks("", "").texts == ("",)
+    assert Decks("a", "c | a").texts == ("a", "c")
