@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from sdv2_host.config import Config
-from sdv2_host.control.port_owner import udp_port_owner
+from sdv2_host.control.ports import udp_port_owner
 from sdv2_host.errors import ConfigError, ParamError, ProtocolError
 from sdv2_host.ipc.osc import OscArgument, OscMessage, decode
 from sdv2_host.params import BY_ADDRESS, Params, ParamSpec, ParamValue, Patch, coerce

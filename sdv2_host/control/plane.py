@@ -1,0 +1,190 @@
+"""One port for all surfaces: OSC over UDP, and over TCP whatever the first byte says.
+
+    0xC0                    OSC 1.1 (SLIP)
+    an upper-case letter    HTTP: the page, WebSocket, OSCQuery
+    anything else           OSC 1.0 (sizes)
+
+Shell around `Dispatch` and `Feedback`, which know no sockets. Everything runs in the daemon's loop,
+which imports nothing heavy, so that the heartbeat is there before the model is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Protocol
+
+from aiohttp import web
+
+from sdv2_host.clock import now_ns
+from sdv2_host.config import Config
+from sdv2_host.control.console import Console
+from sdv2_host.control.osc_conversation import OscConversation
+from sdv2_host.control.osc_dispatch import Answer, Dispatch, Learnt, Peer
+from sdv2_host.control.osc_feedback import Feedback, Parcel
+from sdv2_host.control.osc_guests import may_send, parse_networks
+from sdv2_host.control.ports import bind_both
+from sdv2_host.control.wires import MAX_CONNECTIONS, Datagrams, FirstByte, OscConnection
+from sdv2_host.ipc.osc_encode import encode_message
+from sdv2_host.status import OscCounts
+
+GATHER_S = 0.002
+"""Values that come within this time are one change: a sender of 1 kHz makes few of them."""
+TURN_S = 1 / 60
+
+
+class WebSite(Protocol):
+    """What is served over HTTP."""
+
+    @property
+    def app(self) -> web.Application: ...
+
+    async def start(self) -> None:
+        """Its tasks run."""
+
+    async def close(self) -> None:
+        """Its clients were told goodbye and no task of it runs."""
+
+
+class ControlPlane:
+    """Owns the sockets. Fields live from `start` to `close`."""
+
+    def __init__(
+        self, console: Console, config: Config, site: WebSite, learnt: Learnt | None = None
+    ) -> None:
+        """Raises: ConfigError when `config.osc_from` names no addresses."""
+        self._console = console
+        self._config = config
+        self._site = site
+        self._guests = parse_networks(config.osc_from)
+        self._feedback = Feedback(console)
+        self._conversation = OscConversation(self._feedback)
+        self._dispatch = Dispatch(console, self._conversation)
+        if learnt is not None:
+            self._dispatch.learnt = learnt
+        self._udp: asyncio.DatagramTransport | None = None
+        self._server: asyncio.Server | None = None
+        self._runner: web.AppRunner | None = None
+        self._connections: dict[Peer, OscConnection] = {}
+        self._num_open = 0
+        self._flushing: asyncio.TimerHandle | None = None
+        self._turning: asyncio.Task[None] | None = None
+        self._refused: set[str] = set()
+        self.port = 0
+
+    @property
+    def counts(self) -> OscCounts:
+        return self._dispatch.counts
+
+    async def start(self) -> None:
+        """Every surface is open at `port`.
+
+        Raises:
+            ConfigError: the port is in use, or the address is not one of this machine.
+        """
+        udp, tcp = bind_both(self._config.listen, self._config.port)
+        self.port = int(udp.getsockname()[1])
+        loop = asyncio.get_running_loop()
+        self._udp, _ = await loop.create_datagram_endpoint(lambda: Datagrams(self), sock=udp)
+        self._runner = web.AppRunner(self._site.app, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        await self._site.start()
+        self._server = await loop.create_server(lambda: FirstByte(self), sock=tcp)
+        stop_listening = self._console.listen(self._feedback)
+        self._turning = asyncio.create_task(self._turn(), name="osc feedback")
+        self._turning.add_done_callback(lambda _: stop_listening())
+
+    async def close(self) -> None:
+        """The port is free and nobody is connected any more."""
+        if self._turning is not None:
+            self._turning.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._turning
+        if self._flushing is not None:
+            self._flushing.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections.values()):
+            connection.close()
+        await self._site.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._udp is not None:
+            self._udp.close()
+
+    def is_welcome(self, peer: Peer) -> bool:
+        """Whether the peer may send OSC; refusals are counted, and told once per machine."""
+        if may_send(peer.host, self._guests):
+            return True
+        self.counts.refused += 1
+        if peer.host not in self._refused and len(self._refused) < MAX_CONNECTIONS:
+            self._refused.add(peer.host)
+            self._console.note(
+                "warning",
+                f"osc {peer}",
+                f"OSC refused: {peer.host} is not this machine; start with --osc-from {peer.host} "
+                "to allow it (said once)",
+            )
+        return False
+
+    def received(self, data: bytes, peer: Peer) -> list[Answer]:
+        """A packet of a welcome peer; its values are set within GATHER_S."""
+        self._feedback.renew(peer.kind, peer.host, now_ns())
+        answers = self._dispatch.packet(data, peer)
+        if self._flushing is None:
+            loop = asyncio.get_running_loop()
+            self._flushing = loop.call_later(GATHER_S, self._flush)
+        return [
+            answer
+            for answer in answers
+            if answer.address != "/sdv2/error" or self._conversation.may_complain()
+        ]
+
+    def answer(self, answers: list[Answer], peer: Peer) -> None:
+        """Sends them to where the peer listens: where it subscribed to hear, else its source."""
+        targets = self._conversation.targets(peer)
+        where = targets[0].peer if targets and peer.kind == "udp" else peer
+        self.send(Parcel(where, answers))
+
+    def send(self, parcel: Parcel) -> None:
+        for message in parcel.messages:
+            packet = encode_message(message.address, *message.values)
+            if parcel.peer.kind == "udp":
+                if self._udp is not None:
+                    self._udp.sendto(packet, (parcel.peer.host, parcel.peer.port))
+            elif (connection := self._connections.get(parcel.peer)) is not None:
+                connection.send(packet)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        self._dispatch.flush()
+
+    async def _turn(self) -> None:
+        while True:
+            if self._feedback.targets:
+                now = now_ns()
+                self._feedback.turn(self._console.stage.snapshot(), now)
+                for parcel in self._feedback.parcels(now):
+                    self.send(parcel)
+            await asyncio.sleep(TURN_S)
+
+    def opened(self) -> bool:
+        """One more connection; False = there are too many."""
+        self._num_open += 1
+        return self._num_open <= MAX_CONNECTIONS
+
+    def closed(self) -> None:
+        self._num_open -= 1
+
+    def joined(self, connection: OscConnection) -> None:
+        self._connections[connection.peer] = connection
+
+    def left(self, connection: OscConnection) -> None:
+        self._connections.pop(connection.peer, None)
+        self._feedback.unsubscribe(connection.peer)
+
+    def http(self) -> asyncio.Protocol:
+        """A new HTTP connection's protocol."""
+        assert self._runner is not None, "started"
+        assert self._runner.server is not None, "started"
+        return self._runner.server()

@@ -1,0 +1,86 @@
+"""The one port number of a host, for UDP and TCP; and who holds it, where it is taken."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+from sdv2_host.errors import ConfigError
+
+RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+"""The default of 200 kB drops a quarter of a burst of 20,000 messages."""
+PORT_TRIES = 20
+
+_PROC = Path("/proc")
+_LISTENING_TABLES = ("net/udp", "net/udp6")
+UNKNOWN_OWNER = "another program uses it, perhaps another sdv2-host"
+
+
+def bind_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP sockets on one port; port 0 = any that is free for both.
+
+    Raises:
+        ConfigError: saying who has the port, and what to do.
+    """
+    for _ in range(PORT_TRIES):
+        tcp = _bind(host, port, socket.SOCK_STREAM)
+        number = int(tcp.getsockname()[1])
+        try:
+            return _bind(host, number, socket.SOCK_DGRAM), tcp
+        except ConfigError:
+            tcp.close()
+            if port != 0:
+                raise
+    raise ConfigError(f"--port 0: no port of {host} is free for both UDP and TCP")
+
+
+def _bind(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=kind)[0]
+    except OSError as error:
+        raise ConfigError(f"--listen {host}: no such address ({error.strerror})") from error
+    opened = socket.socket(family, kind)
+    opened.setblocking(False)
+    try:
+        if kind == socket.SOCK_DGRAM:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        elif sys.platform != "win32":
+            # A port of a host that ended a minute ago is free; on Windows this would share one.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+    except OSError as error:
+        opened.close()
+        is_udp = kind == socket.SOCK_DGRAM
+        owner = f"{udp_port_owner(port)}; " if is_udp else "another program listens there (TCP); "
+        raise ConfigError(
+            f"--port {port}: {host}:{port} cannot be used ({error.strerror}); {owner}"
+            f"choose another one, for example --port {port % 65535 + 1}, or 0 for any free one"
+        ) from error
+    return opened
+
+
+def udp_port_owner(port: int) -> str:
+    """Names the process that holds the port where the system tells (Linux, own processes)."""
+    inodes = {inode for table in _LISTENING_TABLES for inode in _inodes(_PROC / table, port)}
+    links = {f"socket:[{inode}]" for inode in inodes}
+    for process in _PROC.glob("[0-9]*") if links else ():
+        try:
+            is_owner = any(str(fd.readlink()) in links for fd in (process / "fd").iterdir())
+            if is_owner:
+                name = (process / "comm").read_text().strip()
+                return f"process {process.name} ({name}) uses it"
+        except OSError:  # ended meanwhile, or another user's
+            continue
+    return UNKNOWN_OWNER
+
+
+def _inodes(table: Path, port: int) -> list[str]:
+    """Socket inodes bound to the port. Columns: sl local_address:port ... inode is the 10th."""
+    try:
+        rows = table.read_text().splitlines()[1:]
+    except OSError:
+        return []
+    columns = [row.split() for row in rows]
+    wanted = f":{port:04X}"
+    return [column[9] for column in columns if len(column) > 9 and column[1].endswith(wanted)]
