@@ -1,8 +1,8 @@
 """From OSC messages to the console: what a sender means, whatever it sends. No I/O.
 
 Parameters at their own address in their own unit and at /sdv2/norm/... in 0..1; patterns reach
-parameters only. Actions fire on a bang, on no argument, and once on a level that a button or a
-channel holds above 0. Values that came in one turn of the loop are one change, the last one wins.
+those of looks only. Actions fire on a bang, on no argument, and once on a level that a button or
+a channel holds above 0. Values of one turn of the loop are one change, the last one wins.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import NamedTuple, Protocol
 
 from sdv2_host.actions import ACTION_BY_ADDRESS, ActionSpec, Args
@@ -34,8 +35,8 @@ MAX_REMEMBERED = 256
 """Different complaints that are told, and levels that are kept, against senders of noise."""
 SHOWN_CHARS = 80
 
-BY_PATTERN = [spec.address for spec in BY_ADDRESS.values() if not spec.restarts]
-BY_PATTERN += [address for address, spec in BY_NORM_ADDRESS.items() if not spec.restarts]
+BY_PATTERN = [address for address, spec in (BY_ADDRESS | BY_NORM_ADDRESS).items() if spec.in_preset]
+"""What a pattern reaches: looks. `/sdv2/*` must not black out, record or panic."""
 
 
 class Peer(NamedTuple):
@@ -216,7 +217,7 @@ class Dispatch:
 
     def _unknown(self, address: str, peer: Peer, hint: str) -> None:
         self.counts.unknown += 1
-        text = f"OSC {_shown(address)} ignored: no such address; {hint}see /sdv2/dump"
+        text = f"OSC {_shown(address)} ignored: no such address; {hint}all are in /sdv2/dump"
         self._tell(f"unknown {address}", peer, text)
 
     def _tell(self, key: str, peer: Peer, text: str) -> None:
@@ -296,7 +297,8 @@ def _word(arg: str | int | float) -> str:
 def _hint(address: str) -> str:
     if " " in address:
         return "the value belongs into an argument, not into the address; "
-    return ""
+    near = get_close_matches(address, (*BY_ADDRESS, *ACTION_BY_ADDRESS), 1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def _shown(value: object) -> str:

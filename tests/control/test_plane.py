@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import aiohttp
+import pytest
+
+from sdv2_host.config import Config
+from sdv2_host.control.osc_dispatch import Peer
+from sdv2_host.control.osc_guests import may_send, parse_networks
+from sdv2_host.errors import ConfigError
+from sdv2_host.ipc.osc import OscMessage, decode
+from sdv2_host.ipc.osc_encode import OutValue, encode_message
+from sdv2_host.ipc.osc_stream import Framing, PacketStream, frame
+from tests.control.live_plane import LOCAL, live_plane
+
+
+def test_udp_sets_values_and_a_subscriber_follows() -> None:
+    async def run() -> None:
+        async with live_plane() as play, play.surface() as fader, play.surface() as view:
+            view.send("/sdv2/subscribe")
+            await play.until(lambda: view.values("/sdv2/steps"))
+
+            fader.send("/sdv2/steps", 4)
+
+            await play.until(lambda: play.stage.params.steps == 4)
+            await play.until(lambda: (4,) in view.values("/sdv2/steps"))
+            await play.until(lambda: view.values("/sdv2/status/heartbeat"))
+            assert fader.heard == []
+
+    asyncio.run(run())
+
+
+def test_a_wrong_value_is_answered_where_it_came_from() -> None:
+    async def run() -> None:
+        async with live_plane() as play, play.surface() as fader:
+            fader.send("/sdv2/steps", "many")
+
+            await play.until(lambda: fader.values("/sdv2/error"))
+            assert fader.values("/sdv2/error")[0][0] == "/sdv2/steps"
+
+    asyncio.run(run())
+
+
+class TcpSurface:
+    def __init__(self, framing: Framing) -> None:
+        self.framing = framing
+
+    async def open(self, port: int) -> None:
+        self.reader, self.writer = await asyncio.open_connection(LOCAL, port)
+        self.stream = PacketStream()
+        self.heard: list[OscMessage] = []
+
+    def send(self, address: str, *values: OutValue) -> None:
+        self.writer.write(frame(encode_message(address, *values), self.framing))
+
+    async def hear(self, address: str) -> tuple[object, ...]:
+        async with asyncio.timeout(10):
+            while True:
+                for message in self.heard:
+                    if message.address == address:
+                        self.heard.remove(message)
+                        return message.args
+                for packet in self.stream.feed(await self.reader.read(4096)):
+                    self.heard += decode(packet).messages
+
+
+@pytest.mark.parametrize("framing", Framing)
+def test_tcp_speaks_both_framings_and_answers_in_the_same(framing: Framing) -> None:
+    async def run() -> None:
+        async with live_plane() as play:
+            surface = TcpSurface(framing)
+            await surface.open(play.plane.port)
+            surface.send("/sdv2/ping", "x")
+            assert (await surface.hear("/sdv2/pong"))[0] == "x"
+            surface.send("/sdv2/subscribe")
+            surface.send("/sdv2/prompt", "雨" * 2000)
+            assert await surface.hear("/sdv2/steps") == (2,)
+            play.console.set({"seed": 77}, "t")
+            while await surface.hear("/sdv2/seed") != (77,):
+                pass
+            assert play.stage.params.prompt == "雨" * 2000
+            surface.writer.close()
+            await play.until(lambda: play.plane._feedback.targets == {})
+
+    asyncio.run(run())
+
+
+def test_http_and_websocket_share_the_port() -> None:
+    async def run() -> None:
+        async with live_plane() as play, aiohttp.ClientSession() as session:
+            url = f"http://{LOCAL}:{play.plane.port}"
+            for _ in range(3):  # keep-alive: the same connection again
+                async with session.get(url + "/") as response:
+                    assert await response.text() == "a page"
+            async with session.ws_connect(url + "/echo") as ws:
+                await ws.send_str("x" * 100_000)
+                assert len(await ws.receive_str()) == 100_000
+
+    asyncio.run(run())
+
+
+def test_a_stream_of_noise_loses_its_connection_and_nobody_else_theirs() -> None:
+    async def run() -> None:
+        async with live_plane() as play:
+            good = TcpSurface(Framing.SIZES)
+            await good.open(play.plane.port)
+            reader, writer = await asyncio.open_connection(LOCAL, play.plane.port)
+            writer.write(b"\xff" * 100)
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read(10) == b""
+            writer.close()
+            good.send("/sdv2/ping", "still here")
+            assert (await good.hear("/sdv2/pong"))[0] == "still here"
+            assert play.plane.counts.bad_datagrams == 1
+            good.writer.close()
+
+    asyncio.run(run())
+
+
+def test_closing_leaves_the_port_free_even_with_clients() -> None:
+    async def run() -> int:
+        async with live_plane() as play, aiohttp.ClientSession() as session:
+            surface = TcpSurface(Framing.SLIP)
+            await surface.open(play.plane.port)
+            surface.send("/sdv2/subscribe")
+            await surface.hear("/sdv2/steps")
+            await session.ws_connect(f"http://{LOCAL}:{play.plane.port}/echo")
+            port = play.plane.port
+            async with asyncio.timeout(5):
+                await play.plane.close()
+            surface.writer.close()
+            return port
+
+    port = asyncio.run(run())
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind((LOCAL, port))
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_port_in_use_is_refused_with_another_one(kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind((LOCAL, 0))
+        if kind is socket.SOCK_STREAM:
+            taken.listen()
+        port = taken.getsockname()[1]
+
+        async def run() -> None:
+            async with live_plane(Config(port=port)):
+                raise AssertionError("it is taken")
+
+        with pytest.raises(ConfigError, match=f"--port {port}: .* choose another one"):
+            asyncio.run(run())
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    async def run() -> None:
+        async with live_plane(Config(port=0, listen="192.0.2.1")):
+            raise AssertionError("not ours")
+
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "expected"),
+    [
+        ("127.0.0.1", "", True),
+        ("::1", "", True),
+        ("::ffff:127.0.0.1", "", True),
+        ("10.0.0.5", "", False),
+        ("10.0.0.5", "10.0.0.5", True),
+        ("10.0.0.6", "10.0.0.5, 192.168.1.0/24", False),
+        ("192.168.1.77", "10.0.0.5, 192.168.1.0/24", True),
+        ("fe80::1%eth0", "fe80::/10", True),
+        ("not an address", "0.0.0.0/0", False),
+    ],
+)
+def test_who_may_send(host: str, allowed: str, expected: bool) -> None:
+    assert may_send(host, parse_networks(allowed)) is expected
+
+
+def test_what_is_no_network_is_named() -> None:
+    with pytest.raises(ConfigError, match="--osc-from 'everybody'"):
+        parse_networks("10.0.0.1, everybody")
+
+
+def test_a_stranger_is_refused_counted_and_told_once() -> None:
+    async def run() -> None:
+        async with live_plane() as play:
+            for _ in range(3):
+                stranger = play.plane
+
+                assert not stranger.is_welcome(Peer("udp", "10.0.0.9", 1))
+            assert play.plane.counts.refused == 3
+            assert len(play.witness.notices) == 1
+            assert "--osc-from 10.0.0.9" in play.witness.notices[0].text
+
+    asyncio.run(run())
