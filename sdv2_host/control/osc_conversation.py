@@ -15,11 +15,12 @@ from sdv2_host.params import ParamValue
 
 ERRORS_PER_S = 10
 MAX_PORT = 65535
+MAX_SENDERS = 256
+"""Ports of subscribers that are remembered; a subscriber is itself forgotten by its lease."""
 
 
 class OscConversation:
-    """A `Conversation`. Fields, per process: the feedback; machines that want every message
-    answered; how many errors were sent in this second."""
+    """A `Conversation`. Fields, per process: the feedback; which ports listen for which sender; how many errors were sent in this second."""
 
     def __init__(self, feedback: Feedback, clock: Callable[[], int] = now_ns) -> None:
         self._feedback = feedback
@@ -33,6 +34,7 @@ class OscConversation:
             "/sdv2/echo": self._echo,
         }
         self.addresses = frozenset(self._handlers)
+        self._listens_at: dict[Peer, set[Peer]] = {}
         self._error_second = 0
         self._errors = 0
 
@@ -45,11 +47,12 @@ class OscConversation:
             self._feedback.heard(targets, address, value, self._clock())
 
     def targets(self, peer: Peer) -> list[Target]:
-        """Where the sender hears: a program may send from one port and listen on another."""
-        if peer.kind == "tcp":
-            target = self._feedback.targets.get(peer)
-            return [target] if target is not None else []
-        return self._feedback.of_host(peer.kind, peer.host)
+        """Where the sender hears: where it subscribed to hear, from the port that it sends from.
+
+        Not all of its machine: a fader and a page on one machine are two.
+        """
+        found = [self._feedback.targets.get(at) for at in self._listens_at.get(peer, {peer})]
+        return [target for target in found if target is not None]
 
     def may_complain(self) -> bool:
         """Whether one more error may be sent this second."""
@@ -70,7 +73,11 @@ class OscConversation:
         if not rate_hz > 0:
             raise ParamError(f"/sdv2/subscribe: rate {rate_hz}, expected 1..60 Hz")
         prefix = texts[0] if texts else "/sdv2/"
-        self._feedback.subscribe(peer._replace(port=port), prefix, rate_hz, self._clock())
+        target = peer._replace(port=port)
+        self._feedback.subscribe(target, prefix, rate_hz, self._clock())
+        self._listens_at.setdefault(peer, set()).add(target)
+        if len(self._listens_at) > MAX_SENDERS:
+            del self._listens_at[next(iter(self._listens_at))]
         return []
 
     def _unsubscribe(self, peer: Peer, message: OscMessage) -> list[Answer]:

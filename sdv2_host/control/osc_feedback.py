@@ -116,14 +116,10 @@ class Feedback:
     def unsubscribe(self, peer: Peer) -> bool:
         return self.targets.pop(peer, None) is not None
 
-    def of_host(self, kind: str, host: str) -> list[Target]:
-        """The targets of one machine."""
-        return [t for d, t in self.targets.items() if d.kind == kind and d.host == host]
-
     def renew(self, kind: str, host: str, now: int) -> None:
         """Something came from this machine."""
-        for target in self.of_host(kind, host):
-            if target.expires_ns is not None:
+        for peer, target in self.targets.items():
+            if (peer.kind, peer.host) == (kind, host) and target.expires_ns is not None:
                 target.expires_ns = now + LEASE_NS
 
     def heard(self, targets: list[Target], address: str, value: OutValue, now: int) -> None:

@@ -229,3 +229,18 @@ def test_errors_reach_subscribers() -> None:
     room.console.note("warning", "osc", "clamped")
 
     assert room.settle(DESK) == {"/sdv2/error": ("host", "the worker died")}
+
+
+def test_two_surfaces_of_one_machine_hear_each_other() -> None:
+    room = Room()
+    fader, view = DESK, DESK._replace(port=7000)
+    room.send(fader, "/sdv2/subscribe", 9001)
+    room.send(view, "/sdv2/subscribe")
+    room.settle(view)
+    room.settle(fader._replace(port=9001))
+
+    room.send(fader, "/sdv2/steps", 4)
+
+    assert room.settle(view) == {"/sdv2/steps": (4,)}
+    room.now += NS_PER_S
+    assert room.settle(fader._replace(port=9001)) == {}
