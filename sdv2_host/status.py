@@ -53,6 +53,8 @@ class WebCounts:
     """WebSocket clients closed for more messages than a person or a fader sends."""
     slow: int = 0
     """Clients closed because they did not read for too long."""
+    late: int = 0
+    """Clients closed because they did not say hello in time."""
     too_many: int = 0
     bad_messages: int = 0
     clients: int = 0

@@ -52,10 +52,11 @@ class Incoming(BaseModel):
 class Hello(Incoming):
     """The first message."""
 
-    type: Literal["hello"] = "hello"
+    type: Literal["hello"]
     protocol: int = Field(PROTOCOL, description="Version of this protocol that the client speaks.")
     token: Annotated[str, Field(max_length=256)] = Field(
-        "", description="Printed at the start; not needed from the machine alone."
+        "",
+        description="As printed at the start; none is needed where the host listens on loopback.",
     )
     client: Annotated[str, Field(max_length=64)] = Field("", description="Its name, for people.")
     subscribe: Annotated[list[Topic], Field(max_length=8)] = Field(
@@ -75,7 +76,7 @@ class SetRequest(Incoming):
 
 
 class Set(SetRequest):
-    type: Literal["set"] = "set"
+    type: Literal["set"]
     id: Id | None = None
 
 
@@ -87,18 +88,18 @@ class CallRequest(Incoming):
 
 
 class Call(CallRequest):
-    type: Literal["call"] = "call"
+    type: Literal["call"]
     id: Id | None = None
 
 
 class Drawn(Incoming):
     """One picture was drawn: another may be sent."""
 
-    type: Literal["drawn"] = "drawn"
+    type: Literal["drawn"]
 
 
 class Ping(Incoming):
-    type: Literal["ping"] = "ping"
+    type: Literal["ping"]
     id: Id | None = None
 
 
@@ -125,7 +126,7 @@ CLIENT_MESSAGES: dict[str, type[ClientMessage]] = {
 class Outgoing(BaseModel):
     """From the server: new fields may appear without a new protocol version."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class ParamRow(Outgoing):
@@ -174,7 +175,7 @@ class ActionRow(Outgoing):
 class NoticeRow(Outgoing):
     """One line of the log that people are shown."""
 
-    at_ms: float = Field(description="Unix time; never twice the same, in order.")
+    at_ms: float = Field(description="Unix time, in order.")
     level: Literal["info", "warning", "error"]
     origin: str
     text: str

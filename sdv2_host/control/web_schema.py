@@ -36,24 +36,26 @@ def _model_of(shape: Any) -> Any:
         return shape
     hints = get_type_hints(shape)
     members: dict[str, Any] = {name: (_model_of(hints[name]), ...) for name in names}
-    return create_model(shape.__name__, __doc__=None, **members)
+    return create_model(shape.__name__, **members)
 
 
-StatusFields: type[BaseModel] = _model_of(HostStatus)
-StatusMessage: type[BaseModel] = create_model(
-    "StatusMessage",
-    __base__=StatusFields,
-    __doc__="The state of the host, five times a second.",
-    type=(Literal["status"], "status"),
-)
-StatusAnswer: type[BaseModel] = create_model(
-    "StatusAnswer",
-    __base__=StatusFields,
-    name=(str, ...),
-    version=(str, ...),
-    listen=(str, ...),
-    uptime_s=(float, ...),
-)
+STATUS_FIELDS: type[BaseModel] = _model_of(HostStatus)
+
+
+class StatusMessage(STATUS_FIELDS):  # type: ignore[misc, valid-type]
+    """The state of the host, five times a second."""
+
+    type: Literal["status"]
+
+
+class StatusAnswer(STATUS_FIELDS):  # type: ignore[misc, valid-type]
+    """The state of the host, and who it is."""
+
+    name: str
+    version: str
+    listen: str
+    uptime_s: float
+
 
 CLIENT: tuple[type[BaseModel], ...] = tuple(messages.CLIENT_MESSAGES.values())
 SERVER: tuple[type[BaseModel], ...] = (
