@@ -1,0 +1,197 @@
+"""Who may talk to the daemon, and where its own programs find it.
+
+Loopback is open to this machine. Any other listening address needs the token, which is made anew
+at each start and lies in the runtime file NAME.host of the run directory, readable by this user
+alone, with what else a program needs to reach the daemon.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sdv2_host.config import STREAM_NAME, Config
+from sdv2_host.errors import RingError
+from sdv2_host.ipc.ring_descriptor import lock_path
+from sdv2_host.ipc.run_dir import (
+    default_run_dir,
+    is_lock_held,
+    make_run_dir,
+    read_private_file,
+    remove_file,
+    write_private_file,
+)
+
+TOKEN_BYTES = 32
+HOST_FILE_MAX_BYTES = 4096
+SUFFIX = ".host"
+
+LOOPBACK_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a start decided of who may talk. Per process."""
+
+    listen: str
+    token: str
+    """'' = none is needed."""
+    names: frozenset[str] = field(default=LOOPBACK_NAMES)
+    """Host names of ours, lower case, as they stand in a Host header."""
+
+    @property
+    def is_local(self) -> bool:
+        """Only this machine can connect."""
+        return not self.token
+
+    def admits(self, token: str) -> bool:
+        """Whether the token is ours; in the same time for every wrong one."""
+        ours, given = self.token.encode(), token.encode("utf-8", "surrogatepass")
+        return not ours or secrets.compare_digest(ours, given)
+
+    def knows_host(self, name: str) -> bool:
+        """Whether a Host header with this name (no port) can be meant for us.
+
+        A name that is not ours may be an attacker's that was made to resolve to us. An address
+        cannot: so any is fine where others than this machine may connect.
+        """
+        if name in self.names:
+            return True
+        return not self.is_local and _is_address(name.removeprefix("[").removesuffix("]"))
+
+
+def make_access(config: Config) -> Access:
+    """What holds from this start on; with a new token where it needs one."""
+    if is_loopback(config.listen):
+        return Access(config.listen, "", LOOPBACK_NAMES | {_as_host(config.listen)})
+    machine = socket.gethostname().lower()
+    short = machine.partition(".")[0]
+    names = {machine, short, f"{short}.local", _as_host(config.listen)}
+    return Access(config.listen, secrets.token_urlsafe(TOKEN_BYTES), LOOPBACK_NAMES | names)
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach what listens at this address."""
+    if _is_address(listen):
+        return ipaddress.ip_address(listen).is_loopback
+    return listen.lower() == "localhost"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_host(listen: str) -> str:
+    """An address as it is written in a URL."""
+    return f"[{listen}]" if ":" in listen else listen.lower()
+
+
+class HostFile(BaseModel):
+    """How to reach a running daemon."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    pid: int
+    name: str
+    listen: str
+    port: int
+    token: str
+    version: str
+    started_ns: int
+    """Of the clock of `sdv2_host.clock`."""
+
+    @property
+    def host(self) -> str:
+        """The address to connect to from this machine, as it stands in a URL."""
+        if self.listen in ("0.0.0.0", ""):
+            return "127.0.0.1"
+        return "[::1]" if self.listen == "::" else _as_host(self.listen)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}/"
+
+    @property
+    def page_url(self) -> str:
+        """With the token where one is needed: in the fragment, which no server or log sees."""
+        return f"{self.url}#token={self.token}" if self.token else self.url
+
+
+def write_host_file(content: HostFile, run_dir: Path | None = None) -> None:
+    """Programs of this user find the daemon from now on.
+
+    Raises:
+        RingError: the run directory cannot be used.
+    """
+    directory = run_dir if run_dir is not None else default_run_dir()
+    make_run_dir(directory)
+    write_private_file(_path(directory, content.name), content.model_dump_json().encode())
+
+
+def remove_host_file(name: str, run_dir: Path | None = None) -> None:
+    """The file of this process is gone; that of another one stays."""
+    directory = run_dir if run_dir is not None else default_run_dir()
+    found = _read(_path(directory, name))
+    if found is not None and found.pid == os.getpid():
+        remove_file(_path(directory, name))
+
+
+def read_host_file(name: str, run_dir: Path | None = None) -> HostFile | None:
+    """How to reach the daemon of this name; None = none is running.
+
+    What a killed one left is not believed: its process is gone, or holds its output ring no more.
+
+    Raises:
+        RingError: the file is not this user's own, or is open to others.
+    """
+    directory = run_dir if run_dir is not None else default_run_dir()
+    if not STREAM_NAME.fullmatch(name):
+        return None
+    found = _read(_path(directory, name))
+    return found if found is not None and _is_alive(found, directory) else None
+
+
+def running_hosts(run_dir: Path | None = None) -> list[HostFile]:
+    """All daemons of this user that run, by name."""
+    directory = run_dir if run_dir is not None else default_run_dir()
+    names = sorted(path.name.removesuffix(SUFFIX) for path in directory.glob(f"*{SUFFIX}"))
+    found = []
+    for name in names:
+        try:
+            host = read_host_file(name, directory)
+        except RingError:
+            continue  # somebody else's doing: not a daemon of ours
+        if host is not None:
+            found.append(host)
+    return found
+
+
+def _path(directory: Path, name: str) -> Path:
+    return directory / f"{name}{SUFFIX}"
+
+
+def _read(path: Path) -> HostFile | None:
+    """None = there is no such file, or nothing of ours in it."""
+    try:
+        found = HostFile.model_validate_json(read_private_file(path, HOST_FILE_MAX_BYTES))
+    except (FileNotFoundError, ValidationError):
+        return None
+    except OSError as error:
+        raise RingError(f"cannot read {path}: {error.strerror}; remove it") from error
+    return found if _path(path.parent, found.name) == path else None
+
+
+def _is_alive(found: HostFile, directory: Path) -> bool:
+    output_stream = Config(name=found.name).output_stream
+    return psutil.pid_exists(found.pid) and is_lock_held(lock_path(directory, output_stream))
