@@ -55,6 +55,17 @@ class Size(NamedTuple):
         return f"{self.width}x{self.height}"
 
 
+def centre_crop(source: Size, target: Size) -> tuple[slice, slice]:
+    """(rows, columns) of the largest centred part of `source` with `target`'s aspect."""
+    if source.width * target.height > source.height * target.width:
+        width = max(1, round(source.height * target.width / target.height))
+        left = (source.width - width) // 2
+        return slice(0, source.height), slice(left, left + width)
+    height = max(1, round(source.width * target.height / target.width))
+    top = (source.height - height) // 2
+    return slice(top, top + height), slice(0, source.width)
+
+
 @dataclass(frozen=True, slots=True)
 class FrameMeta:
     """What a ring slot says of its frame. Times are `clock.now_ns`, 0 = unknown."""

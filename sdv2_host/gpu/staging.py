@@ -18,21 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sdv2_host.types import Frame, Orientation, PixelFormat, Size
+from sdv2_host.types import Frame, Orientation, PixelFormat, Size, centre_crop
 
 _MAX_8 = 255
 _MAX_16 = 65535
-
-
-def centre_crop(source: Size, target: Size) -> tuple[slice, slice]:
-    """(rows, columns) of the largest centred part of `source` with `target`'s aspect."""
-    if source.width * target.height > source.height * target.width:
-        width = max(1, round(source.height * target.width / target.height))
-        left = (source.width - width) // 2
-        return slice(0, source.height), slice(left, left + width)
-    height = max(1, round(source.width * target.height / target.width))
-    top = (source.height - height) // 2
-    return slice(top, top + height), slice(0, source.width)
 
 
 def to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -94,6 +94,14 @@ class Playout:
                 self._counts[1] += 1
         return shown
 
+    def again(self, now: int) -> Shown | None:
+        """The picture on the output once more, because what is done to it changed."""
+        if self._held is None:
+            return None
+        self._shown_ns = now
+        self._counts[1] += 1
+        return Shown(self._held, False)
+
     def next_ns(self) -> int | None:
         """When `decide` should be asked again; None = when a frame is offered."""
         if self._tick_ns:

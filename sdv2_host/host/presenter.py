@@ -12,10 +12,12 @@ import numpy as np
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.host.output_mix import OutputMix, Picture
 from sdv2_host.host.playout import Playout, PlayoutCounts, Shown
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.params import Params
 from sdv2_host.status import Percentiles
-from sdv2_host.types import FrameFlags, FrameMeta
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ OUTPUT_RING_SLOTS = 8
 """Twice the usual: a file recorder may fall a quarter second behind without losing a frame."""
 LATENCY_WINDOW_NS = 10 * NS_PER_S
 FPS_WINDOW_NS = 3 * NS_PER_S
+DRY_POLL_S = 0.005
+"""While the input is shown; the ring has no bell."""
 LONGEST_WAIT_S = 0.1
 """Readers want a sign of life ten times a second."""
 
@@ -99,14 +103,23 @@ class Presenter:
         writer: FrameWriter,
         output_fps: float,
         on_failure: Callable[[RingError], None],
+        dry: FrameReader,
     ) -> None:
-        """`on_failure` is called from the thread when the output ring cannot be written."""
+        """`on_failure` is called from the thread when the output ring cannot be written.
+
+        `dry` reads the input ring, and does so only while its pictures are needed.
+        """
         self._reader = reader
+        self._dry = dry
         self._writer = writer
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._playout = Playout(round(NS_PER_S / output_fps) if output_fps else None)
         self._meter = Meter()
+        self._wanted = Params()
+        self._mix = OutputMix(self._wanted)  # the thread's own
+        self._last: Frame | None = None
+        self._has_dry = False
         self._bell = threading.Event()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="presenter", daemon=True)
@@ -116,11 +129,17 @@ class Presenter:
         """There may be new frames in the work ring."""
         self._bell.set()
 
-    def freeze(self, is_frozen: bool) -> None:
-        """The output holds its picture, or moves again, within one frame."""
-        with self._lock:
-            self._playout.freeze(is_frozen)
+    def play(self, params: Params) -> None:
+        """The output follows these from its next frame on, which comes at once.
+
+        Of them: freeze, blackout, mix, panicked, safe and panic_s.
+        """
+        self._wanted = params
         self._bell.set()
+
+    def newest(self) -> Frame | None:
+        """The frame on the output, not to be written to; None = there was none yet."""
+        return self._last
 
     def worker_ready(self, ready_ns: int) -> None:
         """A worker takes frames from `ready_ns` on."""
@@ -137,6 +156,7 @@ class Presenter:
         self._bell.set()
         self._thread.join()
         self._reader.close()
+        self._dry.close()
         self._writer.close()
 
     def _run(self) -> None:
@@ -151,22 +171,65 @@ class Presenter:
         while (frame := self._reader.read_next()) is not None:
             with self._lock:
                 self._playout.offer(frame)
+        now = now_ns()
+        if self._wanted is not self._mix.params:
+            self._mix.play(self._wanted, now)
+        needs_dry = self._read_dry(now)
         with self._lock:
-            shown = self._playout.decide(now_ns())
+            self._playout.freeze(self._mix.params.freeze)
+            shown = self._playout.decide(now)
+            if shown is None and self._has_new_look(now) and now >= self._again_ns():
+                shown = self._playout.again(now)
         if shown is not None:
-            self._publish(shown)
+            self._publish(shown, self._mix.compose(shown.frame, now))
         self._writer.heartbeat()
+        wait_s = self._wait_s(needs_dry)
+        if wait_s > 0:
+            self._bell.wait(wait_s)
+
+    def _has_new_look(self, now: int) -> bool:
+        """What is done to the picture on the output differs from when it was published."""
+        return self._last is not None and (self._mix.is_changed or self._mix.is_fading(now))
+
+    def _again_ns(self) -> int:
+        """When it may be published once more: not before half of the cadence."""
+        published_ns = self._last.meta.publish_ts_ns if self._last is not None else 0
+        return published_ns + self._playout.interval_ns // 2
+
+    def _wait_s(self, needs_dry: bool) -> float:
         with self._lock:
             next_ns = self._playout.next_ns()
-        wait_s = LONGEST_WAIT_S if next_ns is None else (next_ns - now_ns()) / NS_PER_S
-        if wait_s > 0:
-            self._bell.wait(min(wait_s, LONGEST_WAIT_S))
+        now = now_ns()
+        if self._has_new_look(now):
+            again_ns = self._again_ns()
+            next_ns = again_ns if next_ns is None else min(next_ns, again_ns)
+        longest_s = DRY_POLL_S if needs_dry else LONGEST_WAIT_S
+        return longest_s if next_ns is None else min((next_ns - now) / NS_PER_S, longest_s)
 
-    def _publish(self, shown: Shown) -> None:
+    def _read_dry(self, now: int) -> bool:
+        """Input frames while they are needed, for pictures of the output's size; whether they are.
+
+        None before the first picture is on the output.
+        """
+        needs_dry = self._last is not None and self._mix.needs_dry(now)
+        if self._last is not None and needs_dry:
+            size = Size(self._last.meta.width, self._last.meta.height)
+            read = self._dry.read_next if self._has_dry else self._dry.read_newest
+            while (frame := read()) is not None:
+                self._mix.offer(frame, size, now)
+                read = self._dry.read_next
+        elif self._has_dry:
+            self._mix.forget_dry()
+        self._has_dry = needs_dry
+        return needs_dry
+
+    def _publish(self, shown: Shown, picture: Picture) -> None:
         meta = replace(shown.frame.meta, present_ts_ns=0, dropped_before=0)
         if not shown.is_fresh:
             meta = replace(meta, flags=meta.flags | FrameFlags.REPEATED)
-        self._writer.publish(shown.frame.pixels, meta)
+        self._writer.publish(picture, meta)
+        now = now_ns()
+        self._last = Frame(replace(meta, publish_ts_ns=now), picture)
         if shown.is_fresh:
             with self._lock:
-                self._meter.fresh(meta, now_ns(), self._playout.interval_ns)
+                self._meter.fresh(meta, now, self._playout.interval_ns)

@@ -13,6 +13,7 @@ from sdv2_host.errors import RingError
 from sdv2_host.host.playout import PlayoutCounts
 from sdv2_host.host.presenter import Meter, Presenter
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
 NO_COUNTS = PlayoutCounts(0, 0, 0)
@@ -57,6 +58,7 @@ def presenter(run_dir: Path, stream: str) -> Iterator[Presenter]:
         FrameWriter(f"{stream}-out", slot_count=8, run_dir=run_dir),
         0.0,
         failures.append,
+        FrameReader(f"{stream}-in", run_dir=run_dir),
     )
     yield presenter
     presenter.close()
@@ -160,7 +162,8 @@ def test_an_output_that_cannot_be_written_is_reported_once(
 
     full = FullMemory()
     reader = FrameReader(f"{stream}-wk", run_dir=run_dir)
-    presenter = Presenter(reader, full, 0.0, fail)  # type: ignore[arg-type]
+    dry = FrameReader(f"{stream}-in", run_dir=run_dir)
+    presenter = Presenter(reader, full, 0.0, fail, dry)  # type: ignore[arg-type]
     work.publish(picture(1), meta(1, now_ns()))
     presenter.wake()
 
@@ -211,3 +214,99 @@ def test_a_frame_more_than_two_intervals_late_is_a_gap() -> None:
     feed(meter, [1000, 1040, 1085, 1170, 1210, 1300])
 
     assert meter.stats(NO_COUNTS, 1300 * MS).cadence_gaps == 2
+
+
+@pytest.fixture
+def source(run_dir: Path, stream: str) -> Iterator[FrameWriter]:
+    with FrameWriter(f"{stream}-in", slot_count=8, run_dir=run_dir) as writer:
+        yield writer
+
+
+def show(work: FrameWriter, presenter: Presenter, value: int, number: int = 1) -> None:
+    work.publish(picture(value), meta(number, now_ns()))
+    presenter.wake()
+
+
+def level(frame: Frame) -> int:
+    return int(frame.pixels[0, 0, 0])
+
+
+def test_blackout_is_the_next_frame_and_ends_with_the_next_one(
+    work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    show(work, presenter, 9)
+    collect(output, lambda frames: len(frames) == 1)
+
+    presenter.play(Params(blackout=True))
+    dark = collect(output, lambda frames: bool(frames) and level(frames[-1]) == 0)
+    assert [level(frame) for frame in dark[:-1]] == [9] * (len(dark) - 1)
+    assert (dark[-1].pixels[..., 3] == 255).all()
+    show(work, presenter, 10, 2)
+    assert level(collect(output, lambda frames: len(frames) == 3)[-1]) == 0
+
+    presenter.play(Params())
+    assert collect(output, lambda frames: bool(frames) and level(frames[-1]) == 10)
+
+
+def test_panic_shows_the_input_although_no_worker_lives(
+    work: FrameWriter, source: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    show(work, presenter, 9)
+    collect(output, lambda frames: len(frames) == 1)
+    work.close()
+
+    presenter.play(Params(panicked=True, panic_s=0.0))
+    for value in (100, 101, 102):
+        collect(output, bool)
+        source.publish(picture(value), FrameMeta(4, 4, capture_ts_ns=now_ns()))
+        wanted = [value]
+        frames = collect(output, lambda f, w=wanted: bool(f) and [level(f[-1])] == w)  # type: ignore[misc]
+        assert FrameFlags.REPEATED in frames[-1].meta.flags
+
+    presenter.play(Params(panic_s=0.0))
+    assert collect(output, lambda frames: bool(frames) and level(frames[-1]) == 9)
+
+
+def test_panic_without_an_input_is_black_and_the_cadence_goes_on(
+    work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    show(work, presenter, 9)
+    collect(output, lambda frames: len(frames) == 1)
+
+    presenter.play(Params(panicked=True, panic_s=0.1))
+
+    frames = collect(output, lambda frames: bool(frames) and level(frames[-1]) == 0)
+    levels = [level(frame) for frame in frames]
+    assert levels == sorted(levels, reverse=True), "it fades, one way"
+    assert len(collect(output, lambda frames: len(frames) == 5)) == 5
+
+
+def test_wet_and_dry_is_the_input_frame_that_the_styled_one_was_made_from(
+    work: FrameWriter, source: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    show(work, presenter, 200, 0)
+    collect(output, lambda frames: len(frames) == 1)
+    presenter.play(Params(mix=0.25))
+    collect(output, lambda frames: bool(frames) and not presenter._mix.is_changed)
+    for value in (10, 20, 30):
+        source.publish(picture(value), FrameMeta(4, 4, capture_ts_ns=now_ns()))
+    time.sleep(0.05)  # as long as a worker takes
+
+    show(work, presenter, 210, 2)  # made from the second frame of the input
+
+    wanted = round((20 * 192 + 210 * 64) / 256)
+    frames = collect(output, lambda f: bool(f) and f[-1].meta.source_frame == 2)
+    assert level(frames[-1]) == wanted
+
+
+def test_the_newest_frame_is_what_is_on_the_output(
+    work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    assert presenter.newest() is None
+    show(work, presenter, 9)
+    collect(output, lambda frames: len(frames) == 1)
+
+    newest = presenter.newest()
+
+    assert newest is not None
+    assert (newest.pixels == 9).all()

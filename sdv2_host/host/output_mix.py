@@ -1,0 +1,172 @@
+"""What is done to a picture on its way out: wet and dry, panic, blackout. Pure, clock given.
+
+Pictures are RGBA8, top row first, opaque. A mixture is rounded once per stage, to the nearest of
+256 levels; at its ends it is one of the two pictures, untouched.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdv2_host.clock import NS_PER_S
+from sdv2_host.ipc.pixels import to_rgba8
+from sdv2_host.params import Params
+from sdv2_host.types import Frame, Size, centre_crop
+
+Picture = NDArray[np.uint8]
+
+MAX_DRY_FRAMES = 120
+MAX_DRY_BYTES = 128 * 1024 * 1024
+STALE_NS = NS_PER_S
+"""An input that is older than this is no live picture: panic shows black instead."""
+OPAQUE = 255
+
+
+class _Dry(NamedTuple):
+    number: int
+    """In the input ring."""
+    at_ns: int
+    picture: Picture
+
+
+@dataclass(slots=True)
+class OutputMix:
+    """Fields, per process: the parameters that it follows; the fade to the safe picture and back,
+    as level, goal and times; the last input frames while they are needed; the picture that a panic
+    holds; the picture that was composed last; whether the look changed since."""
+
+    params: Params
+    is_changed: bool = False
+    _level: float = 0.0
+    _level_ns: int = 0
+    _dry: deque[_Dry] = field(default_factory=deque)
+    _kept: Picture | None = None
+    _last: Picture | None = None
+
+    def play(self, params: Params, now: int) -> None:
+        """The output looks like this from the next picture on."""
+        self._level = self.safe_level(now)
+        self._level_ns = now
+        if params.panicked and not self.params.panicked and self._level <= 0:
+            self._kept = self._last
+        self.is_changed |= _look(params) != _look(self.params)
+        self.params = params
+
+    def safe_level(self, now: int) -> float:
+        """0 = the styled picture, 1 = the safe one."""
+        goal = 1.0 if self.params.panicked else 0.0
+        if self.params.panic_s <= 0:
+            return goal
+        step = (now - self._level_ns) / (self.params.panic_s * NS_PER_S)
+        if goal > self._level:
+            return min(goal, self._level + step)
+        return max(goal, self._level - step)
+
+    def is_fading(self, now: int) -> bool:
+        return self.safe_level(now) != (1.0 if self.params.panicked else 0.0)
+
+    def needs_dry(self, now: int) -> bool:
+        """Input frames shall be offered: reading them costs a copy each."""
+        shows_input = self.params.safe == "input" and self.safe_level(now) > 0
+        return self.params.mix < 1 or shows_input or self.params.panicked
+
+    def offer(self, frame: Frame, size: Size, now: int) -> None:
+        """The newest frame of the input, for pictures of this size."""
+        self._dry.append(_Dry(frame.meta.frame, now, fitted(frame, size)))
+        most = max(1, MAX_DRY_BYTES // self._dry[-1].picture.nbytes)
+        most = min(MAX_DRY_FRAMES, most) if self.params.mix < 1 else 1
+        while len(self._dry) > most:
+            self._dry.popleft()
+        if self.params.safe == "input" and self.safe_level(now) > 0:
+            self.is_changed = True
+
+    def forget_dry(self) -> None:
+        """None is needed any more."""
+        self._dry.clear()
+
+    def compose(self, styled: Frame, now: int) -> Picture:
+        """The picture to show at `now` in place of `styled`; that itself where nothing is to do."""
+        self.is_changed = False
+        level = self.safe_level(now)
+        picture: Picture = styled.pixels
+        if self.params.mix < 1 and level < 1 and not self.params.blackout:
+            dry = self._aligned(styled)
+            picture = mixed(dry, picture, self.params.mix) if dry is not None else picture
+        if level > 0 and not self.params.blackout:
+            picture = mixed(picture, self._safe(picture, now), level)
+        if self.params.blackout:
+            picture = black(picture)
+        self._last = picture
+        return picture
+
+    def _aligned(self, styled: Frame) -> Picture | None:
+        """The input frame that the styled one was made from; None = it was not read.
+
+        After the mix left 1 that is so for as long as a frame takes through the host: the styled
+        picture alone is shown until then.
+        """
+        numbers = [dry.number for dry in self._dry]
+        if styled.meta.source_frame not in numbers:
+            return None
+        for _ in range(numbers.index(styled.meta.source_frame)):
+            self._dry.popleft()
+        return _same_size(self._dry[0].picture, styled.pixels)
+
+    def _safe(self, picture: Picture, now: int) -> Picture:
+        if self.params.safe == "hold" and self._kept is not None:
+            kept = _same_size(self._kept, picture)
+            return kept if kept is not None else black(picture)
+        is_live = bool(self._dry) and now - self._dry[-1].at_ns < STALE_NS
+        if self.params.safe == "input" and is_live:
+            newest = _same_size(self._dry[-1].picture, picture)
+            return newest if newest is not None else black(picture)
+        return black(picture)
+
+
+def _look(params: Params) -> tuple[float, bool, bool, str]:
+    return params.mix, params.blackout, params.panicked, params.safe
+
+
+def _same_size(picture: Picture, other: Picture) -> Picture | None:
+    return picture if picture.shape == other.shape else None
+
+
+def black(like: Picture) -> Picture:
+    picture = np.zeros_like(like)
+    picture[..., 3] = OPAQUE
+    return picture
+
+
+def mixed(first: Picture, second: Picture, share: float) -> Picture:
+    """`first` at share 0, `second` at 1, in steps of 1/256."""
+    weight = round(share * 256)
+    if weight <= 0 or weight >= 256:
+        return second if weight else first
+    # 16 bits hold it: 255 * 256 + 128 < 65536.
+    total = first.astype(np.uint16) * np.uint16(256 - weight)
+    total += second.astype(np.uint16) * np.uint16(weight)
+    total += np.uint16(128)
+    picture: Picture = (total >> np.uint16(8)).astype(np.uint8)
+    return picture
+
+
+def fitted(frame: Frame, size: Size) -> Picture:
+    """The frame as an opaque picture of this size, cropped as the engine crops it."""
+    pixels = to_rgba8(frame)
+    source = Size(pixels.shape[1], pixels.shape[0])
+    if source != size:
+        rows, columns = centre_crop(source, size)
+        image = Image.fromarray(np.ascontiguousarray(pixels[rows, columns, :3]))
+        scaled = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+        pixels = np.empty((*scaled.shape[:2], 4), np.uint8)
+        pixels[..., :3] = scaled
+    elif np.shares_memory(pixels, frame.pixels):
+        pixels = pixels.copy()
+    pixels[..., 3] = OPAQUE
+    return pixels
