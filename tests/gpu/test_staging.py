@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdv2_host.gpu.staging import Staging, centre_crop
-from sdv2_host.types import Frame, FrameMeta, Orientation, PixelFormat, Size
+from sdv2_host.gpu.staging import Staging
+from sdv2_host.types import Frame, FrameMeta, Orientation, PixelFormat, Size, centre_crop
 
 SIZE = Size(48, 32)
 CPU = torch.device("cpu")

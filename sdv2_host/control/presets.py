@@ -1,0 +1,231 @@
+"""Presets at the console: the user's own, and those that come with the product."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from sdv2_host import __version__
+from sdv2_host.actions import NAME, NAME_SYNTAX, Args
+from sdv2_host.control.console import Change, Console, Handler, Notice
+from sdv2_host.control.fader import Duration
+from sdv2_host.control.preset_file import PRESET, Look, Preset, Transition, as_look
+from sdv2_host.errors import ConfigError, ParamError
+from sdv2_host.params import PARAMS
+
+SUFFIX = ".json"
+WATCH_S = 2.0
+NOTHING: Mapping[str, object] = {}
+
+
+def engine_tag(engine: str) -> str:
+    """What presets call the engine."""
+    return "wan" if engine.startswith("wan") else "tiny"
+
+
+class PresetShelf:
+    """The presets in the folders, by name; one's own wins over a shipped one of the same name."""
+
+    def __init__(self, own: Path, shipped: Path, engine: str) -> None:
+        """`engine`: whose presets come first."""
+        self._own = own
+        self._shipped = shipped
+        self._tag = engine_tag(engine)
+        self.looks: dict[str, Look] = {}
+        """In the order of the list: for this engine, for any, for others; by name in each."""
+
+    def scan(self) -> list[str]:
+        """Reads the folders; what is wrong with files, a line each. A file that became wrong
+        leaves the look that it held."""
+        found: dict[str, Look] = {}
+        problems = []
+        for folder in (self._shipped, self._own):
+            for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
+                try:
+                    preset, unknown = PRESET.read(path)
+                    look = as_look(preset, path.name, unknown)
+                except ConfigError as error:
+                    problems.append(str(error))
+                    known = self.looks.get(path.stem)
+                    if known is not None:
+                        found[known.name] = known
+                else:
+                    found[look.name] = look
+                    problems += look.warnings
+        order = {self._tag: 0, "": 1}
+        names = sorted(found, key=lambda name: (order.get(found[name].engine, 2), name.lower()))
+        self.looks = {name: found[name] for name in names}
+        return problems
+
+    def stamp(self) -> tuple[tuple[str, int], ...]:
+        """Differs when a file came, went or was written."""
+        files = [p for folder in (self._shipped, self._own) for p in folder.glob(f"*{SUFFIX}")]
+        stamps = []
+        for path in files:
+            try:
+                stamps.append((str(path), path.stat().st_mtime_ns))
+            except OSError:  # gone meanwhile
+                continue
+        return tuple(sorted(stamps))
+
+    def find(self, name: str) -> Look:
+        """Raises: ParamError, with the nearest names."""
+        look = self.looks.get(name)
+        if look is not None:
+            return look
+        folded = {known.lower(): known for known in self.looks}
+        same = folded.get(name.lower())
+        if same is not None:
+            return self.looks[same]
+        near = difflib.get_close_matches(name.lower(), folded, 3)
+        hint = f"did you mean {', '.join(folded[n] for n in near)}?" if near else ""
+        raise ParamError(f"no preset {name[:64]!r}; {hint or 'sdv2-host preset list shows all'}")
+
+    def save(self, preset: Preset) -> Look:
+        """The preset is in one's own folder, under its name.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        PRESET.write(self._own / f"{preset.name}{SUFFIX}", preset)
+        look = as_look(preset, preset.name)
+        self.looks[preset.name] = look
+        return look
+
+
+class Loaded(NamedTuple):
+    name: str
+    is_changed: bool
+
+
+class PresetDeck:
+    """The actions preset_load, preset_save, preset_next and preset_previous; board 'presets',
+    'preset', 'preset_changed'. A `Listener`.
+
+    Fields, per process: the shelf; the look loaded last and whether it was changed since.
+    """
+
+    def __init__(self, console: Console, shelf: PresetShelf) -> None:
+        self._console = console
+        self.shelf = shelf
+        self._loaded = Loaded("", False)
+        self._is_loading = False
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "preset_load": self._load,
+            "preset_save": self._save,
+            "preset_next": lambda args, origin: self._step(1, origin),
+            "preset_previous": lambda args, origin: self._step(-1, origin),
+        }
+
+    def scan(self) -> None:
+        """The board shows what the folders hold."""
+        for problem in self.shelf.scan():
+            self._console.note("warning", "preset", problem)
+        self._publish("preset")
+
+    async def watch(self) -> None:
+        """Rescans when a file changes, until cancelled."""
+        stamp = self.shelf.stamp()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            newest = await asyncio.to_thread(self.shelf.stamp)
+            if newest != stamp:
+                stamp = newest
+                self.scan()
+
+    def restore(self, name: str) -> None:
+        """This one was loaded when the state was kept."""
+        if name in self.shelf.looks:
+            self._loaded = Loaded(name, False)
+            self._publish("state")
+
+    def load(
+        self,
+        name: str,
+        fade: Duration | None,
+        origin: str,
+        extra: Mapping[str, object] = NOTHING,
+    ) -> Look:
+        """The look is asked for: now, or on the beat. `extra` values are set with it, and win.
+
+        Raises:
+            ParamError: there is none of that name, or a value was refused.
+        """
+        look = self.shelf.find(name)
+        own = look.transition.seconds
+        time_ = fade or (Duration(own) if own else None)
+        deferral = self._console.deferral
+
+        def apply() -> None:
+            self._apply(look, {**look.values, **extra}, time_, origin)
+
+        if deferral is None or not deferral.defer(apply, f"preset {look.name}"):
+            apply()
+        return look
+
+    def _apply(
+        self, look: Look, values: Mapping[str, object], fade: Duration | None, origin: str
+    ) -> None:
+        self._is_loading = True
+        try:
+            result = self._console.set(values, origin, fade=fade, whole=True, now=True)
+        finally:
+            self._is_loading = False
+        if result.errors:
+            raise ParamError("; ".join(result.errors.values()))
+        self._loaded = Loaded(look.name, False)
+        self._publish(origin)
+
+    def on_change(self, change: Change) -> None:
+        touches_look = any(PARAMS[name].in_preset for name in change.values)
+        if touches_look and not self._is_loading and not self._loaded.is_changed:
+            self._loaded = self._loaded._replace(is_changed=True)
+            # Not from within the change: its listeners are still being told.
+            asyncio.get_running_loop().call_soon(self._publish, change.origin)
+
+    def on_notice(self, notice: Notice) -> None: ...
+
+    def _publish(self, origin: str) -> None:
+        name, is_changed = self._loaded
+        facts = {"presets": list(self.shelf.looks), "preset": name, "preset_changed": is_changed}
+        self._console.publish(facts, origin)  # type: ignore[arg-type]
+
+    def _load(self, args: Args, origin: str) -> str:
+        fade = Duration(float(args[1])) if len(args) > 1 else None
+        return f"preset {self.load(str(args[0]), fade, origin).name}"
+
+    def _save(self, args: Args, origin: str) -> str:
+        name = str(args[0]).strip()
+        if not NAME.fullmatch(name):
+            raise ParamError(f"/sdv2/preset/save {name[:80]!r}, expected {NAME_SYNTAX}")
+        params = self._console.params
+        chosen = {
+            spec.address: getattr(params, spec.name) for spec in PARAMS.values() if spec.in_preset
+        }
+        engine = self._console.stage.snapshot().engine
+        look = self.shelf.save(
+            Preset(
+                name=name,
+                created=time.strftime("%Y-%m-%dT%H:%M:%S"),
+                app_version=__version__,
+                engine=engine_tag(engine),
+                params=chosen,
+                transition=Transition(seconds=params.transition),
+            )
+        )
+        self._loaded = Loaded(look.name, False)
+        self._publish(origin)
+        return f"saved as preset {name}"
+
+    def _step(self, by: int, origin: str) -> str:
+        names = list(self.shelf.looks)
+        if not names:
+            raise ParamError("there are no presets")
+        at = names.index(self._loaded.name) if self._loaded.name in names else -(by > 0)
+        return f"preset {self.load(names[(at + by) % len(names)], None, origin).name}"
