@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
@@ -92,6 +93,9 @@ class StateKeeper:
         self._written: State | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._has_failed = False
+        self._lock = threading.Lock()
+        self._number = 0
+        self._saved_number = 0
 
     def on_change(self, change: Change) -> None:
         if self._timer is None:
@@ -104,26 +108,30 @@ class StateKeeper:
         """What is in force now is in the file."""
         if self._timer is not None:
             self._timer.cancel()
-        self._save(self._state())
+        self._number += 1
+        self._save(self._state(), self._number)
 
     def _save_soon(self) -> None:
         self._timer = None
-        state = self._state()
+        self._number += 1
         # Off the loop: fsync of a slow disk takes as long as many frames.
-        asyncio.get_running_loop().run_in_executor(None, self._save, state)
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, self._save, self._state(), self._number)
 
-    def _save(self, state: State) -> None:
-        if state == self._written:
-            return
-        try:
-            STATE.write(self._path, state)
-        except ConfigError as error:
-            if not self._has_failed:
-                log.warning("the state is not kept: %s", error)
-            self._has_failed = True
-        else:
-            self._written = state
-            self._has_failed = False
+    def _save(self, state: State, number: int) -> None:
+        with self._lock:
+            if state == self._written or number < self._saved_number:
+                return
+            self._saved_number = number
+            try:
+                STATE.write(self._path, state)
+            except ConfigError as error:
+                if not self._has_failed:
+                    log.warning("the state is not kept: %s", error)
+                self._has_failed = True
+            else:
+                self._written = state
+                self._has_failed = False
 
     def _state(self) -> State:
         params = self._console.params
