@@ -79,7 +79,15 @@ _ROWS = (
         Group.PROMPT,
         "Deck A is these prompts with these weights, text and weight by turns.",
         _TEXT,
-        ActionArg("weight", float, "Relative to the others.", 0.0, 1000.0, repeats=True),
+        ActionArg(
+            "weight",
+            float,
+            "Relative to the others; 1 where the last one is left out.",
+            0.0,
+            1000.0,
+            is_optional=True,
+            repeats=True,
+        ),
     ),
     _action(
         "noise_bounds",

@@ -252,7 +252,7 @@ class Console:
 
     def _prompt_blend(self, args: Args, origin: str) -> str:
         if len(args) % 2:
-            raise ParamError("/sdv2/prompt/blend: expected text and weight by turns")
+            args = (*args, 1.0)
         parts = [
             Part(str(text), float(weight))
             for text, weight in zip(args[::2], args[1::2], strict=True)

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from sdv2_host.actions import ACTION_BY_ADDRESS, ActionSpec, Args
 from sdv2_host.control.console import Console
+from sdv2_host.control.oscquery import INNER
 from sdv2_host.errors import HostError, ParamError, ProtocolError
 from sdv2_host.ipc.osc import Impulse, OscArgument, OscMessage, decode
 from sdv2_host.ipc.osc_encode import OutValue
@@ -132,7 +133,7 @@ class Dispatch:
             self.console.set(values, f"osc {peer}")
 
     def _message(self, message: OscMessage, peer: Peer) -> list[Answer]:
-        address = message.address
+        address = INNER.get(message.address, message.address)
         if is_pattern(address):
             found = matching(address, BY_PATTERN)
             answers = [a for one in found for a in self._param(one, message.args, peer)]

@@ -9,6 +9,7 @@ force if that is not what it sent.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -133,7 +134,7 @@ class Feedback:
         """The target shall be told everything it wants."""
         for address in (*BY_ADDRESS, *BY_NORM_ADDRESS):
             self._owe(target, address, None)
-        for address, values in (*self._board().items(), *self._told.items()):
+        for address, values in (*board_values(self.console.board).items(), *self._told.items()):
             self._owe(target, address, values)
 
     def on_change(self, change: Change) -> None:
@@ -143,7 +144,7 @@ class Feedback:
             if spec.minimum is not None:
                 self._tell(NORM_ROOT + spec.address.removeprefix("/sdv2/"), None)
         if change.facts:
-            for address, values in self._board().items():
+            for address, values in board_values(self.console.board).items():
                 if self._told.get(address) != values:
                     self._told[address] = values
                     self._tell(address, values)
@@ -161,11 +162,11 @@ class Feedback:
         if now < self._next_metrics_ns:
             return
         self._next_metrics_ns = now + METRICS_NS
-        for address, value in _status_values(status).items():
+        for address, value in status_values(status).items():
             if self._told.get(address) != (value,):
                 self._told[address] = (value,)
                 self._tell(address, (value,))
-        for address, number in _metrics(status).items():
+        for address, number in metric_values(status).items():
             self._tell(address, (number,))
 
     def parcels(self, now: int) -> list[Parcel]:
@@ -196,16 +197,6 @@ class Feedback:
         spec = BY_NORM_ADDRESS[address] if is_norm else BY_ADDRESS[address]
         return shown_value(self.console.params, spec, is_norm)
 
-    def _board(self) -> dict[str, tuple[OutValue, ...]]:
-        """The facts that a surface can show: single values, and lists of texts."""
-        board: dict[str, tuple[OutValue, ...]] = {}
-        for key, fact in self.console.board.items():
-            if isinstance(fact, str | int | float | bool):
-                board[STATUS_ROOT + key] = (fact,)
-            elif isinstance(fact, list):
-                board[STATUS_ROOT + key] = tuple(fact)
-        return board
-
     def _take(self, target: Target, now: int) -> list[Answer]:
         """What the target is sent now; what it is moving itself waits."""
         if now < target.next_ns or not target.due:
@@ -233,7 +224,19 @@ def _is_echo(echo: Echo, sent: OutValue, value: OutValue) -> bool:
     return echo is Echo.NONE or (echo is Echo.CORRECTIONS and sent == value)
 
 
-def _status_values(status: HostStatus) -> dict[str, OutValue]:
+def board_values(board: Mapping[str, object]) -> dict[str, tuple[OutValue, ...]]:
+    """The facts that a surface can show: single values, and lists of texts."""
+    values: dict[str, tuple[OutValue, ...]] = {}
+    for key, fact in board.items():
+        if isinstance(fact, str | int | float | bool):
+            values[STATUS_ROOT + key] = (fact,)
+        elif isinstance(fact, list):
+            values[STATUS_ROOT + key] = tuple(fact)
+    return values
+
+
+def status_values(status: HostStatus) -> dict[str, OutValue]:
+    """What is told by address of the state of the host."""
     return {
         STATUS_ROOT + "state": status.state.value,
         STATUS_ROOT + "detail": status.detail,
@@ -244,7 +247,7 @@ def _status_values(status: HostStatus) -> dict[str, OutValue]:
     }
 
 
-def _metrics(status: HostStatus) -> dict[str, float]:
+def metric_values(status: HostStatus) -> dict[str, float]:
     """All floats: a CHOP takes nothing else."""
     metrics = {
         "fps": status.fps,
