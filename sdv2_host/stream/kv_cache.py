@@ -74,6 +74,10 @@ class RowCall(NamedTuple):
 class KVCache(Protocol):
     """The past of a stream as the denoiser sees it: `RollingKVCache` or `ReferenceKVCache`."""
 
+    sink_threshold: float
+    """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never. A live
+    parameter: it holds for the calls that follow."""
+
     def row_of(self, step: int, is_first: bool) -> int:
         """Row that step number `step` of the first or a later chunk runs in."""
 
@@ -233,24 +237,28 @@ class RollingKVCache:
 
         The paper's rule: alpha_i = cos(h_t, s_i) of the frames' mean tokens, sink i is replaced
         where alpha_i < threshold; only once all sinks are filled. None when no row can replace.
+        The sinks' means are kept up with in any case: the threshold may change with every call.
         """
         num_sinks = self.geometry.num_sinks
-        if num_sinks == 0 or threshold <= -1:
+        if num_sinks == 0:
             return None
         first_row, num_new = plans[0].row, len(plans[0].write_slots)
         sinks_BSE = self.sink_RSE[first_row : first_row + len(plans)]
         means_BFE = tokens_BSE.reshape(len(plans), num_new, -1, tokens_BSE.shape[-1]).mean(dim=2)
         newest_B1E = means_BFE[:, -1:]
-        replaced = F.cosine_similarity(newest_B1E, sinks_BSE, dim=-1) < threshold
+        replaced = None
+        if threshold > -1:
+            replaced = F.cosine_similarity(newest_B1E, sinks_BSE, dim=-1) < threshold
         for index, plan in enumerate(plans):
-            if self.num_written[plan.row] < num_sinks:
+            if replaced is not None and self.num_written[plan.row] < num_sinks:
                 replaced[index] = False
             for frame, slot in enumerate(plan.write_slots):
                 if slot < num_sinks:
                     sinks_BSE[index, slot] = means_BFE[index, frame]
             for slot in plan.refreshed_sinks:
                 sinks_BSE[index, slot] = newest_B1E[index, 0]
-        sinks_BSE.copy_(torch.where(replaced.unsqueeze(-1), newest_B1E, sinks_BSE))
+        if replaced is not None:
+            sinks_BSE.copy_(torch.where(replaced.unsqueeze(-1), newest_B1E, sinks_BSE))
         return replaced
 
 

@@ -50,8 +50,13 @@ class MotionRule:
     """Weight of the new value in the running average (the paper's lambda)."""
 
 
-def motion_level(frames_BTCHW: Tensor, previous_BCHW: Tensor | None, sigma: float) -> Tensor:
-    """0..1: the largest RMS difference of neighbouring frames, over sigma. Scalar, float32."""
+def motion_level(
+    frames_BTCHW: Tensor, previous_BCHW: Tensor | None, sigma: float, gain: float = 1.0
+) -> Tensor:
+    """0..1: the largest RMS difference of neighbouring frames, times gain over sigma.
+
+    Scalar, float32. With gain 0 nothing counts as motion.
+    """
     frames = frames_BTCHW.to(torch.float32)
     if previous_BCHW is not None:
         frames = torch.cat([previous_BCHW.unsqueeze(1).to(torch.float32), frames], dim=1)
@@ -59,7 +64,7 @@ def motion_level(frames_BTCHW: Tensor, previous_BCHW: Tensor | None, sigma: floa
         return torch.zeros((), device=frames.device)
     difference = frames[:, 1:] - frames[:, :-1]
     rms_T = difference.square().mean(dim=(0, 2, 3, 4)).sqrt()
-    return (rms_T.amax() / sigma).clamp(0, 1)
+    return (rms_T.amax() * gain / sigma).clamp(0, 1)
 
 
 def noise_scale(
@@ -75,17 +80,18 @@ def observe_(
     bounds: tuple[float, float],
     rule: MotionRule,
     is_first: bool,
+    gain: float = 1.0,
 ) -> None:
     """`state` describes this chunk; the first chunk has no motion and gets s_max, as upstream.
 
-    `bounds` are (s_min, s_max), live parameters.
+    `bounds` are (s_min, s_max), live parameters, as is `gain`.
     """
     s_min, s_max = bounds
     if is_first:
         state.level.zero_()
         state.noise_scale.fill_(s_max)
     else:
-        level = motion_level(frames_BTCHW, state.last_frame_BCHW, rule.sigma)
+        level = motion_level(frames_BTCHW, state.last_frame_BCHW, rule.sigma, gain)
         state.level.copy_(level)
         scale = noise_scale(level, state.noise_scale, s_min, s_max, rule.smoothing)
         state.noise_scale.copy_(scale)

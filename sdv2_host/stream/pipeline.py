@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sdv2_host.params import Params
+from sdv2_host.params import Params, prompts_of
 from sdv2_host.stream.denoise import Denoiser, NoiseFn, keyed_noise
 from sdv2_host.stream.motion import observe_
 from sdv2_host.stream.spec import CacheMode, Layout, StreamSpec
@@ -66,9 +66,10 @@ class StreamPipeline:
         params.steps - 1 chunks late, so T' is 0 while the batch fills; a change of the number
         of steps finishes what is in flight and returns it at once.
 
-        A new prompt, seed or number of steps holds from this chunk on. Rows of the cache that
+        New parameters hold from this chunk on. Rows of the cache that
         a higher number of steps brings into use continue from the last row in use.
         """
+        state.kv.sink_threshold = sink_threshold(params, self.spec)
         done = self._replan_(state, params.steps)
         with self._span("encode"):
             chunk = self._encode_(state, frames_BTCHW, params)
@@ -103,17 +104,19 @@ class StreamPipeline:
     def _encode_(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> ChunkInFlight:
         index, is_first = state.chunk_index, state.chunk_index == 0
         bounds = (params.noise_s_min, params.noise_s_max)
-        observe_(state.motion, frames_BTCHW, bounds, self.spec.motion, is_first)
+        gain = params.motion_gain
+        observe_(state.motion, frames_BTCHW, bounds, self.spec.motion, is_first, gain)
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
         noise = self._denoiser.noise(index, params.seed, 0, clean_BFCHW)
         timesteps_I, sigmas_I = self._denoiser.schedule(
             state.motion.noise_scale, params.steps, is_first
         )
-        has_new_look = not is_first and (state.has_new_weights or state.prompt != params.prompt)
+        blend = prompts_of(params)
+        has_new_look = state.look.refreshes(blend, state.has_new_weights)
         chunk = ChunkInFlight(
             index=index,
             seed=params.seed,
-            text=state.texts.get(params.prompt, self._text, self._dit),
+            text=state.texts.get(blend, self._text, self._dit),
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,
             x_BFCHW=add_noise(clean_BFCHW, noise, state.motion.noise_scale),
@@ -122,7 +125,6 @@ class StreamPipeline:
             first_frame=state.num_latents,
         )
         state.num_latents += clean_BFCHW.shape[1]
-        state.prompt = params.prompt
         state.has_new_weights = False
         state.chunk_index += 1
         return chunk
@@ -168,3 +170,10 @@ class StreamPipeline:
             )
             pictures.append(frames)
         return torch.cat(pictures, dim=1) if len(pictures) > 2 else pictures[-1]
+
+
+def sink_threshold(params: Params, spec: StreamSpec) -> float:
+    """The similarity under which a sink is replaced; -1 = never."""
+    if params.sink_mode == "auto":
+        return spec.sink_threshold
+    return params.sink_threshold if params.sink_mode == "adaptive" else -1.0

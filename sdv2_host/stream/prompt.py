@@ -1,36 +1,98 @@
-"""Prompts as keys and values, computed once per prompt."""
+"""Prompts as keys and values, computed once per prompt, and blends of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
+from sdv2_host.blend import Blend
 from sdv2_host.wan.model import CausalWanModel, TextKV
 from sdv2_host.wan.text import TextEncoder
+
+REFRESH_DISTANCE = 0.5
+"""Sinks are refreshed when this part of the look has changed since they were."""
 
 
 @dataclass(slots=True)
 class TextBank:
-    """The last prompts' text keys and values, newest last.
+    """The last prompts' text keys and values, newest last, and those of the last blend.
 
-    Lifetime: process. A memo of a function of prompt and weights, so a reset leaves it alone and
-    a change of weights empties it.
+    Lifetime: process. A memo of a function of prompts and weights, so a reset leaves it alone and
+    a change of weights empties it. A transition makes a blend per chunk: only the last is kept,
+    in the place of one prompt, and the prompts stay.
     """
 
     capacity: int = 8
     entries: dict[str, list[TextKV]] = field(default_factory=dict)
+    mixture: tuple[Blend, list[TextKV]] | None = None
 
-    def get(self, prompt: str, text: TextEncoder, dit: CausalWanModel) -> list[TextKV]:
-        """Per block, one row [1, text_len, N, D]. Never written to after this."""
+    def get(self, blend: Blend, text: TextEncoder, dit: CausalWanModel) -> list[TextKV]:
+        """Per block, one row [1, text_len, N, D]. Never written to after this.
+
+        The model sees the weighted sum of the prompts' embeddings.
+        """
+        if len(blend) == 1:
+            return self._single(blend[0].text, text, dit)
+        if self.mixture is None or self.mixture[0] != blend:
+            # Room first: one prompt more than planned for is 94 MB of Wan 1.3B's, 419 MB of 14B's.
+            self.mixture = None
+            self._make_room(self.capacity - 1)
+            like = next(dit.parameters())
+            weighted = (part.weight * text.encode(part.text).float() for part in blend)
+            embedding = torch.stack(list(weighted)).sum(dim=0)
+            self.mixture = blend, dit.text_kv(embedding.to(like.device, like.dtype))
+        return self.mixture[1]
+
+    def _single(self, prompt: str, text: TextEncoder, dit: CausalWanModel) -> list[TextKV]:
         found = self.entries.pop(prompt, None)
         if found is None:
-            # Room first: one prompt more than planned for is 94 MB of Wan 1.3B's, 419 MB of 14B's.
-            while len(self.entries) >= self.capacity:
-                del self.entries[next(iter(self.entries))]
+            self._make_room(self.capacity - (self.mixture is not None) - 1)
+            if len(self.entries) + (self.mixture is not None) >= self.capacity:
+                self.mixture = None
             like = next(dit.parameters())
             found = dit.text_kv(text.encode(prompt).to(like.device, like.dtype))
         self.entries[prompt] = found
         return found
 
+    def _make_room(self, most: int) -> None:
+        """No more than `most` prompts are kept, the oldest go first."""
+        while len(self.entries) > max(most, 0):
+            del self.entries[next(iter(self.entries))]
+
     def forget_(self) -> None:
         """The next `get` of every prompt computes it anew. Chunks in flight keep what they have."""
         self.entries.clear()
+        self.mixture = None
+
+
+@dataclass(slots=True)
+class LookMemory:
+    """Which look the sinks hold. Per session.
+
+    A new prompt refreshes the sinks, which hold the old look. A slow transition does so when half
+    of the look has changed, and once more when it has arrived: at each chunk of it the sinks would
+    be one frame old, and the picture would swim.
+    """
+
+    in_sinks: Blend | None = None
+    newest: Blend | None = None
+
+    def refreshes(self, blend: Blend, has_new_weights: bool) -> bool:
+        """Whether the chunk with this blend, the newest, refreshes the sinks. Not for the first."""
+        has_settled = blend == self.newest and blend != self.in_sinks
+        self.newest = blend
+        if self.in_sinks is None:
+            self.in_sinks = blend
+            return False
+        if has_settled or has_new_weights or distance(self.in_sinks, blend) >= REFRESH_DISTANCE:
+            self.in_sinks = blend
+            return True
+        return False
+
+
+def distance(first: Blend, second: Blend) -> float:
+    """0 = the same look, 1 = nothing in common."""
+    before, after = dict(first), dict(second)
+    texts = before.keys() | after.keys()
+    return sum(abs(before.get(text, 0.0) - after.get(text, 0.0)) for text in texts) / 2

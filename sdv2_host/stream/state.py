@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from sdv2_host.stream.kv_cache import KVCache, RollingKVCache
 from sdv2_host.stream.motion import MotionState
-from sdv2_host.stream.prompt import TextBank
+from sdv2_host.stream.prompt import LookMemory, TextBank
 from sdv2_host.stream.reference_cache import ReferenceKVCache
 from sdv2_host.stream.spec import CacheMode, Layout, StreamSpec
 from sdv2_host.stream.stream_batch import StreamBatch
@@ -30,8 +30,7 @@ class StreamState:
     """Number of the next chunk of this session."""
     num_latents: int = 0
     """Latent frames that the chunks so far had."""
-    prompt: str | None = None
-    """Of the newest chunk."""
+    look: LookMemory = field(default_factory=LookMemory)
     num_steps: int = 0
     """Of the newest chunk; rows 0..num_steps-1 of `kv` have seen every chunk."""
     has_new_weights: bool = False
@@ -60,7 +59,7 @@ class StreamState:
         self.batch = StreamBatch()
         self.chunk_index = 0
         self.num_latents = 0
-        self.prompt = None
+        self.look = LookMemory()
         self.num_steps = 0
         self.has_new_weights = False
 

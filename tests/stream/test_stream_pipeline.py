@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sdv2_host.blend import parse_blend
 from sdv2_host.params import Params
 from sdv2_host.stream.kv_cache import CacheGeometry, RowCall
 from sdv2_host.stream.noise import chunk_noise, noise_key
@@ -186,7 +187,7 @@ def test_reset_leaves_nothing_of_the_session(toy: Toy) -> None:
 
     state.reset_()
 
-    for name in ("chunk_index", "prompt", "num_steps", "batch"):
+    for name in ("chunk_index", "look", "num_steps", "batch"):
         assert getattr(state, name) == getattr(fresh, name)
     assert state.kv.num_written == fresh.kv.num_written
     assert not any(t.any() for t in (*state.vae_cache.encoder, *state.vae_cache.decoder))
@@ -230,8 +231,9 @@ def test_split_of_blocks_equals_whole(toy: Toy) -> None:
     for index in range(6):
         x, t = torch.randn(1, 1, 16, 4, 6, dtype=torch.float64), torch.full((1, 1), 600.0)
         calls = [RowCall(0, 1, index)]
-        whole = toy.dit(x, t, text, whole_kv.open_(calls, x, book))
-        attend = split_kv.open_(calls, x, book)
+        embedded = toy.dit.embed(x, t).x_BSE
+        whole = toy.dit(x, t, text, whole_kv.open_(calls, embedded, book))
+        attend = split_kv.open_(calls, embedded, book)
         tokens = toy.dit.run_blocks(toy.dit.embed(x, t), text, attend, last=1)
         tokens = toy.dit.run_blocks(tokens, text, attend, first=1)
         whole_kv.advance_(calls)
@@ -389,8 +391,53 @@ def test_the_bank_holds_the_last_prompts_only(toy: Toy) -> None:
     bank = toy.pipeline().fresh_state().texts
 
     for number in range(20):
-        bank.get(f"prompt {number}", toy.text, toy.dit)
-    kept = bank.get("prompt 19", toy.text, toy.dit)
+        bank.get(parse_blend(f"prompt {number}"), toy.text, toy.dit)
+    kept = bank.get(parse_blend("prompt 19"), toy.text, toy.dit)
 
     assert list(bank.entries) == [f"prompt {number}" for number in range(12, 20)]
-    assert bank.get("prompt 19", toy.text, toy.dit) is kept
+    assert bank.get(parse_blend("prompt 19"), toy.text, toy.dit) is kept
+
+
+def test_adaptive_sinks_set_live_equal_a_stream_started_with_them(toy: Toy) -> None:
+    chunks = chunks_of(toy.clip(41))
+    adaptive = PARAMS.model_copy(update={"sink_mode": "adaptive", "sink_threshold": 0.999})
+    built_in = toy.pipeline(sink_threshold=0.999)
+
+    live = play(toy.pipeline(), toy.pipeline().fresh_state(), chunks, [adaptive] * len(chunks))
+    started = play(built_in, built_in.fresh_state(), chunks, [PARAMS] * len(chunks))
+    fixed = play(toy.pipeline(), toy.pipeline().fresh_state(), chunks, [PARAMS] * len(chunks))
+
+    assert torch.equal(live, started)
+    assert not torch.equal(live, fixed)
+
+
+def test_fixed_sinks_set_live_equal_a_stream_without_adaptive_ones(toy: Toy) -> None:
+    chunks = chunks_of(toy.clip(41))
+    fixed = PARAMS.model_copy(update={"sink_mode": "fixed"})
+    pipeline = toy.pipeline(sink_threshold=0.999)
+
+    live = play(pipeline, pipeline.fresh_state(), chunks, [fixed] * len(chunks))
+    never = play(toy.pipeline(), toy.pipeline().fresh_state(), chunks, [PARAMS] * len(chunks))
+
+    assert torch.equal(live, never)
+
+
+def test_without_motion_gain_every_chunk_gets_the_noise_of_a_still_picture(toy: Toy) -> None:
+    pipeline, still = toy.pipeline(), PARAMS.model_copy(update={"motion_gain": 0.0})
+    state = pipeline.fresh_state()
+
+    for chunk in chunks_of(toy.clip(17)):
+        pipeline.step(state, chunk, still)
+        assert state.motion.level == 0
+        assert state.motion.noise_scale.item() == pytest.approx(PARAMS.noise_s_max)
+
+
+def test_decks_in_the_middle_equal_the_blend_of_their_prompts(toy: Toy) -> None:
+    chunks = chunks_of(toy.clip(9))
+    decks = PARAMS.model_copy(update={"prompt": "toon", "prompt_b": "gold", "crossfade": 0.25})
+    blend = PARAMS.model_copy(update={"prompt": "toon:3 | gold:1"})
+
+    by_decks = play(toy.pipeline(), toy.pipeline().fresh_state(), chunks, [decks] * len(chunks))
+    by_text = play(toy.pipeline(), toy.pipeline().fresh_state(), chunks, [blend] * len(chunks))
+
+    assert torch.equal(by_decks, by_text)
