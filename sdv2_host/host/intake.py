@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple
 
+from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import WorkerError
 from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
@@ -15,6 +16,8 @@ POLL_S = 0.002
 BACKLOG_FRAMES = 12
 """Frames kept at most: three chunks. A 1080p float frame is 33 MB."""
 
+MAX_GAP_NS = 5 * NS_PER_S
+GAP_SMOOTHING = 0.1
 PATIENCE_CHUNKS = 4
 """An engine that had frames waiting for so many chunks in a row is behind, not late once."""
 
@@ -56,6 +59,15 @@ class Backlog:
     """Of the newest frame ever pushed."""
     taken_number: int = 0
     """Number of the last frame given to a chunk; chunks stand for the time after it."""
+    target_fps: float = 0.0
+    """Frames per second to keep at most, 0 = all."""
+    due_ns: float = 0.0
+    """When the next frame is wanted, by the source's times; this and what follows with
+    `target_fps`."""
+    seen_ns: int = 0
+    """Time of the newest frame."""
+    gap_ns: float = 0.0
+    """Distance of the source's frames, smoothed."""
 
     def push(self, frame: Frame) -> None:
         """The frame is the newest; a new source drops what came from the old one."""
@@ -65,10 +77,48 @@ class Backlog:
             self.begins_session = True
             self.taken_number = frame.meta.frame - 1
         self.previous = frame.meta
+        if not self._is_wanted(frame.meta):
+            self.dropped += 1
+            return
         self.waiting.append(frame)
         if len(self.waiting) > BACKLOG_FRAMES:
             self.waiting.pop(self._most_crowded())
             self.dropped += 1
+
+    def _is_wanted(self, meta: FrameMeta) -> bool:
+        """Whether the target rate leaves room for the frame: the frames nearest to an even grid.
+
+        Nearest = half a frame of the source early is on time, so a source of the target's own rate
+        loses nothing to jitter.
+        """
+        if self.target_fps <= 0:
+            return True
+        interval_ns = NS_PER_S / self.target_fps
+        time_ns = meta.capture_ts_ns or meta.publish_ts_ns
+        gap_ns = time_ns - self.seen_ns
+        self.seen_ns = time_ns
+        if not 0 <= gap_ns <= MAX_GAP_NS:  # another clock, or a pause: begin anew
+            self.due_ns = time_ns
+        else:
+            self.gap_ns += GAP_SMOOTHING * (gap_ns - self.gap_ns) if self.gap_ns else gap_ns
+        if time_ns < self.due_ns - min(self.gap_ns, interval_ns) / 2:
+            return False
+        self.due_ns = max(self.due_ns, time_ns - interval_ns) + interval_ns
+        return True
+
+    def expire(self, before_ns: int, keep: int) -> None:
+        """Frames published before this time are dropped, but for the newest `keep`."""
+        old = sum(frame.meta.publish_ts_ns < before_ns for frame in self.waiting)
+        count = max(0, min(old, len(self.waiting) - keep))
+        self.waiting = self.waiting[count:]
+        self.dropped += count
+
+    def discard(self) -> None:
+        """What waits is dropped; the stream goes on with the next frame."""
+        self.dropped += len(self.waiting)
+        self.waiting = []
+        if self.previous is not None:
+            self.taken_number = self.previous.frame
 
     def take(self, count: int, keeps_up: bool) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; needs as many waiting.
@@ -132,6 +182,7 @@ class Intake:
         self._first_frames = first_frames
         self._chunk_frames = chunk_frames
         self._backlog = Backlog()
+        self._latency_bound_ns = 0
         self._frames_in = 0
         self._taken = 0
         self._chunks_since_wait = 0
@@ -152,6 +203,17 @@ class Intake:
     ) -> None:
         self.close()
 
+    def follow(self, target_fps: float, latency_bound_ms: float) -> None:
+        """The live parameters of these names hold from now on."""
+        with self._arrival:
+            self._backlog.target_fps = target_fps
+            self._latency_bound_ns = round(latency_bound_ms * NS_PER_MS)
+
+    def discard(self) -> None:
+        """What waits is dropped."""
+        with self._arrival:
+            self._backlog.discard()
+
     def next_chunk(self, timeout_s: float) -> IntakeChunk | None:
         """The next frames for the engine, or None when too few came in time. Blocks until then.
 
@@ -167,6 +229,8 @@ class Intake:
                 raise WorkerError("the thread that reads the input ring has ended, see above")
             if not arrived:
                 return None
+            if self._latency_bound_ns:
+                self._backlog.expire(now_ns() - self._latency_bound_ns, self._wanted)
             begins_session = self._backlog.begins_session
             keeps_up = self._chunks_since_wait < PATIENCE_CHUNKS
             frames = self._backlog.take(self._wanted, keeps_up)

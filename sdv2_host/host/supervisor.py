@@ -91,20 +91,26 @@ class Supervisor:
         params: Params,
         on_message: Callable[[FromWorker], None],
         on_death: Callable[[str], None],
+        on_refused: Callable[[str], None] = log.warning,
         *,
         run_dir: Path | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """`on_message` gets what the worker says, `on_death` why it ended; both in the loop."""
+        """`on_message` gets what the worker says, `on_death` why it ended, `on_refused` why no
+        worker started with the settings of `reconfigure`; all in the loop."""
         self._config = config
         self._newest = SetParams(version=0, params=params)
         self._changed = asyncio.Event()
         self._on_message = on_message
         self._on_death = on_death
+        self._on_refused = on_refused
+        self._is_up = False
         self._run_dir = run_dir
         self._limits = limits or Limits()
         self._crash_loop = CrashLoop(self._limits)
         self._worker: Process | None = None
+        self._wanted = config
+        self._life: asyncio.Task[str] | None = None
         self._failure: Failed | None = None
         self._was_ready = False
         self.num_restarts = 0
@@ -118,6 +124,15 @@ class Supervisor:
         self._newest = SetParams(version=version, params=params)
         self._changed.set()
 
+    def reconfigure(self, config: Config) -> None:
+        """The worker is stopped and another one started with this.
+
+        If that one cannot start, the one before is started again with its own configuration.
+        """
+        self._wanted = config
+        if self._life is not None:
+            self._life.cancel()
+
     async def run(self) -> str:
         """Keep a worker alive until cancelled; then none is left. Returns why it gave up.
 
@@ -126,9 +141,17 @@ class Supervisor:
                 missing weights, full shared memory.
         """
         while True:
-            reason = await self._one_life()
+            before, self._config = self._config, self._wanted
+            self._is_up = False
+            reason = await self._live()
+            if self._wanted != self._config:
+                self._on_death("is started anew with other settings")
+                continue
             if self._failure is not None and not self._was_ready:
                 raise child_process.as_host_error(self._failure, "the worker")
+            if self._config != before and not self._is_up:
+                self._wanted = before
+                self._on_refused(f"{reason}; going back to {before.size}")
             delay_s = self._crash_loop.delay_s(now_ns())
             if delay_s is None:
                 return (
@@ -140,6 +163,16 @@ class Supervisor:
             log.warning("worker %s; starting another in %.1f s", reason, delay_s)
             await asyncio.sleep(delay_s)
             self.num_restarts += 1
+
+    async def _live(self) -> str:
+        """One life, which `reconfigure` may end; why it ended."""
+        self._life = asyncio.create_task(self._one_life(), name="worker")
+        try:
+            await asyncio.wait({self._life})
+        finally:
+            self._life.cancel()
+            await asyncio.wait({self._life})
+        return "was stopped" if self._life.cancelled() else self._life.result()
 
     async def _one_life(self) -> str:
         """Run one worker until it ends; why it did. On cancellation it is stopped."""
@@ -187,6 +220,7 @@ class Supervisor:
                 return f"broke the protocol ({error})"
             if isinstance(message, Ready):
                 self._was_ready = True
+                self._is_up = True
                 silence_s = self._limits.silence_s
             elif isinstance(message, Report):
                 chunk_s = sum(message.spans_ms.values()) / 1000

@@ -149,6 +149,13 @@ class Turn(NamedTuple):
 
 def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -> Turn:
     """One turn: take a chunk, style it with the newest parameters, publish it."""
+    params = inbox.newest.params
+    intake.follow(params.target_fps, params.latency_bound_ms)
+    if params.pause:
+        intake.discard()
+        outlet.heartbeat()
+        inbox.wait_stopped(IDLE_S)
+        return Turn(Heartbeat(), None)
     chunk = intake.next_chunk(IDLE_S)
     if chunk is None:
         outlet.heartbeat()

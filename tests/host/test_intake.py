@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -193,3 +195,72 @@ def test_a_source_that_restarts_begins_a_session_without_a_stall(
 
     assert chunk.begins_session
     assert numbers(chunk.frames) == [1]
+
+
+def times(backlog: Backlog, source_fps: float, count: int, jitter_ns: int = 0) -> list[int]:
+    """Numbers of the frames that stay, when all are taken as they come."""
+    chance = random.Random(1)
+    kept: list[int] = []
+    for number in range(1, count + 1):
+        at_ns = 10**9 + round(number * 1e9 / source_fps) + chance.randint(-jitter_ns, jitter_ns)
+        backlog.push(frame(number, capture_ts_ns=at_ns))
+        kept += [one.meta.frame for one in backlog.waiting]
+        backlog.waiting = []
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("source_fps", "target_fps", "expected"),
+    [(30, 0, 300), (30, 30, 300), (30, 60, 300), (30, 24, 240), (30, 15, 150), (60, 25, 125)],
+)
+def test_the_target_rate_keeps_so_many_frames_evenly(
+    source_fps: float, target_fps: float, expected: int
+) -> None:
+    kept = times(Backlog(target_fps=target_fps), source_fps, 300)
+
+    assert abs(len(kept) - expected) <= 2
+    gaps = {b - a for a, b in pairwise(kept)}
+    assert max(gaps) - min(gaps) <= 1
+
+
+def test_a_source_of_the_targets_own_rate_loses_nothing_to_jitter() -> None:
+    kept = times(Backlog(target_fps=30.0), 30, 300, jitter_ns=8_000_000)
+
+    assert len(kept) == 300
+
+
+def test_after_a_pause_of_the_source_the_target_rate_begins_anew() -> None:
+    backlog = Backlog(target_fps=10.0)
+    backlog.push(frame(1, capture_ts_ns=10**9))
+    backlog.push(frame(2, capture_ts_ns=100 * 10**9))
+    backlog.push(frame(3, capture_ts_ns=2 * 10**9))  # a clock that was set back
+
+    assert [one.meta.frame for one in backlog.waiting] == [1, 2, 3]
+    assert backlog.dropped == 0
+
+
+def test_frames_past_the_bound_are_dropped_and_counted_but_a_chunk_stays() -> None:
+    backlog = Backlog()
+    for number in range(1, 9):
+        backlog.push(frame(number, publish_ts_ns=number * 100))
+
+    backlog.expire(650, keep=4)
+    assert [one.meta.frame for one in backlog.waiting] == [5, 6, 7, 8]
+
+    backlog.expire(10_000, keep=2)
+    assert [one.meta.frame for one in backlog.waiting] == [7, 8]
+    assert backlog.dropped == 6
+
+
+def test_what_is_discarded_is_dropped_and_the_session_goes_on() -> None:
+    backlog = Backlog()
+    for number in range(1, 6):
+        backlog.push(frame(number))
+    backlog.take(4, keeps_up=True)
+
+    backlog.discard()
+    backlog.push(frame(6))
+
+    assert backlog.dropped == 1
+    assert not backlog.begins_session
+    assert [one.meta.frame for one in backlog.waiting] == [6]
