@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from sdv2_host.control.access import Access
+from sdv2_host.control.web_limits import Reason
 
 HTTP_PORT = 80
 BEARER = "bearer "
@@ -31,16 +31,13 @@ GUARD_HEADERS = {
     "Cache-Control": "no-store",
 }
 
-Counter = Literal["evil_host", "evil_origin", "no_token", "wrong_token", "bad_messages"]
-"""A field of `WebCounts`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a request is not answered."""
 
     status: int
-    counter: Counter
+    counter: Reason
     text: str
 
     @property

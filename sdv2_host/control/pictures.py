@@ -1,10 +1,11 @@
-"""Pictures for the preview page: the newest of input and output ring as small JPEGs."""
+"""Pictures for the control page: the newest of input and output ring as small JPEGs."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import struct
+from pathlib import Path
 
 from PIL import Image
 
@@ -27,12 +28,15 @@ class PictureFeed:
 
     period_s = 1 / MAX_FPS
 
-    def __init__(self, input_stream: str, output_stream: str) -> None:
-        self._readers = {INPUT: FrameReader(input_stream), OUTPUT: FrameReader(output_stream)}
+    def __init__(self, input_stream: str, output_stream: str, run_dir: Path | None = None) -> None:
+        self._readers = {
+            INPUT: FrameReader(input_stream, run_dir=run_dir),
+            OUTPUT: FrameReader(output_stream, run_dir=run_dir),
+        }
 
     async def newest(self) -> list[tuple[int, bytes]]:
         """(kind, message) for each ring that has a frame not yet returned."""
-        messages = []
+        messages: list[tuple[int, bytes]] = []
         for kind, reader in self._readers.items():
             frame = reader.read_newest()
             if frame is not None:

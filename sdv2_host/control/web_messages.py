@@ -110,7 +110,9 @@ class LearnRequest(Incoming):
 
 
 class UnlearnRequest(Incoming):
-    address: Name = Field(description="The learnt OSC address.")
+    """Forget what was learnt, or stop learning."""
+
+    address: Name = Field("", description="The learnt OSC address; '' = what is being learnt now.")
 
 
 ClientMessage = Hello | Set | Call | Drawn | Ping
