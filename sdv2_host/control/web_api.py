@@ -19,13 +19,13 @@ from sdv2_host.control.web_messages import (
     HealthAnswer,
     LearnAnswer,
     LearnRequest,
-    MessageError,
     NoticesAnswer,
     SetAnswer,
     SetRequest,
     StateAnswer,
     UnlearnRequest,
 )
+from sdv2_host.control.web_parse import MessageError
 from sdv2_host.control.web_schema import schema_text
 from sdv2_host.errors import ParamError
 from sdv2_host.status import HostState

@@ -23,10 +23,8 @@ from sdv2_host.control.web_answers import json_text
 from sdv2_host.control.web_limits import Limits, count
 from sdv2_host.control.web_messages import (
     Failure,
-    MessageError,
-    first_fault,
-    parse_object,
 )
+from sdv2_host.control.web_parse import MessageError, first_fault, parse_object
 from sdv2_host.errors import HostError
 from sdv2_host.status import WebCounts
 

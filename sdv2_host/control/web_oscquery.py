@@ -18,8 +18,8 @@ from sdv2_host.control.oscquery import Host, Node, address_space, answer, host_i
 from sdv2_host.control.web_answers import Answers
 from sdv2_host.control.web_gate import failure, json_answer, port_of
 from sdv2_host.control.web_limits import count
-from sdv2_host.control.web_messages import MessageError, parse_object
 from sdv2_host.control.web_outbox import Message, Outbox
+from sdv2_host.control.web_parse import MessageError, parse_object
 from sdv2_host.ipc.osc_encode import encode_message
 from sdv2_host.params import ParamValue
 from sdv2_host.status import WebCounts

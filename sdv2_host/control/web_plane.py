@@ -103,17 +103,17 @@ class WebPlane:
 
     def _logger(self) -> logging.Logger:
         """What aiohttp logs, but for bytes that are no HTTP: strangers must not fill the disk."""
-        logger = logging.Logger(f"{__name__}.http")
+        logger = logging.Logger(f"{__name__}.http", logging.DEBUG)
         logger.parent = log
         logger.addFilter(self._is_worth_a_line)
         return logger
 
     def _is_worth_a_line(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        is_garbage = isinstance(error, HttpProcessingError)
-        if is_garbage:
+        if isinstance(error, HttpProcessingError):
             count(self.counts, "bad_messages")
-        return not is_garbage
+            return False
+        return record.levelno >= log.getEffectiveLevel()
 
     async def start(self) -> None:
         """Changes, status and pictures are pushed from now on."""

@@ -18,15 +18,14 @@ from sdv2_host.control.web_messages import (
     Drawn,
     ErrorReply,
     Hello,
-    MessageError,
     Ping,
     Pong,
     Result,
     Set,
     Topic,
-    parse_message,
 )
 from sdv2_host.control.web_outbox import Message, Outbox
+from sdv2_host.control.web_parse import MessageError, parse_message
 from sdv2_host.control.web_socket import ClientSocket, CloseCode
 from sdv2_host.errors import HostError
 from sdv2_host.status import WebCounts

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdv2_host.control import web_messages as messages
-from sdv2_host.control.web_messages import MessageError, parse_message
+from sdv2_host.control.web_parse import MessageError, parse_message
 from sdv2_host.control.web_schema import protocol_schema, schema_hash, schema_text
 from sdv2_host.status import HostState, HostStatus
 from sdv2_host.types import Size
