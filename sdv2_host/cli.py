@@ -21,6 +21,7 @@ import typer
 from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.models_app import models_app
 from sdv2_host.commands.options import (
+    DataDir,
     Device,
     Dtype,
     Engine,
@@ -39,6 +40,8 @@ from sdv2_host.commands.options import (
     OutputFps,
     Port,
     Prompt,
+    RecordingsDir,
+    Resume,
     Seed,
     SizeText,
     Steps,
@@ -78,6 +81,9 @@ def run(
     port: Port = None,
     osc_from: OscFrom = None,
     output_fps: OutputFps = None,
+    resume: Resume = None,
+    data_dir: DataDir = None,
+    recordings_dir: RecordingsDir = None,
     prompt: Prompt = None,
     style: Style = None,
     steps: Steps = None,
@@ -105,9 +111,10 @@ def run(
       sdv2-host run --name stage1 --size 384x256 --style neon --port 9401
     """
     from sdv2_host.commands.run import run as run_daemon
-    from sdv2_host.commands.settings import make_config, make_params
+    from sdv2_host.commands.settings import given_params, make_config, make_params
 
-    return asyncio.run(run_daemon(make_config(ctx.params), make_params(ctx.params)))
+    config, wanted = make_config(ctx.params), make_params(ctx.params)
+    return asyncio.run(run_daemon(config, wanted, given_params(ctx.params)))
 
 
 @app.command()
@@ -132,6 +139,8 @@ def demo(
     listen: Listen = None,
     port: Port = None,
     osc_from: OscFrom = None,
+    data_dir: DataDir = None,
+    recordings_dir: RecordingsDir = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     headless: Annotated[bool, typer.Option(help="Record instead of showing a page.")] = False,
     frames: Annotated[int, typer.Option(help="Headless: number of frames to record.")] = 240,
@@ -163,7 +172,8 @@ def demo(
     from sdv2_host.commands.demo import demo as run_demo
     from sdv2_host.commands.settings import check_range, make_config, make_params
 
-    config, wanted = make_config(ctx.params), make_params(ctx.params)
+    config = make_config({**ctx.params, "resume": "default"})
+    wanted = make_params(ctx.params)
     check_range("--frames", frames, 1, 1_000_000)
     shown = HeadlessDemo(frames, out, json_file) if headless else LiveDemo(browser)
     return asyncio.run(run_demo(config, wanted, source_args(source, camera, config), shown))

@@ -15,21 +15,14 @@ from typing import Any
 from sdv2_host.commands.interrupt import Interrupt
 from sdv2_host.commands.narrator import Narrator, summary
 from sdv2_host.commands.preflight import check_installed
-from sdv2_host.commands.prompts import newest_prompts, open_bank
 from sdv2_host.commands.recording import Recording, record
 from sdv2_host.commands.report import check_writable, write_report
-from sdv2_host.commands.run import osc_address, rings
-from sdv2_host.commands.settings import style_prompts
+from sdv2_host.commands.run import rings, tell_surfaces
+from sdv2_host.commands.styles import prompt_buttons
 from sdv2_host.config import Config
-from sdv2_host.control.web import Hello, PreviewServer
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.host.prompt_desk import needs_bank
-from sdv2_host.models.prompt_bank import shortened
 from sdv2_host.params import Params
 from sdv2_host.sources.process import SourceProcess
-
-MAX_BUTTONS = 16
-BUTTON_CHARS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +63,7 @@ async def demo(
     check_installed(config, params)
     interrupt = Interrupt()
     narrator = Narrator()
-    daemon = Daemon(config, params)
+    daemon = Daemon(config, params, styles=lambda: prompt_buttons(config))
     daemon.on_progress.append(narrator.progress)
     async with _opened_source(config, source, interrupt) as feed:
         if feed is not None:
@@ -128,24 +121,18 @@ async def _with_daemon(
 
 
 async def _watch(daemon: Daemon, feed: SourceProcess, mode: LiveDemo, narrator: Narrator) -> None:
-    """Serves the page until cancelled or until the source breaks."""
-    config = daemon.config
-    hello = Hello(config.engine, config.listen, prompt_buttons(config))
-    page = PreviewServer(daemon, config, hello)
-    await page.start(config.port)
-    try:
-        narrator.say(f"open {page.url} in a browser; Ctrl-C stops")
-        if mode.open_browser and _has_desktop():
-            await asyncio.to_thread(webbrowser.open, page.url)
-        feed.begin()
-        await asyncio.gather(feed.wait(), narrator.follow(daemon), _tell_osc(daemon, narrator))
-    finally:
-        await page.close()
+    """Feeds the host until cancelled or until the source breaks."""
+    await daemon.opened.wait()
+    narrator.say(f"open {daemon.url} in a browser; Ctrl-C stops")
+    if mode.open_browser and _has_desktop():
+        await asyncio.to_thread(webbrowser.open, daemon.url)
+    feed.begin()
+    await asyncio.gather(feed.wait(), narrator.follow(daemon), _tell_ready(daemon, narrator))
 
 
-async def _tell_osc(daemon: Daemon, narrator: Narrator) -> None:
+async def _tell_ready(daemon: Daemon, narrator: Narrator) -> None:
     await daemon.ready.wait()
-    narrator.say(f"ready; OSC on udp {osc_address(daemon)}, for example /sdv2/prompt")
+    tell_surfaces(daemon, narrator)
 
 
 async def _record(
@@ -179,17 +166,6 @@ async def _record(
     if mode.json is not None:
         write_report(mode.json, measures, daemon.config, daemon.params)
         narrator.say(f"wrote {mode.json}")
-
-
-def prompt_buttons(config: Config) -> dict[str, str]:
-    """Text and prompt of each button of the page: what the engine can show at once."""
-    if not needs_bank(config.engine):
-        return style_prompts()
-    buttons: dict[str, str] = {}
-    for prompt in newest_prompts(open_bank(config.models_dir), MAX_BUTTONS):
-        short = shortened(prompt, BUTTON_CHARS)
-        buttons[prompt if short in buttons else short] = prompt
-    return buttons
 
 
 def _has_desktop() -> bool:

@@ -73,6 +73,11 @@ SizeText = Annotated[
 Threads = Annotated[int | None, typer.Option(help=_config_help("threads"), show_default=False)]
 Port = Annotated[int | None, typer.Option(help=_config_help("port"), show_default=False)]
 Listen = Annotated[str | None, typer.Option(help=_config_help("listen"), show_default=False)]
+Resume = Annotated[str | None, typer.Option(help=_config_help("resume"), show_default=False)]
+DataDir = Annotated[str | None, typer.Option(help=_config_help("data_dir"), show_default=False)]
+RecordingsDir = Annotated[
+    str | None, typer.Option(help=_config_help("recordings_dir"), show_default=False)
+]
 OscFrom = Annotated[str | None, typer.Option(help=_config_help("osc_from"), show_default=False)]
 OutputFps = Annotated[
     float | None, typer.Option(help=_config_help("output_fps"), show_default=False)

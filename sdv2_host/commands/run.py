@@ -7,21 +7,27 @@ import asyncio
 from sdv2_host.commands.interrupt import Interrupt
 from sdv2_host.commands.narrator import Narrator, summary
 from sdv2_host.commands.preflight import check_installed
+from sdv2_host.commands.styles import prompt_buttons
 from sdv2_host.config import Config
+from sdv2_host.control.state_file import initial_params, load_state
+from sdv2_host.host.control_room import state_path
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.params import Params
 
 
-async def run(config: Config, params: Params) -> int:
-    """Serves until interrupted; the exit code.
+async def run(config: Config, params: Params, given: frozenset[str]) -> int:
+    """Serves until interrupted; the exit code. Parameters `given` win over the last run's.
 
     Raises:
         HostError: the daemon cannot start, or shared memory was lost.
     """
+    kept = load_state(state_path(config)) if config.resume == "last" else None
+    params = initial_params(kept, params, given, config.engine)
+    params = params.model_copy(update={"steps": min(params.steps, config.num_step_rows)})
     check_installed(config, params)
     interrupt = Interrupt()
     narrator = Narrator()
-    daemon = Daemon(config, params)
+    daemon = Daemon(config, params, styles=lambda: prompt_buttons(config), kept=kept)
     daemon.on_progress.append(narrator.progress)
     narrator.say(f"starting engine {config.engine}; {rings(config)}")
     told = asyncio.create_task(narrator.follow(daemon))
@@ -37,7 +43,13 @@ async def run(config: Config, params: Params) -> int:
 
 async def _tell_ready(daemon: Daemon, narrator: Narrator) -> None:
     await daemon.ready.wait()
-    narrator.say(f"ready; OSC on udp {osc_address(daemon)}, for example /sdv2/prompt")
+    tell_surfaces(daemon, narrator)
+
+
+def tell_surfaces(daemon: Daemon, narrator: Narrator) -> None:
+    """Where the host is played from."""
+    narrator.say(f"ready; control page {daemon.url}")
+    narrator.say(f"OSC on {osc_address(daemon)} (UDP and TCP), for example /sdv2/prompt")
 
 
 def rings(config: Config) -> str:

@@ -45,6 +45,12 @@ def make_params(options: Mapping[str, Any]) -> Params:
     return params
 
 
+def given_params(options: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the parameters that the command line sets: they win over the last run's."""
+    given = {name for name in PARAMS if options.get(name) is not None}
+    return frozenset(given | ({"prompt"} if options.get("style") is not None else set()))
+
+
 def make_config(options: Mapping[str, Any]) -> Config:
     """The start-up settings among the options of a command line; None = not given.
 

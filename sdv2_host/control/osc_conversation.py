@@ -20,7 +20,11 @@ MAX_SENDERS = 256
 
 
 class OscConversation:
-    """A `Conversation`. Fields, per process: the feedback; which ports listen for which sender; how many errors were sent in this second."""
+    """A `Conversation`.
+
+    Fields, per process: the feedback; which ports listen for which sender; how many errors were
+    sent in this second.
+    """
 
     def __init__(self, feedback: Feedback, clock: Callable[[], int] = now_ns) -> None:
         self._feedback = feedback

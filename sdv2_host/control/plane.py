@@ -36,8 +36,8 @@ TURN_S = 1 / 60
 class WebSite(Protocol):
     """What is served over HTTP."""
 
-    @property
-    def app(self) -> web.Application: ...
+    def runner(self) -> web.AppRunner:
+        """Not set up yet; its `server` makes the protocol of each connection."""
 
     async def start(self) -> None:
         """Its tasks run."""
@@ -86,7 +86,7 @@ class ControlPlane:
         self.port = int(udp.getsockname()[1])
         loop = asyncio.get_running_loop()
         self._udp, _ = await loop.create_datagram_endpoint(lambda: Datagrams(self), sock=udp)
-        self._runner = web.AppRunner(self._site.app, access_log=None, shutdown_timeout=0.5)
+        self._runner = self._site.runner()
         await self._runner.setup()
         await self._site.start()
         self._server = await loop.create_server(lambda: FirstByte(self), sock=tcp)

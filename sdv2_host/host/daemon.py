@@ -7,33 +7,47 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
-from sdv2_host.control.osc_endpoint import OscListener, listen_osc
+from sdv2_host.control.console import Console
+from sdv2_host.control.fader import Duration
+from sdv2_host.control.state_file import State
 from sdv2_host.errors import RingError
-from sdv2_host.host.presenter import OUTPUT_RING_SLOTS, Presenter, PresenterStats
-from sdv2_host.host.prompt_desk import DeskListener, open_desk
+from sdv2_host.host.control_room import ControlRoom
+from sdv2_host.host.on_air import Moment, OnAir
+from sdv2_host.host.presenter import OUTPUT_RING_SLOTS, Presenter
+from sdv2_host.host.prompt_desk import Decks, DeskListener, open_desk
+from sdv2_host.host.situation import Situation
 from sdv2_host.host.supervisor import Limits, Supervisor
 from sdv2_host.host.text_process import TextSetup
-from sdv2_host.host.worker_log import WorkerLog
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
 from sdv2_host.params import Params, Patch, apply
-from sdv2_host.status import HostState, HostStatus, OscCounts
-from sdv2_host.types import ProgressFn, Size
+from sdv2_host.status import HostStatus
+from sdv2_host.types import ProgressFn
 
 log = logging.getLogger(__name__)
 
+FADE_PERIOD_S = 1 / 60
+"""Between two looks at what a fade has come to: no output shows more frames than that."""
+
+
+def _no_styles() -> Mapping[str, str]:
+    return {}
+
 
 class Daemon:
-    """One host: rings NAME-in and NAME-out, an OSC port, and a worker that makes the pictures.
+    """One host: rings NAME-in and NAME-out, a console with its surfaces, and a worker that makes
+    the pictures. Where the engine takes its prompts from the bank, a prompt desk and its text
+    process too.
 
-    Where the engine takes its prompts from the bank, a prompt desk and its text process too.
-
-    Used from one event loop. `run` once; `apply` and `snapshot` at any time.
+    A `Stage`. Used from one event loop. `run` once; `apply` and `snapshot` at any time.
     """
 
     def __init__(
@@ -44,30 +58,43 @@ class Daemon:
         run_dir: Path | None = None,
         limits: Limits | None = None,
         text: TextSetup | None = None,
+        styles: Callable[[], Mapping[str, str]] = _no_styles,
+        kept: State | None = None,
     ) -> None:
-        """`run_dir` holds the rings' descriptors, None = the default; the others are for tests.
-
-        `text`: a text encoder in place of the engine's own.
+        """`run_dir` holds the rings' descriptors, None = the default; `text` is an encoder in
+        place of the engine's own; these and `limits` are for tests. `styles` are the buttons
+        beside the page's prompt; `kept` the state of the last run, whose parameters are in
+        `params` already.
         """
         self.ready = asyncio.Event()
         """Set once the first worker is warm: input frames are styled from here on."""
+        self.opened = asyncio.Event()
+        """Set once the surfaces are there, before anything heavy is loaded."""
         self.on_progress: list[ProgressFn] = []
         """Called while a worker starts."""
+        self.console = Console(self)
         self._config = config
-        self._params = params
-        self._version = 0
         self._run_dir = run_dir
+        self._on_air = OnAir.begin(params)
+        self._sent = params
+        self._version = 0
+        self._num_chunks = 0
+        self._situation = Situation(config)
         self._supervisor = Supervisor(
-            config, params, self._on_message, self._on_death, run_dir=run_dir, limits=limits
+            config,
+            params,
+            self._on_message,
+            self._on_death,
+            self._on_size_refused,
+            run_dir=run_dir,
+            limits=limits,
         )
         listener = DeskListener(self._on_prompt, self._on_prompt_problem, self._on_progress)
         self._desk = open_desk(config, text, listener)
         self._presenter: Presenter | None = None
-        self._osc: OscListener | None = None
-        self._worker_log = WorkerLog()
-        self._detail = "starting"
-        self._failure = ""
-        self._problems: dict[str, str] = {}
+        self._room = ControlRoom(self.console, config, run_dir, styles)
+        self._kept = kept
+        self._fading: asyncio.Task[None] | None = None
         self._ring_failure: asyncio.Future[RingError] | None = None
 
     @property
@@ -76,42 +103,68 @@ class Daemon:
 
     @property
     def params(self) -> Params:
-        """The newest snapshot."""
-        return self._params
+        """The newest snapshot: what was asked for."""
+        return self._on_air.asked
 
-    def apply(self, patch: Patch, origin: str) -> Params:
+    @property
+    def port(self) -> int:
+        """Of OSC, page and OSCQuery; 0 = not open yet."""
+        return self._room.port
+
+    @property
+    def url(self) -> str:
+        """Of the page, with the token where one is needed."""
+        return self._room.page_url
+
+    def apply(self, patch: Patch, origin: str, fade: Duration | None = None) -> Params:
         """The parameters with the patch in them; the worker has them at its next chunk.
 
-        A prompt that has to be encoded first follows when it is. Nothing happens where no value
-        changes. `origin` says who asked, for the log.
+        A prompt that has to be encoded first follows when it is, what fades over time. Nothing
+        happens where no value changes. `origin` says who asked, for the log. Surfaces do not call
+        this but the console, which tells the others.
         """
-        changed = apply(self._params, self._allowed(patch))
-        if changed == self._params:
-            if "prompt" in patch:
-                self._ask_again(changed.prompt)
+        before = self.params
+        changed = apply(before, self._allowed(patch))
+        decks = Decks(changed.prompt, changed.prompt_b)
+        if changed == before:
+            if "prompt" in patch or "prompt_b" in patch:
+                self._ask_again(decks)
             return changed
         log.debug("%s sets %s", origin, dict(patch))
-        self._params = changed
-        if self._presenter is not None:
-            self._presenter.freeze(changed.freeze)
-        self._desk.ask(changed.prompt)
-        self._version += 1
-        self._send_params()
+        self._desk.ask(decks)
+        self._on_air.ask(changed, fade, self._desk.live, self._now())
+        self._send()
+        self._room.follow(changed)
+        if (changed.width, changed.height) != (before.width, before.height):
+            self._resize(changed)
         return changed
 
-    def _ask_again(self, prompt: str) -> None:
+    def _ask_again(self, decks: Decks) -> None:
         """For a prompt that failed: what it lacked may be there by now."""
         live = self._desk.live
-        self._desk.ask(prompt)
+        self._desk.ask(decks)
         if self._desk.live != live:
             self._on_prompt()
 
-    def _send_params(self) -> None:
-        """The worker has the newest parameters from its next chunk on, with the live prompt."""
-        prompt = self._desk.live
-        if prompt is not None:
-            sent = self._params.model_copy(update={"prompt": prompt})
-            self._supervisor.set_params(self._version, sent)
+    def _now(self) -> Moment:
+        return Moment(now_ns(), self._num_chunks)
+
+    def _send(self) -> None:
+        """Presenter and worker have what is on air: the one now, the other from its next chunk."""
+        on_air = self._on_air.at(self._now())
+        if self._presenter is not None:
+            self._presenter.play(on_air)
+        if self._desk.live is not None and on_air != self._sent:
+            self._sent = on_air
+            self._version += 1
+            self._supervisor.set_params(self._version, on_air)
+        if self._on_air.is_moving and (self._fading is None or self._fading.done()):
+            self._fading = asyncio.get_running_loop().create_task(self._fade(), name="fade")
+
+    async def _fade(self) -> None:
+        while self._on_air.is_moving:
+            await asyncio.sleep(FADE_PERIOD_S)
+            self._send()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then no process, socket or segment of ours is left.
@@ -120,7 +173,7 @@ class Daemon:
 
         Raises:
             AlreadyRunningError: a host of this name is running.
-            ConfigError: the OSC port cannot be used.
+            ConfigError: the port cannot be used.
             HostError: the first worker cannot start, or shared memory is full.
         """
         async with AsyncExitStack() as stack:
@@ -133,7 +186,7 @@ class Daemon:
             await self._serve(stop)
 
     async def _open(self, stack: AsyncExitStack, writer: FrameWriter) -> None:
-        """Presenter and OSC run, and will be closed by `stack`."""
+        """Presenter and surfaces run, and will be closed by `stack`."""
         loop = asyncio.get_running_loop()
         ring_failure: asyncio.Future[RingError] = loop.create_future()
         self._ring_failure = ring_failure
@@ -142,12 +195,14 @@ class Daemon:
             loop.call_soon_threadsafe(ring_failure.set_result, error)
 
         reader = FrameReader(self._config.work_stream, run_dir=self._run_dir)
-        presenter = Presenter(reader, writer, self._config.output_fps, fail)
+        dry = FrameReader(self._config.input_stream, run_dir=self._run_dir)
+        presenter = Presenter(reader, writer, self._config.output_fps, fail, dry)
         stack.callback(presenter.close)
         self._presenter = presenter
-        presenter.freeze(self._params.freeze)
-        self._osc = await listen_osc(self._config, self.apply)
-        stack.callback(self._osc.transport.close)
+        presenter.play(self.params)
+        stack.push_async_callback(self._room.close)
+        await self._room.open(presenter.newest, self._kept)
+        self.opened.set()
 
     async def _serve(self, stop: asyncio.Event) -> None:
         assert self._ring_failure is not None, "opened before"
@@ -159,29 +214,34 @@ class Daemon:
             ends: set[asyncio.Future[Any]] = {supervised, encoding, stopped, self._ring_failure}
             await asyncio.wait(ends, return_when=first)
             if supervised.done() and not stopped.done():
-                self._failure = supervised.result()
-                log.error("%s", self._failure)
+                self._situation.failure = supervised.result()
+                self.console.note("error", "host", self._situation.failure)
                 await asyncio.wait(ends - {supervised}, return_when=first)
             if encoding.done():
                 encoding.result()
             if self._ring_failure.done():
                 raise self._ring_failure.result()
         finally:
-            for task in (stopped, supervised, encoding):
+            tasks = [stopped, supervised, encoding]
+            tasks += [self._fading] if self._fading else []
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait({supervised, encoding})
+            await asyncio.wait(tasks)
 
     async def _supervise(self) -> str:
         """The worker's life, from when its first prompt is ready. See `Supervisor.run`."""
-        await self._desk.first(self._params.prompt)
-        self._send_params()
+        await self._desk.first(Decks(self.params.prompt, self.params.prompt_b))
+        self._on_prompt()
         return await self._supervisor.run()
 
     def _on_message(self, message: FromWorker) -> None:
-        self._worker_log.heard(message)
+        self._situation.worker.heard(message)
         if isinstance(message, Report):
+            self._num_chunks += 1
             if self._presenter is not None:
                 self._presenter.wake()
+            if self._on_air.is_moving:
+                self._send()
         elif isinstance(message, Progress):
             self._on_progress(message.text, message.fraction)
         elif isinstance(message, Problem):
@@ -189,27 +249,29 @@ class Daemon:
         elif isinstance(message, Ready):
             if self._presenter is not None:
                 self._presenter.worker_ready(message.ready_ns)
+            self._situation.was_ready = True
             self.ready.set()
             log.info("%s is ready after %.0f ms", message.engine, message.warmup_ms)
 
     def _on_progress(self, text: str, fraction: float) -> None:
-        self._detail = text
+        self._situation.detail = text
         for callback in self.on_progress:
             callback(text, fraction)
 
     def _on_prompt(self) -> None:
-        """A prompt that was asked for some time ago is live: a snapshot of its own."""
-        self._version += 1
-        self._send_params()
+        """A prompt that was asked for some time ago is live."""
+        self._on_air.ready(self._desk.live, self._now())
+        self._send()
 
     def _on_prompt_problem(self, text: str) -> None:
         self._set_problem("prompt", text)
 
     def _on_death(self, reason: str) -> None:
-        self._worker_log.died()
+        self._situation.worker.died()
         self._desk.worker_died()
         self._set_problem("engine", "")
-        self._detail = f"the worker {reason}"
+        self._situation.detail = f"the worker {reason}"
+        self.console.note("error", "host", self._situation.detail)
 
     def _allowed(self, patch: Patch) -> Patch:
         """The patch with no more steps than this host keeps caches for."""
@@ -227,68 +289,31 @@ class Daemon:
         )
         return {**patch, "steps": most}
 
+    def _resize(self, params: Params) -> None:
+        """The engine starts anew at the size that the parameters ask for."""
+        width, height = params.width or self._config.width, params.height or self._config.height
+        size = {"width": width, "height": height}
+        self._supervisor.reconfigure(self._config.model_copy(update=size))
+
+    def _on_size_refused(self, reason: str) -> None:
+        self._set_problem("size", f"no engine of that size: {reason}")
+        self.console.set({"width": 0, "height": 0}, "host")
+
     def _set_problem(self, origin: str, text: str) -> None:
-        """`origin` has this problem from now on, or none; the newest is what the status shows."""
-        known = self._problems.pop(origin, "")
-        if text:
-            self._problems[origin] = text
-            if text != known:
-                log.warning("%s", text)
+        if self._situation.set_problem(origin, text):
+            self.console.note("warning", origin, text)
 
     def snapshot(self) -> HostStatus:
         """The state of now."""
         stats = self._presenter.stats() if self._presenter is not None else None
-        state, detail = self._state(stats)
-        worker = self._worker_log
-        problem = next(reversed(self._problems.values()), "")
-        if stats is None:
-            return HostStatus(state, detail, self._config.engine, self._size(), problem=problem)
-        newest = worker.newest
-        return HostStatus(
-            state=state,
-            detail=detail,
-            engine=self._config.engine,
-            size=self._size(),
-            fps=stats.fps,
-            # The last chunk of a killed worker was shown but never reported.
-            frames_in=max(worker.frames_in, stats.counts.fresh),
-            frames_out=stats.counts.fresh,
-            frames_repeated=stats.counts.repeated,
-            dropped=worker.dropped + stats.counts.skipped,
-            cadence_gaps=stats.cadence_gaps,
-            latency_ms=stats.latency_ms,
-            ttff_ms=stats.ttff_ms,
-            spans_ms=worker.spans_ms,
-            notes=newest.notes if newest else {},
-            problem=problem,
-            prompt=self._desk.live or "",
-            encoding=self._desk.doing,
-            queue_depth=newest.queue_depth if newest else 0,
+        status = self._situation.status(self.params, stats, self._desk)
+        return replace(
+            status,
             worker_restarts=self._supervisor.num_restarts,
             worker_pid=self._supervisor.worker_pid,
-            worker_rss_bytes=newest.rss_bytes if newest else 0,
             params_version=self._version,
-            port=self._osc.port if self._osc else 0,
-            osc=self._osc.endpoint.counts if self._osc else OscCounts(),
+            port=self._room.port,
+            osc=self._room.osc_counts,
+            web=self._room.web_counts,
+            recording=self._room.recording,
         )
-
-    def _state(self, stats: PresenterStats | None) -> tuple[HostState, str]:
-        if self._failure:
-            return HostState.FAILED, self._failure
-        if self._worker_log.ready is None:
-            state = HostState.RECOVERING if self.ready.is_set() else HostState.STARTING
-            return state, self._detail
-        doing = f"; {self._desk.doing}" if self._desk.doing else ""
-        if self._params.freeze:
-            return HostState.LIVE, f"frozen: the output holds its picture{doing}"
-        if stats is not None and stats.fps > 0:
-            return HostState.LIVE, f"fresh frames reach the output{doing}"
-        busy = self._worker_log.busy()
-        if busy is not None:
-            state = HostState.LIVE if busy.is_usual else HostState.WAITING
-            return state, f"{busy}{doing}"
-        return HostState.WAITING, f"no frames come in on ring {self._config.input_stream}{doing}"
-
-    def _size(self) -> Size | None:
-        ready = self._worker_log.ready
-        return Size(ready.width, ready.height) if ready is not None and ready.width else None

@@ -40,6 +40,9 @@ class PlainSite:
             await ws.send_str(message.data)
         return ws
 
+    def runner(self) -> web.AppRunner:
+        return web.AppRunner(self.app, access_log=None, shutdown_timeout=0.5)
+
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...

@@ -121,7 +121,9 @@ async def live_host(
     text: BankedText | None = None,
 ) -> AsyncIterator[Stage]:
     """A daemon that runs, not yet ready; stopped at the end."""
-    config = Config(name=name, engine="passthrough", port=0)
+    config = Config(
+        name=name, engine="passthrough", port=0, resume="default", data_dir=str(run_dir.parent)
+    )
     if text is not None:
         changes = {"models_dir": str(text.models_dir), "text_idle_s": text.idle_s}
         config = config.model_copy(update=changes)
