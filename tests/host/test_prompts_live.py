@@ -53,7 +53,7 @@ def test_other_parameters_flow_while_a_prompt_is_being_encoded(
 
             log.go()
             await stage.until(lambda: shown_prompt(stage) == "slow neon")
-            await stage.until(lambda: newest_tag(stage) == 4)
+            await stage.until(lambda: newest_tag(stage) == 3)
             numbers = [frame.meta.source_frame for frame in stage.fresh]
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
             assert stage.daemon.snapshot().problem == ""
@@ -120,7 +120,7 @@ def test_a_new_worker_gets_the_prompt_in_use_and_not_the_one_that_is_not_ready(
 
             log.go()
             await stage.until(lambda: shown_prompt(stage) == "slow neon")
-            await stage.until(lambda: newest_tag(stage) == 2)
+            await stage.until(lambda: newest_tag(stage) == 1)
 
     asyncio.run(run())
 
