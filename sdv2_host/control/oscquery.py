@@ -122,8 +122,9 @@ def _param_node(host: Host, spec: ParamSpec) -> Node:
     node |= {"DESCRIPTION": f"{spec.name}: {spec.help}", "TAGS": [spec.group.value]}
     if spec.choices:
         node["RANGE"] = [{"VALS": list(spec.choices)}]
-    elif spec.minimum is not None:
-        node["RANGE"] = [{"MIN": spec.minimum, "MAX": spec.maximum}]
+    elif spec.minimum is not None and spec.maximum is not None:
+        number = int if spec.kind is int else float
+        node["RANGE"] = [{"MIN": number(spec.minimum), "MAX": number(spec.maximum)}]
         node["CLIPMODE"] = ["both"]
     if spec.unit in UNITS:
         node["UNIT"] = [UNITS[spec.unit]]
@@ -175,9 +176,10 @@ def _types(args: Iterable[ActionArg]) -> str:
 
 
 def _range(arg: ActionArg) -> Node | None:
-    if arg.minimum is None:
+    if arg.minimum is None or arg.maximum is None:
         return None
-    return {"MIN": arg.minimum, "MAX": arg.maximum}
+    number = int if arg.kind is int else float
+    return {"MIN": number(arg.minimum), "MAX": number(arg.maximum)}
 
 
 def tree(space: Space) -> Node:
