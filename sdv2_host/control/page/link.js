@@ -1,45 +1,77 @@
-// The WebSocket to the host: JSON both ways, pictures in; reconnects by itself.
+// The WebSocket to the host, protocol sdv2.v1.json: messages both ways, pictures in; reconnects.
 
 const RETRY_MS = [250, 500, 1000, 2000];
+const NEEDS_TOKEN = 4401;
 
 export class Link {
   /**
-   * @param {{message: (m: object) => void, picture: (p: ArrayBuffer) => Promise<void>,
-   *          state: (s: "live" | "lost") => void}} on
+   * @param {{message: (m: any) => void, picture: (p: ArrayBuffer) => Promise<void>,
+   *          lost: () => void, refused: () => void}} on
    */
   constructor(on) {
     this.on = on;
     this.tries = 0;
     this.nextId = 1;
+    this.waiting = new Map();
+    this.token = tokenFromAddress();
     this.open();
   }
 
   open() {
-    this.socket = new WebSocket(`ws://${location.host}/socket`);
+    this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/socket`, "sdv2.v1.json");
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => {
-      this.tries = 0;
-      this.on.state("live");
+      const token = this.token || undefined;
+      this.send({ type: "hello", protocol: 1, token, client: "control page" });
     };
-    this.socket.onmessage = async ({ data }) => {
-      if (typeof data === "string") return this.on.message(JSON.parse(data));
-      // The host sends no more than a few pictures until we say that they are drawn.
-      try {
-        await this.on.picture(data);
-      } finally {
-        this.send({ type: "drawn" });
-      }
-    };
-    this.socket.onclose = () => {
-      this.on.state("lost");
+    this.socket.onmessage = ({ data }) => this.receive(data);
+    this.socket.onclose = ({ code }) => {
+      this.waiting.clear();
+      if (code === NEEDS_TOKEN) return this.on.refused();
+      this.on.lost();
       setTimeout(() => this.open(), RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)]);
     };
   }
 
-  /** Sends values {name: value}; returns the id that the answer will carry, or null when offline. */
-  set(values) {
+  async receive(data) {
+    if (typeof data === "string") {
+      const message = JSON.parse(data);
+      if (message.type === "welcome") this.tries = 0;
+      this.waiting.get(message.id)?.(message);
+      this.waiting.delete(message.id);
+      this.on.message(message);
+      return;
+    }
+    // The host sends no more than a few pictures until we say that they are drawn.
+    try {
+      await this.on.picture(data);
+    } finally {
+      this.send({ type: "drawn" });
+    }
+  }
+
+  /** Once more, with a token. */
+  retry(token) {
+    this.token = token;
+    sessionStorage.setItem("token", token);
+    this.open();
+  }
+
+  /** Sends values {name: value}; false when offline. `answered` gets the ack or the error. */
+  set(values, answered = () => {}) {
+    return this.ask({ type: "set", values }, answered);
+  }
+
+  /** Does an action; `answered` gets the result or the error. */
+  call(action, args = [], answered = () => {}) {
+    return this.ask({ type: "call", action, args }, answered);
+  }
+
+  ask(message, answered) {
     const id = this.nextId++;
-    return this.send({ type: "set", id, values }) ? id : null;
+    if (!this.send({ ...message, id })) return false;
+    this.waiting.set(id, answered);
+    return true;
   }
 
   send(message) {
@@ -47,4 +79,24 @@ export class Link {
     this.socket.send(JSON.stringify(message));
     return true;
   }
+
+  /** The HTTP API, for what is not on the socket; null where there is none or it refuses. */
+  async api(method, path, body) {
+    const headers = { "Content-Type": "application/json" };
+    if (this.token) headers.Authorization = `Bearer ${this.token}`;
+    const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+    const answer = await response.json().catch(() => null);
+    return { ok: response.ok, status: response.status, answer };
+  }
+}
+
+/** From the address' fragment, which no server sees and no history keeps. */
+function tokenFromAddress() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const found = fragment.get("token");
+  if (found) {
+    sessionStorage.setItem("token", found);
+    history.replaceState(null, "", location.pathname + (fragment.has("dock") ? "#dock" : ""));
+  }
+  return found ?? sessionStorage.getItem("token") ?? "";
 }

@@ -1,133 +1,103 @@
-// The page: wires the link to pictures, prompt, controls and meters.
+// The page: wires the link to pictures, decks, show, controls, meters and log.
 
-import { Controls, randomIn } from "/controls.js";
+import { Controls } from "/controls.js";
+import { Decks } from "/decks.js";
+import { $, setPressed, setText } from "/dom.js";
+import { listenKeys } from "/keys.js";
 import { Link } from "/link.js";
+import { Learnt, Log } from "/log.js";
 import { Meters } from "/meters.js";
 import { drawPicture } from "/pictures.js";
-
-const $ = (id) => document.getElementById(id);
-const meters = new Meters();
-let controls = null;
-let seedSpec = null;
-let promptId = null; // of the prompt that waits for its answer
-let encoding = ""; // what the host is doing for a prompt that is not in the picture yet
-let asked = null; // the prompt that was taken and is not in the picture yet
-let styles = {};
-let oscHost = "";
-let problem = ""; // what the host said last that it cannot follow
+import { Show } from "/show.js";
 
 const link = new Link({
   picture: drawPicture,
-  state: (state) => {
-    if (state === "lost") showConnection("lost", "connection lost, trying again");
-  },
   message: (message) => handlers[message.type]?.(message),
+  lost() {
+    showConnection("lost", "connection lost, trying again");
+    showBanner("The connection to the host is lost; what is shown may be old. Trying again.");
+  },
+  refused() {
+    showConnection("lost", "the host asks for its token");
+    $("token-form").hidden = false;
+    $("token").focus();
+  },
 });
+const controls = new Controls($("controls"), {
+  send: (values) => link.set(values),
+  learn: (name) => learnt.learn(name),
+});
+const decks = new Decks(link, controls);
+const show = new Show(link, controls);
+const meters = new Meters();
+const log = new Log();
+const learnt = new Learnt(link);
 
 const handlers = {
-  hello(message) {
-    $("about").textContent = `${message.version} · engine ${message.engine}`;
-    oscHost = message.listen;
-    controls = new Controls(message.params, (values) => link.set(values));
-    seedSpec = message.params.find((spec) => spec.name === "seed");
-    styles = message.styles;
-    $("styles").replaceChildren(...Object.entries(styles).map(makeChip));
+  welcome(message) {
+    $("token-form").hidden = true;
+    showBanner("");
+    setText($("host-name"), message.name);
+    setText($("about"), `sdv2-host ${message.version} · engine ${message.engine}`);
+    setText($("osc"), `OSC ${message.listen}:${message.port}, UDP and TCP`);
+    controls.build(message.params);
+    decks.build(message.params, message.styles);
+    show.build(message.params);
     showValues(message.values);
+    showBoard(message.board);
+    log.begin(message.notices);
+    learnt.refresh();
     showConnection("connecting", "connected");
   },
   status(message) {
     meters.show(message);
-    if (message.port) $("osc").textContent = `OSC udp ${oscHost}:${message.port}`;
+    decks.showStatus(message);
     const live = message.encoding ? `live; ${message.encoding}` : "live";
     showConnection(message.state, message.state === "live" ? live : `${message.state}: ${message.detail}`);
-    showPromptState(message);
     $("notice").hidden = message.state === "live";
-    $("notice").textContent = message.detail || message.state;
+    setText($("notice"), message.detail || message.state);
+    document.title = `${$("host-name").textContent}: ${message.state}`;
   },
-  values: (message) => showValues(message.values),
-  ack(message) {
-    if (message.id === promptId) asked = message.values.prompt;
+  state(message) {
     showValues(message.values);
+    showBoard(message.board);
   },
-  error: (message) => tell("error", message.message),
+  ack: (message) => showValues(message.values),
+  notice: (message) => log.add(message),
 };
 
-/** A prompt that has to be encoded is in the picture only seconds later, or never. */
-function showPromptState(status) {
-  const before = problem;
-  problem = status.problem;
-  if (problem !== before) {
-    if (problem) tell("error", problem);
-    else if ($("prompt-state").textContent === before) tell("", "");
-  }
-  const hasEnded = encoding !== "" && status.encoding === "";
-  encoding = status.encoding;
-  if (asked === null) return;
-  if (status.prompt === asked) {
-    asked = null;
-    tell("done", "applied");
-  } else if (hasEnded && problem) tell("error", problem); // for the same reason as the last time
+function showValues(values) {
+  controls.show(values);
+  decks.show(values);
+  show.showValues(values);
+}
+
+function showBoard(facts) {
+  show.showBoard(facts);
+  learnt.showBoard(facts);
 }
 
 function showConnection(state, text) {
   $("connection").dataset.state = state;
-  $("connection").textContent = text;
+  setText($("connection"), text);
 }
 
-function showValues(values) {
-  controls.show(values);
-  if (document.activeElement !== $("prompt") || !$("prompt").value) $("prompt").value = values.prompt;
-  for (const chip of $("styles").children) {
-    chip.setAttribute("aria-pressed", String(styles[chip.dataset.name] === values.prompt));
-  }
+function showBanner(text) {
+  $("banner").hidden = !text;
+  setText($("banner"), text);
 }
 
-function applyPrompt(prompt) {
-  promptId = link.set({ prompt });
-  if (promptId === null) tell("error", "not connected, not sent");
-  else tell("", "sent");
+function showDock(isDock) {
+  document.body.classList.toggle("dock", isDock);
+  setPressed($("dock-switch"), isDock);
 }
 
-function tell(kind, text) {
-  $("prompt-state").dataset.kind = kind;
-  // Written only when it changes: screen readers read it out each time.
-  if ($("prompt-state").textContent !== text) $("prompt-state").textContent = text;
-}
-
-function makeChip([name, prompt]) {
-  const chip = document.createElement("button");
-  chip.type = "button";
-  chip.textContent = name.replaceAll("_", " ");
-  chip.title = prompt;
-  chip.dataset.name = name;
-  chip.addEventListener("click", () => {
-    $("prompt").value = prompt;
-    applyPrompt(prompt);
-  });
-  return chip;
-}
-
-$("prompt-form").addEventListener("submit", (event) => {
+$("dock-switch").addEventListener("click", () => showDock(!document.body.classList.contains("dock")));
+showDock(new URLSearchParams(location.hash.slice(1)).has("dock"));
+$("help-button").addEventListener("click", () => $("help").showModal());
+$("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  applyPrompt($("prompt").value);
+  $("token-form").hidden = true;
+  link.retry($("token").value.trim());
 });
-
-const keys = {
-  "/": () => $("prompt").select(),
-  f: () => controls.set("freeze", !controls.get("freeze")),
-  r: () => controls.set("seed", randomIn(seedSpec)),
-};
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const isTyping = event.target.matches("input[type=text], input[type=number]");
-  if (event.key === "Escape" && isTyping) event.target.blur();
-  if (isTyping || !controls) return;
-  const action = "1234".includes(event.key)
-    ? () => controls.set("steps", Number(event.key))
-    : keys[event.key.toLowerCase()];
-  if (action) {
-    event.preventDefault();
-    action();
-  }
-});
+listenKeys({ link, controls, show });
