@@ -66,7 +66,7 @@ class _Lesson:
 
 
 class Mappings:
-    """A `Learnt` of the dispatch and a `LearnBook` of the web; board 'learning'.
+    """A `Learnt` of the dispatch and a `LearnBook` of the web; board 'learning', 'learnt'.
 
     Fields, per process: rows by address; the lesson in hand; levels of buttons by address.
     """
@@ -91,6 +91,7 @@ class Mappings:
             self._console.note("warning", "learn", str(error))
         else:
             self._rows = {row.address: row for row in rows}
+            self._publish()
 
     def start(self, target: str) -> None:
         """The next unknown address plays this parameter or action.
@@ -185,6 +186,10 @@ class Mappings:
             MAPPINGS.write(self._path, MappingFile(mappings=list(self._rows.values())))
         except ConfigError as error:
             self._console.note("error", "learn", str(error))
+        self._publish()
+
+    def _publish(self) -> None:
+        self._console.publish({"learnt": list(self._rows)}, "learn")
 
 
 def target_of(name: str) -> ParamSpec | ActionSpec:

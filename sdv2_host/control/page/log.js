@@ -58,9 +58,9 @@ export class Learnt {
   }
 
   showBoard(facts) {
+    if ("learnt" in facts && this.isOffered) this.refresh();
     if (!("learning" in facts)) return;
     setText($("learning"), facts.learning ? `move the fader or press the button that shall play ${facts.learning.replaceAll("_", " ")}` : "");
-    if (this.isOffered) this.refresh();
   }
 
   draw(rows) {
