@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from sdv2_host.control.access import Access
@@ -61,6 +62,8 @@ class Gate:
             return failure(400, error.code, str(error))
         except HostError as error:
             return failure(400, "refused", str(error))
+        except ConnectionError:
+            return failure(400, "gone", "the client is gone")  # which nobody reads
         except web.HTTPException as error:
             if error.status < 400:
                 raise
@@ -102,6 +105,8 @@ class Gate:
         except web.HTTPRequestEntityTooLarge:
             count(self.counts, "oversized")
             raise
+        except (ConnectionError, web.RequestPayloadError, HttpProcessingError):
+            raise MessageError("bad_message", "the body broke off") from None
         return dict(parse_object(raw))
 
     async def parsed(self, request: web.Request, model: type[T]) -> T:

@@ -63,6 +63,9 @@ class ClientSocket:
 
     async def open(self) -> None:
         """Raises: web.HTTPBadRequest when the request asks for no WebSocket of ours."""
+        values = [self._request.headers.get(name, "") for name in _HANDSHAKE]
+        if not "".join(values).isascii():  # aiohttp would fail on it, and write a trace
+            raise web.HTTPBadRequest(text="the handshake is not ASCII")
         await self.response.prepare(self._request)
 
     async def receive(self) -> Message | None:
@@ -156,3 +159,4 @@ class ClientSocket:
 
 
 _FROM_CLIENT = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
+_HANDSHAKE = ("Connection", "Upgrade", "Sec-WebSocket-Version", "Sec-WebSocket-Key")

@@ -49,13 +49,14 @@ class Web:
     stage: FakeStage
     door: FakeDoor
     session: aiohttp.ClientSession
+    host: str
     port: int
     escaped: list[dict[str, Any]]
     """Exceptions that no one caught."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def counts(self) -> WebCounts:
@@ -147,6 +148,7 @@ async def live_web(
     access: Access = LOCAL,
     limits: Limits = LIMITS,
     learnt: LearnBook | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Web]:
     stage, door, escaped = FakeStage(), FakeDoor(), list[dict[str, Any]]()
     console = Console(stage)
@@ -163,12 +165,12 @@ async def live_web(
     loop.set_exception_handler(lambda _, context: escaped.append(context))
     runner = plane.runner()
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, host, 0).start()
     await plane.start()
     port = int(runner.addresses[0][1])
     try:
         async with aiohttp.ClientSession() as session:
-            yield Web(plane, console, stage, door, session, port, escaped)
+            yield Web(plane, console, stage, door, session, host, port, escaped)
     finally:
         await plane.close()
         await runner.cleanup()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
 from sdv2_host.config import Config
-from sdv2_host.control.access import Access
+from sdv2_host.control.access import Access, is_loopback
 from sdv2_host.control.web_limits import Limits
 from sdv2_host.control.web_messages import MAX_TEXT_BYTES
 from tests.control.live_web import HELLO, LOCAL, PageSocket, Web, live_web
@@ -112,10 +114,10 @@ def test_on_the_network_the_first_message_needs_the_token() -> None:
     async def codes(web: Web) -> list[int | None]:
         found = []
         for hello in (HELLO, {**HELLO, "token": "wrong"}, {**HELLO, "token": TOKEN + "x"}):
-            async with web.socket() as socket:
-                await socket.send(hello)
-                await socket.send({"type": "set", "values": {"steps": 3}})
-                found.append(await socket.closed())
+            async with web.socket() as client:
+                await client.send(hello)
+                await client.send({"type": "set", "values": {"steps": 3}})
+                found.append(await client.closed())
         async with web.page({**HELLO, "token": TOKEN}) as page:
             assert (await page.ask({"type": "ping"}))["type"] == "pong"
         assert found == [4401, 4401, 4401]
@@ -124,27 +126,38 @@ def test_on_the_network_the_first_message_needs_the_token() -> None:
     assert refused(codes, LAN) == {"no_token": 1, "wrong_token": 2}
 
 
+def _own_address() -> str:
+    """One of this machine that is not loopback; '' = it has none."""
+    cards = psutil.net_if_addrs().values()
+    found = [one.address for card in cards for one in card if one.family == socket.AF_INET]
+    return next((one for one in found if not is_loopback(one)), "")
+
+
+@pytest.mark.skipif(not _own_address(), reason="this machine has no address but loopback")
 def test_the_address_space_is_open_to_whom_may_send_osc_and_closed_to_others() -> None:
+    own = _own_address()
+
     async def asked(osc_from: str) -> list[int]:
         config = Config(name=unique_name(), listen="0.0.0.0", osc_from=osc_from)
-        async with live_web(config, LAN) as web:
-            found = [(await web.get(path))[0] for path in ("/?HOST_INFO", "/sdv2/steps")]
-            return [*found, (await web.get("/api/state"))[0]]
+        async with live_web(config, LAN, host=own) as web:
+            paths = ("/?HOST_INFO", "/sdv2/steps", "/api/state", "/metrics")
+            return [(await web.get(path))[0] for path in paths]
 
-    # Loopback may always send OSC; the API needs the token all the same.
-    assert asyncio.run(asked("")) == [200, 200, 401]
+    assert asyncio.run(asked("203.0.113.0/24")) == [401, 401, 401, 401]
+    # Who may play over UDP may read what there is to play; the API needs the token all the same.
+    assert asyncio.run(asked(own)) == [200, 200, 401, 401]
 
 
 @pytest.mark.parametrize("path", ["/socket", "/"])
 def test_a_text_that_is_too_long_closes_the_connection(path: str) -> None:
     async def deed(web: Web) -> None:
-        async with web.socket(path) as socket:
+        async with web.socket(path) as client:
             if path == "/socket":
-                await socket.send(HELLO)
-                await socket.next("welcome")
+                await client.send(HELLO)
+                await client.next("welcome")
             values = {"prompt": "x" * MAX_TEXT_BYTES}
-            await socket.send({"type": "set", "values": values})
-            assert await socket.closed() == 1009
+            await client.send({"type": "set", "values": values})
+            assert await client.closed() == 1009
 
     assert refused(deed) == {"oversized": 1}
 
@@ -226,9 +239,9 @@ def test_bytes_that_are_no_http_are_counted_and_fill_no_log(
 
 def test_a_client_that_says_nothing_is_closed() -> None:
     async def deed(web: Web) -> None:
-        async with web.socket() as socket:
-            await socket.ws.ping()
-            assert await socket.closed() == 4408
+        async with web.socket() as client:
+            await client.ws.ping()
+            assert await client.closed() == 4408
 
     assert refused(deed, limits=QUICK) == {"late": 1}
 
@@ -242,18 +255,18 @@ def test_a_client_that_says_nothing_is_closed() -> None:
 )
 def test_a_first_message_that_is_no_hello_closes(first: str) -> None:
     async def deed(web: Web) -> None:
-        async with web.socket() as socket:
-            await socket.ws.send_str(first)
-            assert await socket.closed() == 4400
+        async with web.socket() as client:
+            await client.ws.send_str(first)
+            assert await client.closed() == 4400
 
     assert refused(deed) == {"bad_messages": 1}
 
 
 def test_a_binary_message_is_no_hello_and_later_an_error() -> None:
     async def deed(web: Web) -> None:
-        async with web.socket() as socket:
-            await socket.ws.send_bytes(b"x")
-            assert await socket.closed() == 4400
+        async with web.socket() as client:
+            await client.ws.send_bytes(b"x")
+            assert await client.closed() == 4400
         async with web.page() as page:
             await page.ws.send_bytes(b"x")
             assert (await page.next("error"))["code"] == "bad_message"
@@ -264,11 +277,11 @@ def test_a_binary_message_is_no_hello_and_later_an_error() -> None:
 @pytest.mark.parametrize("path", ["/socket", "/"])
 def test_a_flood_of_messages_is_ended(path: str) -> None:
     async def deed(web: Web) -> None:
-        async with web.socket(path) as socket:
-            await socket.send(HELLO)
+        async with web.socket(path) as client:
+            await client.send(HELLO)
             for _ in range(600):
-                await socket.send({"type": "ping"})
-            assert await socket.closed() == 4429
+                await client.send({"type": "ping"})
+            assert await client.closed() == 4429
 
     raised = refused(deed)
 
@@ -452,9 +465,9 @@ def test_no_compression_is_agreed_on() -> None:
 def test_close_frames_of_any_kind_are_fine() -> None:
     async def deed(web: Web) -> None:
         for payload in (b"", struct.pack(">H", 1000), struct.pack(">H", 4999) + b"bye"):
-            async with web.socket() as socket:
-                assert isinstance(socket, PageSocket)
-                await socket.ws._writer.send_frame(payload, aiohttp.WSMsgType.CLOSE)
-                await socket.closed()
+            async with web.socket() as client:
+                assert isinstance(client, PageSocket)
+                await client.ws._writer.send_frame(payload, aiohttp.WSMsgType.CLOSE)
+                await client.closed()
 
     assert refused(deed) == {}
