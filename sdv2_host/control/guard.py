@@ -90,9 +90,3 @@ def check_content(method: str, content_type: str) -> Refusal | None:
     if method in ("GET", "HEAD") or content_type == "application/json":
         return None
     return Refusal(415, "bad_messages", "expected Content-Type: application/json")
-
-
-def is_allowed(headers: Mapping[str, str], port: int) -> bool:
-    """For `web.PreviewServer`."""
-    local = Access("127.0.0.1", "")
-    return check_origin(headers, port, local, is_page=True) is None
