@@ -109,3 +109,22 @@ def bench_precision(
     check_choice("--weights", weights, ("installed", "random"))
     whole = 1 + (frames - 1) // 4 * 4
     measure(make_config(ctx.params), make_params(ctx.params), whole, weights, json_file)
+
+
+@bench_app.command("looks")
+def bench_looks(
+    folder: Annotated[Path, typer.Argument(help="Folder of presets.")] = Path("presets"),
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("looks.jpg"),
+    size: SizeText = None,
+) -> None:
+    """Look at presets: every one of the embedded model on one sheet.
+
+    Example: sdv2-host bench looks presets --out looks.jpg
+    """
+    from sdv2_host.bench.looks import looks_sheet
+    from sdv2_host.commands.narrator import Narrator
+    from sdv2_host.config import parse_size
+
+    narrator = Narrator()
+    names = looks_sheet(folder, out, parse_size(size or "256x256"), narrator.progress)
+    narrator.say(f"wrote {out}: {len(names)} presets")

@@ -136,7 +136,8 @@ def test_escape_twice_is_panic_and_resume_ends_it(room: Room) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     ear.until("/sdv2/panicked", True)
-    expect(page.get_by_role("button", name="PANIC", exact=True)).to_have_attribute("aria-pressed", "true")
+    panic = page.get_by_role("button", name="PANIC", exact=True)
+    expect(panic).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Resume", exact=True).click()
 
     ear.until("/sdv2/panicked", False)
