@@ -27,7 +27,6 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     BAD_HELLO = 4400
     TOKEN = 4401
-    ORIGIN = 4403
     SLOW = 4408
     FLOOD = 4429
 
