@@ -51,6 +51,7 @@ from sdv2_host.commands.options import (
     Threads,
     Vae,
 )
+from sdv2_host.commands.play_app import add_play_commands
 from sdv2_host.commands.prompts_app import prompts_app
 from sdv2_host.errors import ConfigError, HostError
 
@@ -65,6 +66,7 @@ app = typer.Typer(
 app.add_typer(bench_app, name="bench")
 app.add_typer(models_app, name="models")
 app.add_typer(prompts_app, name="prompts")
+add_play_commands(app)
 
 
 OUT = Path("sdv2-demo")

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "gpu": {"base", "wan", "stream", "models"},
     "sources": {"base", "ipc"},
     "sinks": {"base", "ipc"},
+    "surfaces": {"base"},
     "control": {"base", "ipc", "models"},
     "host": {"base", "ipc", "models", "control"},
     "worker": {"base", "ipc", "control", "host", "gpu", "models", "wan"},
@@ -43,10 +44,11 @@ LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
     "host.engines": {"sdv2_host.gpu.tiny_engine", "sdv2_host.gpu.wan_engine"},
     "host.text_worker": {"sdv2_host.gpu.prompt_writer"},
+    "control.discovery": {"zeroconf.asyncio"},
 }
 UNCHECKED = {"cli", "commands", "bench", "__init__", "__main__"}
 """The top: may import anything, each command what it needs, when it needs it."""
-TORCH_FREE_LAYERS = {"base", "ipc", "models", "sources", "sinks", "control", "host"}
+TORCH_FREE_LAYERS = {"base", "ipc", "models", "sources", "sinks", "surfaces", "control", "host"}
 
 
 def module_name(path: Path) -> str:

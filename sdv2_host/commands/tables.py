@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from sdv2_host.commands.settings import style_prompts
-from sdv2_host.params import PARAMS
+from sdv2_host.params import PARAMS, Group
 
 
 def show_params(as_json: bool) -> None:
@@ -15,10 +15,17 @@ def show_params(as_json: bool) -> None:
         rows = [{**asdict(spec), "kind": spec.kind.__name__} for spec in PARAMS.values()]
         print(json.dumps(rows, indent=2))
         return
-    for spec in PARAMS.values():
+    group = ""
+    for spec in sorted(PARAMS.values(), key=lambda spec: list(Group).index(spec.group)):
+        if spec.group.value != group:
+            group = spec.group.value
+            print(f"{group}:")
         default = f'"{spec.default}"' if spec.kind is str else spec.default
-        print(f"{spec.address:20} {spec.kind.__name__:5}  {spec.allowed}, default {default}")
-        print(f"    {spec.name}: {spec.help}")
+        mark = " (restarts the engine)" if spec.restarts else ""
+        print(
+            f"  {spec.address:28} {spec.kind.__name__:5}  {spec.allowed}, default {default}{mark}"
+        )
+        print(f"      {spec.name}: {spec.help}")
 
 
 def show_styles(as_json: bool) -> None:

@@ -1,0 +1,210 @@
+"""Commands that play a running daemon: get, set, prompt, presets, cues, panic, status."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from sdv2_host.commands.client import Client
+from sdv2_host.errors import ParamError
+from sdv2_host.params import BY_ADDRESS, PARAMS, ParamSpec
+
+WATCH_S = 0.5
+MONITOR_S = 0.2
+CLEAR = "\x1b[H\x1b[2J"
+
+
+def spec_of(name: str) -> ParamSpec:
+    """The parameter of this name or address. Raises: ParamError."""
+    spec = PARAMS.get(name) or BY_ADDRESS.get(name)
+    if spec is None:
+        raise ParamError(f"unknown parameter {name!r}, known are {', '.join(PARAMS)}")
+    return spec
+
+
+def get(client: Client, names: list[str], as_json: bool) -> None:
+    """Prints the values in force. Raises: ParamError, HostError."""
+    wanted = [spec_of(name).name for name in names] or list(PARAMS)
+    values = client.get("/api/state")["values"]
+    chosen = {name: values[name] for name in wanted}
+    if as_json:
+        print(json.dumps(chosen, indent=2))
+    elif len(names) == 1:
+        print(_shown(chosen[wanted[0]]))
+    else:
+        for name, value in chosen.items():
+            print(f"{name:20} {_shown(value)}")
+
+
+def set_values(client: Client, assignments: list[str], fade_s: float | None) -> int:
+    """Sets NAME=VALUE ...; what is in force then. The exit code: 2 when one was refused.
+
+    Raises:
+        ParamError: no such parameter, or no '='.
+    """
+    values: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise ParamError(f"{assignment!r}: expected NAME=VALUE, for example steps=3")
+        values[spec_of(name.strip()).name] = value.strip()
+    body: dict[str, Any] = {"values": {name: _typed(name, text) for name, text in values.items()}}
+    if fade_s is not None:
+        body["fade"] = fade_s
+    return show_result(client.post("/api/set", body))
+
+
+def show_result(result: dict[str, Any]) -> int:
+    """Prints what became of a wish; the exit code."""
+    for name, value in result["values"].items():
+        print(f"{name} = {_shown(value)}")
+    for text in (*result["clamped"].values(), *result["errors"].values()):
+        print(f"sdv2-host: {text}", file=sys.stderr)
+    return 2 if result["errors"] else 0
+
+
+def _typed(name: str, text: str) -> str | bool:
+    """Words for a switch as truth; all else is text, which the host reads as it should be."""
+    truth = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+    if PARAMS[name].kind is bool and text.lower() in truth:
+        return truth[text.lower()]
+    return text
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def list_presets(client: Client, as_json: bool) -> None:
+    """Prints the names, the loaded one marked."""
+    board = client.get("/api/state")["board"]
+    if as_json:
+        print(json.dumps({"presets": board["presets"], "preset": board["preset"]}, indent=2))
+        return
+    for name in board["presets"]:
+        changed = " (changed)" if board.get("preset_changed") else ""
+        print(f"* {name}{changed}" if name == board["preset"] else f"  {name}")
+
+
+def list_cues(client: Client, as_json: bool) -> None:
+    """Prints the lists and the cues of the one in hand."""
+    board = client.get("/api/state")["board"]
+    keys = ("cue_lists", "cue_list", "cues", "cue", "next_cue")
+    if as_json:
+        print(json.dumps({key: board.get(key) for key in keys}, indent=2))
+        return
+    print(f"lists: {', '.join(board['cue_lists']) or 'none'}")
+    for line in board["cues"]:
+        number = line.split(" ", 1)[0]
+        mark = "*" if number == board["cue"] else ">" if number == board["next_cue"] else " "
+        print(f"{mark} {line}")
+
+
+def status(client: Client, as_json: bool, watch: bool) -> int:
+    """Prints how it goes; the exit code: 0 = live."""
+    while True:
+        answer = client.get("/api/status")
+        if as_json:
+            print(json.dumps(answer, indent=2))
+        else:
+            print((CLEAR if watch else "") + _status_text(answer), flush=True)
+        if not watch:
+            return 0 if answer["state"] == "live" else 1
+        time.sleep(WATCH_S)
+
+
+def _status_text(answer: dict[str, Any]) -> str:
+    size = answer["size"]
+    latency = answer["latency_ms"]
+    spans = ", ".join(f"{name} {ms:.1f}" for name, ms in answer["spans_ms"].items())
+    lines = [
+        f"{answer['name']}: {answer['state']}, {answer['detail']}",
+        f"engine    {answer['engine']} at {size['width']}x{size['height']}" if size else "",
+        f"prompt    {answer['prompt']}",
+        f"fps       {answer['fps']:.1f}, {answer['dropped']} dropped of {answer['frames_in']}",
+        f"latency   {latency['p50']:.0f} ms median, {latency['p95']:.0f} ms p95",
+        f"chunk     {spans} ms" if spans else "",
+        f"problem   {answer['problem']}" if answer["problem"] else "",
+        f"encoding  {answer['encoding']}" if answer["encoding"] else "",
+        f"recording {answer['recording']}" if answer["recording"] else "",
+        f"played at port {answer['port']}: {answer['osc']['datagrams']} OSC packets, "
+        f"{answer['web']['clients']} pages",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def monitor(client: Client) -> None:
+    """Prints every change with who made it, and everything refused, until interrupted."""
+    print("changes and refusals, newest below; Ctrl-C stops", file=sys.stderr)
+    state = client.get("/api/state")
+    values, board = state["values"], state["board"]
+    notices = client.get("/api/notices")["notices"]
+    after_ms = notices[-1]["at_ms"] if notices else 0.0
+    while True:
+        time.sleep(MONITOR_S)
+        for notice in client.get(f"/api/notices?after={after_ms}")["notices"]:
+            after_ms = notice["at_ms"]
+            _line(notice["origin"], f"{notice['level']}: {notice['text']}")
+        state = client.get("/api/state")
+        for name, value in state["values"].items():
+            if value != values[name]:
+                _line(PARAMS[name].address, _shown(value))
+        for key, fact in state["board"].items():
+            if key != "tempo" and fact != board.get(key):
+                _line(f"/sdv2/status/{key}", str(fact))
+        values, board = state["values"], state["board"]
+
+
+def _line(left: str, right: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {left:28} {right}", flush=True)
+
+
+def learn(client: Client, target: str | None, remove: str | None) -> None:
+    """Starts to learn, forgets, or lists. Raises: HostError."""
+    if remove is not None:
+        client.delete("/api/learn", {"address": remove})
+        print(f"forgot {remove}")
+        return
+    if target is None:
+        rows = client.get("/api/learn")["rows"]
+        for row in rows:
+            scale = f"{row['in_min']:g}..{row['in_max']:g}"
+            print(f"{row['address']:30} {scale:12} plays {row['target']} ({row['mode']})")
+        if not rows:
+            print("nothing was learnt yet; sdv2-host osc learn PARAM begins")
+        return
+    known = {row["address"] for row in client.post("/api/learn", {"target": target})["rows"]}
+    print(f"move the fader or press the button that shall play {target}; Ctrl-C stops")
+    try:
+        while client.get("/api/learn")["learning"]:
+            for row in client.get("/api/learn")["rows"]:
+                if row["address"] not in known and row["target"] == target:
+                    known.add(row["address"])
+                    print(f"{row['address']} plays {target}")
+                    client.delete("/api/learn", {})
+            time.sleep(MONITOR_S)
+    finally:
+        client.delete("/api/learn", {})
+
+
+def send(client: Client, address: str, args: list[str]) -> None:
+    """Sends one OSC message over UDP: numbers as i or f, all else as text."""
+    # Here, not above: building messages is python-osc's, which `set` does not need.
+    from pythonosc.udp_client import SimpleUDPClient  # noqa: PLC0415
+
+    SimpleUDPClient(client.host.host.strip("[]"), client.host.port).send_message(
+        address, [_osc_value(arg) for arg in args]
+    )
+
+
+def _osc_value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,1 @@
+"""Ready-made surfaces and references, generated from the two tables."""

@@ -1,0 +1,196 @@
+"""The commands that play a running daemon, against a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.hosts import RunningHost, sdv2_host, unique_name
+
+
+class Host(NamedTuple):
+    name: str
+    port: int
+    data: Path
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return sdv2_host(*args, "--name", self.name)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    name, data = unique_name(), tmp_path_factory.mktemp("data")
+    options = ("--engine", "passthrough", "--port", "0", "--data-dir", str(data))
+    with RunningHost("run", "--name", name, *options) as running:
+        port = int(re.search(r":(\d+)/", running.wait_for("control page"))[1])  # type: ignore[index]
+        yield Host(name, port, data)
+
+
+def test_set_and_get_by_name_and_address(host: Host) -> None:
+    done = host("set", "steps=3", "/sdv2/noise/s_max=0.75", "freeze=on")
+
+    assert done.stdout.splitlines() == ["steps = 3", "noise_s_max = 0.75", "freeze = on"]
+    assert host("get", "/sdv2/steps").stdout == "3\n"
+    assert json.loads(host("get", "steps", "freeze", "--json").stdout) == {
+        "steps": 3,
+        "freeze": True,
+    }
+    host("resume")
+
+
+def test_what_is_out_of_range_is_clamped_and_told(host: Host) -> None:
+    done = host("set", "steps=9")
+
+    assert (done.returncode, done.stdout) == (0, "steps = 4\n")
+    assert "expected 1..4" in done.stderr
+
+
+def test_what_cannot_be_understood_is_refused_and_the_rest_is_done(host: Host) -> None:
+    done = host("set", "steps=many", "seed=5")
+
+    assert (done.returncode, done.stdout) == (2, "seed = 5\n")
+    assert "'many', expected 1..4" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["set", "steps"], "expected NAME=VALUE"),
+        (["set", "stepz=1"], "unknown parameter 'stepz'"),
+        (["get", "stepz"], "unknown parameter 'stepz'"),
+        (["preset", "load", "nowhere"], "no preset 'nowhere'"),
+        (["preset", "save", "../up"], "expected 1 to 64 letters"),
+        (["cue", "go"], "no cue list is loaded"),
+        (["osc", "learn", "prompt"], "cannot be learnt"),
+        (["prompt", "x", "--deck", "c"], "--deck c: expected a or b"),
+    ],
+)
+def test_a_mistake_is_one_line(host: Host, args: list[str], text: str) -> None:
+    done = host(*args)
+
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_prompts_go_to_their_deck(host: Host) -> None:
+    assert host("prompt", "neon:2 | gold:1").stdout == "prompt = neon:2 | gold:1\n"
+    assert host("prompt", "watercolor", "--deck", "b", "--fade", "1").returncode == 0
+    assert host("get", "prompt_b").stdout == "watercolor\n"
+
+
+def test_presets_and_cues_are_run_from_the_shell(host: Host) -> None:
+    assert "Neon Rain" in host("preset", "list").stdout
+    assert host("preset", "load", "neon rain", "--fade", "0").stdout == "preset Neon Rain\n"
+    assert "* Neon Rain" in host("preset", "list").stdout
+    assert host("cue", "load", "First night").stdout == "cue list First night, 8 cues\n"
+    assert host("cue", "go").stdout == "cue 1 doors\n"
+    assert json.loads(host("cue", "list", "--json").stdout)["next_cue"] == "2"
+
+
+def test_panic_and_resume(host: Host) -> None:
+    assert "safe picture" in host("panic").stdout
+    assert host("get", "panicked").stdout == "on\n"
+    assert host("resume").stdout == "resumed\n"
+    assert host("get", "panicked").stdout == "off\n"
+
+
+def test_status_tells_and_its_exit_code_is_zero_only_while_live(host: Host) -> None:
+    done = host("status", "--json")
+
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["state"]) == (1, "waiting")
+    assert (answer["name"], answer["port"]) == (host.name, host.port)
+    assert "no frames come in" in host("status").stdout
+
+
+def test_an_osc_message_is_sent_and_seen_by_the_monitor(host: Host) -> None:
+    command = [sys.executable, "-m", "sdv2_host", "osc", "monitor", "--name", host.name]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    assert watching.stderr is not None
+    try:
+        watching.stderr.readline()
+        time.sleep(1)  # its first look at the state
+        host("osc", "send", "/sdv2/seed", "1234")
+        host("osc", "send", "/sdv2/sead", "1")
+        lines = []
+        while not lines or "did you mean" not in lines[-1]:
+            lines.append(watching.stdout.readline())
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=20)
+    text = "".join(lines)
+    assert re.search(r"/sdv2/seed +1234", text)
+    assert "did you mean /sdv2/seed?" in text
+
+
+def test_an_address_is_learnt_listed_and_forgotten(host: Host) -> None:
+    command = [sys.executable, "-m", "sdv2_host", "osc", "learn", "mix", "--name", host.name]
+    learning = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert learning.stdout is not None
+    learning.stdout.readline()
+    host("osc", "send", "/1/fader1", "0.25")
+    assert learning.communicate(timeout=30)[0] == "/1/fader1 plays mix\n"
+
+    assert host("get", "mix").stdout == "0.25\n"
+    assert "/1/fader1" in host("osc", "learn").stdout
+    assert host("osc", "learn", "--remove", "/1/fader1").returncode == 0
+    assert "nothing was learnt" in host("osc", "learn").stdout
+
+
+def test_without_a_host_every_command_says_so() -> None:
+    done = sdv2_host("panic", "--name", unique_name())
+
+    assert done.returncode == 10
+    assert "start one with sdv2-host run" in done.stderr
+
+
+def test_the_state_survives_a_kill_and_a_restart(tmp_path: Path) -> None:
+    name = unique_name()
+    options = (
+        "--name",
+        name,
+        "--engine",
+        "passthrough",
+        "--port",
+        "0",
+        "--data-dir",
+        str(tmp_path),
+    )
+    state = tmp_path / "state" / f"{name}.json"
+    with RunningHost("run", *options) as first:
+        first.wait_for("control page")
+        sdv2_host("set", "prompt=kept", "seed=77", "blackout=on", "--name", name)
+        deadline = time.monotonic() + 30
+        while not state.exists() or "kept" not in state.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+
+    with RunningHost("run", *options, "--seed", "5") as second:
+        second.wait_for("control page")
+        values = json.loads(sdv2_host("get", "--json", "--name", name).stdout)
+
+    assert (values["prompt"], values["seed"], values["blackout"]) == ("kept", 5, False)
+
+
+def test_the_shell_starts_without_torch_or_aiohttp() -> None:
+    code = (
+        "import sys, sdv2_host.cli, sdv2_host.commands.play, sdv2_host.commands.client;"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert not {"torch", "aiohttp", "av", "transformers"} & set(done.stdout.split())
