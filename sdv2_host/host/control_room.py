@@ -15,6 +15,7 @@ from sdv2_host.config import Config
 from sdv2_host.control.access import HostFile, make_access, remove_host_file, write_host_file
 from sdv2_host.control.console import Console
 from sdv2_host.control.cues import CueDeck
+from sdv2_host.control.discovery import Advertisement, presence_of
 from sdv2_host.control.mappings import Mappings
 from sdv2_host.control.plane import ControlPlane
 from sdv2_host.control.presets import PresetDeck, PresetShelf
@@ -64,6 +65,7 @@ class ControlRoom:
         self._keeper = StateKeeper(console, state_path(config), config.engine)
         self._takes: Takes | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._advertisement: Advertisement | None = None
         self._stops: list[Callable[[], None]] = []
 
     @property
@@ -119,6 +121,10 @@ class ControlRoom:
             self._stops.append(console.listen(self._keeper))
         self._watching = asyncio.create_task(self._presets.watch(), name="preset folders")
         await self._plane.start()
+        presence = presence_of(self._config, self.port)
+        if presence is not None:
+            self._advertisement = Advertisement(presence)
+            self._advertisement.start()
         write_host_file(self._host_file(), self._run_dir)
 
     def follow(self, params: Params) -> None:
@@ -142,6 +148,8 @@ class ControlRoom:
                 self._keeper.close()
         if self._takes is not None:
             await self._takes.close()
+        if self._advertisement is not None:
+            await self._advertisement.close()
         await self._plane.close()
 
     def _host_file(self) -> HostFile:
