@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 preset_app = typer.Typer(help="Load, save and list presets of the running host.")
 cue_app = typer.Typer(help="Run the cue list of the running host.")
+surfaces_app = typer.Typer(help="Ready-made surfaces: Open Stage Control, TouchOSC, Pure Data.")
 osc_app = typer.Typer(help="OSC of the running host: watch, learn, send, and the addresses.")
 
 Name = Annotated[str | None, typer.Option(help="Name of the host, where several run.")]
@@ -33,6 +35,7 @@ def add_play_commands(app: typer.Typer) -> None:
     app.add_typer(preset_app, name="preset")
     app.add_typer(cue_app, name="cue")
     app.add_typer(osc_app, name="osc")
+    app.add_typer(surfaces_app, name="surfaces")
 
 
 def get(
@@ -225,3 +228,24 @@ def osc_send(
     from sdv2_host.commands.play import send
 
     send(_host(name), address, args or [])
+
+
+@surfaces_app.command("write")
+def surfaces_write(
+    folder: Annotated[Path, typer.Argument(help="Where to.")] = Path("surfaces"),
+    host: Annotated[str, typer.Option(help="Address of the machine that is played.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port.")] = 9400,
+    docs: Annotated[bool, typer.Option("--docs", help="Those of this repository's docs/.")] = False,
+) -> None:
+    """Write a session, a layout and a patch that play this host, made from its parameters.
+
+    Examples:
+
+      sdv2-host surfaces write
+
+      sdv2-host surfaces write ipad --host 192.168.1.20
+    """
+    from sdv2_host.surfaces.files import write_docs, write_surfaces
+
+    for path in write_docs(Path("docs")) if docs else write_surfaces(folder, host, port):
+        print(f"wrote {path}")

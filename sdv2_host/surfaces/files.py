@@ -1,0 +1,65 @@
+"""The files that are generated from the tables: what each holds, and which are kept in docs/.
+
+`python -m sdv2_host surfaces write --docs` writes them anew; a test fails while they are stale.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sdv2_host.errors import ConfigError
+from sdv2_host.surfaces.layout import DEFAULT_HOST, DEFAULT_PORT
+from sdv2_host.surfaces.open_stage_control import open_stage_control
+from sdv2_host.surfaces.pure_data import pure_data
+from sdv2_host.surfaces.reference import reference_markdown
+from sdv2_host.surfaces.touchosc import touchosc
+
+BEGIN = "<!-- generated from the tables: sdv2-host surfaces write --docs -->"
+END = "<!-- end of what is generated -->"
+REFERENCE = "control.md"
+
+
+def surface_files(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> dict[str, bytes]:
+    """Content by file name; the widgets send to host:port, where a file can say so."""
+    return {
+        "sdv2-open-stage-control.json": open_stage_control(host, port),
+        "sdv2.tosc": touchosc(),
+        "sdv2.pd": pure_data(host, port),
+    }
+
+
+def with_reference(text: str) -> str:
+    """The document with the tables of now between the marks.
+
+    Raises:
+        ConfigError: it has no marks.
+    """
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ConfigError(f"{REFERENCE}: the marks around the tables are gone; put back {BEGIN}")
+    return f"{head}{BEGIN}\n\n{reference_markdown()}\n{END}{tail}"
+
+
+def write_surfaces(folder: Path, host: str, port: int) -> list[Path]:
+    """The files in the folder. Raises: ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, content in surface_files(host, port).items():
+            (folder / name).write_bytes(content)
+            paths.append(folder / name)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
+    return paths
+
+
+def write_docs(docs: Path) -> list[Path]:
+    """Everything generated in docs/ is up to date. Raises: ConfigError."""
+    paths = write_surfaces(docs / "surfaces", DEFAULT_HOST, DEFAULT_PORT)
+    page = docs / REFERENCE
+    try:
+        page.write_text(with_reference(page.read_text("utf-8")), "utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {page}: {error.strerror}") from error
+    return [*paths, page]
