@@ -18,7 +18,7 @@ from sdv2_host.control.console import Console
 from sdv2_host.control.oscquery import INNER
 from sdv2_host.errors import HostError, ParamError, ProtocolError
 from sdv2_host.ipc.osc import Impulse, OscArgument, OscMessage, decode
-from sdv2_host.ipc.osc_encode import OutValue
+from sdv2_host.ipc.osc_encode import OutValue, encode_message
 from sdv2_host.ipc.osc_pattern import is_pattern, matching
 from sdv2_host.params import (
     BY_ADDRESS,
@@ -57,6 +57,12 @@ class Answer(NamedTuple):
 
     address: str
     values: tuple[OutValue, ...]
+
+
+def as_packet(answer: Answer) -> bytes:
+    """The message on the wire. Truth is sent as 1 and 0: Pd and CHOPs know no T and F."""
+    values = (int(value) if isinstance(value, bool) else value for value in answer.values)
+    return encode_message(answer.address, *values)
 
 
 class Conversation(Protocol):

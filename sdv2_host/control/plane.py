@@ -20,12 +20,11 @@ from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.control.console import Console
 from sdv2_host.control.osc_conversation import OscConversation
-from sdv2_host.control.osc_dispatch import Answer, Dispatch, Learnt, Peer
+from sdv2_host.control.osc_dispatch import Answer, Dispatch, Learnt, Peer, as_packet
 from sdv2_host.control.osc_feedback import Feedback, Parcel
 from sdv2_host.control.osc_guests import may_send, parse_networks
 from sdv2_host.control.ports import bind_both
 from sdv2_host.control.wires import MAX_CONNECTIONS, Datagrams, FirstByte, OscConnection
-from sdv2_host.ipc.osc_encode import encode_message
 from sdv2_host.status import OscCounts
 
 GATHER_S = 0.002
@@ -148,7 +147,7 @@ class ControlPlane:
 
     def send(self, parcel: Parcel) -> None:
         for message in parcel.messages:
-            packet = encode_message(message.address, *message.values)
+            packet = as_packet(message)
             if parcel.peer.kind == "udp":
                 if self._udp is not None:
                     self._udp.sendto(packet, (parcel.peer.host, parcel.peer.port))

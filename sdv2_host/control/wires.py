@@ -6,9 +6,8 @@ import asyncio
 import logging
 from typing import Protocol
 
-from sdv2_host.control.osc_dispatch import Answer, Peer
+from sdv2_host.control.osc_dispatch import Answer, Peer, as_packet
 from sdv2_host.errors import ProtocolError
-from sdv2_host.ipc.osc_encode import encode_message
 from sdv2_host.ipc.osc_stream import PacketStream, frame
 from sdv2_host.status import OscCounts
 
@@ -139,7 +138,7 @@ class OscConnection(asyncio.Protocol):
             return
         for packet in packets:
             for answer in self._plane.received(packet, self.peer):
-                self.send(encode_message(answer.address, *answer.values))
+                self.send(as_packet(answer))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._plane.left(self)
