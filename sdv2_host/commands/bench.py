@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sdv2_host.bench import pipeline, precision, quality, quality_report, ring
+from sdv2_host.bench import control, pipeline, precision, quality, quality_report, ring
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
@@ -111,3 +112,17 @@ def _report(
     print(table(result))
     if json_path is not None:
         write_json(json_path, {**result, "hardware": hardware()})
+
+
+def bench_control(
+    config: Config, seconds: float, rounds: int, rate_hz: float, json_path: Path | None
+) -> None:
+    """What a storm of OSC does to the host. Raises: HostError."""
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        storm = control.measure_storm(
+            config.engine, config.size, seconds, rounds, rate_hz, progress
+        )
+        return asyncio.run(storm).to_json()
+
+    _report(measure, control.format_table, json_path)

@@ -128,3 +128,23 @@ def bench_looks(
     narrator = Narrator()
     names = looks_sheet(folder, out, parse_size(size or "256x256"), narrator.progress)
     narrator.say(f"wrote {out}: {len(names)} presets")
+
+
+@bench_app.command("control")
+def bench_control(
+    engine: Engine = None,
+    size: SizeText = None,
+    seconds: Annotated[float, typer.Option(help="Of each turn.")] = 5.0,
+    rounds: Annotated[int, typer.Option(help="Turns of calm and storm.")] = 3,
+    rate: Annotated[float, typer.Option(help="Messages a second, of each of two senders.")] = 1000,
+    json_file: JsonFile = None,
+) -> None:
+    """Control: 1 kHz of OSC from two senders while pictures are made. About 40 s.
+
+    Example: sdv2-host bench control --json control.json
+    """
+    from sdv2_host.commands.bench import bench_control as measure
+    from sdv2_host.commands.settings import make_config
+
+    config = make_config({"engine": engine, "size": size})
+    measure(config, seconds, rounds, rate, json_file)
