@@ -5,7 +5,7 @@ from __future__ import annotations
 from sdv2_host.commands.prompts import open_bank
 from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
-from sdv2_host.host.prompt_desk import needs_bank
+from sdv2_host.host.prompt_desk import Decks, needs_bank
 from sdv2_host.loras import parse_loras
 from sdv2_host.models.catalogue import Role
 from sdv2_host.models.loras import find_lora
@@ -31,6 +31,7 @@ def check_installed(config: Config, params: Params) -> None:
     try:
         locate(config.engine, folder, needs=needs)
     except ModelError:
-        if not open_bank(config.models_dir).has(params.prompt):
+        bank = open_bank(config.models_dir)
+        if not all(bank.has(text) for text in Decks(params.prompt, params.prompt_b).texts):
             locate(config.engine, folder, needs=(*needs, Role.TEXT, Role.TOKENIZER))
         raise

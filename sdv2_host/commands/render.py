@@ -20,7 +20,7 @@ from sdv2_host.commands.prompts import bank_prompts
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError, ModelError, SourceError
 from sdv2_host.host.engines import build_engine
-from sdv2_host.host.prompt_desk import needs_bank
+from sdv2_host.host.prompt_desk import Decks, needs_bank
 from sdv2_host.params import Params
 from sdv2_host.sinks.video_file import VideoFileSink
 from sdv2_host.sources.video_file import open_video, stream_fps, to_upright_rgba
@@ -53,7 +53,7 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
         with VideoFileSink(target, fps, preset=X264_PRESET) as sink:
             audio = _copied_audio(container, sink, console)
             if needs_bank(config.engine):
-                bank_prompts(config, [params.prompt])
+                bank_prompts(config, list(Decks(params.prompt, params.prompt_b).texts))
             # One chunk at a time: in a batch pictures come later than the frames they belong to.
             serial = config.model_copy(update={"layout": "serial"})
             with _shown_progress(console) as progress:

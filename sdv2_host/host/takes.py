@@ -106,6 +106,8 @@ class Takes:
 
     async def _finish(self, child: asyncio.subprocess.Process, path: Path) -> None:
         """The child has ended; what became of the file is told."""
+        assert child.stdin is not None, "opened so"
+        child.stdin.close()  # which tells it to finish
         try:
             async with asyncio.timeout(CLOSE_S):
                 out, err = await child.communicate()
