@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import NamedTuple, Protocol
 
 from sdv2_host.actions import ACTION_BY_ADDRESS, ActionSpec, Args
+from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.control.console import Console
 from sdv2_host.control.oscquery import INNER
 from sdv2_host.errors import HostError, ParamError, ProtocolError
@@ -35,6 +36,8 @@ from sdv2_host.status import OscCounts
 MAX_REMEMBERED = 256
 """Different complaints that are told, and levels that are kept, against senders of noise."""
 SHOWN_CHARS = 80
+NOTES_PER_S = 10
+"""Of actions; what is more is done and counted, but not told."""
 
 BY_PATTERN = [address for address, spec in (BY_ADDRESS | BY_NORM_ADDRESS).items() if spec.in_preset]
 """What a pattern reaches: looks. `/sdv2/*` must not black out, record or panic."""
@@ -103,6 +106,8 @@ class Dispatch:
     _waiting: dict[str, tuple[ParamValue, Peer]] = field(default_factory=dict)
     _levels: dict[tuple[Peer, str], bool] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
+    _note_second: int = 0
+    _notes: int = 0
 
     def packet(self, data: bytes, peer: Peer) -> list[Answer]:
         """Takes a packet in; its values wait for `flush`."""
@@ -202,10 +207,19 @@ class Dispatch:
         try:
             text = self.console.call(action.name, given, origin)
         except HostError as error:
-            self.console.note("error", origin, str(error))
+            self._note("error", origin, str(error))
             return [Answer("/sdv2/error", (action.address, str(error)))]
-        self.console.note("info", origin, text)
+        self._note("info", origin, text)
         return []
+
+    def _note(self, level: str, origin: str, text: str) -> None:
+        """Told each time, as a person who presses a button wants; but not to a machine gun."""
+        second = now_ns() // NS_PER_S
+        if second != self._note_second:
+            self._note_second, self._notes = second, 0
+        self._notes += 1
+        if self._notes <= NOTES_PER_S:
+            self.console.note(level, origin, text)
 
     def _fired(self, action: ActionSpec, args: tuple[OscArgument, ...], peer: Peer) -> Args | None:
         """The action's arguments; None = a level that was there before, or that fell."""
