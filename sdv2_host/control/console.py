@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_NOTICES = 200
 SHOWN_CHARS = 300
+DECKS = ("prompt", "prompt_b")
 
 Fact = str | int | float | bool | None | list[str] | dict[str, "str | int | float | bool | None"]
 """A value of the board, as JSON carries it."""
@@ -89,11 +90,26 @@ Handler = Callable[[Args, str], str]
 """(arguments, origin) -> one line that says what was done. Raises HostError."""
 
 
+class Held(NamedTuple):
+    """A change that may wait for the beat."""
+
+    kind: str
+    """The newest of a kind takes the place of one that waits."""
+    what: str
+    """For people."""
+    run: Callable[[], object]
+    is_output: bool = False
+    """It shows with the next output frame: nothing of it goes through the model."""
+
+
 class Deferral(Protocol):
     """Holds changes back until the beat; see control/tempo.py."""
 
-    def defer(self, run: Callable[[], object], what: str) -> bool:
-        """True: `run` will be called when it is time. False: it is time now."""
+    def defer(self, held: Held) -> bool:
+        """True: its `run` will be called when it is time. False: it is time now."""
+
+    def forget(self, kind: str) -> None:
+        """A change of this kind that waits will not be made."""
 
 
 class Console:
@@ -152,16 +168,30 @@ class Console:
             self.note("warning", origin, text)
         if not patch or (whole and errors):
             return SetResult(self.seq, {}, clamped, errors)
-        changes_look = any(patch.get(name, value) != value for name, value in self._prompts())
-        if changes_look and not now and self.deferral is not None:
-            held = dict(patch)
-            what = f"prompt {str(held.get('prompt', ''))[:40]!r}"
-            if self.deferral.defer(lambda: self._apply(held, origin, fade), what):
-                return SetResult(self.seq, {}, clamped, errors)
+        if not now and self._waits(patch, origin, fade):
+            return SetResult(self.seq, {}, clamped, errors)
         return self._apply(patch, origin, fade)._replace(clamped=clamped, errors=errors)
 
-    def _prompts(self) -> tuple[tuple[str, ParamValue], ...]:
-        return ("prompt", self.params.prompt), ("prompt_b", self.params.prompt_b)
+    def hold(self, held: Held) -> None:
+        """The change is made: now, or on the beat."""
+        if self.deferral is None or not self.deferral.defer(held):
+            held.run()
+
+    def _waits(self, patch: Patch, origin: str, fade: Duration | None) -> bool:
+        """Whether the patch brings a new prompt, which waits for the beat.
+
+        What is no part of a look, panic above all, is for now, and so is what comes with it.
+        """
+        given = [name for name in DECKS if name in patch]
+        is_look = all(PARAMS[name].in_preset for name in patch)
+        if self.deferral is None or not given or not is_look:
+            return False
+        kind = " ".join(given)
+        if all(patch[name] == getattr(self.params, name) for name in given):
+            self.deferral.forget(kind)
+            return False
+        what = f"prompt {str(patch[given[0]])[:40]!r}"
+        return self.deferral.defer(Held(kind, what, lambda: self._apply(patch, origin, fade)))
 
     def _apply(self, patch: Patch, origin: str, fade: Duration | None) -> SetResult:
         before = self.params

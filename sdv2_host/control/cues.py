@@ -8,12 +8,12 @@ from pathlib import Path
 
 from sdv2_host.actions import Args
 from sdv2_host.clock import NS_PER_S, now_ns
-from sdv2_host.control.console import Console, Handler
+from sdv2_host.control.console import Console, Handler, Held
 from sdv2_host.control.cue_file import CUES, Cue, CueList
 from sdv2_host.control.fader import Duration
-from sdv2_host.control.presets import SUFFIX, PresetDeck
+from sdv2_host.control.presets import PresetDeck, json_files
 from sdv2_host.errors import ConfigError, HostError, ParamError
-from sdv2_host.params import coerce_all
+from sdv2_host.params import PARAMS, coerce_all
 
 GUARD_NS = NS_PER_S // 4
 """A second GO within this time is a slip of the finger, or one finger on two surfaces."""
@@ -52,7 +52,7 @@ class CueDeck:
         """The board shows what the folders hold."""
         found: dict[str, CueList] = {}
         for folder in self._folders:
-            for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
+            for path in json_files(folder):
                 try:
                     cues = CUES.read(path).value
                 except ConfigError as error:
@@ -151,19 +151,22 @@ class CueDeck:
 
     def _fire(self, cue: Cue, origin: str) -> None:
         fade = Duration(cue.fade) if cue.fade is not None else None
-        if cue.preset is not None:
-            try:
-                self._presets.load(cue.preset, fade, origin, cue.params)
-            except HostError as error:  # its file went while the show is on
-                self._console.note("error", origin, f"cue {cue.id}: {error}")
+        params = coerce_all(cue.params).patch
+        try:
+            look = self._presets.shelf.find(cue.preset) if cue.preset is not None else None
+        except ParamError as error:  # its file went while the show is on
+            self._console.note("error", origin, f"cue {cue.id}: {error}")
             return
 
-        def apply() -> None:
-            self._console.set(cue.params, origin, fade=fade, now=True)
+        def run() -> None:
+            if look is not None:
+                self._presets.apply(look, fade, origin, params)
+            else:
+                self._console.set(params, origin, fade=fade, now=True)
 
-        deferral = self._console.deferral
-        if deferral is None or not deferral.defer(apply, f"cue {cue.id}"):
-            apply()
+        is_output = all(PARAMS[name].is_output for name in params)
+        is_output = is_output and (look is None or look.is_output)
+        self._console.hold(Held("cue", f"cue {cue.id}", run, is_output))
 
     def _in_hand(self) -> CueList:
         if self._list is None:

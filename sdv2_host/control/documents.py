@@ -9,7 +9,6 @@ are told and left alone.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from sdv2_host.models.whole_file import write_whole
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 16
+MAX_NUMBER = 2**63
 
 M = TypeVar("M", bound=BaseModel)
 Json = dict[str, Any]
@@ -48,6 +48,11 @@ class Format(Generic[M]):
     def version(self) -> int:
         return max(self.migrations, default=0) + 1
 
+    @property
+    def oldest(self) -> int:
+        """The oldest version that can be read."""
+        return min(self.migrations, default=self.version)
+
     def parse(self, text: str | bytes, where: str) -> Read[M]:
         """The file's content.
 
@@ -58,8 +63,10 @@ class Format(Generic[M]):
         if raw.get("format", self.name) != self.name:
             raise ConfigError(f"{where}: format {raw['format']!r:.60}, expected {self.name!r}")
         version = raw.get("version", 0)
-        if not isinstance(version, int) or isinstance(version, bool) or version < 0:
-            raise ConfigError(f"{where}: version {version!r:.40}, expected 0..{self.version}")
+        is_number = isinstance(version, int) and not isinstance(version, bool)
+        if not is_number or version < self.oldest:
+            allowed = f"{self.oldest}..{self.version}"
+            raise ConfigError(f"{where}: version {version!r:.40}, expected {allowed}")
         if version > self.version:
             raise ConfigError(
                 f"{where}: version {version} is newer than {self.version}, the newest that this "
@@ -75,7 +82,7 @@ class Format(Generic[M]):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"{where}: {place}: {first['msg']}") from None
+            raise ConfigError(f"{where}: {place!r:.120}: {first['msg']}") from None
 
     def read(self, path: Path) -> Read[M]:
         """The file's content.
@@ -145,7 +152,7 @@ def _refuse_constant(text: str) -> float:
 def _check(value: object, where: str, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ConfigError(f"{where}: nested more than {MAX_DEPTH} deep")
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, int | float) and not abs(value) < MAX_NUMBER:  # NaN is not either
         raise ConfigError(f"{where}: a number is too large")
     if isinstance(value, dict):
         value = list(value.values())

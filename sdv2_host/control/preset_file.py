@@ -14,7 +14,7 @@ from sdv2_host.actions import NAME
 from sdv2_host.blend import parse_blend
 from sdv2_host.control.documents import Format, Json
 from sdv2_host.errors import ConfigError
-from sdv2_host.params import BY_ADDRESS, PARAMS, ParamValue, coerce_all
+from sdv2_host.params import BY_ADDRESS, PARAMS, Params, ParamValue, coerce_all
 
 Text = Annotated[str, Field(max_length=2000)]
 
@@ -24,7 +24,7 @@ class Transition(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    seconds: float = Field(0.0, ge=0, le=120)
+    seconds: float = Field(ge=0, le=120)
 
 
 class Preset(BaseModel):
@@ -39,7 +39,8 @@ class Preset(BaseModel):
     """The kind of model that it was made for; '' = any."""
     params: dict[str, str | bool | int | float] = Field(max_length=64)
     """By address."""
-    transition: Transition = Transition()
+    transition: Transition | None = None
+    """None: prompts take the time that the parameter `transition` says, the rest none."""
     tags: list[Annotated[str, Field(max_length=40)]] = Field(default=[], max_length=16)
     notes: Text = ""
 
@@ -60,6 +61,14 @@ class Look(Preset):
     values: dict[str, ParamValue]
     """By name, in range."""
     warnings: list[str]
+
+    @property
+    def is_output(self) -> bool:
+        """Nothing of it goes through the model."""
+        return all(PARAMS[name].is_output for name in self.values)
+
+    def is_shown_by(self, params: Params) -> bool:
+        return all(getattr(params, name) == value for name, value in self.values.items())
 
 
 def as_look(preset: Preset, where: str, unknown: tuple[str, ...] = ()) -> Look:

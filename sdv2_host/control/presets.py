@@ -11,20 +11,28 @@ from typing import NamedTuple
 
 from sdv2_host import __version__
 from sdv2_host.actions import NAME, NAME_SYNTAX, Args
-from sdv2_host.control.console import Change, Console, Handler, Notice
+from sdv2_host.control.console import Change, Console, Handler, Held, Notice
 from sdv2_host.control.fader import Duration
 from sdv2_host.control.preset_file import PRESET, Look, Preset, Transition, as_look
 from sdv2_host.errors import ConfigError, ParamError
-from sdv2_host.params import PARAMS
+from sdv2_host.params import PARAMS, ParamValue
 
 SUFFIX = ".json"
 WATCH_S = 2.0
-NOTHING: Mapping[str, object] = {}
+NOTHING: Mapping[str, ParamValue] = {}
 
 
 def engine_tag(engine: str) -> str:
     """What presets call the engine."""
     return "wan" if engine.startswith("wan") else "tiny"
+
+
+class Found(NamedTuple):
+    """What the folders held when they were read."""
+
+    looks: dict[Path, Look]
+    """By file, the shipped ones first."""
+    problems: list[str]
 
 
 class PresetShelf:
@@ -35,42 +43,54 @@ class PresetShelf:
         self._own = own
         self._shipped = shipped
         self._tag = engine_tag(engine)
+        self._files: dict[Path, Look] = {}
         self.looks: dict[str, Look] = {}
         """In the order of the list: for this engine, for any, for others; by name in each."""
 
     def scan(self) -> list[str]:
-        """Reads the folders; what is wrong with files, a line each. A file that became wrong
-        leaves the look that it held."""
-        found: dict[str, Look] = {}
-        problems = []
-        for folder in (self._shipped, self._own):
-            for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
-                try:
-                    preset, unknown = PRESET.read(path)
-                    look = as_look(preset, path.name, unknown)
-                except ConfigError as error:
-                    problems.append(str(error))
-                    known = self.looks.get(path.stem)
-                    if known is not None:
-                        found[known.name] = known
-                else:
-                    found[look.name] = look
-                    problems += look.warnings
+        """Reads the folders; what is wrong with files, a line each."""
+        found = self.read()
+        self.take(found)
+        return found.problems
+
+    def read(self) -> Found:
+        """The folders' content. A file that became wrong gives the look that it held. Changes
+        nothing, so another thread may call it."""
+        known = self._files
+        found = Found({}, [])
+        for path in self._paths():
+            try:
+                preset, unknown = PRESET.read(path)
+                look = as_look(preset, path.name, unknown)
+            except ConfigError as error:
+                found.problems.append(str(error))
+                if path in known:
+                    found.looks[path] = known[path]
+            else:
+                found.looks[path] = look
+                found.problems.extend(look.warnings)
+        return found
+
+    def take(self, found: Found) -> None:
+        """The shelf holds what was read."""
+        self._files = found.looks
+        by_name = {look.name: look for look in found.looks.values()}
         order = {self._tag: 0, "": 1}
-        names = sorted(found, key=lambda name: (order.get(found[name].engine, 2), name.lower()))
-        self.looks = {name: found[name] for name in names}
-        return problems
+        names = sorted(by_name, key=lambda name: (order.get(by_name[name].engine, 2), name.lower()))
+        self.looks = {name: by_name[name] for name in names}
 
     def stamp(self) -> tuple[tuple[str, int], ...]:
         """Differs when a file came, went or was written."""
-        files = [p for folder in (self._shipped, self._own) for p in folder.glob(f"*{SUFFIX}")]
         stamps = []
-        for path in files:
+        for path in self._paths():
             try:
                 stamps.append((str(path), path.stat().st_mtime_ns))
             except OSError:  # gone meanwhile
                 continue
-        return tuple(sorted(stamps))
+        return tuple(stamps)
+
+    def _paths(self) -> list[Path]:
+        return [*json_files(self._shipped), *json_files(self._own)]
 
     def find(self, name: str) -> Look:
         """Raises: ParamError, with the nearest names."""
@@ -86,15 +106,26 @@ class PresetShelf:
         raise ParamError(f"no preset {name[:64]!r}; {hint or 'sdv2-host preset list shows all'}")
 
     def save(self, preset: Preset) -> Look:
-        """The preset is in one's own folder, under its name.
+        """The preset is in one's own folder: in the file that has its name already, upper case
+        and lower case being one, else in a new one.
 
         Raises:
             ConfigError: it cannot be written.
         """
-        PRESET.write(self._own / f"{preset.name}{SUFFIX}", preset)
-        look = as_look(preset, preset.name)
-        self.looks[preset.name] = look
+        name = preset.name.lower()
+        path = self._own / f"{preset.name}{SUFFIX}"
+        for file, known in self._files.items():
+            if file.parent == self._own and known.name.lower() == name:
+                path = file
+        PRESET.write(path, preset)
+        look = as_look(preset, path.name)
+        self.take(Found({**self._files, path: look}, []))
         return look
+
+
+def json_files(folder: Path) -> list[Path]:
+    """The files of the show in a folder, which need not exist, in order."""
+    return [path for path in sorted(folder.glob(f"*{SUFFIX}")) if path.is_file()]
 
 
 class Loaded(NamedTuple):
@@ -106,7 +137,8 @@ class PresetDeck:
     """The actions preset_load, preset_save, preset_next and preset_previous; board 'presets',
     'preset', 'preset_changed'. A `Listener`.
 
-    Fields, per process: the shelf; the look loaded last and whether it was changed since.
+    Fields, per process: the shelf; the look loaded last and whether it was changed since; what
+    was wrong with files at the last look at them.
     """
 
     def __init__(self, console: Console, shelf: PresetShelf) -> None:
@@ -114,6 +146,7 @@ class PresetDeck:
         self.shelf = shelf
         self._loaded = Loaded("", False)
         self._is_loading = False
+        self._told: list[str] = []
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -125,60 +158,66 @@ class PresetDeck:
 
     def scan(self) -> None:
         """The board shows what the folders hold."""
-        for problem in self.shelf.scan():
-            self._console.note("warning", "preset", problem)
-        self._publish("preset")
+        self._take(self.shelf.read())
 
     async def watch(self) -> None:
         """Rescans when a file changes, until cancelled."""
         stamp = self.shelf.stamp()
         while True:
             await asyncio.sleep(WATCH_S)
+            # In a thread: the folder may be on a disk of the network.
             newest = await asyncio.to_thread(self.shelf.stamp)
             if newest != stamp:
                 stamp = newest
-                self.scan()
+                self._take(await asyncio.to_thread(self.shelf.read))
+
+    def _take(self, found: Found) -> None:
+        self.shelf.take(found)
+        for problem in found.problems:
+            if problem not in self._told:
+                self._console.note("warning", "preset", problem)
+        self._told = found.problems
+        self._publish("preset")
 
     def restore(self, name: str) -> None:
         """This one was loaded when the state was kept."""
-        if name in self.shelf.looks:
-            self._loaded = Loaded(name, False)
+        look = self.shelf.looks.get(name)
+        if look is not None:
+            self._loaded = Loaded(name, not look.is_shown_by(self._console.params))
             self._publish("state")
 
-    def load(
-        self,
-        name: str,
-        fade: Duration | None,
-        origin: str,
-        extra: Mapping[str, object] = NOTHING,
-    ) -> Look:
-        """The look is asked for: now, or on the beat. `extra` values are set with it, and win.
+    def load(self, name: str, fade: Duration | None, origin: str) -> Look:
+        """The look is asked for: now, or on the beat.
 
         Raises:
-            ParamError: there is none of that name, or a value was refused.
+            ParamError: there is none of that name.
         """
         look = self.shelf.find(name)
-        own = look.transition.seconds
-        time_ = fade or (Duration(own) if own else None)
-        deferral = self._console.deferral
 
-        def apply() -> None:
-            self._apply(look, {**look.values, **extra}, time_, origin)
+        def run() -> None:
+            self.apply(look, fade, origin)
 
-        if deferral is None or not deferral.defer(apply, f"preset {look.name}"):
-            apply()
+        self._console.hold(Held("preset", f"preset {look.name}", run, look.is_output))
         return look
 
-    def _apply(
-        self, look: Look, values: Mapping[str, object], fade: Duration | None, origin: str
+    def apply(
+        self,
+        look: Look,
+        fade: Duration | None,
+        origin: str,
+        extra: Mapping[str, ParamValue] = NOTHING,
     ) -> None:
+        """The look is in force, with its own fade where none is given. `extra` values are set with
+        it, and win."""
+        if fade is None and look.transition is not None:
+            fade = Duration(look.transition.seconds)
         self._is_loading = True
         try:
+            values = {**look.values, **extra}
             result = self._console.set(values, origin, fade=fade, whole=True, now=True)
         finally:
             self._is_loading = False
-        if result.errors:
-            raise ParamError("; ".join(result.errors.values()))
+        assert not result.errors, "checked when the file was read"
         self._loaded = Loaded(look.name, False)
         self._publish(origin)
 
@@ -209,6 +248,7 @@ class PresetDeck:
             spec.address: getattr(params, spec.name) for spec in PARAMS.values() if spec.in_preset
         }
         engine = self._console.stage.snapshot().engine
+        is_timed = params.transition_unit == "seconds"
         look = self.shelf.save(
             Preset(
                 name=name,
@@ -216,7 +256,7 @@ class PresetDeck:
                 app_version=__version__,
                 engine=engine_tag(engine),
                 params=chosen,
-                transition=Transition(seconds=params.transition),
+                transition=Transition(seconds=params.transition) if is_timed else None,
             )
         )
         self._loaded = Loaded(look.name, False)

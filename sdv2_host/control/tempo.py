@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sdv2_host.actions import Args
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.control.console import Change, Console, Fact, Handler, Notice
+from sdv2_host.control.console import Change, Console, Fact, Handler, Held, Notice
 from sdv2_host.params import PARAMS, Params
 from sdv2_host.status import HostStatus
 
@@ -87,54 +87,80 @@ def lookahead_ns(status: HostStatus) -> int:
     return round(status.latency_ms.p50 * NS_PER_MS)
 
 
-class _Held(NamedTuple):
-    """A change that waits for the beat."""
-
-    timer: asyncio.TimerHandle
-    what: str
-    run: Callable[[], object]
+class _Waiting(NamedTuple):
+    held: Held
+    due_ns: int
 
 
 class Conductor:
     """Holds changes until they are due: a `Deferral` of the console; the actions tap and downbeat;
     board 'tempo'. A `Listener`.
 
-    Fields, per process: the tempo; what waits for the beat, the newest of each kind.
+    Fields, per process: the tempo; what waits for the beat, in the order in which it was asked for,
+    the newest of each kind; the timer of what is due first.
     """
 
     def __init__(self, console: Console, clock: Callable[[], int] = now_ns) -> None:
         self._console = console
         self._clock = clock
         self.tempo = Tempo(beat0_ns=clock())
-        self._waiting: dict[str, _Held] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def handlers(self) -> dict[str, Handler]:
         return {"tap": self._tap, "downbeat": self._downbeat}
 
-    def defer(self, run: Callable[[], object], what: str) -> bool:
-        params = self._console.params
-        if params.quantize == "off":
+    def defer(self, held: Held) -> bool:
+        if self._console.params.quantize == "off":
             return False
-        now = self._clock()
-        lookahead = lookahead_ns(self._console.stage.snapshot())
-        due_ns = self.tempo.next_ns(params.quantize, now + lookahead) - lookahead
-        kind = what.split(" ", 1)[0]
-        self._cancel(kind)
-
-        def fire() -> None:
-            self._waiting.pop(kind, None)
-            run()
-            self.publish()
-
-        timer = asyncio.get_running_loop().call_later((due_ns - now) / NS_PER_S, fire)
-        self._waiting[kind] = _Held(timer, what, run)
-        asyncio.get_running_loop().call_soon(self.publish)
+        self._waiting.pop(held.kind, None)
+        self._waiting[held.kind] = _Waiting(held, self._due_ns(held))
+        self._arm()
+        self._publish_soon()
         return True
+
+    def forget(self, kind: str) -> None:
+        if self._waiting.pop(kind, None) is not None:
+            self._arm()
+            self._publish_soon()
+
+    def _due_ns(self, held: Held) -> int:
+        """When to make the change, so that its picture falls on the boundary."""
+        lookahead = 0 if held.is_output else lookahead_ns(self._console.stage.snapshot())
+        now = self._clock()
+        unit = self._console.params.quantize
+        return self.tempo.next_ns(unit, now + lookahead) - lookahead
+
+    def _arm(self) -> None:
+        """The timer is that of what is due first."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            due_ns = min(waiting.due_ns for waiting in self._waiting.values())
+            delay_s = (due_ns - self._clock()) / NS_PER_S
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._release, due_ns)
+
+    def _release(self, until_ns: int) -> None:
+        """What is due by then is done, in the order in which it was asked for."""
+        due = {kind: one for kind, one in self._waiting.items() if one.due_ns <= until_ns}
+        for kind in due:
+            del self._waiting[kind]
+        self._arm()
+        for one in due.values():
+            one.held.run()
+        self.publish()
+
+    def _retime(self) -> None:
+        """The beat is elsewhere: so is what waits for it."""
+        for kind, (held, _) in self._waiting.items():
+            self._waiting[kind] = _Waiting(held, self._due_ns(held))
+        self._arm()
 
     def close(self) -> None:
         """Nothing waits any more."""
-        for kind in list(self._waiting):
-            self._cancel(kind)
+        self._waiting.clear()
+        self._arm()
 
     def publish(self) -> None:
         """The board shows the tempo and what waits for it."""
@@ -143,7 +169,7 @@ class Conductor:
             "beats_per_bar": self.tempo.beats_per_bar,
             "beat0_ms": self.tempo.beat0_ns / NS_PER_MS,
             "now_ms": self._clock() / NS_PER_MS,
-            "pending": ", ".join(held.what for held in self._waiting.values()),
+            "pending": ", ".join(one.held.what for one in self._waiting.values()),
         }
         facts: dict[str, Fact] = {"tempo": tempo}
         self._console.publish(facts, "tempo")
@@ -156,22 +182,23 @@ class Conductor:
         if not change.values.keys() & {"bpm", "beats_per_bar", "quantize"}:
             return
         self.follow(self._console.params)
-        if self._console.params.quantize == "off":
+        # Not from within the change: its listeners are still being told.
+        loop = asyncio.get_running_loop()
+        if self._console.params.quantize == "off" and self._waiting:
             # What waits is not lost: it is done now.
-            for kind, held in list(self._waiting.items()):
-                self._cancel(kind)
-                asyncio.get_running_loop().call_soon(held.run)
+            loop.call_soon(self._release, max(one.due_ns for one in self._waiting.values()))
+        else:
+            self._retime()
+            self._publish_soon()
+
+    def _publish_soon(self) -> None:
         asyncio.get_running_loop().call_soon(self.publish)
 
     def on_notice(self, notice: Notice) -> None: ...
 
-    def _cancel(self, kind: str) -> None:
-        known = self._waiting.pop(kind, None)
-        if known is not None:
-            known.timer.cancel()
-
     def _tap(self, args: Args, origin: str) -> str:
         bpm = self.tempo.tap(self._clock())
+        self._retime()
         if bpm is None:
             return "tap"
         self._console.set({"bpm": round(bpm, 1)}, origin)
@@ -180,5 +207,6 @@ class Conductor:
 
     def _downbeat(self, args: Args, origin: str) -> str:
         self.tempo.downbeat(self._clock())
+        self._retime()
         self.publish()
         return "a bar begins"

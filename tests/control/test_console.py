@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sdv2_host.actions import ACTIONS
-from sdv2_host.control.console import check_args
+from sdv2_host.control.console import Held, check_args
 from sdv2_host.control.fader import Duration
 from sdv2_host.errors import ParamError
 from tests.control.fake_stage import fake_console
@@ -84,14 +84,24 @@ def test_a_transition_takes_the_time_given_in_the_unit_of_the_parameter() -> Non
     assert stage.applied[-1] == ({"prompt": "neon"}, "t", Duration(8.0, in_chunks=True))
 
 
+class Beat:
+    """A beat that never comes."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, Held] = {}
+
+    def defer(self, held: Held) -> bool:
+        self.waiting[held.kind] = held
+        return True
+
+    def forget(self, kind: str) -> None:
+        self.waiting.pop(kind, None)
+
+
 def test_panic_passes_by_the_beat_and_resume_ends_all_that_holds_the_picture() -> None:
     console, stage, _ = fake_console()
 
-    class Never:
-        def defer(self, run: object, what: str) -> bool:
-            return True
-
-    console.deferral = Never()
+    console.deferral = Beat()
     console.set({"freeze": True, "blackout": True}, "t")
     console.call("panic", (), "t")
     assert stage.params.panicked
@@ -104,21 +114,34 @@ def test_panic_passes_by_the_beat_and_resume_ends_all_that_holds_the_picture() -
 
 def test_a_new_prompt_waits_for_the_beat_and_other_values_do_not() -> None:
     console, stage, _ = fake_console()
-    waiting = []
-
-    class Beat:
-        def defer(self, run: object, what: str) -> bool:
-            waiting.append(run)
-            return True
-
-    console.deferral = Beat()
+    beat = console.deferral = Beat()
     console.set({"prompt": "neon"}, "t")
     console.set({"steps": 3}, "t")
     assert (stage.params.prompt, stage.params.steps) == ("watercolor painting", 3)
 
-    waiting[0]()
+    beat.waiting["prompt"].run()
 
     assert stage.params.prompt == "neon"
+
+
+def test_a_prompt_that_comes_with_panic_does_not_wait() -> None:
+    console, stage, _ = fake_console()
+    beat = console.deferral = Beat()
+
+    console.set({"prompt": "neon", "panicked": True}, "t")
+
+    assert (stage.params.prompt, stage.params.panicked) == ("neon", True)
+    assert beat.waiting == {}
+
+
+def test_the_prompt_that_is_there_takes_back_the_one_that_waits() -> None:
+    console, _, _ = fake_console()
+    beat = console.deferral = Beat()
+    console.set({"prompt": "neon"}, "t")
+
+    console.set({"prompt": "watercolor painting"}, "t")
+
+    assert beat.waiting == {}
 
 
 def test_an_action_without_a_handler_says_so() -> None:

@@ -76,12 +76,18 @@ def test_out_of_range_is_clamped_and_told_and_show_states_are_left_alone(tmp_pat
 
 @pytest.mark.parametrize(
     ("given_s", "own_s", "expected"),
-    [(None, 0.0, None), (None, 2.0, Duration(2.0)), (5.0, 2.0, Duration(5.0))],
+    [
+        (None, None, None),
+        (None, 0.0, Duration(0.0)),
+        (None, 2.0, Duration(2.0)),
+        (5.0, 2.0, Duration(5.0)),
+    ],
 )
 def test_the_time_given_wins_over_the_presets_own(
-    tmp_path: Path, given_s: float | None, own_s: float, expected: Duration | None
+    tmp_path: Path, given_s: float | None, own_s: float | None, expected: Duration | None
 ) -> None:
-    _, console, stage = deck(tmp_path, preset(transition={"seconds": own_s}))
+    own = {} if own_s is None else {"transition": {"seconds": own_s}}
+    _, console, stage = deck(tmp_path, preset(**own))
 
     console.call("preset_load", ("x",) if given_s is None else ("x", given_s), "t")
 
@@ -122,6 +128,41 @@ def test_saving_again_keeps_what_was_there_beside_it(tmp_path: Path) -> None:
     console.call("preset_save", ("x",), "t")
 
     assert (tmp_path / "x.json.bak").read_bytes() == before
+
+
+def test_a_name_in_another_case_is_the_same_preset(tmp_path: Path) -> None:
+    _, console, _ = deck(tmp_path, preset())
+
+    console.call("preset_save", ("X",), "t")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.json.bak"]
+    assert console.board["presets"] == ["X"]
+
+
+def test_after_a_restart_a_look_that_was_changed_is_said_to_be(tmp_path: Path) -> None:
+    made, console, _ = deck(tmp_path, preset())
+
+    made.restore("x")
+    assert (console.board["preset"], console.board["preset_changed"]) == ("x", True)
+    console.set({"steps": 3}, "t")
+    made.restore("x")
+
+    assert console.board["preset_changed"] is False
+
+
+def test_a_wrong_file_is_told_once_and_again_when_it_is_wrong_in_another_way(
+    tmp_path: Path,
+) -> None:
+    made, console, _ = deck(tmp_path, preset())
+    (tmp_path / "x.json").write_text("{")
+    for _ in range(3):
+        made.scan()
+    assert len(console.notices) == 1
+
+    (tmp_path / "x.json").write_text("[]")
+    made.scan()
+
+    assert len(console.notices) == 2
 
 
 @pytest.mark.parametrize("name", ["../up", ".hidden", "a/b", "", "x" * 65, "a\nb"])
@@ -177,6 +218,9 @@ WRONG = {
     "huge number": b'{"params": {"/sdv2/steps": 1e999}}',
     "another format": preset(format="sdv2-cues"),
     "newer version": preset(version=99),
+    "version of the future past": preset(version=-1),
+    "number beyond all": b'{"params": {"/sdv2/steps": 1' + b"0" * 400 + b"}}",
+    "key of many lines": b'{"format": "sdv2-preset", "version": 1, "params": {"a\\nb": []}}',
     "version of words": preset(version="1"),
     "no name": json.dumps({"format": "sdv2-preset", "version": 1, "params": {}}).encode(),
     "name with a path": preset(name="../x"),

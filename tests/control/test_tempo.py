@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.control.console import Change, Notice
+from sdv2_host.control.console import Change, Held, Notice
 from sdv2_host.control.tempo import Conductor, Tempo
 from sdv2_host.params import ParamValue
 from sdv2_host.status import Percentiles
@@ -132,6 +132,61 @@ def test_a_newer_prompt_takes_the_place_of_one_that_waits() -> None:
         await asyncio.sleep(0.3)
 
         assert [values for _, values in camera.changes] == [{"prompt": "three"}]
+
+    asyncio.run(run())
+
+
+def test_both_decks_may_wait_and_change_in_the_order_of_asking() -> None:
+    async def run() -> None:
+        console, _, camera = conducted(0, 300, "beat")
+        console.set({"prompt": "one"}, "t")
+        console.set({"prompt_b": "two"}, "t")
+        async with asyncio.timeout(10):
+            while len(camera.changes) < 2:
+                await asyncio.sleep(0.005)
+
+        assert [values for _, values in camera.changes] == [{"prompt": "one"}, {"prompt_b": "two"}]
+
+    asyncio.run(run())
+
+
+def test_what_waits_goes_with_the_beat_when_the_beat_moves() -> None:
+    async def run() -> None:
+        console, conductor, _ = conducted(0, 20, "4 bars")
+        console.set({"prompt": "neon"}, "t")
+
+        console.set({"bpm": 300}, "t")
+        conductor.tempo.beat0_ns = now_ns() - round(16 * conductor.tempo.beat_ns) + S // 20
+        console.set({"beats_per_bar": 4, "bpm": 299}, "t")
+        async with asyncio.timeout(3):  # 4 bars at 20 per minute are 48 s
+            while console.params.prompt != "neon":
+                await asyncio.sleep(0.005)
+
+    asyncio.run(run())
+
+
+def test_what_shows_at_the_output_is_changed_on_the_beat_itself() -> None:
+    async def run() -> None:
+        console, conductor, _ = conducted(400, 60, "beat")
+        conductor._clock = lambda: 10 * S
+        conductor.tempo.beat0_ns = 10 * S + S // 10
+        through_model = Held("a", "a", lambda: None)
+
+        assert conductor._due_ns(through_model) == 10 * S + S // 10 + S - 400 * NS_PER_MS
+        assert conductor._due_ns(through_model._replace(is_output=True)) == 10 * S + S // 10
+
+    asyncio.run(run())
+
+
+def test_nothing_waits_any_more_at_the_end() -> None:
+    async def run() -> None:
+        console, conductor, camera = conducted(0, 300, "beat")
+        console.set({"prompt": "neon"}, "t")
+
+        conductor.close()
+        await asyncio.sleep(0.3)
+
+        assert camera.changes == []
 
     asyncio.run(run())
 
