@@ -184,26 +184,21 @@ def test_an_input_ring_that_somebody_else_writes_is_one_line(tmp_path: Path) -> 
     assert descriptors(name) == []
 
 
-def test_a_page_port_in_use_is_one_line() -> None:
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["TCP", "UDP"])
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_a_port_in_use_is_one_line(command: str, kind: socket.SocketKind) -> None:
     name = unique_name()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        engine = ("--engine", "passthrough", "--port", "0", "--no-browser")
-        done = sdv2_host("demo", "--name", name, "--port", port, *engine)
-
-    assert done.returncode == 2
-    assert f"--port {port}" in done.stderr.splitlines()[-1]
-    assert descriptors(name) == []
-
-
-def test_an_osc_port_in_use_is_one_line() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+    with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            taken.listen()
         port = str(taken.getsockname()[1])
-        done = sdv2_host("run", "--name", unique_name(), "--engine", "passthrough", "--port", port)
+        done = sdv2_host(command, "--name", name, "--engine", "passthrough", "--port", port)
 
     assert done.returncode == 2
     assert f"--port {port}" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert descriptors(name) == []
 
 
 def test_params_json_is_the_whole_table(

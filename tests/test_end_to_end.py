@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import av
@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from sdv2_host.control.pictures import HEADER
+from sdv2_host.control.web_messages import PROTOCOL, SUBPROTOCOL
 from sdv2_host.ipc.frame_ring import remove_stale
 from tests.hosts import (
     RunningHost,
@@ -34,6 +35,7 @@ from tests.hosts import (
 )
 from tests.sources.clips import write_clip
 
+DEMO = ("--port", "0", "--no-browser", "--engine", "passthrough")
 PASSTHROUGH = ("--engine", "passthrough", "--port", "0")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 STOP_S = 2.0
@@ -133,8 +135,7 @@ def test_a_signal_ends_a_recording_in_time_and_leaves_nothing(
 
 def test_a_killed_demo_takes_its_source_and_worker_with_it() -> None:
     name = unique_name()
-    args = ("--name", name, "--port", "0", "--no-browser")
-    with RunningHost("demo", *args, *PASSTHROUGH) as host:
+    with RunningHost("demo", "--name", name, *DEMO) as host:
         host.wait_for("live")
         family = children(host.process.pid)
 
@@ -155,7 +156,7 @@ def survivors(pids: list[int]) -> list[int]:
 
 
 class Page:
-    """What an open preview page gets."""
+    """What an open control page gets."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -173,14 +174,19 @@ class Page:
         raise AssertionError("the page lost its connection")
 
 
-async def with_page(host: RunningHost, body: Callable[[Page], Any]) -> Any:
-    """Runs `body` with a page that is connected to the demo."""
+def page_url(host: RunningHost) -> str:
     found = re.search(r"http://[0-9.:]+/", host.wait_for("open http://"))
     assert found is not None
+    return found[0]
+
+
+async def with_page(url: str, body: Callable[[Page], Any]) -> Any:
+    """Runs `body` with a page that is connected to the demo."""
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(found[0] + "socket") as socket,
+        session.ws_connect(url + "socket", protocols=(SUBPROTOCOL,)) as socket,
     ):
+        await socket.send_json({"type": "hello", "protocol": PROTOCOL})
         return await body(Page(socket))
 
 
@@ -195,14 +201,13 @@ def test_a_prompt_by_osc_reaches_a_page_that_shows_both_pictures() -> None:
         port = str(status["port"])
         command = ["oscsend", "127.0.0.1", port, "/sdv2/prompt", "s", "gold leaf"]
         subprocess.run(command, check=True, timeout=10)
-        values = await page.until(lambda m: m["type"] == "values")
+        state = await page.until(lambda m: m["type"] == "state" and "prompt" in m["values"])
         while page.kinds != {0, 1}:
             await page.until(lambda m: m["type"] == "status")
-        return values["values"]
+        return dict(state["values"])
 
-    args = ("--port", "0", "--no-browser", "--name", unique_name())
-    with RunningHost("demo", *args, *PASSTHROUGH) as host:
-        values = asyncio.run(with_page(host, act))
+    with RunningHost("demo", "--name", unique_name(), *DEMO) as host:
+        values = asyncio.run(with_page(page_url(host), act))
 
     assert values["prompt"] == "gold leaf"
 
@@ -214,100 +219,36 @@ def test_a_killed_worker_comes_back_under_a_living_page() -> None:
         after = await page.until(lambda m: is_live(m) and m["worker_restarts"] == 1)
         return before, after
 
-    args = ("--port", "0", "--no-browser", "--name", unique_name())
-    with RunningHost("demo", *args, *PASSTHROUGH) as host:
-        before, after = asyncio.run(with_page(host, act))
+    with RunningHost("demo", "--name", unique_name(), *DEMO) as host:
+        before, after = asyncio.run(with_page(page_url(host), act))
 
     assert after["worker_pid"] != before["worker_pid"]
     assert after["frames_out"] > before["frames_out"]
 
 
-async def browse(url: str, profile: Path, is_there: Callable[[str], bool]) -> Browsed:
-    """The page as a real browser shows it, once `is_there` holds of it, or after 40 s.
-
-    Talks the DevTools protocol in real time: headless Chromium's virtual time runs ahead of a
-    WebSocket's messages.
-    """
-    assert CHROMIUM is not None
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0")
-    browser = await asyncio.create_subprocess_exec(
-        *(CHROMIUM, *flags, f"--user-data-dir={profile}", "about:blank"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(40), aiohttp.ClientSession() as session:
-            assert browser.stderr is not None
-            line = b""
-            while b"DevTools listening on" not in line:
-                line = await browser.stderr.readline()
-                assert line, "the browser ended"
-            port = line.decode().split(":")[2].split("/")[0]
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as listing:
-                target = next(t for t in await listing.json() if t["type"] == "page")
-            async with session.ws_connect(
-                target["webSocketDebuggerUrl"], max_msg_size=0
-            ) as devtools:
-                return await look(devtools, url, is_there)
-    finally:
-        browser.kill()
-        await browser.wait()
-
-
-async def look(
-    devtools: aiohttp.ClientWebSocketResponse, url: str, is_there: Callable[[str], bool]
-) -> Browsed:
-    """Opens `url` and reads its document again and again until `is_there`."""
-    console: list[str] = []
-    numbers = itertools.count()
-
-    async def call(method: str, **params: Any) -> dict[str, Any]:
-        number = next(numbers)
-        await devtools.send_json({"id": number, "method": method, "params": params})
-        while True:
-            message = await devtools.receive_json()
-            if message.get("id") == number:
-                return dict(message["result"])
-            if message["method"] in ("Runtime.consoleAPICalled", "Log.entryAdded"):
-                console.append(json.dumps(message["params"]))
-
-    for domain in ("Runtime", "Log", "Page"):
-        await call(f"{domain}.enable")
-    await call("Page.navigate", url=url)
-    html = "document.documentElement.outerHTML"
-    while True:
-        result = (await call("Runtime.evaluate", expression=html))["result"]
-        dom = result.get("value", "")  # none while the browser is between two documents
-        if is_there(dom):
-            return Browsed(dom, console)
-        await asyncio.sleep(0.1)
-
-
-class Browsed(NamedTuple):
-    dom: str
-    console: list[str]
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_the_page_runs_in_a_browser_without_a_console_message(tmp_path: Path) -> None:
-    wanted = [
-        r'data-state="live"',
-        r'<canvas id="input"[^>]*data-frame="\d+"',
-        r'<canvas id="output"[^>]*data-frame="\d+"',
-        r'<dd id="fps">\d',
-        *(rf'id="control-{name}"' for name in ("steps", "noise_s_min", "seed", "freeze")),
-    ]
-    args = ("--port", "0", "--no-browser", "--name", unique_name())
-    with RunningHost("demo", *args, *PASSTHROUGH) as host:
-        found = re.search(r"http://[0-9.:]+/", host.wait_for("open http://"))
-        assert found is not None
-        host.wait_for("live")
+@pytest.mark.timeout(180)
+def test_a_browser_shows_both_pictures_and_says_nothing_on_its_console() -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    console: list[str] = []
+    with (
+        RunningHost("demo", "--name", unique_name(), *DEMO) as host,
+        playwright.sync_playwright() as p,
+    ):
+        url = page_url(host)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("console", lambda message: console.append(message.text))
+        page.goto(url)
 
-        page = asyncio.run(
-            browse(found[0], tmp_path, lambda dom: all(re.search(w, dom) for w in wanted))
-        )
+        for what in ('#connection[data-state="live"]', "#input[data-frame]", "#output[data-frame]"):
+            page.wait_for_selector(what, timeout=60_000)
+        first = page.locator("#output").get_attribute("data-frame")
+        page.wait_for_function(f"document.getElementById('output').dataset.frame > {first}")
+        page.wait_for_function("parseFloat(document.getElementById('fps').textContent) > 0")
+        browser.close()
 
-    assert page.console == []
+    assert console == []
 
 
 def test_render_keeps_every_frame_and_repeats_bit_for_bit(tmp_path: Path) -> None:

@@ -55,11 +55,11 @@ def test_a_lora_by_osc_shows_and_goes_without_a_cut(tmp_path: Path) -> None:
     tensors = tensors_of("comfy", factors(TINY_DIT, outside=False, size=0.6), None)
     write(lora_dir(tmp_path) / "ink.safetensors", tensors)
     name = unique_name()
-    args = ("--port", "0", "--no-browser", "--name", name, "--port", "0", "--style", "gold")
+    args = ("--port", "0", "--no-browser", "--name", name, "--style", "gold")
     with RunningHost(
         "demo", *args, "--size", "64x64", "--threads", "1", "--models-dir", str(tmp_path)
     ) as host:
-        port = re.search(r"udp 127\.0\.0\.1:(\d+)", host.wait_for("ready; OSC on udp"))
+        port = re.search(r"127\.0\.0\.1:(\d+)", host.wait_for("OSC on"))
         assert port is not None
         send: Callable[[str, str], None] = SimpleUDPClient("127.0.0.1", int(port[1])).send_message
         viewer = Viewer(f"{name}-out")

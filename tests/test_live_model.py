@@ -53,9 +53,9 @@ def named(pixels: NDArray[np.uint8]) -> str:
 
 def test_a_prompt_by_osc_shows_within_two_chunks_without_a_cut() -> None:
     name = unique_name()
-    args = ("--port", "0", "--no-browser", "--name", name, "--port", "0", "--style", "gold")
+    args = ("--port", "0", "--no-browser", "--name", name, "--style", "gold")
     with RunningHost("demo", *args, "--size", "128x128") as host:
-        port = re.search(r"udp 127\.0\.0\.1:(\d+)", host.wait_for("ready; OSC on udp"))
+        port = re.search(r"127\.0\.0\.1:(\d+)", host.wait_for("OSC on"))
         assert port is not None
         watch = Watch(f"{name}-out")
         before = watch.fresh(24)[-1]

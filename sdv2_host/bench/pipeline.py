@@ -164,7 +164,8 @@ def _bare_chunk(
     book = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
     num_slots = spec.geometry.num_slots
     state.kv.advance_([RowCall(0, num_slots, 0)])
-    attend = state.kv.open_([RowCall(0, 1, num_slots)], torch.empty(0), book)
+    grid_tokens = torch.zeros(1, grid[0] * grid[1], dit.dims.dim)
+    attend = state.kv.open_([RowCall(0, 1, num_slots)], grid_tokens, book)
     text_kv = dit.text_kv(models.text.encode("bench"))
     t_BF = torch.full((1, 1), 500.0)
 

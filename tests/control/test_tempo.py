@@ -167,7 +167,7 @@ def test_what_waits_goes_with_the_beat_when_the_beat_moves() -> None:
 
 def test_what_shows_at_the_output_is_changed_on_the_beat_itself() -> None:
     async def run() -> None:
-        console, conductor, _ = conducted(400, 60, "beat")
+        _, conductor, _ = conducted(400, 60, "beat")
         conductor._clock = lambda: 10 * S
         conductor.tempo.beat0_ns = 10 * S + S // 10
         through_model = Held("a", "a", lambda: None)

@@ -214,13 +214,13 @@ def test_loading_into_too_little_memory_ends_in_a_named_error(files: ModelFiles)
 import resource, torch
 from pathlib import Path
 from sdv2_host.errors import DeviceError
-from sdv2_host.wan.dims import WanDims
+from sdv2_host.gpu.memory_plan import plan_memory
 from tests.gpu.test_wan_engine import FAMILY, ModelFiles, Words, config_of, load_wan_engine
-from dataclasses import replace
 files = ModelFiles(Path({str(files.dit)!r}), Path({str(files.vae)!r}), None, None, None)
+config = config_of(width=2048, height=2048)
+plan_memory(config, torch.device("cpu"), torch.float32)  # as a worker does before it loads
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), -1))
-config = config_of(width=2048, height=2048)
 try:
     load_wan_engine(config, files, FAMILY, Words(), lambda text, done: None)
 except DeviceError as error:
