@@ -233,7 +233,7 @@ def test_a_browser_shows_both_pictures_and_says_nothing_on_its_console() -> None
     console: list[str] = []
     with (
         RunningHost("demo", "--name", unique_name(), *DEMO) as host,
-        playwright.sync_playwright() as p,
+        playwright.sync_playwright() as driver,
     ):
         url = page_url(host)
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
