@@ -8,7 +8,8 @@ from collections.abc import Callable
 from sdv2_host import __version__
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.control.osc_dispatch import Answer, Peer
-from sdv2_host.control.osc_feedback import DEFAULT_RATE_HZ, Echo, Feedback, Target
+from sdv2_host.control.osc_feedback import DEFAULT_RATE_HZ, Echo, Feedback, Lease, Target
+from sdv2_host.control.osc_guests import may_send
 from sdv2_host.errors import ParamError
 from sdv2_host.ipc.osc import OscArgument, OscMessage
 from sdv2_host.params import ParamValue
@@ -26,9 +27,16 @@ class OscConversation:
     sent in this second.
     """
 
-    def __init__(self, feedback: Feedback, clock: Callable[[], int] = now_ns) -> None:
+    def __init__(
+        self,
+        feedback: Feedback,
+        clock: Callable[[], int] = now_ns,
+        own_port: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`own_port`: the one that this host has now."""
         self._feedback = feedback
         self._clock = clock
+        self._own_port = own_port
         self._begin_s = time.monotonic()
         self._handlers: dict[str, Callable[[Peer, OscMessage], list[Answer]]] = {
             "/sdv2/subscribe": self._subscribe,
@@ -78,7 +86,12 @@ class OscConversation:
             raise ParamError(f"/sdv2/subscribe: rate {rate_hz}, expected 1..60 Hz")
         prefix = texts[0] if texts else "/sdv2/"
         target = peer._replace(port=port)
-        self._feedback.subscribe(target, prefix, rate_hz, self._clock())
+        if target.kind == "udp" and port == self._own_port() and may_send(peer.host, ()):
+            raise ParamError(
+                f"/sdv2/subscribe: port {port} is this host's own; give the one that you listen at"
+            )
+        lease = Lease.LASTING if peer.kind == "tcp" else Lease.RENEWED
+        self._feedback.subscribe(target, prefix, rate_hz, self._clock(), lease)
         self._listens_at.setdefault(peer, set()).add(target)
         if len(self._listens_at) > MAX_SENDERS:
             del self._listens_at[next(iter(self._listens_at))]
@@ -99,13 +112,9 @@ class OscConversation:
         return []
 
     def _once(self, peer: Peer) -> Target:
-        """For a sender that did not subscribe: a lease of one second, enough to be told all."""
-        now = self._clock()
-        self._feedback.subscribe(peer, "/sdv2/", DEFAULT_RATE_HZ, now)
-        target = self._feedback.targets[peer]
-        if target.expires_ns is not None:
-            target.expires_ns = now + NS_PER_S
-        return target
+        """For a sender that did not subscribe."""
+        self._feedback.subscribe(peer, "/sdv2/", DEFAULT_RATE_HZ, self._clock(), Lease.ONCE)
+        return self._feedback.targets[peer]
 
     def _echo(self, peer: Peer, message: OscMessage) -> list[Answer]:
         word = message.args[0] if message.args else ""

@@ -1,9 +1,9 @@
 """What subscribers are sent, when: changes once, in time, and not thrown back. Pure, clock given.
 
 A subscriber is told all values once and then what changes, coalesced per address, the last value
-always. It keeps its lease by sending anything. A fader that is being moved is not fought: for
-GRAB_S after a value came from a subscriber it hears nothing about that address, then what is in
-force if that is not what it sent.
+always. It keeps its lease while its machine sends anything. A fader that is being moved is not
+fought: for GRAB_NS after a value came from a subscriber it hears nothing about that address, then
+what is in force if that is not what it sent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from sdv2_host.clock import NS_PER_S
@@ -23,6 +23,8 @@ from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS, NORM_ROOT, PARAMS
 from sdv2_host.status import HostStatus
 
 LEASE_NS = 60 * NS_PER_S
+ONCE_NS = NS_PER_S
+"""Enough to be told all."""
 GRAB_NS = NS_PER_S // 5
 HEARTBEAT_NS = NS_PER_S
 METRICS_NS = NS_PER_S // 5
@@ -44,6 +46,14 @@ class Echo(StrEnum):
     NONE = "none"
 
 
+class Lease(Enum):
+    """How long a subscriber is one."""
+
+    ONCE = "ONCE_NS, whatever it sends"
+    RENEWED = "LEASE_NS after the newest message from its machine"
+    LASTING = "until it ends: a connection, or a target that the config names"
+
+
 class _Heard(NamedTuple):
     value: OutValue
     at_ns: int
@@ -57,8 +67,10 @@ class Target:
     peer: Peer
     prefix: str
     rate_hz: float
+    lease: Lease
+    sign_ns: int
+    """When it last sent something itself, as far as can be told."""
     expires_ns: int | None
-    """None = never: a static target, or a connection, which ends by itself."""
     echo: Echo = Echo.CORRECTIONS
     next_ns: int = 0
     due: dict[str, tuple[OutValue, ...] | None] = field(default_factory=dict)
@@ -95,37 +107,62 @@ class Feedback:
         prefix: str,
         rate_hz: float,
         now: int,
-        *,
-        is_lasting: bool = False,
+        lease: Lease = Lease.RENEWED,
     ) -> None:
         """The peer is told everything under `prefix` once, and changes from now on.
+
+        One that subscribes again goes on as it was: no fader in its hands is fought, and it hears
+        no more often than its rate.
 
         Raises:
             ParamError: too many subscribers.
         """
         known = self.targets.get(peer)
         if known is None and len(self.targets) >= MAX_TARGETS:
-            raise ParamError(f"/sdv2/subscribe: {MAX_TARGETS} subscribers are there already")
-        rate_hz = min(max(rate_hz, MIN_RATE_HZ), MAX_RATE_HZ)
-        expires = None if is_lasting or peer.kind == "tcp" else now + LEASE_NS
-        target = Target(peer, prefix, rate_hz, expires)
+            self._make_room(now)
+        target = Target(
+            peer,
+            prefix,
+            rate_hz=min(max(rate_hz, MIN_RATE_HZ), MAX_RATE_HZ),
+            lease=known.lease if known is not None and known.lease is Lease.LASTING else lease,
+            sign_ns=now,
+            expires_ns=None,
+        )
         if known is not None:
-            target.echo = known.echo
+            target.echo, target.heard, target.next_ns = known.echo, known.heard, known.next_ns
+        if target.lease is not Lease.LASTING:
+            target.expires_ns = now + (ONCE_NS if target.lease is Lease.ONCE else LEASE_NS)
         self.targets[peer] = target
         self.dump(target)
+
+    def _make_room(self, now: int) -> None:
+        """A subscriber of which nothing was heard for long, though its machine is alive, is gone.
+
+        Raises:
+            ParamError: all of them are alive.
+        """
+        mortal = [t for t in self.targets.values() if t.lease is not Lease.LASTING]
+        oldest = min(mortal, key=lambda target: target.sign_ns, default=None)
+        if oldest is None or now - oldest.sign_ns < LEASE_NS:
+            raise ParamError(f"/sdv2/subscribe: {MAX_TARGETS} subscribers are there already")
+        del self.targets[oldest.peer]
 
     def unsubscribe(self, peer: Peer) -> bool:
         return self.targets.pop(peer, None) is not None
 
-    def renew(self, kind: str, host: str, now: int) -> None:
-        """Something came from this machine."""
+    def renew(self, sender: Peer, now: int) -> None:
+        """Something came from this sender."""
         for peer, target in self.targets.items():
-            if (peer.kind, peer.host) == (kind, host) and target.expires_ns is not None:
+            is_near = (peer.kind, peer.host) == (sender.kind, sender.host)
+            if is_near and target.lease is Lease.RENEWED:
                 target.expires_ns = now + LEASE_NS
+            if peer == sender:
+                target.sign_ns = now
 
     def heard(self, targets: list[Target], address: str, value: OutValue, now: int) -> None:
         """The subscriber behind these targets sent this value."""
         for target in targets:
+            target.sign_ns = now
             if target.wants(address):
                 target.heard[address] = _Heard(value, now)
                 self._owe(target, address, None)  # what came into force may be another value

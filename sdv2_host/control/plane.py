@@ -57,7 +57,7 @@ class ControlPlane:
         self._site = site
         self._guests = parse_networks(config.osc_from)
         self._feedback = Feedback(console)
-        self._conversation = OscConversation(self._feedback)
+        self._conversation = OscConversation(self._feedback, own_port=lambda: self.port)
         self._dispatch = Dispatch(console, self._conversation)
         if learnt is not None:
             self._dispatch.learnt = learnt
@@ -128,7 +128,7 @@ class ControlPlane:
 
     def received(self, data: bytes, peer: Peer) -> list[Answer]:
         """A packet of a welcome peer; its values are set within GATHER_S."""
-        self._feedback.renew(peer.kind, peer.host, now_ns())
+        self._feedback.renew(peer, now_ns())
         answers = self._dispatch.packet(data, peer)
         if self._flushing is None:
             loop = asyncio.get_running_loop()

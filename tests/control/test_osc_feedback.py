@@ -11,6 +11,7 @@ from tests.control.fake_stage import fake_console
 
 DESK = Peer("udp", "10.0.0.1", 5000)
 FADER = Peer("udp", "10.0.0.2", 5000)
+OWN_PORT = 9400
 MS = NS_PER_S // 1000
 
 
@@ -22,12 +23,12 @@ class Room:
         self.console, self.stage, _ = fake_console()
         self.now = NS_PER_S
         self.feedback = Feedback(self.console)
-        self.conversation = OscConversation(self.feedback, lambda: self.now)
+        self.conversation = OscConversation(self.feedback, lambda: self.now, lambda: OWN_PORT)
         self.dispatch = Dispatch(self.console, self.conversation)
         self.console.listen(self.feedback)
 
     def send(self, peer: Peer, address: str, *values: OutValue) -> list[Answer]:
-        self.feedback.renew(peer.kind, peer.host, self.now)
+        self.feedback.renew(peer, self.now)
         answers = self.dispatch.packet(encode_message(address, *values), peer)
         self.dispatch.flush()
         return answers
@@ -244,3 +245,59 @@ def test_two_surfaces_of_one_machine_hear_each_other() -> None:
     assert room.settle(view) == {"/sdv2/steps": (4,)}
     room.now += NS_PER_S
     assert room.settle(fader._replace(port=9001)) == {}
+
+
+def test_dumps_leave_no_subscribers_behind_however_busy_their_machine_is() -> None:
+    room = Room()
+    for kind in ("udp", "tcp"):
+        asker = Peer(kind, DESK.host, 7000)
+        room.send(asker, "/sdv2/dump")
+        for _ in range(20):
+            room.send(asker, "/sdv2/steps", 2)
+            room.settle(asker)
+            room.now += NS_PER_S // 10
+
+    assert room.feedback.targets == {}
+
+
+def test_one_that_subscribes_again_is_told_all_again_but_not_fought_nor_flooded() -> None:
+    room = Room()
+    room.send(FADER, "/sdv2/subscribe", FADER.port, 10.0)
+    room.settle(FADER)
+    room.now += NS_PER_S
+    room.send(FADER, "/sdv2/noise/s_max", 0.7)
+    told = []
+
+    for _ in range(100):
+        room.send(FADER, "/sdv2/subscribe", FADER.port, 10.0)
+        room.console.set({"noise_s_max": 0.4}, "somebody else")
+        told.append(room.hear(FADER, after_ms=1))
+
+    assert [len(one) > 0 for one in told].count(True) == 1
+    assert not any("/sdv2/noise/s_max" in one for one in told)
+    assert any("/sdv2/steps" in one for one in told)
+
+
+def test_those_that_are_gone_make_room_though_their_machine_is_alive() -> None:
+    room = Room()
+    for number in range(MAX_TARGETS):
+        room.send(DESK._replace(port=2000 + number), "/sdv2/subscribe")
+    for _ in range(3):
+        room.now += LEASE_NS // 2
+        room.send(DESK._replace(port=2000), "/sdv2/ping")
+
+    answers = room.send(FADER, "/sdv2/subscribe")
+
+    assert answers == []
+    assert FADER in room.feedback.targets
+    assert DESK._replace(port=2000) in room.feedback.targets
+
+
+def test_the_host_is_not_made_to_talk_to_itself() -> None:
+    room = Room()
+
+    answers = room.send(Peer("udp", "127.0.0.1", 5000), "/sdv2/subscribe", OWN_PORT)
+
+    assert "give the one that you listen at" in str(answers[0].values[1])
+    assert room.feedback.targets == {}
+    assert room.send(DESK, "/sdv2/subscribe", OWN_PORT) == []
