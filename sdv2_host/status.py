@@ -37,6 +37,10 @@ class OscCounts:
     """A value of the wrong kind, or one that is no number."""
     refused: int = 0
     """Packets from an address that may not send."""
+    too_many: int = 0
+    """Connections closed because there were too many, HTTP among them."""
+    slow: int = 0
+    """Connections closed because they did not read what they had subscribed to."""
 
 
 @dataclass(slots=True)

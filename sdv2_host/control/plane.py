@@ -30,6 +30,8 @@ from sdv2_host.status import OscCounts
 GATHER_S = 0.002
 """Values that come within this time are one change: a sender of 1 kHz makes few of them."""
 TURN_S = 1 / 60
+MAX_TOLD = 64
+"""Different complaints about peers, each said once."""
 
 
 class WebSite(Protocol):
@@ -65,10 +67,11 @@ class ControlPlane:
         self._server: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
         self._connections: dict[Peer, OscConnection] = {}
-        self._num_open = 0
+        self._open: set[FirstByte] = set()
+        self._silent: dict[FirstByte, None] = {}
         self._flushing: asyncio.TimerHandle | None = None
         self._turning: asyncio.Task[None] | None = None
-        self._refused: set[str] = set()
+        self._told: set[str] = set()
         self.port = 0
 
     @property
@@ -116,15 +119,18 @@ class ControlPlane:
         if may_send(peer.host, self._guests):
             return True
         self.counts.refused += 1
-        if peer.host not in self._refused and len(self._refused) < MAX_CONNECTIONS:
-            self._refused.add(peer.host)
-            self._console.note(
-                "warning",
-                f"osc {peer}",
-                f"OSC refused: {peer.host} is not this machine; start with --osc-from {peer.host} "
-                "to allow it (said once)",
-            )
+        self._tell_once(
+            f"refused {peer.host}",
+            peer,
+            f"OSC refused: {peer.host} is not this machine; start with --osc-from {peer.host} "
+            "to allow it",
+        )
         return False
+
+    def _tell_once(self, key: str, peer: Peer, text: str) -> None:
+        if key not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(key)
+            self._console.note("warning", f"osc {peer}", f"{text} (said once)")
 
     def received(self, data: bytes, peer: Peer) -> list[Answer]:
         """A packet of a welcome peer; its values are set within GATHER_S."""
@@ -167,13 +173,36 @@ class ControlPlane:
                     self.send(parcel)
             await asyncio.sleep(TURN_S)
 
-    def opened(self) -> bool:
-        """One more connection; False = there are too many."""
-        self._num_open += 1
-        return self._num_open <= MAX_CONNECTIONS
+    def garbled(self, reason: str, peer: Peer) -> Answer:
+        """What the peer of a connection is told whose bytes are no OSC."""
+        return self._dispatch.garbled(reason, peer)
 
-    def closed(self) -> None:
-        self._num_open -= 1
+    def opened(self, connection: FirstByte, peer: Peer) -> None:
+        """One more connection. Where there are too many, the longest silent one is closed, or,
+        if all have spoken, this one."""
+        self._open.add(connection)
+        self._silent[connection] = None
+        if len(self._open) > MAX_CONNECTIONS:
+            self.counts.too_many += 1
+            text = f"{MAX_CONNECTIONS} connections are open: one more was closed; end some programs"
+            self._tell_once("too many", peer, text)
+            longest_silent = next(iter(self._silent))
+            self.closed(longest_silent)
+            longest_silent.abort()
+
+    def spoke(self, connection: FirstByte) -> None:
+        """The connection is no more silent."""
+        self._silent.pop(connection, None)
+
+    def closed(self, connection: FirstByte) -> None:
+        self._open.discard(connection)
+        self._silent.pop(connection, None)
+
+    def was_slow(self, peer: Peer) -> None:
+        """The connection is closed because its peer did not read."""
+        self.counts.slow += 1
+        text = "OSC connection closed: it does not read what it subscribed to"
+        self._tell_once(f"slow {peer.host}", peer, text)
 
     def joined(self, connection: OscConnection) -> None:
         self._connections[connection.peer] = connection

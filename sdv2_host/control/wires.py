@@ -9,11 +9,9 @@ from typing import Protocol
 from sdv2_host.control.osc_dispatch import Answer, Peer, as_packet
 from sdv2_host.errors import ProtocolError
 from sdv2_host.ipc.osc_stream import PacketStream, frame
-from sdv2_host.status import OscCounts
 
 log = logging.getLogger(__name__)
 
-FIRST_BYTE_S = 5.0
 MAX_CONNECTIONS = 64
 MAX_UNSENT_BYTES = 256 * 1024
 """Of a subscriber over TCP that does not read."""
@@ -22,18 +20,21 @@ MAX_UNSENT_BYTES = 256 * 1024
 class Plane(Protocol):
     """Whom the connections serve."""
 
-    @property
-    def counts(self) -> OscCounts: ...
-
     def is_welcome(self, peer: Peer) -> bool: ...
 
     def received(self, data: bytes, peer: Peer) -> list[Answer]: ...
 
     def answer(self, answers: list[Answer], peer: Peer) -> None: ...
 
-    def opened(self) -> bool: ...
+    def garbled(self, reason: str, peer: Peer) -> Answer: ...
 
-    def closed(self) -> None: ...
+    def was_slow(self, peer: Peer) -> None: ...
+
+    def opened(self, connection: FirstByte, peer: Peer) -> None: ...
+
+    def spoke(self, connection: FirstByte) -> None: ...
+
+    def closed(self, connection: FirstByte) -> None: ...
 
     def joined(self, connection: OscConnection) -> None: ...
 
@@ -61,37 +62,36 @@ class Datagrams(asyncio.DatagramProtocol):
 
 
 class FirstByte(asyncio.Protocol):
-    """A TCP connection that has not said yet what it is; hands over and is gone."""
+    """A TCP connection, which says with its first byte what it is, and then is that.
+
+    A surface may connect at the start of the show and say nothing until a button is pressed.
+    """
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._heir: asyncio.Protocol | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport), "TCP"
         self._transport = transport
-        if not self._plane.opened():
-            transport.abort()
-            return
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(FIRST_BYTE_S, transport.abort)
+        self._plane.opened(self, _peer_of(transport))
+
+    def abort(self) -> None:
+        assert self._transport is not None, "connected"
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None, "connected"
-        if self._timer is not None:
-            self._timer.cancel()
         if self._heir is None:
+            self._plane.spoke(self)
             is_http = data[:1].isalpha() and data[:1].isupper()
             self._heir = self._plane.http() if is_http else OscConnection(self._plane)
             self._heir.connection_made(self._transport)
         self._heir.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._plane.closed()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._plane.closed(self)
         if self._heir is not None:
             self._heir.connection_lost(exc)
 
@@ -119,8 +119,7 @@ class OscConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport), "TCP"
         self._transport = transport
-        host, port = transport.get_extra_info("peername")[:2]
-        self.peer = Peer("tcp", host, port)
+        self.peer = _peer_of(transport)
         if self._plane.is_welcome(self.peer):
             self._plane.joined(self)
         else:
@@ -132,9 +131,10 @@ class OscConnection(asyncio.Protocol):
         try:
             packets = self._stream.feed(data)
         except ProtocolError as error:
-            self._plane.counts.bad_datagrams += 1
-            log.debug("OSC connection of %s closed: %s", self.peer, error)
-            self._transport.abort()
+            self.send(as_packet(self._plane.garbled(f"{error}; connection closed", self.peer)))
+            # What it did not read before, it does not now.
+            is_read = self._transport.get_write_buffer_size() == 0
+            (self._transport.close if is_read else self._transport.abort)()
             return
         for packet in packets:
             for answer in self._plane.received(packet, self.peer):
@@ -147,7 +147,10 @@ class OscConnection(asyncio.Protocol):
         """Sends it; a peer that does not read is left alone after a while."""
         if self._transport is None or self._stream.framing is None:
             return
+        if self._transport.is_closing():
+            return
         if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._plane.was_slow(self.peer)
             self._transport.abort()
         else:
             self._transport.write(frame(packet, self._stream.framing))
@@ -155,3 +158,8 @@ class OscConnection(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _peer_of(transport: asyncio.Transport) -> Peer:
+    host, port = transport.get_extra_info("peername")[:2]
+    return Peer("tcp", host, port)

@@ -167,6 +167,6 @@ def test_mutated_streams_lose_their_own_connection_alone() -> None:
                     await pinged(play, asker, number)
             await pinged(play, asker, -1)
             await play.until(lambda: play.plane._connections == {})
-            await play.until(lambda: play.plane._num_open == 0)
+            await play.until(lambda: play.plane._open == set())
 
     asyncio.run(run())

@@ -7,14 +7,16 @@ import socket
 import aiohttp
 import pytest
 
+from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
 from sdv2_host.control.osc_dispatch import Peer
 from sdv2_host.control.osc_guests import may_send, parse_networks
+from sdv2_host.control.wires import MAX_CONNECTIONS
 from sdv2_host.errors import ConfigError
 from sdv2_host.ipc.osc import OscMessage, decode
 from sdv2_host.ipc.osc_encode import OutValue, encode_message
 from sdv2_host.ipc.osc_stream import Framing, PacketStream, frame
-from tests.control.live_plane import LOCAL, live_plane
+from tests.control.live_plane import LOCAL, Listener, live_plane
 
 
 def test_udp_sets_values_and_a_subscriber_follows() -> None:
@@ -109,13 +111,113 @@ def test_a_stream_of_noise_loses_its_connection_and_nobody_else_theirs() -> None
             await good.open(play.plane.port)
             reader, writer = await asyncio.open_connection(LOCAL, play.plane.port)
             writer.write(b"\xff" * 100)
-            with contextlib.suppress(ConnectionError):
-                assert await reader.read(10) == b""
+            assert b"a stream is OSC 1.0 (sizes) or 1.1 (SLIP)" in await reader.read()
             writer.close()
             good.send("/sdv2/ping", "still here")
             assert (await good.hear("/sdv2/pong"))[0] == "still here"
             assert play.plane.counts.bad_datagrams == 1
             good.writer.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("framing", Framing)
+def test_a_prompt_that_is_too_long_is_told_to_its_sender_and_in_the_log(framing: Framing) -> None:
+    async def run() -> None:
+        async with live_plane() as play:
+            surface = TcpSurface(framing)
+            await surface.open(play.plane.port)
+            surface.send("/sdv2/prompt", "x" * 140_000)
+
+            _, reason = await surface.hear("/sdv2/error")
+
+            assert "allowed are" in str(reason)
+            assert "65536" in play.witness.notices[0].text
+            assert play.plane.counts.bad_datagrams == 1
+            surface.writer.close()
+
+    asyncio.run(run())
+
+
+def test_the_longest_prompt_of_a_datagram_and_of_a_stream_arrive_and_are_cut() -> None:
+    async def run() -> None:
+        async with live_plane() as play, play.surface() as surface:
+            stream = TcpSurface(Framing.SIZES)
+            await stream.open(play.plane.port)
+            for number, send in enumerate((surface.send, stream.send)):
+                send("/sdv2/prompt", f"{number}" * 65_480)
+                expected = f"{number}" * 2000
+                await play.until(lambda expected=expected: play.stage.params.prompt == expected)
+            stream.writer.close()
+
+    asyncio.run(run())
+
+
+def test_a_silent_connection_stays_until_there_are_too_many() -> None:
+    async def run() -> None:
+        async with live_plane() as play:
+            silent = TcpSurface(Framing.SIZES)
+            await silent.open(play.plane.port)
+            talkers = [TcpSurface(Framing.SIZES) for _ in range(MAX_CONNECTIONS)]
+            for talker in talkers:
+                await talker.open(play.plane.port)
+                talker.send("/sdv2/ping", "x")
+                await talker.hear("/sdv2/pong")
+            late = TcpSurface(Framing.SIZES)
+            await late.open(play.plane.port)
+
+            for closed in (silent, late):
+                with contextlib.suppress(ConnectionError):
+                    assert await closed.reader.read(10) == b""
+
+            assert play.plane.counts.too_many == 2
+            assert [n.text for n in play.witness.notices] == [
+                "64 connections are open: one more was closed; end some programs (said once)"
+            ]
+            talkers[0].send("/sdv2/ping", "y")
+            assert (await talkers[0].hear("/sdv2/pong"))[0] == "y"
+            for surface in (silent, late, *talkers):
+                surface.writer.close()
+
+    asyncio.run(run())
+
+
+def test_a_subscriber_that_does_not_read_is_dropped_counted_and_told() -> None:
+    async def run() -> None:
+        async with live_plane() as play:
+            surface = TcpSurface(Framing.SIZES)
+            await surface.open(play.plane.port)
+            surface.send("/sdv2/subscribe", 1, "/sdv2/prompt", 60.0)
+            await surface.hear("/sdv2/prompt")
+            surface.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            number = 0
+
+            while play.plane._connections:
+                number += 1
+                play.console.set({"prompt": f"{number:06}" * 333}, "t")
+                for parcel in play.plane._feedback.parcels(number * NS_PER_S + now_ns()):
+                    play.plane.send(parcel)
+                await asyncio.sleep(0)
+
+            assert play.plane.counts.slow == 1
+            assert "does not read" in play.witness.notices[-1].text
+            surface.writer.close()
+
+    asyncio.run(run())
+
+
+def test_a_client_of_another_loopback_subscribes() -> None:
+    async def run() -> None:
+        async with live_plane(Config(port=0, listen="::1")) as play:
+            loop = asyncio.get_running_loop()
+            transport, listener = await loop.create_datagram_endpoint(
+                Listener, local_addr=("::1", 0), family=socket.AF_INET6
+            )
+            listener.to = ("::1", play.plane.port)
+            listener.send("/sdv2/subscribe")
+
+            await play.until(lambda: listener.values("/sdv2/steps"))
+            transport.close()
 
     asyncio.run(run())
 
