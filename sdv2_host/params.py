@@ -395,6 +395,10 @@ def to_norm(spec: ParamSpec, value: float) -> float:
     return (value - spec.minimum) / (spec.maximum - spec.minimum)
 
 
+TRUTH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+"""Words for a switch."""
+
+
 class Coerced(NamedTuple):
     value: ParamValue
     clamped: bool
@@ -412,6 +416,8 @@ def coerce(spec: ParamSpec, raw: ParamValue) -> Coerced:
     """
     if spec.kind is str:
         return _coerce_text(spec, str(raw))
+    if spec.kind is bool and isinstance(raw, str):
+        raw = TRUTH.get(raw.strip().lower(), raw)
     try:
         number = float(raw)
     except (ValueError, OverflowError):

@@ -141,10 +141,13 @@ def test_an_address_is_learnt_listed_and_forgotten(host: Host) -> None:
     assert learning.stdout is not None
     learning.stdout.readline()
     host("osc", "send", "/1/fader1", "0.25")
-    assert learning.communicate(timeout=30)[0] == "/1/fader1 plays mix\n"
+    line = learning.stdout.readline()
+    host("osc", "send", "/1/fader1", "127")
+    assert line == "/1/fader1 plays mix; move it from end to end\n"
+    assert learning.wait(timeout=30) == 0
 
-    assert host("get", "mix").stdout == "0.25\n"
-    assert "/1/fader1" in host("osc", "learn").stdout
+    assert host("get", "mix").stdout == "1\n"
+    assert re.search(r"/1/fader1 +0\.\.127 +plays mix", host("osc", "learn").stdout)
     assert host("osc", "learn", "--remove", "/1/fader1").returncode == 0
     assert "nothing was learnt" in host("osc", "learn").stdout
 

@@ -13,6 +13,8 @@ from sdv2_host.params import BY_ADDRESS, PARAMS, ParamSpec
 
 WATCH_S = 0.5
 MONITOR_S = 0.2
+LESSON_S = 2.0
+"""How long a fader is watched for its range, as control/mappings.py does."""
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -50,7 +52,7 @@ def set_values(client: Client, assignments: list[str], fade_s: float | None) -> 
         if not equals:
             raise ParamError(f"{assignment!r}: expected NAME=VALUE, for example steps=3")
         values[spec_of(name.strip()).name] = value.strip()
-    body: dict[str, Any] = {"values": {name: _typed(name, text) for name, text in values.items()}}
+    body: dict[str, Any] = {"values": values}
     if fade_s is not None:
         body["fade"] = fade_s
     return show_result(client.post("/api/set", body))
@@ -63,14 +65,6 @@ def show_result(result: dict[str, Any]) -> int:
     for text in (*result["clamped"].values(), *result["errors"].values()):
         print(f"sdv2-host: {text}", file=sys.stderr)
     return 2 if result["errors"] else 0
-
-
-def _typed(name: str, text: str) -> str | bool:
-    """Words for a switch as truth; all else is text, which the host reads as it should be."""
-    truth = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
-    if PARAMS[name].kind is bool and text.lower() in truth:
-        return truth[text.lower()]
-    return text
 
 
 def _shown(value: object) -> str:
@@ -184,7 +178,8 @@ def learn(client: Client, target: str | None, remove: str | None) -> None:
             for row in client.get("/api/learn")["rows"]:
                 if row["address"] not in known and row["target"] == target:
                     known.add(row["address"])
-                    print(f"{row['address']} plays {target}")
+                    print(f"{row['address']} plays {target}; move it from end to end")
+                    time.sleep(LESSON_S)
                     client.delete("/api/learn", {})
             time.sleep(MONITOR_S)
     finally:

@@ -1,29 +1,33 @@
 """Learnt OSC: addresses of senders that cannot be told ours, and the parameters they play.
 
 To learn: ask for a parameter, move a fader or press a button on the sender. The first unknown
-address with a number in it is taken, and its range from what comes within LEARN_NS of it.
+address with a number in it is taken, and its range from what comes within LEARN_NS of it. What a
+sender repeats all the time, as a CHOP does, is not taken before it changes.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from sdv2_host.actions import ACTION_BY_ADDRESS, ACTIONS, ActionSpec
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.control.console import Console
-from sdv2_host.control.documents import Format
+from sdv2_host.control.documents import MAX_NUMBER, Format
+from sdv2_host.control.presses import Presses
 from sdv2_host.errors import ConfigError, HostError, ParamError
 from sdv2_host.ipc.osc import Impulse, OscMessage
 from sdv2_host.params import BY_ADDRESS, PARAMS, ParamSpec, ParamValue, from_norm
 
 LEARN_NS = 2 * NS_PER_S
 MAX_ROWS = 128
+REST_NS = NS_PER_S // 2
+MAX_RESTING = 1024
+"""Unknown addresses whose value is remembered."""
 RANGES = ((0.0, 1.0), (0.0, 127.0), (0.0, 255.0), (0.0, 1023.0), (-1.0, 1.0))
 """What faders and knobs send, the narrowest first: the first that holds what came is taken."""
 
@@ -65,10 +69,16 @@ class _Lesson:
     high: float = 0.0
 
 
+class _Rest(NamedTuple):
+    number: float
+    at_ns: int
+
+
 class Mappings:
     """A `Learnt` of the dispatch and a `LearnBook` of the web; board 'learning', 'learnt'.
 
-    Fields, per process: rows by address; the lesson in hand; levels of buttons by address.
+    Fields, per process: rows by address; the lesson in hand; which buttons are held; the newest
+    number of each address that is not known.
     """
 
     def __init__(self, console: Console, path: Path, clock: Callable[[], int] = now_ns) -> None:
@@ -77,7 +87,8 @@ class Mappings:
         self._clock = clock
         self._rows: dict[str, Mapping] = {}
         self._lesson: _Lesson | None = None
-        self._levels: dict[str, bool] = {}
+        self._presses = Presses()
+        self._resting: dict[str, _Rest] = {}
 
     def load(self) -> None:
         """What was learnt before is known; a damaged file is told and left alone."""
@@ -127,22 +138,40 @@ class Mappings:
         if self._lesson is not None and self._learn(self._lesson, message):
             return self._play(self._rows[message.address], message)
         row = self._rows.get(message.address)
-        return self._play(row, message) if row is not None else None
+        if row is not None:
+            return self._play(row, message)
+        self._remember(message)
+        return None
+
+    def _remember(self, message: OscMessage) -> None:
+        """What the address shows while nobody moves it."""
+        numbers = _numbers(message)
+        if numbers and (message.address in self._resting or len(self._resting) < MAX_RESTING):
+            self._resting[message.address] = _Rest(next(iter(numbers.values())), self._clock())
+
+    def _is_resting(self, address: str, number: float) -> bool:
+        """Whether it says the same over and over again, without a hand on it."""
+        rest = self._resting.get(address)
+        return rest is not None and rest.number == number and self._clock() - rest.at_ns < REST_NS
 
     def _learn(self, lesson: _Lesson, message: OscMessage) -> bool:
         """Whether the message is the one, or of the one, that is being learnt."""
-        numbers = [(i, v) for i, v in enumerate(message.args) if _number(v) is not None]
+        numbers = _numbers(message)
         if lesson.address and self._clock() - lesson.begin_ns > LEARN_NS:
             self.cancel()
             return False
-        if not numbers or lesson.address not in ("", message.address):
-            return False
-        value = _number(message.args[lesson.arg]) if lesson.address else _number(numbers[0][1])
-        value = value or 0.0
         if not lesson.address:
-            lesson.address, lesson.arg = message.address, numbers[0][0]
+            if not numbers or not message.address.isprintable():
+                return False
+            arg, number = next(iter(numbers.items()))
+            if self._is_resting(message.address, number):
+                return False
+            lesson.address, lesson.arg = message.address, arg
             lesson.begin_ns = self._clock()
-            lesson.low = lesson.high = value
+            lesson.low = lesson.high = number
+        if message.address != lesson.address or lesson.arg not in numbers:
+            return False
+        value = numbers[lesson.arg]
         lesson.low, lesson.high = min(lesson.low, value), max(lesson.high, value)
         low, high = _range(lesson.low, lesson.high)
         row = Mapping(
@@ -172,9 +201,8 @@ class Mappings:
         spec = target_of(row.target)
         if row.mode == "absolute" and isinstance(spec, ParamSpec):
             return {spec.name: from_norm(spec, position)}
-        was_high, is_high = self._levels.get(row.address, False), position >= 0.5
-        self._levels[row.address] = is_high and value is not None
-        if not is_high or was_high:
+        is_bang = value is None
+        if not is_bang and not self._presses.is_press(row.address, position >= 0.5, self._clock()):
             return {}
         if isinstance(spec, ParamSpec):
             return {spec.name: not getattr(self._console.params, spec.name)}
@@ -212,7 +240,15 @@ def target_of(name: str) -> ParamSpec | ActionSpec:
 def _number(value: object) -> float | None:
     if value is Impulse.IMPULSE:
         return 1.0
-    return float(value) if isinstance(value, int | float) and not math.isnan(value) else None
+    if not isinstance(value, int | float):
+        return None
+    number = float(value)
+    return number if abs(number) < MAX_NUMBER else None  # what a file may hold, and no NaN
+
+
+def _numbers(message: OscMessage) -> dict[int, float]:
+    """The arguments that are numbers, by their place."""
+    return {i: n for i, arg in enumerate(message.args) if (n := _number(arg)) is not None}
 
 
 def _range(low: float, high: float) -> tuple[float, float]:

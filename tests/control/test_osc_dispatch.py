@@ -73,6 +73,8 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, ParamValue]]] = {
     "true": (osc("/sdv2/freeze", ("T", True)), {"freeze": True}),
     "false": (osc("/sdv2/freeze", ("F", False)), {"freeze": False}),
     "button": (osc("/sdv2/freeze", ("f", 1.0)), {"freeze": True}),
+    "true in words": (osc("/sdv2/freeze", ("s", "True")), {"freeze": True}),
+    "off in words": (osc("/sdv2/freeze", ("s", "off")), {"freeze": False}),
     "int of SuperCollider": (osc("/sdv2/freeze", ("i", 0)), {"freeze": False}),
     "bundle": (
         osc_bundle(osc("/sdv2/steps", ("i", 1)), osc("/sdv2/seed", ("i", 9))),
