@@ -110,6 +110,11 @@ class Config(BaseModel):
         description="Who else may send OSC, which has no password: addresses or networks such as "
         "'10.0.0.5, 192.168.1.0/24'; without it this machine alone.",
     )
+    osc_to: str = Field(
+        "",
+        description="Who is always sent OSC feedback, without a subscription and from before the "
+        "model is loaded: address:port such as '127.0.0.1:7001, 10.0.0.5:9001'.",
+    )
     data_dir: str = Field(
         "",
         description="Folder of presets, cue lists, learnt OSC and the state of the last run; "

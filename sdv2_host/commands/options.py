@@ -79,6 +79,7 @@ RecordingsDir = Annotated[
     str | None, typer.Option(help=_config_help("recordings_dir"), show_default=False)
 ]
 OscFrom = Annotated[str | None, typer.Option(help=_config_help("osc_from"), show_default=False)]
+OscTo = Annotated[str | None, typer.Option(help=_config_help("osc_to"), show_default=False)]
 OutputFps = Annotated[
     float | None, typer.Option(help=_config_help("output_fps"), show_default=False)
 ]

@@ -9,13 +9,12 @@ from sdv2_host import __version__
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.control.osc_dispatch import Answer, Peer
 from sdv2_host.control.osc_feedback import DEFAULT_RATE_HZ, Echo, Feedback, Lease, Target
-from sdv2_host.control.osc_guests import may_send
+from sdv2_host.control.osc_guests import MAX_PORT, may_send
 from sdv2_host.errors import ParamError
 from sdv2_host.ipc.osc import OscArgument, OscMessage
 from sdv2_host.params import ParamValue
 
 ERRORS_PER_S = 10
-MAX_PORT = 65535
 MAX_SENDERS = 256
 """Ports of subscribers that are remembered; a subscriber is itself forgotten by its lease."""
 

@@ -21,10 +21,11 @@ from sdv2_host.config import Config
 from sdv2_host.control.console import Console
 from sdv2_host.control.osc_conversation import OscConversation
 from sdv2_host.control.osc_dispatch import Answer, Dispatch, Learnt, Peer, as_packet
-from sdv2_host.control.osc_feedback import Feedback, Parcel
-from sdv2_host.control.osc_guests import may_send, parse_networks
+from sdv2_host.control.osc_feedback import DEFAULT_RATE_HZ, Feedback, Lease, Parcel
+from sdv2_host.control.osc_guests import check_targets, may_send, parse_networks, parse_targets
 from sdv2_host.control.ports import bind_both
 from sdv2_host.control.wires import MAX_CONNECTIONS, Datagrams, FirstByte, OscConnection
+from sdv2_host.errors import ConfigError
 from sdv2_host.status import OscCounts
 
 GATHER_S = 0.002
@@ -53,12 +54,13 @@ class ControlPlane:
     def __init__(
         self, console: Console, config: Config, site: WebSite, learnt: Learnt | None = None
     ) -> None:
-        """Raises: ConfigError when `config.osc_from` names no addresses."""
+        """Raises: ConfigError when `config.osc_from` or `config.osc_to` names no addresses."""
         self._console = console
         self._config = config
         self._site = site
         self._guests = parse_networks(config.osc_from)
         self._feedback = Feedback(console)
+        self._targets = parse_targets(config.osc_to)
         self._conversation = OscConversation(self._feedback, own_port=lambda: self.port)
         self._dispatch = Dispatch(console, self._conversation)
         if learnt is not None:
@@ -82,10 +84,19 @@ class ControlPlane:
         """Every surface is open at `port`.
 
         Raises:
-            ConfigError: the port is in use, or the address is not one of this machine.
+            ConfigError: the port is in use, the address is not one of this machine, or one of
+                `config.osc_to` is out of its reach.
         """
         udp, tcp = bind_both(self._config.listen, self._config.port)
-        self.port = int(udp.getsockname()[1])
+        host, self.port = udp.getsockname()[:2]
+        try:
+            check_targets(self._targets, host, self.port)
+        except ConfigError:
+            udp.close()
+            tcp.close()
+            raise
+        for target in self._targets:
+            self._feedback.subscribe(target, "/sdv2/", DEFAULT_RATE_HZ, now_ns(), Lease.LASTING)
         loop = asyncio.get_running_loop()
         self._udp, _ = await loop.create_datagram_endpoint(lambda: Datagrams(self), sock=udp)
         self._runner = self._site.runner()

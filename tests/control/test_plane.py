@@ -10,6 +10,7 @@ import pytest
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
 from sdv2_host.control.osc_dispatch import Peer
+from sdv2_host.control.osc_feedback import LEASE_NS
 from sdv2_host.control.osc_guests import may_send, parse_networks
 from sdv2_host.control.wires import MAX_CONNECTIONS
 from sdv2_host.errors import ConfigError
@@ -289,6 +290,48 @@ def test_who_may_send(host: str, allowed: str, expected: bool) -> None:
 def test_what_is_no_network_is_named() -> None:
     with pytest.raises(ConfigError, match="--osc-from 'everybody'"):
         parse_networks("10.0.0.1, everybody")
+
+
+def test_a_target_of_the_config_is_told_without_asking_and_for_ever() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        transport, listener = await loop.create_datagram_endpoint(
+            Listener, local_addr=(LOCAL, 0), family=socket.AF_INET
+        )
+        async with live_plane(Config(port=0, osc_to=f"{LOCAL}:{listener.port}")) as play:
+            await play.until(lambda: listener.values("/sdv2/status/heartbeat"))
+            await play.until(lambda: listener.values("/sdv2/steps"))
+            play.plane._feedback.parcels(now_ns() + 10 * LEASE_NS)
+            play.console.set({"seed": 77}, "t")
+            await play.until(lambda: (77,) in listener.values("/sdv2/seed"))
+        transport.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("7001", "expected an address and a port"),
+        ("localhost:7001", "expected an address and a port"),
+        ("127.0.0.1:0", "expected an address and a port"),
+        ("127.0.0.1:70000", "expected an address and a port"),
+        ("127.0.0.1:７００１", "expected an address and a port"),
+        ("127.0.0.1:7001, 10.0.0.5:9001", "10.0.0.5:9001: out of reach of 127.0.0.1"),
+        ("[::1]:7001", "out of reach of 127.0.0.1"),
+        ("127.0.0.1:{port}", "own port"),
+    ],
+)
+def test_a_target_that_would_never_hear_is_refused_at_the_start(target: str, reason: str) -> None:
+    async def run(port: int) -> None:
+        async with live_plane(Config(port=port, osc_to=target.format(port=port))):
+            raise AssertionError("it is wrong")
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind((LOCAL, 0))
+        port = int(free.getsockname()[1])
+    with pytest.raises(ConfigError, match=reason):
+        asyncio.run(run(port))
 
 
 def test_a_stranger_is_refused_counted_and_told_once() -> None:
