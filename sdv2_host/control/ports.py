@@ -12,6 +12,34 @@ RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 """The default of 200 kB drops a quarter of a burst of 20,000 messages."""
 PORT_TRIES = 20
 
+if sys.platform == "win32":
+    import ctypes
+
+    _SIO_UDP_CONNRESET = 0x9800000C
+
+    def _outlive_subscribers(opened: socket.socket) -> None:
+        """That a receiver's port is closed is not reported on this socket.
+
+        By default Windows fails the next read after such a send (WSAECONNRESET, 10054), and
+        asyncio never reads again: one subscriber that ends makes the host deaf to all others.
+        Not among the controls of `socket.ioctl`. Source: https://github.com/python/cpython/issues/127057
+        """
+        off, length = ctypes.c_ulong(0), ctypes.c_ulong(0)
+        failed = ctypes.WinDLL("ws2_32").WSAIoctl(
+            ctypes.c_size_t(opened.fileno()),
+            ctypes.c_ulong(_SIO_UDP_CONNRESET),
+            *(ctypes.byref(off), ctypes.c_ulong(ctypes.sizeof(off))),
+            *(None, ctypes.c_ulong(0), ctypes.byref(length), None, None),
+        )
+        if failed:
+            raise OSError(failed, "SIO_UDP_CONNRESET")
+
+else:
+
+    def _outlive_subscribers(opened: socket.socket) -> None:
+        """Nothing is to be done: a socket without a fixed peer is told nothing of it."""
+
+
 _PROC = Path("/proc")
 _LISTENING_TABLES = ("net/udp", "net/udp6")
 UNKNOWN_OWNER = "another program uses it, perhaps another sdv2-host"
@@ -45,6 +73,7 @@ def _bind(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
     try:
         if kind == socket.SOCK_DGRAM:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            _outlive_subscribers(opened)
         elif sys.platform != "win32":
             # A port of a host that ended a minute ago is free; on Windows this would share one.
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

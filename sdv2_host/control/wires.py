@@ -57,7 +57,6 @@ class Datagrams(asyncio.DatagramProtocol):
                 self._plane.answer(answers, peer)
 
     def error_received(self, exc: Exception) -> None:
-        # Windows reports here that an earlier reply of ours met a closed port.
         log.debug("OSC socket: %s", exc)
 
 

@@ -292,6 +292,22 @@ def test_what_is_no_network_is_named() -> None:
         parse_networks("10.0.0.1, everybody")
 
 
+def test_subscribers_that_end_make_the_host_deaf_to_nobody() -> None:
+    async def run() -> None:
+        async with live_plane() as play, play.surface() as fader:
+            for _ in range(3):
+                async with play.surface() as gone:
+                    gone.send("/sdv2/subscribe")
+                    await play.until(lambda gone=gone: gone.values("/sdv2/steps"))
+            for seed in range(1, 20):
+                play.console.set({"seed": 100 + seed}, "t")
+                fader.send("/sdv2/seed", seed)
+                await play.until(lambda seed=seed: play.stage.params.seed == seed)
+                await asyncio.sleep(0.02)
+
+    asyncio.run(run())
+
+
 def test_a_target_of_the_config_is_told_without_asking_and_for_ever() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
