@@ -184,9 +184,9 @@ class Dispatch:
         raw = single_value(spec, args)
         if is_norm:
             raw = from_fader(spec, raw)
-        self._take(spec, raw, coerce(spec, raw), peer)
+        answers = self._take(spec, raw, coerce(spec, raw), peer)
         self.conversation.heard(peer, address, raw if not is_norm else to_norm(spec, float(raw)))
-        return []
+        return answers
 
     def _together(
         self, action: ActionSpec, args: tuple[OscArgument, ...], peer: Peer
@@ -207,17 +207,24 @@ class Dispatch:
             self._take(spec, raw, one, peer)
         return []
 
-    def _take(self, spec: ParamSpec, raw: ParamValue, coerced: Coerced, peer: Peer) -> None:
-        """The value waits for `flush`."""
+    def _take(self, spec: ParamSpec, raw: ParamValue, coerced: Coerced, peer: Peer) -> list[Answer]:
+        """The value waits for `flush`. A fader that overshoots needs no answer, a text that was cut
+        does."""
         value, clamped = coerced
         self.counts.applied += 1
+        answers: list[Answer] = []
         if clamped:
             self.counts.clamped += 1
             text = f"{spec.address} = {shown(raw)}, expected {spec.allowed}: {shown(value)} used"
+            if spec.kind is str:
+                length = len(str(raw))
+                text = f"{spec.address} has {length} characters: the first {spec.max_chars} used"
+                answers.append(Answer("/sdv2/error", (spec.address, text)))
             self._tell(f"clamped {spec.address}", peer, text)
         # Kept in the order of arrival: the last one of all wins.
         self._waiting.pop(spec.name, None)
         self._waiting[spec.name] = (value, peer)
+        return answers
 
     def _action(
         self, action: ActionSpec, args: tuple[OscArgument, ...], peer: Peer

@@ -309,6 +309,18 @@ def test_a_prompt_of_two_thousand_characters_of_any_language_comes_whole() -> No
     assert changed == {"prompt": prompt}
 
 
+def test_a_prompt_that_is_cut_is_told_to_its_sender() -> None:
+    dispatch, stage, witness = desk()
+
+    answers = dispatch.packet(encode_message("/sdv2/prompt", "x" * 60_000), PEER)
+    dispatch.flush()
+
+    assert stage.params.prompt == "x" * 2000
+    text = "/sdv2/prompt has 60000 characters: the first 2000 used"
+    assert answers == [Answer("/sdv2/error", ("/sdv2/prompt", text))]
+    assert [notice.text for notice in witness.notices] == [f"{text} (said once)"]
+
+
 def test_latin_1_is_read_where_it_is_no_utf_8() -> None:
     changed, _, _ = sent(b"/sdv2/prompt\0\0\0\0,s\0\0caf\xe9\0\0\0\0")
 
