@@ -196,11 +196,7 @@ class Console:
     def _apply(self, patch: Patch, origin: str, fade: Duration | None) -> SetResult:
         before = self.params
         after = self.stage.apply(patch, origin, fade)
-        changed: dict[str, ParamValue] = {
-            name: getattr(after, name)
-            for name in PARAMS
-            if getattr(after, name) != getattr(before, name)
-        }
+        changed = _changed(before, after)
         if changed:
             self._tell_change(origin, changed, {})
         values = changed | {name: getattr(after, name) for name in patch}
@@ -255,12 +251,7 @@ class Console:
 
     def refresh(self, origin: str, before: Params) -> None:
         """Told what changed since `before` by other ways than `set`."""
-        after = self.params
-        changed: dict[str, ParamValue] = {
-            name: getattr(after, name)
-            for name in PARAMS
-            if getattr(after, name) != getattr(before, name)
-        }
+        changed = _changed(before, self.params)
         if changed:
             self._tell_change(origin, changed, {})
 
@@ -304,6 +295,11 @@ class Console:
         held = ("panicked", "blackout", "freeze", "pause")
         self.set(dict.fromkeys(held, False), origin, now=True)
         return "resumed"
+
+
+def _changed(before: Params, after: Params) -> dict[str, ParamValue]:
+    names = (name for name in PARAMS if getattr(after, name) != getattr(before, name))
+    return {name: getattr(after, name) for name in names}
 
 
 _LEVELS = {"info": logging.DEBUG, "warning": logging.WARNING, "error": logging.WARNING}
