@@ -115,7 +115,7 @@ class Deferral(Protocol):
 class Console:
     """Fields, per process: the stage; `seq` of the newest change; the board of facts that are no
     parameters ('presets', 'preset', 'cues', 'cue', 'tempo', ...); handlers by action; listeners;
-    the newest notices."""
+    the newest notices; how many sets there were, and which was the newest of each parameter."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -123,6 +123,8 @@ class Console:
         self.seq = 0
         self.board: dict[str, Fact] = {}
         self.notices: deque[Notice] = deque(maxlen=MAX_NOTICES)
+        self._num_sets = 0
+        self._set_at: dict[str, int] = {}
         self._listeners: list[Listener] = []
         self._handlers: dict[str, Handler] = {
             "prompt_transition": self._prompt_transition,
@@ -191,9 +193,18 @@ class Console:
             self.deferral.forget(kind)
             return False
         what = f"prompt {str(patch[given[0]])[:40]!r}"
-        return self.deferral.defer(Held(kind, what, lambda: self._apply(patch, origin, fade)))
+        since = self._num_sets
+
+        def run() -> None:
+            # What was moved while this waited stays where it was moved to.
+            kept = {key: patch[key] for key in patch if self._set_at.get(key, 0) <= since}
+            self._apply(kept, origin, fade)
+
+        return self.deferral.defer(Held(kind, what, run))
 
     def _apply(self, patch: Patch, origin: str, fade: Duration | None) -> SetResult:
+        self._num_sets += 1
+        self._set_at |= dict.fromkeys(patch, self._num_sets)
         before = self.params
         after = self.stage.apply(patch, origin, fade)
         changed = _changed(before, after)

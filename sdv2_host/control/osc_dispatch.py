@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from sdv2_host.actions import ACTION_BY_ADDRESS, ActionSpec, Args
 from sdv2_host.clock import NS_PER_S, now_ns
-from sdv2_host.control.console import Console
+from sdv2_host.control.console import DECKS, Console
 from sdv2_host.control.osc_args import from_fader, joined, shown, single_value
 from sdv2_host.control.oscquery import INNER
 from sdv2_host.control.presses import Presses
@@ -97,17 +97,24 @@ class NothingLearnt:
         return None
 
 
+class _Waiting(NamedTuple):
+    value: ParamValue
+    peer: Peer
+    packet: int
+    """Its number, from 1."""
+
+
 @dataclass(slots=True)
 class Dispatch:
-    """Fields, per process: counts; values waiting to be set, by parameter name, with who sent
-    them; which buttons are held; what was already complained about."""
+    """Fields, per process: counts; values waiting to be set, by parameter name; which buttons are
+    held; what was already complained about."""
 
     console: Console
     conversation: Conversation
     learnt: Learnt = field(default_factory=NothingLearnt)
     counts: OscCounts = field(default_factory=OscCounts)
     clock: Callable[[], int] = now_ns
-    _waiting: dict[str, tuple[ParamValue, Peer]] = field(default_factory=dict)
+    _waiting: dict[str, _Waiting] = field(default_factory=dict)
     _presses: Presses = field(default_factory=Presses)
     _told: set[str] = field(default_factory=set)
     _note_second: int = 0
@@ -142,12 +149,18 @@ class Dispatch:
         return Answer("/sdv2/error", (f"osc {peer}", reason))
 
     def flush(self) -> None:
-        """Sets the values that wait, those of each sender as one change."""
+        """Sets the values that wait, those of each sender as one change.
+
+        A prompt may wait for the beat, and with it what came in its bundle; a fader that was
+        moved at the same moment does not.
+        """
         waiting, self._waiting = self._waiting, {}
-        by_peer: dict[Peer, dict[str, ParamValue]] = {}
-        for name, (value, peer) in waiting.items():
-            by_peer.setdefault(peer, {})[name] = value
-        for peer, values in by_peer.items():
+        with_prompt = {waiting[name].packet for name in DECKS if name in waiting}
+        changes: dict[tuple[Peer, int], dict[str, ParamValue]] = {}
+        for name, (value, peer, packet) in waiting.items():
+            key = (peer, packet if packet in with_prompt else 0)
+            changes.setdefault(key, {})[name] = value
+        for (peer, _), values in changes.items():
             self.console.set(values, f"osc {peer}")
 
     def _message(self, message: OscMessage, peer: Peer) -> list[Answer]:
@@ -171,7 +184,7 @@ class Dispatch:
             return self._unknown(address, peer)
         for name, value in values.items():
             self.counts.applied += 1
-            self._waiting[name] = (value, peer)
+            self._waiting[name] = _Waiting(value, peer, self.counts.datagrams)
         return []
 
     def _param(self, address: str, args: tuple[OscArgument, ...], peer: Peer) -> list[Answer]:
@@ -223,7 +236,7 @@ class Dispatch:
             self._tell(f"clamped {spec.address}", peer, text)
         # Kept in the order of arrival: the last one of all wins.
         self._waiting.pop(spec.name, None)
-        self._waiting[spec.name] = (value, peer)
+        self._waiting[spec.name] = _Waiting(value, peer, self.counts.datagrams)
         return answers
 
     def _action(

@@ -124,6 +124,19 @@ def test_a_new_prompt_waits_for_the_beat_and_other_values_do_not() -> None:
     assert stage.params.prompt == "neon"
 
 
+def test_what_is_moved_while_a_change_waits_for_the_beat_stays_where_it_was_moved_to() -> None:
+    console, stage, _ = fake_console()
+    beat = console.deferral = Beat()
+    console.set({"steps": 1}, "t")
+    console.set({"prompt": "neon", "noise_s_max": 0.6, "steps": 3}, "t")
+    console.set({"noise_s_max": 0.9}, "a fader")
+
+    beat.waiting["prompt"].run()
+
+    params = stage.params
+    assert (params.prompt, params.noise_s_max, params.steps) == ("neon", 0.9, 3)
+
+
 def test_a_prompt_that_comes_with_panic_does_not_wait() -> None:
     console, stage, _ = fake_console()
     beat = console.deferral = Beat()

@@ -214,6 +214,24 @@ def test_a_question_is_answered_with_what_is_in_force(args: tuple[str, ...]) -> 
     assert bounds == [Answer("/sdv2/noise/bounds", (0.35, 0.75))]
 
 
+def test_a_fader_moved_with_a_prompt_is_a_change_of_its_own_unless_they_are_a_bundle() -> None:
+    dispatch, stage, _ = desk()
+    prompt, fader = osc("/sdv2/prompt", ("s", "neon")), osc("/sdv2/steps", ("i", 1))
+
+    dispatch.packet(osc("/sdv2/seed", ("i", 1)), PEER)
+    dispatch.packet(prompt, PEER)
+    dispatch.packet(fader, PEER)
+    dispatch.flush()
+    dispatch.packet(osc_bundle(prompt, fader), PEER)
+    dispatch.flush()
+
+    assert [patch for patch, _, _ in stage.applied] == [
+        {"seed": 1, "steps": 1},
+        {"prompt": "neon"},
+        {"prompt": "neon", "steps": 1},
+    ]
+
+
 def test_a_level_held_fires_once_and_again_after_it_fell() -> None:
     dispatch, stage, _ = desk()
 
