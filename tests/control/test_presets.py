@@ -211,6 +211,15 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         shelf.find("neon rian")
 
 
+def test_a_look_whose_file_is_wrong_is_missed_with_the_file_and_its_fault(tmp_path: Path) -> None:
+    made, _, _ = deck(tmp_path, preset(params={"/sdv2/steps": "lots"}))
+
+    with pytest.raises(ParamError) as caught:
+        made.shelf.find("x")
+
+    assert f"{tmp_path / 'x.json'}: /sdv2/steps = 'lots', expected 1..4" in str(caught.value)
+
+
 WRONG = {
     "no JSON": b"{",
     "no object": b"[]",
