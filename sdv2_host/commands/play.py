@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from sdv2_host.actions import MAX_FADE_S
 from sdv2_host.commands.client import Client
 from sdv2_host.errors import ParamError
 from sdv2_host.params import BY_ADDRESS, PARAMS, ParamSpec
@@ -50,19 +51,37 @@ def set_values(client: Client, assignments: list[str], fade_s: float | None) -> 
         if not equals:
             raise ParamError(f"{assignment!r}: expected NAME=VALUE, for example steps=3")
         values[spec_of(name.strip()).name] = value.strip()
-    body: dict[str, Any] = {"values": {name: _typed(name, text) for name, text in values.items()}}
+    return set_params(client, {name: _typed(name, text) for name, text in values.items()}, fade_s)
+
+
+def set_params(client: Client, values: dict[str, str | bool], fade_s: float | None) -> int:
+    """Sets parameters by name and prints what became of it; the exit code. Raises: HostError."""
+    body: dict[str, Any] = {"values": values}
     if fade_s is not None:
+        check_fade(fade_s)
         body["fade"] = fade_s
-    return show_result(client.post("/api/set", body))
-
-
-def show_result(result: dict[str, Any]) -> int:
-    """Prints what became of a wish; the exit code."""
+    result = client.post("/api/set", body)
     for name, value in result["values"].items():
         print(f"{name} = {_shown(value)}")
+    for name in values.keys() - result["values"].keys() - result["errors"].keys():
+        print(f"{name} waits for the beat (quantize)")
     for text in (*result["clamped"].values(), *result["errors"].values()):
         print(f"sdv2-host: {text}", file=sys.stderr)
     return 2 if result["errors"] else 0
+
+
+def load_preset(client: Client, preset: str, fade_s: float | None) -> str:
+    """The preset is asked for; the line that says so. Raises: HostError."""
+    if fade_s is None:
+        return client.call("preset_load", preset)
+    check_fade(fade_s)
+    return client.call("preset_load", preset, fade_s)
+
+
+def check_fade(seconds: float) -> None:
+    """Raises: ParamError when the host would not take it."""
+    if not 0 <= seconds <= MAX_FADE_S:
+        raise ParamError(f"--fade {seconds:g}: expected 0..{MAX_FADE_S:g} seconds")
 
 
 def _typed(name: str, text: str) -> str | bool:
@@ -138,29 +157,36 @@ def _status_text(answer: dict[str, Any]) -> str:
 
 
 def monitor(client: Client) -> None:
-    """Prints every change with who made it, and everything refused, until interrupted."""
-    print("changes and refusals, newest below; Ctrl-C stops", file=sys.stderr)
-    state = client.get("/api/state")
-    values, board = state["values"], state["board"]
-    notices = client.get("/api/notices")["notices"]
-    after_ms = notices[-1]["at_ms"] if notices else 0.0
+    """Prints what arrives, what changes and what is refused, with who did it, until interrupted."""
+    newest = client.get("/api/monitor")["newest"]
+    where = f"{client.host.host}:{client.host.port}"
+    print(f"watching {client.host.name} at {where}; Ctrl-C stops", file=sys.stderr)
     while True:
         time.sleep(MONITOR_S)
-        for notice in client.get(f"/api/notices?after={after_ms}")["notices"]:
-            after_ms = notice["at_ms"]
-            _line(notice["origin"], f"{notice['level']}: {notice['text']}")
-        state = client.get("/api/state")
-        for name, value in state["values"].items():
-            if value != values[name]:
-                _line(PARAMS[name].address, _shown(value))
-        for key, fact in state["board"].items():
-            if key != "tempo" and fact != board.get(key):
-                _line(f"/sdv2/status/{key}", str(fact))
-        values, board = state["values"], state["board"]
+        lines = client.get(f"/api/monitor?after={newest}")["lines"]
+        for text in monitor_lines(lines, newest):
+            print(text, flush=True)
+        newest = lines[-1]["number"] if lines else newest
 
 
-def _line(left: str, right: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {left:28} {right}", flush=True)
+def monitor_lines(lines: list[dict[str, Any]], newest: int) -> list[str]:
+    """As they are printed: of what one sender says again and again to one address the last."""
+    if not lines:
+        return []
+    shown: dict[tuple[str, str, bool], tuple[dict[str, Any], int]] = {}
+    for line in lines:
+        is_change = line["text"].startswith("= ")
+        key = (line["origin"], line["address"] or line["text"], is_change)
+        _, count = shown.pop(key, (line, 0))
+        shown[key] = (line, count + 1)
+    texts = []
+    for line, count in shown.values():
+        at = time.strftime("%H:%M:%S", time.localtime(line["at_ms"] / 1000))
+        times = f" ({count} times)" if count > 1 else ""
+        told = " ".join(filter(None, (line["address"], line["text"])))
+        texts.append(f"{at} {line['origin']:20} {told}{times}")
+    missed = lines[0]["number"] - newest - 1
+    return [*([f"{missed} lines missed"] if missed else []), *texts]
 
 
 def learn(client: Client, target: str | None, remove: str | None) -> None:

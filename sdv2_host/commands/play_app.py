@@ -84,13 +84,12 @@ def prompt(
 
       sdv2-host prompt "watercolor:2 | gold:1" --fade 5
     """
-    from sdv2_host.commands.play import show_result
+    from sdv2_host.commands.play import set_params
     from sdv2_host.commands.settings import check_choice
 
     check_choice("--deck", deck.lower(), ("a", "b"))
     key = "prompt" if deck.lower() == "a" else "prompt_b"
-    body = {"values": {key: text}} | ({"fade": fade} if fade is not None else {})
-    return show_result(_host(name).post("/api/set", body))
+    return set_params(_host(name), {key: text}, fade)
 
 
 def panic(name: Name = None) -> None:
@@ -128,7 +127,9 @@ def preset_load(preset: str, fade: Fade = None, name: Name = None) -> None:
 
     Example: sdv2-host preset load "Neon Rain" --fade 3
     """
-    print(_host(name).call("preset_load", preset, *([fade] if fade is not None else [])))
+    from sdv2_host.commands.play import load_preset
+
+    print(load_preset(_host(name), preset, fade))
 
 
 @preset_app.command("save")
@@ -182,7 +183,7 @@ def cue_back(name: Name = None) -> None:
 
 @osc_app.command("monitor")
 def osc_monitor(name: Name = None) -> None:
-    """Print every change and everything refused, as it happens."""
+    """Print what arrives, what changes and what is refused, with who did it, as it happens."""
     from sdv2_host.commands.play import monitor
 
     monitor(_host(name))

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from sdv2_host.actions import ACTION_BY_ADDRESS, ActionSpec, Args
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.control.console import Console
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.oscquery import INNER
 from sdv2_host.errors import HostError, ParamError, ProtocolError
 from sdv2_host.ipc.osc import Impulse, OscArgument, OscMessage, decode
@@ -96,11 +97,12 @@ class NothingLearnt:
 
 @dataclass(slots=True)
 class Dispatch:
-    """Fields, per process: counts; values waiting to be set, by parameter name, with who sent
-    them; levels of actions; what was already complained about."""
+    """Fields, per process: who is told of each message; counts; values waiting to be set, by
+    parameter name, with who sent them; levels of actions; what was already complained about."""
 
     console: Console
     conversation: Conversation
+    monitor: Monitor
     learnt: Learnt = field(default_factory=NothingLearnt)
     counts: OscCounts = field(default_factory=OscCounts)
     _waiting: dict[str, tuple[ParamValue, Peer]] = field(default_factory=dict)
@@ -123,6 +125,7 @@ class Dispatch:
             self._tell(f"part {peer.host}", peer, f"OSC message in a bundle ignored: {reason}")
         answers: list[Answer] = []
         for message in packet.messages:
+            self.monitor.arrived(f"osc {peer}", message.address, message.args)
             try:
                 answers += self._message(message, peer)
             except ProtocolError as error:
@@ -220,6 +223,8 @@ class Dispatch:
         self._notes += 1
         if self._notes <= NOTES_PER_S:
             self.console.note(level, origin, text)
+        else:
+            self.monitor.add(origin, "", f"{level}: {text}")
 
     def _fired(self, action: ActionSpec, args: tuple[OscArgument, ...], peer: Peer) -> Args | None:
         """The action's arguments; None = a level that was there before, or that fell."""
@@ -244,6 +249,7 @@ class Dispatch:
     def _tell(self, key: str, peer: Peer, text: str) -> None:
         """Each kind of fault once, and then no more than counted."""
         if key in self._told or len(self._told) > MAX_REMEMBERED:
+            self.monitor.add(f"osc {peer}", "", f"warning: {text}")
             return
         self._told.add(key)
         if len(self._told) > MAX_REMEMBERED:

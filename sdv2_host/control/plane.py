@@ -19,6 +19,7 @@ from aiohttp import web
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.control.console import Console
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_conversation import OscConversation
 from sdv2_host.control.osc_dispatch import Answer, Dispatch, Learnt, Peer, as_packet
 from sdv2_host.control.osc_feedback import Feedback, Parcel
@@ -58,7 +59,8 @@ class ControlPlane:
         self._guests = parse_networks(config.osc_from)
         self._feedback = Feedback(console)
         self._conversation = OscConversation(self._feedback)
-        self._dispatch = Dispatch(console, self._conversation)
+        self.monitor = Monitor()
+        self._dispatch = Dispatch(console, self._conversation, self.monitor)
         if learnt is not None:
             self._dispatch.learnt = learnt
         self._udp: asyncio.DatagramTransport | None = None
@@ -89,9 +91,9 @@ class ControlPlane:
         await self._runner.setup()
         await self._site.start()
         self._server = await loop.create_server(lambda: FirstByte(self), sock=tcp)
-        stop_listening = self._console.listen(self._feedback)
+        stops = [self._console.listen(one) for one in (self._feedback, self.monitor)]
         self._turning = asyncio.create_task(self._turn(), name="osc feedback")
-        self._turning.add_done_callback(lambda _: stop_listening())
+        self._turning.add_done_callback(lambda _: [stop() for stop in stops])
 
     async def close(self) -> None:
         """The port is free and nobody is connected any more."""
@@ -116,14 +118,15 @@ class ControlPlane:
         if may_send(peer.host, self._guests):
             return True
         self.counts.refused += 1
+        text = (
+            f"OSC refused: {peer.host} is not this machine; start with --osc-from {peer.host} "
+            "to allow it"
+        )
         if peer.host not in self._refused and len(self._refused) < MAX_CONNECTIONS:
             self._refused.add(peer.host)
-            self._console.note(
-                "warning",
-                f"osc {peer}",
-                f"OSC refused: {peer.host} is not this machine; start with --osc-from {peer.host} "
-                "to allow it (said once)",
-            )
+            self._console.note("warning", f"osc {peer}", f"{text} (said once)")
+        else:
+            self.monitor.add(f"osc {peer}", "", f"warning: {text}")
         return False
 
     def received(self, data: bytes, peer: Peer) -> list[Answer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pythonosc.osc_message_builder import OscMessageBuilder
 
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_dispatch import MAX_REMEMBERED, Answer, Dispatch, Peer
 from sdv2_host.ipc.osc import OscMessage
 from sdv2_host.ipc.osc_encode import encode_message
@@ -29,7 +30,7 @@ class Silence:
 
 def desk() -> tuple[Dispatch, FakeStage, Witness]:
     console, stage, witness = fake_console()
-    return Dispatch(console, Silence()), stage, witness
+    return Dispatch(console, Silence(), Monitor()), stage, witness
 
 
 def sent(datagram: bytes) -> tuple[dict[str, object], Dispatch, Witness]:
