@@ -16,6 +16,8 @@ cue_app = typer.Typer(help="Run the cue list of the running host.")
 surfaces_app = typer.Typer(help="Ready-made surfaces: Open Stage Control, TouchOSC, Pure Data.")
 osc_app = typer.Typer(help="OSC of the running host: watch, learn, send, and the addresses.")
 
+PANEL = "Play a running host"
+
 Name = Annotated[str | None, typer.Option(help="Name of the host, where several run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Fade = Annotated[float | None, typer.Option(help="Seconds that it takes; else its own.")]
@@ -29,13 +31,12 @@ def _host(name: str | None) -> Client:
 
 def add_play_commands(app: typer.Typer) -> None:
     """get, set, prompt, panic, resume and status, beside preset, cue and osc."""
-    for command in (get, prompt, panic, resume, status):
-        app.command()(command)
-    app.command("set")(set_)
-    app.add_typer(preset_app, name="preset")
-    app.add_typer(cue_app, name="cue")
-    app.add_typer(osc_app, name="osc")
-    app.add_typer(surfaces_app, name="surfaces")
+    for command in (prompt, set_, get, panic, resume, status):
+        app.command(command.__name__.rstrip("_"), rich_help_panel=PANEL)(command)
+    app.add_typer(preset_app, name="preset", rich_help_panel=PANEL)
+    app.add_typer(cue_app, name="cue", rich_help_panel=PANEL)
+    app.add_typer(osc_app, name="osc", rich_help_panel=PANEL)
+    app.add_typer(surfaces_app, name="surfaces", rich_help_panel="Prepare")
 
 
 def get(
