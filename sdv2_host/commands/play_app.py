@@ -247,7 +247,8 @@ def surfaces_write(
 
       sdv2-host surfaces write ipad --host 192.168.1.20
     """
-    from sdv2_host.surfaces.files import write_docs, write_surfaces
+    from sdv2_host.commands.docs import write_docs
+    from sdv2_host.surfaces.files import write_surfaces
 
     for path in write_docs(Path("docs")) if docs else write_surfaces(folder, host, port):
         print(f"wrote {path}")
