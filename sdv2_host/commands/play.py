@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 from sdv2_host.actions import MAX_FADE_S
@@ -14,6 +15,8 @@ from sdv2_host.params import BY_ADDRESS, PARAMS, ParamSpec
 
 WATCH_S = 0.5
 MONITOR_S = 0.2
+FLOOD = 4
+"""A sender that says more than this to one address between two looks moves a fader."""
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -170,23 +173,28 @@ def monitor(client: Client) -> None:
 
 
 def monitor_lines(lines: list[dict[str, Any]], newest: int) -> list[str]:
-    """As they are printed: of what one sender says again and again to one address the last."""
+    """As they are printed; of what a sender says to one address many times over, the last."""
     if not lines:
         return []
-    shown: dict[tuple[str, str, bool], tuple[dict[str, Any], int]] = {}
-    for line in lines:
-        is_change = line["text"].startswith("= ")
-        key = (line["origin"], line["address"] or line["text"], is_change)
-        _, count = shown.pop(key, (line, 0))
-        shown[key] = (line, count + 1)
-    texts = []
-    for line, count in shown.values():
-        at = time.strftime("%H:%M:%S", time.localtime(line["at_ms"] / 1000))
-        times = f" ({count} times)" if count > 1 else ""
-        told = " ".join(filter(None, (line["address"], line["text"])))
-        texts.append(f"{at} {line['origin']:20} {told}{times}")
     missed = lines[0]["number"] - newest - 1
-    return [*([f"{missed} lines missed"] if missed else []), *texts]
+    texts = [f"{missed} lines missed"] if missed else []
+    kinds = [_kind(line) for line in lines]
+    counts = Counter(kinds)
+    last = {kind: at for at, kind in enumerate(kinds)}
+    for at, (line, kind) in enumerate(zip(lines, kinds, strict=True)):
+        is_flood = counts[kind] > FLOOD
+        if is_flood and last[kind] != at:
+            continue
+        clock = time.strftime("%H:%M:%S", time.localtime(line["at_ms"] / 1000))
+        told = " ".join(filter(None, (line["address"], line["text"])))
+        times = f" (of {counts[kind]})" if is_flood else ""
+        texts.append(f"{clock} {line['origin']:20} {told}{times}")
+    return texts
+
+
+def _kind(line: dict[str, Any]) -> tuple[str, str, bool]:
+    is_change = line["text"].startswith("= ")
+    return line["origin"], line["address"] or line["text"], is_change
 
 
 def learn(client: Client, target: str | None, remove: str | None) -> None:

@@ -56,11 +56,7 @@ class Monitor:
     def arrived(self, origin: str, address: str, args: tuple[object, ...]) -> None:
         """An OSC message came, whatever becomes of it."""
         if now_ns() < self._until_ns:
-            # Each argument is cut first: a blob may be as long as a datagram.
-            shown = [
-                repr(arg[:SHOWN_CHARS] if isinstance(arg, str | bytes) else arg) for arg in args
-            ]
-            self.add(origin, address, " ".join(shown))
+            self.add(origin, address, " ".join(map(_shown, args)))
 
     def add(self, origin: str, address: str, text: str) -> None:
         """One more line, if somebody watches. Texts of peers must be quoted before."""
@@ -72,10 +68,17 @@ class Monitor:
 
     def on_change(self, change: Change) -> None:
         for name, value in change.values.items():
-            self.add(change.origin, PARAMS[name].address, f"= {value!r}")
+            self.add(change.origin, PARAMS[name].address, f"= {_shown(value)}")
         for key, fact in change.facts.items():
             if key != "tempo":
-                self.add(change.origin, f"/sdv2/status/{key}", f"= {fact!r}")
+                self.add(change.origin, f"/sdv2/status/{key}", f"= {_shown(fact)}")
 
     def on_notice(self, notice: Notice) -> None:
         self.add(notice.origin, "", f"{notice.level}: {notice.text}")
+
+
+def _shown(value: object) -> str:
+    """Quoted, and cut first: a blob may be as long as a datagram. A 32-bit 0.1 is 0.1."""
+    if isinstance(value, str | bytes):
+        return repr(value[:SHOWN_CHARS])
+    return repr(round(value, 6) if isinstance(value, float) else value)

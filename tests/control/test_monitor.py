@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from sdv2_host.commands.play import FLOOD, monitor_lines
 from sdv2_host.control.console import Change, Notice
 from sdv2_host.control.monitor import MAX_LINES, SHOWN_CHARS, Monitor
 from sdv2_host.control.osc_dispatch import Dispatch, Peer
@@ -23,13 +24,14 @@ def test_lines_come_in_order_with_who_did_it_and_only_once() -> None:
     monitor = Monitor()
     monitor.lines(0)
 
-    monitor.arrived("osc 10.0.0.1:5000", "/sdv2/steps", (3.0, "a b"))
+    thirty_two_bits = 0.10000000149011612
+    monitor.arrived("osc 10.0.0.1:5000", "/sdv2/steps", (3.0, "a b", thirty_two_bits))
     monitor.on_change(Change(1, "page 2", {"steps": 3}, {"preset": "Neon", "tempo": {"bpm": 1}}))
     monitor.on_notice(Notice(0, "warning", "preset", "x.json: not JSON"))
 
     shown = [line[2:] for line in monitor.lines(0)]
     assert shown == [
-        ("osc 10.0.0.1:5000", "/sdv2/steps", "3.0 'a b'"),
+        ("osc 10.0.0.1:5000", "/sdv2/steps", "3.0 'a b' 0.1"),
         ("page 2", "/sdv2/steps", "= 3"),
         ("page 2", "/sdv2/status/preset", "= 'Neon'"),
         ("preset", "", "warning: x.json: not JSON"),
@@ -64,3 +66,18 @@ def test_a_fault_that_the_log_tells_once_is_a_line_each_time() -> None:
     assert len(console.notices) == 2
     assert sum("did you mean /sdv2/steps?" in text for text in told) == 3
     assert sum("neither an address nor a bundle" in text for text in told) == 3
+
+
+def test_of_a_fader_that_moves_the_last_place_is_printed_and_of_anything_else_each_line() -> None:
+    monitor = Monitor()
+    monitor.lines(0)
+    for place in range(FLOOD + 1):
+        monitor.arrived("osc", "/sdv2/seed", (place,))
+    monitor.arrived("osc", "/sdv2/steps", (2,))
+    monitor.arrived("osc", "/sdv2/steps", ("two",))
+
+    lines = [{**line._asdict(), "at_ms": 0.0} for line in monitor.lines(0)]
+    told = [text.split(maxsplit=2)[2] for text in monitor_lines(lines, 0)]
+
+    assert told == ["/sdv2/seed 4 (of 5)", "/sdv2/steps 2", "/sdv2/steps 'two'"]
+    assert monitor_lines(lines[3:], 0)[0] == "3 lines missed"
