@@ -67,8 +67,9 @@ def test_what_cannot_be_understood_is_refused_and_the_rest_is_done(host: Host) -
     ("args", "text"),
     [
         (["set", "steps"], "expected NAME=VALUE"),
-        (["set", "stepz=1"], "unknown parameter 'stepz'"),
-        (["get", "stepz"], "unknown parameter 'stepz'"),
+        (["set", "stepz=1"], "unknown parameter 'stepz'; did you mean steps?"),
+        (["get", "/sdv2/stepz"], "did you mean /sdv2/steps?"),
+        (["get", "wibble"], "unknown parameter 'wibble'; sdv2-host params lists all"),
         (["preset", "load", "nowhere"], "no preset 'nowhere'"),
         (["preset", "save", "../up"], "expected 1 to 64 letters"),
         (["cue", "go"], "no cue list is loaded"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 import time
@@ -24,7 +25,9 @@ def spec_of(name: str) -> ParamSpec:
     """The parameter of this name or address. Raises: ParamError."""
     spec = PARAMS.get(name) or BY_ADDRESS.get(name)
     if spec is None:
-        raise ParamError(f"unknown parameter {name!r}, known are {', '.join(PARAMS)}")
+        near = difflib.get_close_matches(name, (*PARAMS, *BY_ADDRESS), 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ParamError(f"unknown parameter {name!r}; {hint}sdv2-host params lists all")
     return spec
 
 
