@@ -33,8 +33,8 @@ class CueDeck:
     'next_cue'.
 
     Fields, per process: the lists by name, the one in hand, the index of the cue that went last
-    (-1 = none); what was
-    wrong with files at the last look at them; timers of waits; time of the last GO.
+    (-1 = none); what was wrong with files at the last look at them; timers of waits; time of the
+    last GO.
     """
 
     def __init__(
@@ -116,7 +116,8 @@ class CueDeck:
         chosen = self._lists.get(name) or folded.get(name.lower())
         if chosen is None:
             known = ", ".join(self._lists) or "none"
-            raise ParamError(f"no cue list {name[:64]!r}, known are {known}")
+            wrong = f"; it may be in a file that is wrong: {self._told[0]}" if self._told else ""
+            raise ParamError(f"no cue list {name[:64]!r}, known are {known}{wrong}")
         for cue in chosen.cues:
             self._check(chosen, cue)
         self.close()

@@ -209,7 +209,7 @@ def test_a_list_that_is_written_while_the_show_runs_can_be_loaded_and_the_one_in
     play(tmp_path, PLAIN, act)
 
 
-def test_a_wrong_list_is_told_once(tmp_path: Path) -> None:
+def test_a_wrong_list_is_told_once_and_named_when_it_is_missed(tmp_path: Path) -> None:
     desk = Desk(tmp_path, PLAIN)
     (tmp_path / "cues" / "show.json").write_text("{")
 
@@ -217,3 +217,5 @@ def test_a_wrong_list_is_told_once(tmp_path: Path) -> None:
         desk.deck.scan()
 
     assert [note.level for note in desk.console.notices] == ["warning"]
+    with pytest.raises(ParamError, match=r"known are none; .*wrong: .*show\.json: not JSON"):
+        desk.console.call("cues_load", ("show",), "t")
