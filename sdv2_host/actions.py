@@ -15,6 +15,8 @@ NAME = re.compile(r"[\w][\w .-]{0,63}")
 """Of presets and cue lists: no path can be written with it."""
 NAME_SYNTAX = "1 to 64 letters, digits, spaces, '.', '_' and '-', no '.' in front"
 
+MAX_FADE_S = 120.0
+
 Args = tuple[ParamValue, ...]
 
 
@@ -56,7 +58,7 @@ def _action(
     return ActionSpec(name, address, group, help_, args, sets)
 
 
-_SECONDS = ActionArg("seconds", float, "Time of the fade.", 0.0, 120.0, is_optional=True)
+_SECONDS = ActionArg("seconds", float, "Time of the fade.", 0.0, MAX_FADE_S, is_optional=True)
 _TEXT = ActionArg("text", str, f"A prompt of at most {PROMPT_MAX_CHARS} characters.")
 
 
@@ -71,7 +73,7 @@ _ROWS = (
         Group.PROMPT,
         "Deck A turns into this prompt over the time given, else over the transition.",
         _TEXT,
-        ActionArg("time", float, "In the transition's unit.", 0.0, 120.0, is_optional=True),
+        ActionArg("time", float, "In the transition's unit.", 0.0, MAX_FADE_S, is_optional=True),
     ),
     _action(
         "prompt_blend",

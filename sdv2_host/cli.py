@@ -7,7 +7,6 @@ one place of lazy imports in the project.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
@@ -59,17 +58,14 @@ from sdv2_host.errors import ConfigError, HostError
 app = typer.Typer(
     name="sdv2-host",
     help="Live AI video as an instrument: restyles live video by prompt.",
-    add_completion=False,
+    epilog="Exit codes: 0 done; 1 status: not live; 2 refused, with the reason; 3 shared memory; "
+    "4 no such picture source; 5 model; 6 name in use; 7 worker; 9 device; 10 no host answers; "
+    "130 Ctrl-C.",
+    add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(bench_app, name="bench")
-app.add_typer(models_app, name="models")
-app.add_typer(prompts_app, name="prompts")
-add_play_commands(app)
-
-
 OUT = Path("sdv2-demo")
 
 
@@ -114,6 +110,8 @@ def run(
 
       sdv2-host run --name stage1 --size 384x256 --style neon --port 9401
     """
+    import asyncio
+
     from sdv2_host.commands.run import run as run_daemon
     from sdv2_host.commands.settings import given_params, make_config, make_params
 
@@ -173,6 +171,8 @@ def demo(
 
       sdv2-host demo --headless --frames 240 --input holiday.mp4 --out d --json r.json
     """
+    import asyncio
+
     from sdv2_host.commands.demo import HeadlessDemo, LiveDemo, source_args
     from sdv2_host.commands.demo import demo as run_demo
     from sdv2_host.commands.settings import check_range, make_config, make_params
@@ -243,6 +243,13 @@ def styles(
     from sdv2_host.commands.tables import show_styles
 
     show_styles(json)
+
+
+# Here, not above: --help lists commands in the order in which they were added.
+add_play_commands(app)
+app.add_typer(models_app, name="models", rich_help_panel="Prepare")
+app.add_typer(prompts_app, name="prompts", rich_help_panel="Prepare")
+app.add_typer(bench_app, name="bench", rich_help_panel="Prepare")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -232,10 +233,35 @@ def test_help_is_there_for_every_command(
     assert "Usage: sdv2-host" in capsys.readouterr().out
 
 
+def test_help_tells_how_to_play_and_what_exit_codes_mean(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("--help")
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.index(" run ") < text.index("Play a running host") < text.index(" panic ")
+    assert "10 no host answers" in text
+
+
+def test_the_shell_completes_commands() -> None:
+    typed = {"COMP_WORDS": "sdv2-host pre", "COMP_CWORD": "1"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "sdv2_host"],
+        capture_output=True,
+        text=True,
+        env=os.environ | typed | {"_SDV2_HOST_COMPLETE": "complete_bash"},
+        check=True,
+    )
+
+    assert done.stdout.split() == ["preset"]
+
+
 def test_help_imports_nothing_heavy() -> None:
     probe = (
         "import sys; import sdv2_host.cli; "
-        "print([m for m in ('torch', 'av', 'aiohttp', 'numpy', 'PIL') if m in sys.modules])"
+        "heavy = ('torch', 'av', 'aiohttp', 'asyncio', 'numpy', 'PIL'); "
+        "print([m for m in heavy if m in sys.modules])"
     )
 
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

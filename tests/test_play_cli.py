@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from pythonosc.udp_client import SimpleUDPClient
 
+from sdv2_host.ipc.run_dir import default_run_dir
 from tests.hosts import RunningHost, sdv2_host, unique_name
 
 
@@ -66,8 +68,9 @@ def test_what_cannot_be_understood_is_refused_and_the_rest_is_done(host: Host) -
     ("args", "text"),
     [
         (["set", "steps"], "expected NAME=VALUE"),
-        (["set", "stepz=1"], "unknown parameter 'stepz'"),
-        (["get", "stepz"], "unknown parameter 'stepz'"),
+        (["set", "stepz=1"], "unknown parameter 'stepz'; did you mean steps?"),
+        (["get", "/sdv2/stepz"], "did you mean /sdv2/steps?"),
+        (["get", "wibble"], "unknown parameter 'wibble'; sdv2-host params lists all"),
         (["preset", "load", "nowhere"], "no preset 'nowhere'"),
         (["preset", "save", "../up"], "expected 1 to 64 letters"),
         (["cue", "go"], "no cue list is loaded"),
@@ -83,6 +86,31 @@ def test_a_mistake_is_one_line(host: Host, args: list[str], text: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "args", [["set", "mix=0"], ["prompt", "x"], ["preset", "load", "neon rain"]]
+)
+@pytest.mark.parametrize("fade", ["-3", "999", "nan"])
+def test_a_fade_out_of_range_is_refused_with_what_is_allowed(
+    host: Host, args: list[str], fade: str
+) -> None:
+    done = host(*args, "--fade", fade)
+
+    assert done.returncode == 2
+    assert done.stderr == f"sdv2-host: --fade {fade}: expected 0..120 seconds\n"
+
+
+def test_what_waits_for_the_beat_is_said_to(host: Host) -> None:
+    host("set", "quantize=4 bars", "bpm=20")
+
+    waiting = host("prompt", "later")
+    preset = host("preset", "load", "film noir")
+
+    host("set", "quantize=off", "bpm=120")
+    assert (waiting.returncode, waiting.stdout) == (0, "prompt waits for the beat (quantize)\n")
+    assert preset.stdout == "preset Film Noir waits for the beat\n"
+    assert host("get", "prompt").stdout == "noir\n"
+
+
 def test_prompts_go_to_their_deck(host: Host) -> None:
     assert host("prompt", "neon:2 | gold:1").stdout == "prompt = neon:2 | gold:1\n"
     assert host("prompt", "watercolor", "--deck", "b", "--fade", "1").returncode == 0
@@ -93,7 +121,7 @@ def test_presets_and_cues_are_run_from_the_shell(host: Host) -> None:
     assert "Neon Rain" in host("preset", "list").stdout
     assert host("preset", "load", "neon rain", "--fade", "0").stdout == "preset Neon Rain\n"
     assert "* Neon Rain" in host("preset", "list").stdout
-    assert host("cue", "load", "First night").stdout == "cue list First night, 8 cues\n"
+    assert host("cue", "load", "first night").stdout == "cue list First night, 8 cues\n"
     assert host("cue", "go").stdout == "cue 1 doors\n"
     assert json.loads(host("cue", "list", "--json").stdout)["next_cue"] == "2"
 
@@ -114,25 +142,30 @@ def test_status_tells_and_its_exit_code_is_zero_only_while_live(host: Host) -> N
     assert "no frames come in" in host("status").stdout
 
 
-def test_an_osc_message_is_sent_and_seen_by_the_monitor(host: Host) -> None:
+def test_the_monitor_shows_what_arrives_what_changes_and_each_refusal(host: Host) -> None:
     command = [sys.executable, "-m", "sdv2_host", "osc", "monitor", "--name", host.name]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert watching.stdout is not None
     assert watching.stderr is not None
     try:
-        watching.stderr.readline()
-        time.sleep(1)  # its first look at the state
-        host("osc", "send", "/sdv2/seed", "1234")
-        host("osc", "send", "/sdv2/sead", "1")
-        lines = []
-        while not lines or "did you mean" not in lines[-1]:
+        assert host.name in watching.stderr.readline()
+        for _ in range(2):
+            host("osc", "send", "/sdv2/seed", "1234")
+            host("osc", "send", "/sdv2/sead", "1")
+        host("set", "seed=1235")
+        lines: list[str] = []
+        while not lines or "1235" not in lines[-1]:
             lines.append(watching.stdout.readline())
     finally:
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=20)
+        rest = watching.communicate(timeout=20)
     text = "".join(lines)
-    assert re.search(r"/sdv2/seed +1234", text)
-    assert "did you mean /sdv2/seed?" in text
+    assert (watching.returncode, rest) == (130, ("", ""))
+    # The second 1234 changes nothing, and the second refusal is in no log: both are seen here.
+    assert len(re.findall(r"osc 127\.0\.0\.1:\d+ +/sdv2/seed 1234$", text, re.M)) == 2
+    assert len(re.findall(r"osc 127\.0\.0\.1:\d+ +/sdv2/seed = 1234$", text, re.M)) == 1
+    assert len(re.findall("'/sdv2/sead' ignored: no such address", text)) == 2
+    assert re.search(r"api +/sdv2/seed = 1235$", text, re.M)
 
 
 def test_an_address_is_learnt_listed_and_forgotten(host: Host) -> None:
@@ -140,9 +173,10 @@ def test_an_address_is_learnt_listed_and_forgotten(host: Host) -> None:
     learning = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert learning.stdout is not None
     learning.stdout.readline()
-    host("osc", "send", "/1/fader1", "0.25")
+    fader = SimpleUDPClient("127.0.0.1", host.port)
+    fader.send_message("/1/fader1", 0.25)
     line = learning.stdout.readline()
-    host("osc", "send", "/1/fader1", "127")
+    fader.send_message("/1/fader1", 127.0)
     assert line == "/1/fader1 plays mix; move it from end to end\n"
     assert learning.wait(timeout=30) == 0
 
@@ -157,6 +191,39 @@ def test_without_a_host_every_command_says_so() -> None:
 
     assert done.returncode == 10
     assert "start one with sdv2-host run" in done.stderr
+
+
+def test_a_host_that_hangs_is_given_up_with_what_to_do(tmp_path: Path) -> None:
+    name = unique_name()
+    options = ("--engine", "passthrough", "--port", "0", "--data-dir", str(tmp_path))
+    with RunningHost("run", "--name", name, *options) as hung:
+        hung.wait_for("control page")
+        os.kill(hung.process.pid, signal.SIGSTOP)
+        begin = time.monotonic()
+
+        done = sdv2_host("panic", "--name", name)
+
+        took_s = time.monotonic() - begin
+        os.kill(hung.process.pid, signal.SIGCONT)
+    assert done.returncode == 10
+    assert took_s < 15
+    assert "did not answer in 5 s" in done.stderr
+    assert f"end process {hung.process.pid}" in done.stderr
+
+
+def test_a_host_file_that_others_can_read_is_not_believed(tmp_path: Path) -> None:
+    name = unique_name()
+    options = ("--engine", "passthrough", "--port", "0", "--data-dir", str(tmp_path))
+    with RunningHost("run", "--name", name, *options) as running:
+        running.wait_for("control page")
+        file = default_run_dir() / f"{name}.host"
+        file.chmod(0o644)
+
+        done = sdv2_host("panic", "--name", name)
+
+        file.chmod(0o600)
+    assert done.returncode == 3
+    assert "expected 0 and 600" in done.stderr.replace(str(os.getuid()), "0")
 
 
 def test_the_state_survives_a_kill_and_a_restart(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import http.client
 import json
 from typing import Any
 
-from sdv2_host.control.access import HostFile, running_hosts
+from sdv2_host.control.access import HostFile, read_host_file, running_hosts
 from sdv2_host.errors import ConfigError, HostError, ParamError
 
 TIMEOUT_S = 5.0
@@ -58,10 +58,13 @@ class Client:
             connection.request(method, path, content, headers)
             answer = connection.getresponse()
             text = answer.read()
-        except (OSError, http.client.HTTPException) as error:
+        except TimeoutError:
             raise NotRunningError(
-                f"host {self.host.name} at {where} does not answer ({error or 'timed out'})"
-            ) from error
+                f"host {self.host.name} at {where} did not answer in {TIMEOUT_S:g} s; "
+                f"if it stays so, end process {self.host.pid} and start it again"
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise NotRunningError(f"host {self.host.name} at {where} is gone ({error})") from error
         finally:
             connection.close()
         try:
@@ -80,11 +83,10 @@ def find_host(name: str | None) -> Client:
 
     Raises:
         NotRunningError: there is none.
+        RingError: the file that says where it is cannot be trusted.
         ConfigError: there are several, and no name.
     """
-    hosts = running_hosts()
-    if name is not None:
-        hosts = [host for host in hosts if host.name == name]
+    hosts = running_hosts() if name is None else [*filter(None, [read_host_file(name)])]
     if not hosts:
         which = f"host {name!r}" if name else "host"
         raise NotRunningError(f"no {which} is running; start one with sdv2-host run")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from sdv2_host.actions import MAX_FADE_S
 from sdv2_host.commands.client import Client
 from sdv2_host.errors import ParamError
 from sdv2_host.params import BY_ADDRESS, PARAMS, ParamSpec
@@ -15,6 +19,8 @@ WATCH_S = 0.5
 MONITOR_S = 0.2
 LESSON_S = 2.0
 """How long a fader is watched for its range, as control/mappings.py does."""
+FLOOD = 4
+"""A sender that says more than this to one address between two looks moves a fader."""
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -22,7 +28,9 @@ def spec_of(name: str) -> ParamSpec:
     """The parameter of this name or address. Raises: ParamError."""
     spec = PARAMS.get(name) or BY_ADDRESS.get(name)
     if spec is None:
-        raise ParamError(f"unknown parameter {name!r}, known are {', '.join(PARAMS)}")
+        near = difflib.get_close_matches(name, (*PARAMS, *BY_ADDRESS), 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ParamError(f"unknown parameter {name!r}; {hint}sdv2-host params lists all")
     return spec
 
 
@@ -52,19 +60,37 @@ def set_values(client: Client, assignments: list[str], fade_s: float | None) -> 
         if not equals:
             raise ParamError(f"{assignment!r}: expected NAME=VALUE, for example steps=3")
         values[spec_of(name.strip()).name] = value.strip()
+    return set_params(client, values, fade_s)
+
+
+def set_params(client: Client, values: Mapping[str, str], fade_s: float | None) -> int:
+    """Sets parameters by name and prints what became of it; the exit code. Raises: HostError."""
     body: dict[str, Any] = {"values": values}
     if fade_s is not None:
+        check_fade(fade_s)
         body["fade"] = fade_s
-    return show_result(client.post("/api/set", body))
-
-
-def show_result(result: dict[str, Any]) -> int:
-    """Prints what became of a wish; the exit code."""
+    result = client.post("/api/set", body)
     for name, value in result["values"].items():
         print(f"{name} = {_shown(value)}")
+    for name in values.keys() - result["values"].keys() - result["errors"].keys():
+        print(f"{name} waits for the beat (quantize)")
     for text in (*result["clamped"].values(), *result["errors"].values()):
         print(f"sdv2-host: {text}", file=sys.stderr)
     return 2 if result["errors"] else 0
+
+
+def load_preset(client: Client, preset: str, fade_s: float | None) -> str:
+    """The preset is asked for; the line that says so. Raises: HostError."""
+    if fade_s is None:
+        return client.call("preset_load", preset)
+    check_fade(fade_s)
+    return client.call("preset_load", preset, fade_s)
+
+
+def check_fade(seconds: float) -> None:
+    """Raises: ParamError when the host would not take it."""
+    if not 0 <= seconds <= MAX_FADE_S:
+        raise ParamError(f"--fade {seconds:g}: expected 0..{MAX_FADE_S:g} seconds")
 
 
 def _shown(value: object) -> str:
@@ -132,29 +158,41 @@ def _status_text(answer: dict[str, Any]) -> str:
 
 
 def monitor(client: Client) -> None:
-    """Prints every change with who made it, and everything refused, until interrupted."""
-    print("changes and refusals, newest below; Ctrl-C stops", file=sys.stderr)
-    state = client.get("/api/state")
-    values, board = state["values"], state["board"]
-    notices = client.get("/api/notices")["notices"]
-    after_ms = notices[-1]["at_ms"] if notices else 0.0
+    """Prints what arrives, what changes and what is refused, with who did it, until interrupted."""
+    newest = client.get("/api/monitor")["newest"]
+    where = f"{client.host.host}:{client.host.port}"
+    print(f"watching {client.host.name} at {where}; Ctrl-C stops", file=sys.stderr)
     while True:
         time.sleep(MONITOR_S)
-        for notice in client.get(f"/api/notices?after={after_ms}")["notices"]:
-            after_ms = notice["at_ms"]
-            _line(notice["origin"], f"{notice['level']}: {notice['text']}")
-        state = client.get("/api/state")
-        for name, value in state["values"].items():
-            if value != values[name]:
-                _line(PARAMS[name].address, _shown(value))
-        for key, fact in state["board"].items():
-            if key != "tempo" and fact != board.get(key):
-                _line(f"/sdv2/status/{key}", str(fact))
-        values, board = state["values"], state["board"]
+        lines = client.get(f"/api/monitor?after={newest}")["lines"]
+        for text in monitor_lines(lines, newest):
+            print(text, flush=True)
+        newest = lines[-1]["number"] if lines else newest
 
 
-def _line(left: str, right: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {left:28} {right}", flush=True)
+def monitor_lines(lines: list[dict[str, Any]], newest: int) -> list[str]:
+    """As they are printed; of what a sender says to one address many times over, the last."""
+    if not lines:
+        return []
+    missed = lines[0]["number"] - newest - 1
+    texts = [f"{missed} lines missed"] if missed else []
+    kinds = [_kind(line) for line in lines]
+    counts = Counter(kinds)
+    last = {kind: at for at, kind in enumerate(kinds)}
+    for at, (line, kind) in enumerate(zip(lines, kinds, strict=True)):
+        is_flood = counts[kind] > FLOOD
+        if is_flood and last[kind] != at:
+            continue
+        clock = time.strftime("%H:%M:%S", time.localtime(line["at_ms"] / 1000))
+        told = " ".join(filter(None, (line["address"], line["text"])))
+        times = f" (of {counts[kind]})" if is_flood else ""
+        texts.append(f"{clock} {line['origin']:20} {told}{times}")
+    return texts
+
+
+def _kind(line: dict[str, Any]) -> tuple[str, str, bool]:
+    is_change = line["text"].startswith("= ")
+    return line["origin"], line["address"] or line["text"], is_change
 
 
 def learn(client: Client, target: str | None, remove: str | None) -> None:

@@ -16,6 +16,8 @@ cue_app = typer.Typer(help="Run the cue list of the running host.")
 surfaces_app = typer.Typer(help="Ready-made surfaces: Open Stage Control, TouchOSC, Pure Data.")
 osc_app = typer.Typer(help="OSC of the running host: watch, learn, send, and the addresses.")
 
+PANEL = "Play a running host"
+
 Name = Annotated[str | None, typer.Option(help="Name of the host, where several run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Fade = Annotated[float | None, typer.Option(help="Seconds that it takes; else its own.")]
@@ -29,13 +31,12 @@ def _host(name: str | None) -> Client:
 
 def add_play_commands(app: typer.Typer) -> None:
     """get, set, prompt, panic, resume and status, beside preset, cue and osc."""
-    for command in (get, prompt, panic, resume, status):
-        app.command()(command)
-    app.command("set")(set_)
-    app.add_typer(preset_app, name="preset")
-    app.add_typer(cue_app, name="cue")
-    app.add_typer(osc_app, name="osc")
-    app.add_typer(surfaces_app, name="surfaces")
+    for command in (prompt, set_, get, panic, resume, status):
+        app.command(command.__name__.rstrip("_"), rich_help_panel=PANEL)(command)
+    app.add_typer(preset_app, name="preset", rich_help_panel=PANEL)
+    app.add_typer(cue_app, name="cue", rich_help_panel=PANEL)
+    app.add_typer(osc_app, name="osc", rich_help_panel=PANEL)
+    app.add_typer(surfaces_app, name="surfaces", rich_help_panel="Prepare")
 
 
 def get(
@@ -84,13 +85,12 @@ def prompt(
 
       sdv2-host prompt "watercolor:2 | gold:1" --fade 5
     """
-    from sdv2_host.commands.play import show_result
+    from sdv2_host.commands.play import set_params
     from sdv2_host.commands.settings import check_choice
 
     check_choice("--deck", deck.lower(), ("a", "b"))
     key = "prompt" if deck.lower() == "a" else "prompt_b"
-    body = {"values": {key: text}} | ({"fade": fade} if fade is not None else {})
-    return show_result(_host(name).post("/api/set", body))
+    return set_params(_host(name), {key: text}, fade)
 
 
 def panic(name: Name = None) -> None:
@@ -128,7 +128,9 @@ def preset_load(preset: str, fade: Fade = None, name: Name = None) -> None:
 
     Example: sdv2-host preset load "Neon Rain" --fade 3
     """
-    print(_host(name).call("preset_load", preset, *([fade] if fade is not None else [])))
+    from sdv2_host.commands.play import load_preset
+
+    print(load_preset(_host(name), preset, fade))
 
 
 @preset_app.command("save")
@@ -182,7 +184,7 @@ def cue_back(name: Name = None) -> None:
 
 @osc_app.command("monitor")
 def osc_monitor(name: Name = None) -> None:
-    """Print every change and everything refused, as it happens."""
+    """Print what arrives, what changes and what is refused, with who did it, as it happens."""
     from sdv2_host.commands.play import monitor
 
     monitor(_host(name))
@@ -245,7 +247,8 @@ def surfaces_write(
 
       sdv2-host surfaces write ipad --host 192.168.1.20
     """
-    from sdv2_host.surfaces.files import write_docs, write_surfaces
+    from sdv2_host.commands.docs import write_docs
+    from sdv2_host.surfaces.files import write_surfaces
 
     for path in write_docs(Path("docs")) if docs else write_surfaces(folder, host, port):
         print(f"wrote {path}")

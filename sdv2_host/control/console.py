@@ -174,10 +174,12 @@ class Console:
             return SetResult(self.seq, {}, clamped, errors)
         return self._apply(patch, origin, fade)._replace(clamped=clamped, errors=errors)
 
-    def hold(self, held: Held) -> None:
-        """The change is made: now, or on the beat."""
-        if self.deferral is None or not self.deferral.defer(held):
-            held.run()
+    def hold(self, held: Held) -> bool:
+        """The change is made: now, or on the beat; True = it waits."""
+        if self.deferral is not None and self.deferral.defer(held):
+            return True
+        held.run()
+        return False
 
     def _waits(self, patch: Patch, origin: str, fade: Duration | None) -> bool:
         """Whether the patch brings a new prompt, which waits for the beat.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from sdv2_host.actions import Args
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.control.console import Console, Handler, Held
 from sdv2_host.control.cue_file import CUES, Cue, CueList
 from sdv2_host.control.fader import Duration
-from sdv2_host.control.presets import PresetDeck, json_files
+from sdv2_host.control.folder_watch import follow_files, json_files
+from sdv2_host.control.presets import PresetDeck
 from sdv2_host.errors import ConfigError, HostError, ParamError
 from sdv2_host.params import PARAMS, coerce_all
 
@@ -19,12 +21,20 @@ GUARD_NS = NS_PER_S // 4
 """A second GO within this time is a slip of the finger, or one finger on two surfaces."""
 
 
+class Found(NamedTuple):
+    """What the folders held when they were read."""
+
+    lists: dict[str, CueList]
+    problems: list[str]
+
+
 class CueDeck:
     """The actions cues_load, cue_go and cue_back; board 'cue_lists', 'cue_list', 'cues', 'cue',
     'next_cue'.
 
     Fields, per process: the lists by name, the one in hand, the index of the cue that went last
-    (-1 = none); timers of waits; time of the last GO.
+    (-1 = none); what was wrong with files at the last look at them; timers of waits; time of the
+    last GO.
     """
 
     def __init__(
@@ -40,6 +50,7 @@ class CueDeck:
         self._folders = folders
         self._clock = clock
         self._lists: dict[str, CueList] = {}
+        self._told: list[str] = []
         self._list: CueList | None = None
         self._index = -1
         self._timers: set[asyncio.TimerHandle] = set()
@@ -50,16 +61,36 @@ class CueDeck:
 
     def scan(self) -> None:
         """The board shows what the folders hold."""
-        found: dict[str, CueList] = {}
-        for folder in self._folders:
-            for path in json_files(folder):
-                try:
-                    cues = CUES.read(path).value
-                except ConfigError as error:
-                    self._console.note("warning", "cue", str(error))
-                else:
-                    found[cues.name] = cues
-        self._lists = found
+        self._keep(self._read())
+
+    async def watch(self) -> None:
+        """Rescans when a file changes, until cancelled. The list in hand stays as it was loaded."""
+        await follow_files(self._paths, self._read, self._keep)
+
+    def _paths(self) -> list[Path]:
+        return [path for folder in self._folders for path in json_files(folder)]
+
+    def _read(self) -> Found:
+        found = Found({}, [])
+        for path in self._paths():
+            try:
+                cues = CUES.read(path).value
+            except ConfigError as error:
+                found.problems.append(str(error))
+            else:
+                found.lists[cues.name] = cues
+        return found
+
+    def _keep(self, found: Found) -> None:
+        for problem in found.problems:
+            if problem not in self._told:
+                self._console.note("warning", "cue", problem)
+        self._told = found.problems
+        self._lists = found.lists
+        in_hand = self._list
+        if in_hand is not None and found.lists.get(in_hand.name, in_hand) != in_hand:
+            text = f"cue list {in_hand.name} was edited; load it again to run what it says now"
+            self._console.note("info", "cue", text)
         self._publish("cue")
 
     def restore(self, name: str, cue: str) -> None:
@@ -81,10 +112,12 @@ class CueDeck:
 
     def _take(self, name: str) -> CueList:
         """The list is in hand, before its first cue. Raises: ParamError, ConfigError."""
-        chosen = self._lists.get(name)
+        folded = {known.lower(): cues for known, cues in self._lists.items()}
+        chosen = self._lists.get(name) or folded.get(name.lower())
         if chosen is None:
             known = ", ".join(self._lists) or "none"
-            raise ParamError(f"no cue list {name[:64]!r}, known are {known}")
+            wrong = f"; it may be in a file that is wrong: {self._told[0]}" if self._told else ""
+            raise ParamError(f"no cue list {name[:64]!r}, known are {known}{wrong}")
         for cue in chosen.cues:
             self._check(chosen, cue)
         self.close()

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 from sdv2_host.actions import ACTION_BY_ADDRESS, ActionSpec, Args
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.control.console import DECKS, Console
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_args import from_fader, joined, shown, single_value
 from sdv2_host.control.oscquery import INNER
 from sdv2_host.control.presses import Presses
@@ -106,11 +107,12 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class Dispatch:
-    """Fields, per process: counts; values waiting to be set, by parameter name; which buttons are
-    held; what was already complained about."""
+    """Fields, per process: who is told of each message; counts; values waiting to be set, by
+    parameter name; which buttons are held; what was already complained about."""
 
     console: Console
     conversation: Conversation
+    monitor: Monitor
     learnt: Learnt = field(default_factory=NothingLearnt)
     counts: OscCounts = field(default_factory=OscCounts)
     clock: Callable[[], int] = now_ns
@@ -133,6 +135,7 @@ class Dispatch:
             self._tell(f"part {peer.host}", peer, f"OSC message in a bundle ignored: {reason}")
             answers.append(Answer("/sdv2/error", (f"osc {peer}", reason)))
         for message in sorted(packet.messages, key=self._is_question):
+            self.monitor.arrived(f"osc {peer}", message.address, message.args)
             try:
                 answers += self._message(message, peer)
             except (ProtocolError, ParamError) as error:
@@ -264,6 +267,8 @@ class Dispatch:
         self._notes += 1
         if self._notes <= NOTES_PER_S:
             self.console.note(level, origin, text)
+        else:
+            self.monitor.add(origin, "", f"{level}: {text}")
 
     def _fired(self, action: ActionSpec, args: tuple[OscArgument, ...], peer: Peer) -> Args | None:
         """The action's arguments; None = a level that is held, or that fell."""
@@ -281,8 +286,10 @@ class Dispatch:
         """Answered once: some senders send all that they have, to everybody, at 60 Hz."""
         self.counts.unknown += 1
         key = f"unknown {address}"
-        if self._is_told(key):
-            return []  # to look for what was meant takes a millisecond
+        if self._is_told(key):  # to look for what was meant takes a millisecond
+            plain = f"warning: OSC {shown(address)} ignored: no such address"
+            self.monitor.add(f"osc {peer}", "", plain)
+            return []
         text = f"no such address; {_hint(address)}all are in /sdv2/dump"
         self._tell(key, peer, f"OSC {shown(address)} ignored: {text}")
         return [Answer("/sdv2/error", (address, text))]
@@ -302,6 +309,7 @@ class Dispatch:
     def _tell(self, key: str, peer: Peer, text: str) -> None:
         """Each kind of fault once, and then no more than counted."""
         if self._is_told(key):
+            self.monitor.add(f"osc {peer}", "", f"warning: {text}")
             return
         self._told.add(key)
         if len(self._told) > MAX_REMEMBERED:

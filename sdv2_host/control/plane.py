@@ -19,6 +19,7 @@ from aiohttp import web
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.control.console import Console
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_conversation import OscConversation
 from sdv2_host.control.osc_dispatch import Answer, Dispatch, Learnt, Peer, as_packet
 from sdv2_host.control.osc_feedback import DEFAULT_RATE_HZ, Feedback, Lease, Parcel
@@ -62,7 +63,8 @@ class ControlPlane:
         self._feedback = Feedback(console)
         self._targets = parse_targets(config.osc_to)
         self._conversation = OscConversation(self._feedback, own_port=lambda: self.port)
-        self._dispatch = Dispatch(console, self._conversation)
+        self.monitor = Monitor()
+        self._dispatch = Dispatch(console, self._conversation, self.monitor)
         if learnt is not None:
             self._dispatch.learnt = learnt
         self._udp: asyncio.DatagramTransport | None = None
@@ -103,9 +105,9 @@ class ControlPlane:
         await self._runner.setup()
         await self._site.start()
         self._server = await loop.create_server(lambda: FirstByte(self), sock=tcp)
-        stop_listening = self._console.listen(self._feedback)
+        stops = [self._console.listen(one) for one in (self._feedback, self.monitor)]
         self._turning = asyncio.create_task(self._turn(), name="osc feedback")
-        self._turning.add_done_callback(lambda _: stop_listening())
+        self._turning.add_done_callback(lambda _: [stop() for stop in stops])
 
     async def close(self) -> None:
         """The port is free and nobody is connected any more."""
@@ -142,6 +144,8 @@ class ControlPlane:
         if key not in self._told and len(self._told) < MAX_TOLD:
             self._told.add(key)
             self._console.note("warning", f"osc {peer}", f"{text} (said once)")
+        else:
+            self.monitor.add(f"osc {peer}", "", f"warning: {text}")
 
     def received(self, data: bytes, peer: Peer) -> list[Answer]:
         """A packet of a welcome peer; its values are set within GATHER_S."""

@@ -13,12 +13,11 @@ from sdv2_host import __version__
 from sdv2_host.actions import NAME, NAME_SYNTAX, Args
 from sdv2_host.control.console import Change, Console, Handler, Held, Notice
 from sdv2_host.control.fader import Duration
+from sdv2_host.control.folder_watch import SUFFIX, follow_files, json_files
 from sdv2_host.control.preset_file import PRESET, Look, Preset, Transition, as_look
 from sdv2_host.errors import ConfigError, ParamError
 from sdv2_host.params import PARAMS, ParamValue
 
-SUFFIX = ".json"
-WATCH_S = 2.0
 NOTHING: Mapping[str, ParamValue] = {}
 
 
@@ -33,6 +32,8 @@ class Found(NamedTuple):
     looks: dict[Path, Look]
     """By file, the shipped ones first."""
     problems: list[str]
+    broken: list[str]
+    """Those of files that gave no look, or the one that they held before."""
 
 
 class PresetShelf:
@@ -44,6 +45,7 @@ class PresetShelf:
         self._shipped = shipped
         self._tag = engine_tag(engine)
         self._files: dict[Path, Look] = {}
+        self._broken: list[str] = []
         self.looks: dict[str, Look] = {}
         """In the order of the list: for this engine, for any, for others; by name in each."""
 
@@ -57,13 +59,14 @@ class PresetShelf:
         """The folders' content. A file that became wrong gives the look that it held. Changes
         nothing, so another thread may call it."""
         known = self._files
-        found = Found({}, [])
-        for path in self._paths():
+        found = Found({}, [], [])
+        for path in self.paths():
             try:
                 preset, unknown = PRESET.read(path)
-                look = as_look(preset, path.name, unknown)
+                look = as_look(preset, str(path), unknown)
             except ConfigError as error:
                 found.problems.append(str(error))
+                found.broken.append(str(error))
                 if path in known:
                     found.looks[path] = known[path]
             else:
@@ -74,22 +77,14 @@ class PresetShelf:
     def take(self, found: Found) -> None:
         """The shelf holds what was read."""
         self._files = found.looks
+        self._broken = found.broken
         by_name = {look.name: look for look in found.looks.values()}
         order = {self._tag: 0, "": 1}
         names = sorted(by_name, key=lambda name: (order.get(by_name[name].engine, 2), name.lower()))
         self.looks = {name: by_name[name] for name in names}
 
-    def stamp(self) -> tuple[tuple[str, int], ...]:
-        """Differs when a file came, went or was written."""
-        stamps = []
-        for path in self._paths():
-            try:
-                stamps.append((str(path), path.stat().st_mtime_ns))
-            except OSError:  # gone meanwhile
-                continue
-        return tuple(stamps)
-
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
+        """The files there are, the shipped ones first."""
         return [*json_files(self._shipped), *json_files(self._own)]
 
     def find(self, name: str) -> Look:
@@ -103,6 +98,9 @@ class PresetShelf:
             return self.looks[same]
         near = difflib.get_close_matches(name.lower(), folded, 3)
         hint = f"did you mean {', '.join(folded[n] for n in near)}?" if near else ""
+        if self._broken:
+            others = f", and {len(self._broken) - 1} more" if len(self._broken) > 1 else ""
+            hint = f"{hint} It may be in a file that is wrong: {self._broken[0]}{others}".strip()
         raise ParamError(f"no preset {name[:64]!r}; {hint or 'sdv2-host preset list shows all'}")
 
     def save(self, preset: Preset) -> Look:
@@ -119,13 +117,8 @@ class PresetShelf:
                 path = file
         PRESET.write(path, preset)
         look = as_look(preset, path.name)
-        self.take(Found({**self._files, path: look}, []))
+        self.take(Found({**self._files, path: look}, [], self._broken))
         return look
-
-
-def json_files(folder: Path) -> list[Path]:
-    """The files of the show in a folder, which need not exist, in order."""
-    return [path for path in sorted(folder.glob(f"*{SUFFIX}")) if path.is_file()]
 
 
 class Loaded(NamedTuple):
@@ -162,14 +155,7 @@ class PresetDeck:
 
     async def watch(self) -> None:
         """Rescans when a file changes, until cancelled."""
-        stamp = self.shelf.stamp()
-        while True:
-            await asyncio.sleep(WATCH_S)
-            # In a thread: the folder may be on a disk of the network.
-            newest = await asyncio.to_thread(self.shelf.stamp)
-            if newest != stamp:
-                stamp = newest
-                self._take(await asyncio.to_thread(self.shelf.read))
+        await follow_files(self.shelf.paths, self.shelf.read, self._take)
 
     def _take(self, found: Found) -> None:
         self.shelf.take(found)
@@ -186,8 +172,8 @@ class PresetDeck:
             self._loaded = Loaded(name, not look.is_shown_by(self._console.params))
             self._publish("state")
 
-    def load(self, name: str, fade: Duration | None, origin: str) -> Look:
-        """The look is asked for: now, or on the beat.
+    def load(self, name: str, fade: Duration | None, origin: str) -> str:
+        """The look is asked for, now or on the beat; the line that says so.
 
         Raises:
             ParamError: there is none of that name.
@@ -197,8 +183,9 @@ class PresetDeck:
         def run() -> None:
             self.apply(look, fade, origin)
 
-        self._console.hold(Held("preset", f"preset {look.name}", run, look.is_output))
-        return look
+        what = f"preset {look.name}"
+        waits = self._console.hold(Held("preset", what, run, look.is_output))
+        return f"{what} waits for the beat" if waits else what
 
     def apply(
         self,
@@ -237,7 +224,7 @@ class PresetDeck:
 
     def _load(self, args: Args, origin: str) -> str:
         fade = Duration(float(args[1])) if len(args) > 1 else None
-        return f"preset {self.load(str(args[0]), fade, origin).name}"
+        return self.load(str(args[0]), fade, origin)
 
     def _save(self, args: Args, origin: str) -> str:
         name = str(args[0]).strip()
@@ -268,4 +255,4 @@ class PresetDeck:
         if not names:
             raise ParamError("there are no presets")
         at = names.index(self._loaded.name) if self._loaded.name in names else -(by > 0)
-        return f"preset {self.load(names[(at + by) % len(names)], None, origin).name}"
+        return self.load(names[(at + by) % len(names)], None, origin)

@@ -88,8 +88,11 @@ class Answers:
         }
 
     def notice(self, notice: Notice) -> NoticeRow:
-        at_ms = round(notice.at_ns / NS_PER_MS + self.wall_offset_ms, 3)
-        return NoticeRow.model_validate({**notice._asdict(), "at_ms": at_ms})
+        return NoticeRow.model_validate({**notice._asdict(), "at_ms": self.at_ms(notice.at_ns)})
+
+    def at_ms(self, at_ns: int) -> float:
+        """Unix time of a time of our clock."""
+        return round(at_ns / NS_PER_MS + self.wall_offset_ms, 3)
 
     def notices(self, after_ms: float = 0.0) -> list[NoticeRow]:
         """Those that are newer, oldest first."""

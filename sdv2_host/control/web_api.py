@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import JsonValue
 
 from sdv2_host.control.metrics import CONTENT_TYPE, exposition
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.web_answers import Answers
 from sdv2_host.control.web_gate import Gate, json_answer
 from sdv2_host.control.web_messages import (
@@ -19,6 +20,8 @@ from sdv2_host.control.web_messages import (
     HealthAnswer,
     LearnAnswer,
     LearnRequest,
+    LineRow,
+    MonitorAnswer,
     NoticesAnswer,
     SetAnswer,
     SetRequest,
@@ -58,6 +61,7 @@ class Api:
     gate: Gate
     clients: Callable[[], Iterable[ClientRow]]
     learnt: LearnBook | None
+    monitor: Callable[[], Monitor]
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -67,6 +71,7 @@ class Api:
             web.get("/api/status", self._status),
             web.get("/api/state", self._state),
             web.get("/api/notices", self._notices),
+            web.get("/api/monitor", self._monitor),
             web.post("/api/set", self._set),
             web.post("/api/call", self._call),
             web.get("/api/learn", self._learnt),
@@ -112,6 +117,19 @@ class Api:
             text = f"after = {given!r:.40}, expected the at_ms of a notice"
             raise MessageError("bad_message", text) from None
         return json_answer(NoticesAnswer(notices=self.answers.notices(after_ms)))
+
+    async def _monitor(self, request: web.Request) -> web.Response:
+        given = request.query.get("after")
+        if given is not None and not (given.isascii() and given.isdigit() and len(given) < 19):
+            text = f"after = {given!r:.40}, expected the number of a line"
+            raise MessageError("bad_message", text)
+        monitor = self.monitor()
+        newest = monitor.newest
+        rows = [
+            LineRow.model_validate({**line._asdict(), "at_ms": self.answers.at_ms(line.at_ns)})
+            for line in monitor.lines(int(given) if given is not None else newest)
+        ]
+        return json_answer(MonitorAnswer(newest=newest, lines=rows))
 
     async def _set(self, request: web.Request) -> web.Response:
         asked = await self.gate.parsed(request, SetRequest)

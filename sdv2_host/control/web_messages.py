@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
+from sdv2_host.actions import MAX_FADE_S
 from sdv2_host.control.console import Fact
 from sdv2_host.params import ParamValue
 
@@ -25,7 +26,6 @@ MAX_TEXT_BYTES = 64 * 1024
 MAX_VALUES = 128
 MAX_ARGS = 64
 MAX_NAME_CHARS = 256
-MAX_FADE_S = 120.0
 
 Topic = Literal["params", "status", "preview", "notices"]
 TOPICS: tuple[Topic, ...] = ("params", "status", "preview", "notices")
@@ -283,6 +283,23 @@ class StateAnswer(Outgoing):
 
 class NoticesAnswer(Outgoing):
     notices: list[NoticeRow]
+
+
+class LineRow(Outgoing):
+    """One thing that happened: an OSC message, a change, or a line of the log."""
+
+    number: int = Field(description="Counts lines; a gap means that some were missed.")
+    at_ms: float = Field(description="Unix time, in order.")
+    origin: str
+    address: str = Field(description="OSC address; '' = about no single one.")
+    text: str = Field(description="Arguments as they came; '= value' is a change.")
+
+
+class MonitorAnswer(Outgoing):
+    """What happened while somebody asked; lines are kept from the first question on."""
+
+    newest: int = Field(description="Number of the newest line: what to ask for next.")
+    lines: list[LineRow]
 
 
 class HealthAnswer(Outgoing):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_dispatch import Answer, Peer
 from sdv2_host.control.osc_feedback import board_values, metric_values, status_values
 from sdv2_host.control.oscquery import Host, Node, address_space, answer, host_info, tree, value_at
@@ -27,6 +28,10 @@ from sdv2_host.status import WebCounts
 
 class OscDoor(Protocol):
     """Where OSC is taken in: the control plane."""
+
+    @property
+    def monitor(self) -> Monitor:
+        """Who is told of each message."""
 
     def received(self, data: bytes, peer: Peer) -> list[Answer]:
         """Takes the packet of a welcome peer; the answers to it."""

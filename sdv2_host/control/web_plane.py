@@ -77,7 +77,13 @@ class WebPlane:
         self.app = self._application(learnt)
 
     def _application(self, learnt: LearnBook | None) -> web.Application:
-        api = Api(self._answers, self._gate, self._clients.rows, learnt)
+        api = Api(
+            self._answers,
+            self._gate,
+            self._clients.rows,
+            learnt,
+            lambda: self._query.door().monitor,
+        )
 
         @web.middleware
         async def gate(request: web.Request, handler: Answer) -> web.StreamResponse:

@@ -74,6 +74,7 @@ HTTP: dict[str, tuple[type[BaseModel] | None, type[BaseModel]]] = {
     "POST /api/set": (messages.SetRequest, messages.SetAnswer),
     "POST /api/call": (messages.CallRequest, messages.CallAnswer),
     "GET /api/notices": (None, messages.NoticesAnswer),
+    "GET /api/monitor": (None, messages.MonitorAnswer),
     "GET /api/learn": (None, messages.LearnAnswer),
     "POST /api/learn": (messages.LearnRequest, messages.LearnAnswer),
     "DELETE /api/learn": (messages.UnlearnRequest, messages.LearnAnswer),

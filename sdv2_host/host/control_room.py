@@ -64,7 +64,7 @@ class ControlRoom:
         self._conductor = Conductor(console)
         self._keeper = StateKeeper(console, state_path(config), config.engine)
         self._takes: Takes | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._advertisement: Advertisement | None = None
         self._stops: list[Callable[[], None]] = []
 
@@ -119,7 +119,10 @@ class ControlRoom:
         self._stops = [console.listen(self._presets), console.listen(self._conductor)]
         if self._config.resume == "last":
             self._stops.append(console.listen(self._keeper))
-        self._watching = asyncio.create_task(self._presets.watch(), name="preset folders")
+        self._watching = [
+            asyncio.create_task(self._presets.watch(), name="preset folders"),
+            asyncio.create_task(self._cues.watch(), name="cue folders"),
+        ]
         await self._plane.start()
         presence = presence_of(self._config, self.port)
         if presence is not None:
@@ -140,12 +143,12 @@ class ControlRoom:
         self._stops = []
         self._cues.close()
         self._conductor.close()
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
-            if self._config.resume == "last":
-                self._keeper.close()
+                await task
+        if self._watching and self._config.resume == "last":
+            self._keeper.close()
         if self._takes is not None:
             await self._takes.close()
         if self._advertisement is not None:

@@ -52,14 +52,3 @@ def write_surfaces(folder: Path, host: str, port: int) -> list[Path]:
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
     return paths
-
-
-def write_docs(docs: Path) -> list[Path]:
-    """Everything generated in docs/ is up to date. Raises: ConfigError."""
-    paths = write_surfaces(docs / "surfaces", DEFAULT_HOST, DEFAULT_PORT)
-    page = docs / REFERENCE
-    try:
-        page.write_text(with_reference(page.read_text("utf-8")), "utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {page}: {error.strerror}") from error
-    return [*paths, page]

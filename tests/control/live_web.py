@@ -15,6 +15,7 @@ from aiohttp import web
 from sdv2_host.config import Config
 from sdv2_host.control.access import Access
 from sdv2_host.control.console import Console
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_dispatch import Answer, Peer
 from sdv2_host.control.web_api import LearnBook
 from sdv2_host.control.web_limits import LIMITS, Limits
@@ -34,6 +35,7 @@ class FakeDoor:
 
     packets: list[tuple[bytes, Peer]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    monitor: Monitor = field(default_factory=Monitor)
 
     def received(self, data: bytes, peer: Peer) -> list[Answer]:
         self.packets.append((data, peer))

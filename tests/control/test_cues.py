@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdv2_host.clock import NS_PER_S
+from sdv2_host.control import folder_watch
 from sdv2_host.control.console import Console
 from sdv2_host.control.cues import CueDeck
 from sdv2_host.control.presets import PresetDeck, PresetShelf
@@ -177,3 +178,44 @@ def test_without_a_list_go_says_what_to_do(tmp_path: Path) -> None:
 
     with pytest.raises(ParamError, match="/sdv2/cue/load takes one of: show"):
         desk.go()
+
+
+def test_a_list_that_is_written_while_the_show_runs_can_be_loaded_and_the_one_in_hand_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_watch, "WATCH_S", 0.01)
+
+    def write(folder: Path, name: str, preset: str) -> None:
+        cues = [{"id": "1", "preset": preset}, {"id": "2", "preset": preset}]
+        body = {"format": "sdv2-cues", "version": 1, "name": name, "cues": cues}
+        (folder / f"{name}.json").write_text(json.dumps(body))
+
+    async def act(desk: Desk) -> None:
+        watching = asyncio.create_task(desk.deck.watch())
+        await asyncio.sleep(0.05)
+        write(tmp_path / "cues", "show", "c")
+        write(tmp_path / "cues", "late", "b")
+        async with asyncio.timeout(20):
+            while "was edited" not in "".join(note.text for note in desk.console.notices):
+                await asyncio.sleep(0.01)
+        assert desk.console.board["cue_lists"] == ["late", "show"]
+        desk.go("1")
+        assert desk.at == ("1", "2", 1)
+        desk.console.call("cues_load", ("SHOW",), "t")
+        desk.go()
+        assert desk.at == ("1", "2", 2)
+        watching.cancel()
+
+    play(tmp_path, PLAIN, act)
+
+
+def test_a_wrong_list_is_told_once_and_named_when_it_is_missed(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, PLAIN)
+    (tmp_path / "cues" / "show.json").write_text("{")
+
+    for _ in range(3):
+        desk.deck.scan()
+
+    assert [note.level for note in desk.console.notices] == ["warning"]
+    with pytest.raises(ParamError, match=r"known are none; .*wrong: .*show\.json: not JSON"):
+        desk.console.call("cues_load", ("show",), "t")

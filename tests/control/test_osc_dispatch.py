@@ -8,6 +8,7 @@ import pytest
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from sdv2_host.clock import NS_PER_S
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_dispatch import MAX_REMEMBERED, Answer, Dispatch, Peer
 from sdv2_host.ipc.osc import OscMessage
 from sdv2_host.ipc.osc_encode import encode_message
@@ -32,7 +33,7 @@ class Silence:
 
 def desk() -> tuple[Dispatch, FakeStage, Witness]:
     console, stage, witness = fake_console()
-    return Dispatch(console, Silence()), stage, witness
+    return Dispatch(console, Silence(), Monitor()), stage, witness
 
 
 def sent(datagram: bytes) -> tuple[dict[str, object], Dispatch, Witness]:
@@ -234,6 +235,7 @@ def test_a_fader_moved_with_a_prompt_is_a_change_of_its_own_unless_they_are_a_bu
 
 def test_a_level_held_fires_once_and_again_after_it_fell() -> None:
     dispatch, stage, _ = desk()
+    dispatch.clock = lambda: NS_PER_S
 
     for level in (1.0, 1.0, 1.0, 0.0, 0.0):
         dispatch.packet(osc("/sdv2/panic", ("f", level)), PEER)

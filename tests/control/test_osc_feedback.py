@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.control.console import Console
+from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_conversation import OscConversation
 from sdv2_host.control.osc_dispatch import Answer, Dispatch, Peer
 from sdv2_host.control.osc_feedback import LEASE_NS, MAX_PER_TURN, MAX_TARGETS, Feedback
@@ -24,7 +25,7 @@ class Room:
         self.now = NS_PER_S
         self.feedback = Feedback(self.console)
         self.conversation = OscConversation(self.feedback, lambda: self.now, lambda: OWN_PORT)
-        self.dispatch = Dispatch(self.console, self.conversation)
+        self.dispatch = Dispatch(self.console, self.conversation, Monitor())
         self.console.listen(self.feedback)
 
     def send(self, peer: Peer, address: str, *values: OutValue) -> list[Answer]:

@@ -211,6 +211,15 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         shelf.find("neon rian")
 
 
+def test_a_look_whose_file_is_wrong_is_missed_with_the_file_and_its_fault(tmp_path: Path) -> None:
+    made, _, _ = deck(tmp_path, preset(params={"/sdv2/steps": "lots"}))
+
+    with pytest.raises(ParamError) as caught:
+        made.shelf.find("x")
+
+    assert f"{tmp_path / 'x.json'}: /sdv2/steps = 'lots', expected 1..4" in str(caught.value)
+
+
 WRONG = {
     "no JSON": b"{",
     "no object": b"[]",
@@ -293,3 +302,17 @@ def test_a_shipped_cue_list_uses_shipped_looks(path: Path) -> None:
 
     assert cues.unknown == ()
     assert {cue.preset for cue in cues.value.cues if cue.preset} <= names
+
+
+def test_the_files_that_the_docs_show_are_taken() -> None:
+    text = (SHIPPED.parent / "docs" / "control.md").read_text(encoding="utf-8")
+    shown = [part for part in text.split("```")[1::2] if part.lstrip().startswith('{"format"')]
+
+    preset_text, cues_text = shown
+    look = as_look(PRESET.parse(preset_text, "docs").value, "docs")
+    cues = CUES.parse(cues_text, "docs").value
+
+    assert (look.warnings, look.name) == ([], "My look")
+    shelf = PresetShelf(SHIPPED, SHIPPED, "tiny")
+    shelf.scan()
+    assert all(shelf.find(cue.preset) for cue in cues.cues if cue.preset is not None)

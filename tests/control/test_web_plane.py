@@ -345,6 +345,28 @@ def test_notices_can_be_followed() -> None:
     assert asyncio.run(followed()) == (["one", "two"], ["three"], [])
 
 
+def test_what_happens_can_be_followed_line_by_line() -> None:
+    async def run() -> None:
+        async with live_web() as web:
+            web.console.listen(web.door.monitor)
+            status, first = await web.get("/api/monitor")
+            assert (status, fits(first, "GET /api/monitor"), first["lines"]) == (200, [], [])
+            web.door.monitor.arrived("osc 1.2.3.4:5", "/sdv2/seed", (7,))
+            web.console.set({"seed": 7}, "t")
+
+            _, then = await web.get(f"/api/monitor?after={first['newest']}")
+
+            assert fits(then, "GET /api/monitor") == []
+            shown = [(row["origin"], row["address"], row["text"]) for row in then["lines"]]
+            assert shown == [("osc 1.2.3.4:5", "/sdv2/seed", "7"), ("t", "/sdv2/seed", "= 7")]
+            _, last = await web.get(f"/api/monitor?after={then['newest']}")
+            assert (last["newest"], last["lines"]) == (2, [])
+            for wrong in ("-1", "x", "1e3", "9" * 30, "²"):
+                assert (await web.get(f"/api/monitor?after={wrong}"))[0] == 400
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
