@@ -33,7 +33,7 @@ class Limits:
     """Those of one server."""
 
     max_clients: int = 16
-    """WebSocket connections at once."""
+    """WebSocket clients at once."""
     hello_s: float = 3.0
     """Until the first message, or the whole body of a request, is there."""
     slow_s: float = 10.0

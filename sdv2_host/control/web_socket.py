@@ -25,6 +25,7 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001
     TOO_BIG = 1009
+    TRY_AGAIN_LATER = 1013
     BAD_HELLO = 4400
     TOKEN = 4401
     SLOW = 4408

@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.hosts import unique_name
 TOKEN = "correct-horse"
 LAN = Access("0.0.0.0", TOKEN, frozenset(("127.0.0.1", "localhost", "studio.local")))
 QUICK = Limits(hello_s=0.2, slow_s=0.5, heartbeat_s=60, status_period_s=0.01)
+SMALL = Limits(max_clients=2)
 
 Deed = Callable[[Web], Awaitable[object]]
 
@@ -426,7 +428,7 @@ def test_a_broken_frame_ends_its_connection_alone(frame: bytes, code: int) -> No
 
 def test_there_is_room_for_so_many_clients_and_again_when_one_goes() -> None:
     async def run() -> dict[str, Any]:
-        async with live_web(limits=Limits(max_clients=2)) as web:
+        async with live_web(limits=SMALL) as web:
             async with web.page(), web.socket("/"):
                 for path in ("/socket", "/"):
                     status, content = await web.get(path, **upgrade())
@@ -440,6 +442,19 @@ def test_there_is_room_for_so_many_clients_and_again_when_one_goes() -> None:
     counts = asyncio.run(run())
 
     assert counts["too_many"] == 2
+
+
+def test_strangers_take_nobodys_place() -> None:
+    async def run() -> dict[str, Any]:
+        hello = {**HELLO, "token": TOKEN}
+        async with AsyncExitStack() as stack, live_web(access=LAN, limits=SMALL) as web:
+            strangers = [await stack.enter_async_context(web.socket()) for _ in range(5)]
+            async with web.page(hello), web.page(hello):
+                await strangers[0].send(hello)
+                assert await strangers[0].closed() == 1013
+            return asdict(web.counts)
+
+    assert asyncio.run(run())["too_many"] == 1
 
 
 def test_a_socket_that_is_no_upgrade_is_refused() -> None:
