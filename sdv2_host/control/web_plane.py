@@ -174,12 +174,14 @@ class WebPlane:
             self._query.refresh_readings()
 
     async def _push_pictures(self) -> None:
-        """Pictures are read and encoded only while somebody watches."""
+        """Pictures are read and encoded only while somebody watches and draws them."""
         while True:
             await self._clients.watched.wait()
-            for kind, picture in await self._feed.newest():
-                for client in self._clients.told("preview"):
-                    client.outbox.offer_picture(kind, picture)
+            watching = self._clients.told("preview")
+            if any(client.outbox.wants_pictures for client in watching):
+                for kind, picture in await self._feed.newest():
+                    for client in self._clients.told("preview"):
+                        client.outbox.offer_picture(kind, picture)
             await asyncio.sleep(self._feed.period_s)
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
