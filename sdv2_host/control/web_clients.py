@@ -12,7 +12,7 @@ from sdv2_host.control.web_gate import port_of
 from sdv2_host.control.web_limits import Limits, count
 from sdv2_host.control.web_messages import SUBPROTOCOL, ClientRow, Topic
 from sdv2_host.control.web_oscquery import OscQuery, QueryClient
-from sdv2_host.control.web_socket import ClientSocket, CloseCode
+from sdv2_host.control.web_socket import ClientSocket, CloseCode, offered_protocols
 from sdv2_host.control.web_talk import Client, Talk
 from sdv2_host.status import WebCounts
 
@@ -86,7 +86,8 @@ class WebClients:
 
     async def serve_query(self, request: web.Request) -> web.StreamResponse:
         """One client of OSCQuery, until it goes."""
-        socket = await self._accept(request, ())
+        # OSCQuery has no subprotocol: whatever a client calls it is fine.
+        socket = await self._accept(request, offered_protocols(request))
         client = QueryClient(Peer("ws", *(socket.peername or ("", 0))))
         self.query.clients[client.peer] = client
         try:

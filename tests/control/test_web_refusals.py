@@ -17,8 +17,9 @@ import pytest
 
 from sdv2_host.config import Config
 from sdv2_host.control.access import Access, is_loopback
+from sdv2_host.control.guard import GUARD_HEADERS
 from sdv2_host.control.web_limits import Limits
-from sdv2_host.control.web_messages import MAX_TEXT_BYTES
+from sdv2_host.control.web_messages import MAX_TEXT_BYTES, SUBPROTOCOL
 from tests.control.live_web import HELLO, LOCAL, PageSocket, Web, live_web
 from tests.hosts import unique_name
 
@@ -224,16 +225,19 @@ def test_a_body_that_is_no_message_is_refused(body: bytes) -> None:
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
     ],
 )
-def test_bytes_that_are_no_http_are_counted_and_fill_no_log(
+def test_bytes_that_are_no_http_are_answered_as_others_counted_and_fill_no_log(
     raw: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def deed(web: Web) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
         writer.write(raw)
-        writer.write_eof()
         async with asyncio.timeout(20):
-            await reader.read()
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
+        assert b" 400 " in head
+        for name, value in GUARD_HEADERS.items():
+            assert f"\r\n{name}: {value}\r\n" in head.decode()
+        assert json.loads(body)["code"] == "not_http"
 
     assert refused(deed) == {"bad_messages": 1}
     assert caplog.records == []
@@ -464,6 +468,25 @@ def test_a_socket_that_is_no_upgrade_is_refused() -> None:
         assert (await web.get("/socket", **bad_key))[0] == 400
 
     assert refused(deed) == {"bad_messages": 2}
+
+
+def test_a_subprotocol_that_is_not_ours_is_refused_and_fills_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def deed(web: Web) -> None:
+        for spoken, expected in (
+            ("chat, x", 400),
+            ("chat\xff", 400),
+            (f"chat, {SUBPROTOCOL}", 101),
+        ):
+            asked = upgrade(**{"Sec-WebSocket-Protocol": spoken})
+            async with web.session.get(web.url + "/socket", headers=asked) as response:
+                assert response.status == expected
+        async with web.session.ws_connect(web.url + "/", protocols=("osc",)) as ws:
+            assert ws.protocol == "osc"
+
+    assert refused(deed) == {"bad_messages": 2}
+    assert caplog.records == []
 
 
 def test_no_compression_is_agreed_on() -> None:
