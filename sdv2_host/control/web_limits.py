@@ -35,7 +35,7 @@ class Limits:
     max_clients: int = 16
     """WebSocket clients at once."""
     hello_s: float = 3.0
-    """Until the first message, or the whole body of a request, is there."""
+    """Until the first message, or the first request, or the body of one, is there."""
     slow_s: float = 10.0
     """A client that does not read for so long is closed."""
     heartbeat_s: float = 5.0

@@ -95,6 +95,7 @@ class WebPlane:
         return Runner(
             self.app,
             self.counts,
+            self._limits,
             access_log=None,
             logger=log,
             shutdown_timeout=0.5,

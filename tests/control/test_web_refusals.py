@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -241,6 +242,74 @@ def test_bytes_that_are_no_http_are_answered_as_others_counted_and_fill_no_log(
 
     assert refused(deed) == {"bad_messages": 1}
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("said", [b"", b"GE", b"GET / HTTP/1.1\r\nHost: us\r\nX: "])
+def test_half_a_request_is_waited_for_no_longer_than_a_hello(said: bytes) -> None:
+    async def deed(web: Web) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
+        writer.write(said)
+        while web.counts.late == 0:
+            await asyncio.sleep(0.01)
+            writer.write(b"y" if said.endswith(b" ") else b"")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+
+    assert refused(deed, limits=QUICK) == {"late": 1}
+
+
+def test_who_asked_once_may_take_its_time() -> None:
+    async def deed(web: Web) -> None:
+        for _ in range(2):
+            assert (await web.get("/healthz"))[0] == 200
+            await asyncio.sleep(2 * QUICK.hello_s)
+
+    assert refused(deed, limits=QUICK) == {}
+
+
+def test_who_reads_no_answers_is_dropped() -> None:
+    async def deed(web: Web) -> None:
+        with await _client(web, 4096) as deaf:
+            await asyncio.wait_for(_ask_on(web, deaf), 20)
+
+    assert refused(deed, limits=QUICK) == {"slow": 1}
+
+
+async def _ask_on(web: Web, deaf: socket.socket) -> None:
+    """Asks for the page until it is dropped."""
+    loop = asyncio.get_running_loop()
+    asked = f"GET /page.css HTTP/1.1\r\nHost: 127.0.0.1:{web.port}\r\n\r\n".encode()
+    with contextlib.suppress(ConnectionError):
+        while web.counts.slow == 0:
+            await loop.sock_sendall(deaf, asked * 10)
+
+
+def test_who_reads_slowly_gets_everything() -> None:
+    size = 16_000_000
+
+    async def deed(web: Web) -> None:
+        web.console.publish({"presets": ["x" * size]}, "t")
+        loop, left = asyncio.get_running_loop(), size
+        asked = f"GET /api/state HTTP/1.1\r\nHost: 127.0.0.1:{web.port}\r\n\r\n"
+        with await _client(web, 100_000) as slow:
+            await loop.sock_sendall(slow, asked.encode())
+            # The system tells of room for more only when a third of its own buffer was read.
+            while left > 0:
+                await asyncio.sleep(0.02)
+                got = await loop.sock_recv(slow, 250_000)
+                assert got, "the host hung up"
+                left -= len(got)
+
+    assert refused(deed, limits=Limits(slow_s=1)) == {}
+
+
+async def _client(web: Web, buffer_bytes: int) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", web.port))
+    return client
 
 
 def test_a_client_that_says_nothing_is_closed() -> None:
