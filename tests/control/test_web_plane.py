@@ -343,6 +343,32 @@ def test_the_api_is_of_the_schema() -> None:
     asyncio.run(run())
 
 
+def test_every_refusal_is_of_the_schema() -> None:
+    too_long = {"action": "x" * 70_000}
+    asked: tuple[tuple[str, str, object, dict[str, str], int], ...] = (
+        ("POST", "/api/call", {"action": "fly"}, {}, 400),
+        ("POST", "/api/set", [], {}, 400),
+        ("GET", "/api/notices?after=x", None, {}, 400),
+        ("GET", "/sdv2/steps?COLOUR", None, {}, 400),
+        ("GET", "/socket", None, {}, 400),
+        ("GET", "/api/state", None, {"Origin": "http://evil.example"}, 403),
+        ("GET", "/nothing", None, {}, 404),
+        ("POST", "/healthz", {}, {}, 405),
+        ("POST", "/api/call", too_long, {}, 413),
+        ("POST", "/api/call", {}, {"Content-Type": "text/plain"}, 415),
+    )
+
+    async def run() -> list[tuple[int, list[str]]]:
+        found = []
+        async with live_web() as web:
+            for method, path, content, headers, _ in asked:
+                status, answer = await web.request(method, path, content, headers)
+                found.append((status, faults(answer, DOCUMENT["http_error"], DOCUMENT)))
+        return found
+
+    assert asyncio.run(run()) == [(status, []) for *_, status in asked]
+
+
 def test_the_standard_library_is_enough_to_play() -> None:
     def played(port: int) -> tuple[int, dict[str, Any]]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
