@@ -34,6 +34,9 @@ class Limits:
 
     max_clients: int = 16
     """WebSocket clients at once."""
+    max_connections: int = 48
+    """HTTP connections at once where another machine wants one more: the port takes 64, and what
+    is left is for programs of this machine, whatever the network does."""
     hello_s: float = 3.0
     """Until the first message, or the first request, or the body of one, is there."""
     slow_s: float = 10.0

@@ -9,20 +9,22 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from sdv2_host.control.guard import GUARD_HEADERS
+from sdv2_host.control.osc_guests import may_send
 from sdv2_host.control.web_gate import failure
 from sdv2_host.control.web_limits import Limits, Reason, count
 from sdv2_host.status import WebCounts
 
 
 class HttpConnection(web.RequestHandler):
-    """Fields, per connection: counts and limits; what was not sent yet when that was looked at
-    last; the alarms for a request that does not come and for an answer that is not read. A
-    WebSocket minds both itself."""
+    """Fields, per connection: of which server; counts and limits; what was not sent yet when that
+    was looked at last; the alarms for a request that does not come and for an answer that is not
+    read. A WebSocket minds both itself."""
 
     def __init__(
         self, server: web.Server, counts: WebCounts, limits: Limits, **settings: Any
     ) -> None:
         super().__init__(server, **settings)
+        self._server = server
         self._counts = counts
         self._limits = limits
         self._unsent_bytes = 0
@@ -32,6 +34,10 @@ class HttpConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport is not None, "connected"
+        is_crowded = len(self._server.connections) > self._limits.max_connections
+        if is_crowded and not may_send(str((self.peername or ("",))[0]), ()):
+            self._drop(self.transport, "too_many")
+            return
         # Told of every byte that waits: what is closed waits for its reader, for ever if need be.
         self.transport.set_write_buffer_limits(high=0)
         loop = asyncio.get_running_loop()
@@ -79,6 +85,7 @@ class HttpConnection(web.RequestHandler):
 
     def _drop(self, transport: asyncio.Transport, reason: Reason) -> None:
         count(self._counts, reason)
+        self.force_close()
         transport.abort()
 
     def handle_error(

@@ -304,6 +304,44 @@ def test_who_reads_slowly_gets_everything() -> None:
     assert refused(deed, limits=Limits(slow_s=1)) == {}
 
 
+class _Wire(asyncio.Transport):
+    """A connection from this address, to nowhere."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__({"peername": (address, 1)})
+        self.is_open = True
+
+    def is_closing(self) -> bool:
+        return not self.is_open
+
+    def abort(self) -> None:
+        self.is_open = False
+
+    close = abort
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+
+def test_however_many_come_from_the_network_this_machine_finds_room() -> None:
+    async def run() -> tuple[list[bool], int]:
+        async with live_web(limits=Limits(max_connections=2)) as web:
+            server = web.runner.server
+            assert server is not None
+            wires = [_Wire(one) for one in ("10.0.0.9",) * 3 + ("127.0.0.1", "::1")]
+            connections = [server() for _ in wires]
+            for connection, wire in zip(connections, wires, strict=True):
+                connection.connection_made(wire)
+            connections[2].data_received(b"GET /healthz HTTP/1.1\r\nHost: us\r\n\r\n")
+            await asyncio.sleep(0.05)
+            assert web.counts.requests == 0
+            got = [wire.is_open for wire in wires], web.counts.too_many
+            for connection in connections:
+                connection.connection_lost(None)
+            return got
+
+    assert asyncio.run(run()) == ([True, True, False, True, True], 1)
+
+
 async def _client(web: Web, buffer_bytes: int) -> socket.socket:
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
