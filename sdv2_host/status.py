@@ -58,8 +58,9 @@ class WebCounts:
     slow: int = 0
     """Clients closed because they did not read for too long."""
     late: int = 0
-    """Clients closed because they did not say hello in time."""
+    """Clients closed because they did not say in time what they want: no hello, half a request."""
     too_many: int = 0
+    """Clients that came when there was no more room."""
     bad_messages: int = 0
     clients: int = 0
     """WebSocket clients now."""

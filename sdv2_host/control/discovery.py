@@ -56,10 +56,11 @@ def presence_of(config: Config, port: int) -> Presence | None:
 
 def _reachable(listen: str) -> tuple[str, ...]:
     """The addresses of this machine at which others reach what listens at `listen`."""
-    if listen not in ("0.0.0.0", "::"):
-        return (listen,)
-    cards = psutil.net_if_addrs().values()
-    found = [one.address for card in cards for one in card if one.family == socket.AF_INET]
+    if listen in ("0.0.0.0", "::"):
+        cards = psutil.net_if_addrs().values()
+        found = [one.address for card in cards for one in card if one.family == socket.AF_INET]
+    else:  # perhaps a name: what it was bound to is the first of its addresses
+        found = [str(socket.getaddrinfo(listen, None)[0][4][0])]
     return tuple(one for one in found if not is_loopback(one))
 
 

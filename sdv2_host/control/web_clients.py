@@ -12,7 +12,7 @@ from sdv2_host.control.web_gate import port_of
 from sdv2_host.control.web_limits import Limits, count
 from sdv2_host.control.web_messages import SUBPROTOCOL, ClientRow, Topic
 from sdv2_host.control.web_oscquery import OscQuery, QueryClient
-from sdv2_host.control.web_socket import ClientSocket, CloseCode
+from sdv2_host.control.web_socket import ClientSocket, CloseCode, offered_protocols
 from sdv2_host.control.web_talk import Client, Talk
 from sdv2_host.status import WebCounts
 
@@ -35,6 +35,11 @@ class WebClients:
     def is_anybody_there(self) -> bool:
         return bool(self._sockets)
 
+    @property
+    def is_full(self) -> bool:
+        """Strangers take nobody's place: they have a few seconds to say who they are."""
+        return len(self._clients) + len(self.query.clients) >= self.limits.max_clients
+
     def told(self, topic: Topic) -> list[Client]:
         """Those that want to be told of it."""
         return [client for client in self._clients.values() if topic in client.topics]
@@ -47,7 +52,9 @@ class WebClients:
         socket = await self._accept(request, (SUBPROTOCOL,))
         try:
             hello = await self.talk.introduce(socket)
-            if hello is not None:
+            if hello is not None and self.is_full:
+                await socket.drop("too_many", CloseCode.TRY_AGAIN_LATER)
+            elif hello is not None:
                 self._last_id += 1
                 topics = frozenset(hello.subscribe)
                 client = Client(self._last_id, hello.client, request.remote or "", topics)
@@ -79,7 +86,8 @@ class WebClients:
 
     async def serve_query(self, request: web.Request) -> web.StreamResponse:
         """One client of OSCQuery, until it goes."""
-        socket = await self._accept(request, ())
+        # OSCQuery has no subprotocol: whatever a client calls it is fine.
+        socket = await self._accept(request, offered_protocols(request))
         client = QueryClient(Peer("ws", *(socket.peername or ("", 0))))
         self.query.clients[client.peer] = client
         try:
@@ -95,7 +103,7 @@ class WebClients:
 
     async def _accept(self, request: web.Request, protocols: tuple[str, ...]) -> ClientSocket:
         """Raises: web.HTTPException when there is no room, or no WebSocket is asked for."""
-        if len(self._sockets) >= self.limits.max_clients:
+        if self.is_full:
             count(self.counts, "too_many")
             text = f"{self.limits.max_clients} WebSocket clients are there already"
             raise web.HTTPServiceUnavailable(text=text)

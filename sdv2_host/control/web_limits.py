@@ -33,9 +33,12 @@ class Limits:
     """Those of one server."""
 
     max_clients: int = 16
-    """WebSocket connections at once."""
+    """WebSocket clients at once."""
+    max_connections: int = 48
+    """HTTP connections at once where another machine wants one more: the port takes 64, and what
+    is left is for programs of this machine, whatever the network does."""
     hello_s: float = 3.0
-    """Until the first message, or the whole body of a request, is there."""
+    """Until the first message, or the first request, or the body of one, is there."""
     slow_s: float = 10.0
     """A client that does not read for so long is closed."""
     heartbeat_s: float = 5.0

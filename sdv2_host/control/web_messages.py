@@ -230,7 +230,7 @@ class Result(CallAnswer):
 
 
 class Failure(Outgoing):
-    """What could not be done; over HTTP the body of every answer of 400 and above."""
+    """What could not be done; over HTTP the body of every refusal."""
 
     code: str = Field(description="For programs: not_json, unknown_type, bad_message, refused...")
     message: str = Field(description="For people, one line.")

@@ -64,6 +64,10 @@ class Outbox:
         """To be told with what else has changed when `release` is called."""
         self._gathered = merged(self._gathered, change)
 
+    def forget_changes(self) -> None:
+        """What was gathered is told otherwise, and would be old later."""
+        self._gathered = self._state = None
+
     def release(self) -> None:
         """What was gathered may go."""
         if self._gathered is not None:
@@ -75,6 +79,11 @@ class Outbox:
         """To be sent when the client has drawn what it got, unless a newer one comes first."""
         self._pictures[kind] = message
         self._wake.set()
+
+    @property
+    def wants_pictures(self) -> bool:
+        """The client draws: a new picture would be sent."""
+        return self._credit > 0
 
     def drawn(self) -> bool:
         """One picture less is on its way; False = none was."""

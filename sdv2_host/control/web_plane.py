@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
@@ -28,10 +27,11 @@ from sdv2_host.control.web_answers import Answers
 from sdv2_host.control.web_api import Api, LearnBook
 from sdv2_host.control.web_clients import WebClients
 from sdv2_host.control.web_gate import Answer, Gate, add_headers, wants_page, wants_socket
-from sdv2_host.control.web_limits import LIMITS, Limits, count
+from sdv2_host.control.web_limits import LIMITS, Limits
 from sdv2_host.control.web_messages import MAX_TEXT_BYTES, NoticeMessage
 from sdv2_host.control.web_oscquery import OscDoor, OscQuery
 from sdv2_host.control.web_pages import INDEX, page_files, page_response
+from sdv2_host.control.web_server import Runner
 from sdv2_host.control.web_talk import Talk
 from sdv2_host.status import WebCounts
 
@@ -98,28 +98,16 @@ class WebPlane:
 
     def runner(self) -> web.AppRunner:
         """Serves the application; its `server` makes the protocol of each connection."""
-        return web.AppRunner(
+        return Runner(
             self.app,
+            self.counts,
+            self._limits,
             access_log=None,
-            logger=self._logger(),
+            logger=log,
             shutdown_timeout=0.5,
             keepalive_timeout=KEEPALIVE_S,
             lingering_time=LINGER_S,
         )
-
-    def _logger(self) -> logging.Logger:
-        """What aiohttp logs, but for bytes that are no HTTP: strangers must not fill the disk."""
-        logger = logging.Logger(f"{__name__}.http", logging.DEBUG)
-        logger.parent = log
-        logger.addFilter(self._is_worth_a_line)
-        return logger
-
-    def _is_worth_a_line(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
-            count(self.counts, "bad_messages")
-            return False
-        return record.levelno >= log.getEffectiveLevel()
 
     async def start(self) -> None:
         """Changes, status and pictures are pushed from now on."""
@@ -180,12 +168,14 @@ class WebPlane:
             self._query.refresh_readings()
 
     async def _push_pictures(self) -> None:
-        """Pictures are read and encoded only while somebody watches."""
+        """Pictures are read and encoded only while somebody watches and draws them."""
         while True:
             await self._clients.watched.wait()
-            for kind, picture in await self._feed.newest():
-                for client in self._clients.told("preview"):
-                    client.outbox.offer_picture(kind, picture)
+            watching = self._clients.told("preview")
+            if any(client.outbox.wants_pictures for client in watching):
+                for kind, picture in await self._feed.newest():
+                    for client in self._clients.told("preview"):
+                        client.outbox.offer_picture(kind, picture)
             await asyncio.sleep(self._feed.period_s)
 
     async def _page(self, request: web.Request) -> web.StreamResponse:

@@ -25,6 +25,7 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001
     TOO_BIG = 1009
+    TRY_AGAIN_LATER = 1013
     BAD_HELLO = 4400
     TOKEN = 4401
     SLOW = 4408
@@ -44,6 +45,7 @@ class ClientSocket:
         self._limits = limits
         self._bucket = MessageBucket(limits.messages_per_s, limits.burst, limits.burst, now_ns())
         self._is_closing = False
+        self._protocols = protocols
         # No compression: it costs more than loopback does, and inflates what strangers send.
         self.response = web.WebSocketResponse(
             timeout=GOODBYE_S,
@@ -65,6 +67,11 @@ class ClientSocket:
         values = [self._request.headers.get(name, "") for name in _HANDSHAKE]
         if not "".join(values).isascii():  # aiohttp would fail on it, and write a trace
             raise web.HTTPBadRequest(text="the handshake is not ASCII")
+        offered = offered_protocols(self._request)
+        if offered and not set(offered) & set(self._protocols):
+            # aiohttp would go on without one, and log a line of the client's own at each try.
+            expected = " or ".join(self._protocols)
+            raise web.HTTPBadRequest(text=f"expected Sec-WebSocket-Protocol: {expected}, or none")
         await self.response.prepare(self._request)
 
     async def receive(self) -> Message | None:
@@ -157,5 +164,14 @@ class ClientSocket:
             self._transport.abort()
 
 
+def offered_protocols(request: web.Request) -> tuple[str, ...]:
+    """The subprotocols that the client speaks; () = it does not say."""
+    offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    return tuple(filter(None, (name.strip() for name in offered)))
+
+
 _FROM_CLIENT = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
-_HANDSHAKE = ("Connection", "Upgrade", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
+_HANDSHAKE = (
+    *("Connection", "Upgrade"),
+    *("Sec-WebSocket-Version", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol"),
+)

@@ -111,6 +111,7 @@ class Talk:
 
     def welcome(self, client: Client, port: int) -> None:
         """The client is told everything, and changes from now on."""
+        client.outbox.forget_changes()
         _tell(client, self.answers.welcome(port))
         if "status" in client.topics:
             client.outbox.offer("status", self.answers.status_text())

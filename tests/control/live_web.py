@@ -47,6 +47,7 @@ class Web:
     """The plane under test and somebody to talk to it."""
 
     plane: WebPlane
+    runner: web.AppRunner
     console: Console
     stage: FakeStage
     door: FakeDoor
@@ -172,7 +173,7 @@ async def live_web(
     port = int(runner.addresses[0][1])
     try:
         async with aiohttp.ClientSession() as session:
-            yield Web(plane, console, stage, door, session, host, port, escaped)
+            yield Web(plane, runner, console, stage, door, session, host, port, escaped)
     finally:
         await plane.close()
         await runner.cleanup()

@@ -10,6 +10,7 @@ import uuid
 import pytest
 
 from sdv2_host.config import Config
+from sdv2_host.control.access import is_loopback
 from sdv2_host.control.discovery import (
     MAX_LABEL_BYTES,
     SERVICES,
@@ -41,6 +42,17 @@ def test_on_the_network_the_reachable_addresses_are_told() -> None:
     assert one.name.startswith("stage1 on ")
     every = presence_of(Config(listen="0.0.0.0"), 9400)
     assert every is None or LOOPBACK not in every.addresses
+
+
+def test_of_a_name_to_listen_on_the_address_is_told() -> None:
+    machine = socket.gethostname()
+
+    found = presence_of(Config(listen=machine), 9400)
+
+    # On a machine whose name is its own alone, nobody else can connect.
+    assert (found.addresses if found else ()) == tuple(
+        one for one in [socket.gethostbyname(machine)] if not is_loopback(one)
+    )
 
 
 def test_a_long_name_is_cut_to_what_dns_carries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pydantic import JsonValue
 
 from sdv2_host.config import Config
-from sdv2_host.control.pictures import HEADER
+from sdv2_host.control.pictures import HEADER, OUTPUT
 from sdv2_host.control.web_limits import Limits
 from sdv2_host.control.web_messages import SUBPROTOCOL
 from sdv2_host.control.web_outbox import PICTURES_IN_FLIGHT
@@ -195,6 +195,23 @@ def test_hello_again_changes_the_subscription() -> None:
     assert asyncio.run(told())["values"] == {"steps": 1}
 
 
+def test_what_was_gathered_before_a_hello_is_not_told_after_it() -> None:
+    slow = Limits(status_period_s=60, state_period_s=0.3)
+
+    async def told() -> tuple[int, dict[str, Any]]:
+        async with live_web(limits=slow) as web, web.page() as page:
+            web.console.set({"seed": 1}, "t")
+            await page.next("state")  # the next one waits for its period
+            web.console.set({"steps": 3}, "t")
+            await page.ask({**HELLO, "subscribe": []})
+            web.console.set({"steps": 1}, "t")
+            welcome = await page.ask({**HELLO, "subscribe": ["params"]})
+            web.console.set({"seed": 2}, "t")
+            return welcome["values"]["steps"], (await page.next("state"))["values"]
+
+    assert asyncio.run(told()) == (1, {"seed": 2})
+
+
 @pytest.mark.parametrize("text", ["", "{", "7", '{"type": "quit"}', '{"type": "set"}', "[" * 60000])
 def test_what_is_no_message_is_an_error_and_changes_nothing(text: str) -> None:
     async def answer() -> tuple[dict[str, Any], int, int]:
@@ -240,6 +257,24 @@ def test_pictures_come_only_to_subscribers_and_stop_when_none_is_drawn() -> None
     headers = [HEADER.unpack_from(one) for one in seen]
     assert {header[:3] for header in headers} == {(1, 16, 16)}
     assert [header[3] for header in headers] == sorted(header[3] for header in headers)
+
+
+def test_nothing_is_read_or_encoded_for_a_client_that_draws_nothing() -> None:
+    async def run() -> bool:
+        config = Config(name=unique_name())
+        pixels = np.zeros((16, 16, 4), np.uint8)
+        watching = {**HELLO, "subscribe": ["preview"]}
+        with FrameWriter(config.output_stream) as ring:
+            async with live_web(config, limits=STILL) as web, web.page(watching) as page:
+                for _ in range(PICTURES_IN_FLIGHT):
+                    ring.publish(pixels, FrameMeta(16, 16))
+                    while not await _pictures(page.ws):
+                        pass
+                ring.publish(pixels, FrameMeta(16, 16))
+                await asyncio.sleep(0.2)
+                return web.plane._feed._readers[OUTPUT].read_newest() is not None
+
+    assert asyncio.run(run())
 
 
 async def _pictures(ws: aiohttp.ClientWebSocketResponse) -> list[bytes]:
@@ -306,6 +341,32 @@ def test_the_api_is_of_the_schema() -> None:
             await asked(web)
 
     asyncio.run(run())
+
+
+def test_every_refusal_is_of_the_schema() -> None:
+    too_long = {"action": "x" * 70_000}
+    asked: tuple[tuple[str, str, object, dict[str, str], int], ...] = (
+        ("POST", "/api/call", {"action": "fly"}, {}, 400),
+        ("POST", "/api/set", [], {}, 400),
+        ("GET", "/api/notices?after=x", None, {}, 400),
+        ("GET", "/sdv2/steps?COLOUR", None, {}, 400),
+        ("GET", "/socket", None, {}, 400),
+        ("GET", "/api/state", None, {"Origin": "http://evil.example"}, 403),
+        ("GET", "/nothing", None, {}, 404),
+        ("POST", "/healthz", {}, {}, 405),
+        ("POST", "/api/call", too_long, {}, 413),
+        ("POST", "/api/call", {}, {"Content-Type": "text/plain"}, 415),
+    )
+
+    async def run() -> list[tuple[int, list[str]]]:
+        found = []
+        async with live_web() as web:
+            for method, path, content, headers, _ in asked:
+                status, answer = await web.request(method, path, content, headers)
+                found.append((status, faults(answer, DOCUMENT["http_error"], DOCUMENT)))
+        return found
+
+    assert asyncio.run(run()) == [(status, []) for *_, status in asked]
 
 
 def test_the_standard_library_is_enough_to_play() -> None:

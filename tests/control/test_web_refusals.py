@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -17,13 +18,14 @@ import pytest
 from sdv2_host.config import Config
 from sdv2_host.control.access import Access, is_loopback
 from sdv2_host.control.web_limits import Limits
-from sdv2_host.control.web_messages import MAX_TEXT_BYTES
+from sdv2_host.control.web_messages import MAX_TEXT_BYTES, SUBPROTOCOL
 from tests.control.live_web import HELLO, LOCAL, PageSocket, Web, live_web
 from tests.hosts import unique_name
 
 TOKEN = "correct-horse"
 LAN = Access("0.0.0.0", TOKEN, frozenset(("127.0.0.1", "localhost", "studio.local")))
 QUICK = Limits(hello_s=0.2, slow_s=0.5, heartbeat_s=60, status_period_s=0.01)
+SMALL = Limits(max_clients=2)
 
 Deed = Callable[[Web], Awaitable[object]]
 
@@ -209,32 +211,6 @@ def test_a_body_that_is_no_message_is_refused(body: bytes) -> None:
             assert content["code"] in ("not_json", "bad_message")
 
     assert refused(deed) == {"bad_messages": 1}
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"GET\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: " + b"x" * 20000 + b"\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
-    ],
-)
-def test_bytes_that_are_no_http_are_counted_and_fill_no_log(
-    raw: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def deed(web: Web) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
-        writer.write(raw)
-        writer.write_eof()
-        async with asyncio.timeout(20):
-            await reader.read()
-        writer.close()
-
-    assert refused(deed) == {"bad_messages": 1}
-    assert caplog.records == []
 
 
 def test_a_client_that_says_nothing_is_closed() -> None:
@@ -426,7 +402,7 @@ def test_a_broken_frame_ends_its_connection_alone(frame: bytes, code: int) -> No
 
 def test_there_is_room_for_so_many_clients_and_again_when_one_goes() -> None:
     async def run() -> dict[str, Any]:
-        async with live_web(limits=Limits(max_clients=2)) as web:
+        async with live_web(limits=SMALL) as web:
             async with web.page(), web.socket("/"):
                 for path in ("/socket", "/"):
                     status, content = await web.get(path, **upgrade())
@@ -442,6 +418,19 @@ def test_there_is_room_for_so_many_clients_and_again_when_one_goes() -> None:
     assert counts["too_many"] == 2
 
 
+def test_strangers_take_nobodys_place() -> None:
+    async def run() -> dict[str, Any]:
+        hello = {**HELLO, "token": TOKEN}
+        async with AsyncExitStack() as stack, live_web(access=LAN, limits=SMALL) as web:
+            strangers = [await stack.enter_async_context(web.socket()) for _ in range(5)]
+            async with web.page(hello), web.page(hello):
+                await strangers[0].send(hello)
+                assert await strangers[0].closed() == 1013
+            return asdict(web.counts)
+
+    assert asyncio.run(run())["too_many"] == 1
+
+
 def test_a_socket_that_is_no_upgrade_is_refused() -> None:
     async def deed(web: Web) -> None:
         assert (await web.get("/socket"))[0] == 400
@@ -449,6 +438,25 @@ def test_a_socket_that_is_no_upgrade_is_refused() -> None:
         assert (await web.get("/socket", **bad_key))[0] == 400
 
     assert refused(deed) == {"bad_messages": 2}
+
+
+def test_a_subprotocol_that_is_not_ours_is_refused_and_fills_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def deed(web: Web) -> None:
+        for spoken, expected in (
+            ("chat, x", 400),
+            ("chat\xff", 400),
+            (f"chat, {SUBPROTOCOL}", 101),
+        ):
+            asked = upgrade(**{"Sec-WebSocket-Protocol": spoken})
+            async with web.session.get(web.url + "/socket", headers=asked) as response:
+                assert response.status == expected
+        async with web.session.ws_connect(web.url + "/", protocols=("osc",)) as ws:
+            assert ws.protocol == "osc"
+
+    assert refused(deed) == {"bad_messages": 2}
+    assert caplog.records == []
 
 
 def test_no_compression_is_agreed_on() -> None:
