@@ -20,6 +20,8 @@ WIDTH, HEIGHT, TAB_H = 1024, 768, 44
 COLUMNS, CELL_H, GAP, LABEL_H = 4, 96, 8, 24
 CELL_W = (WIDTH - GAP) // COLUMNS - GAP
 CHOICE_MAX = 5
+RECEIVE_PORT = 9401
+"""Of TouchOSC: what its Connections must say for the button that subscribes."""
 IDS = uuid.UUID("0b6f7c1e-55ad-4a26-9b53-6c1f1d0a9400")
 """Names make the same ids each time: a layout that did not change is the same file."""
 DARK, LIT, TEXT = (0.09, 0.11, 0.14), (0.54, 0.64, 1.0), (0.92, 0.93, 0.96)
@@ -42,20 +44,43 @@ def touchosc() -> bytes:
         _property(page, "s", "tabLabel", group.value)
         for index, widget in enumerate(widgets(group)):
             _cell(page, widget, index)
+        if group is Group.SHOW:
+            _subscribe(page, len(widgets(group)))
     xml = ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)
     return zlib.compress(xml, 9)
 
 
-def _cell(page: ElementTree.Element, widget: Widget, index: int) -> None:
+def _place(index: int) -> tuple[int, int]:
     row, column = divmod(index, COLUMNS)
-    x, y = GAP + column * (CELL_W + GAP), GAP + row * (CELL_H + GAP)
-    label = _node(page, "LABEL", f"{widget.name} label", (x, y, CELL_W, LABEL_H), DARK)
+    return GAP + column * (CELL_W + GAP), GAP + row * (CELL_H + GAP)
+
+
+def _subscribe(page: ElementTree.Element, index: int) -> None:
+    """The host answers to the port that sent: TouchOSC hears on another one, which it must name."""
+    x, y = _place(index)
+    label = _node(page, "LABEL", "subscribe label", (x, y, CELL_W, LABEL_H), DARK)
+    _value(label, "text", f"subscribe, receive port {RECEIVE_PORT}")
+    _property(label, "i", "textSize", "14")
+    _colour(label, "textColor", TEXT)
+    frame = (x, y + LABEL_H, CELL_W, CELL_H - LABEL_H)
+    node = _node(page, "BUTTON", "subscribe", frame, LIT)
+    _value(node, "x", "0")
+    _property(node, "i", "buttonType", str(MOMENTARY))
+    _osc(node, "/sdv2/subscribe", "x", "INTEGER", str(RECEIVE_PORT), is_constant=True)
+
+
+def _cell(page: ElementTree.Element, widget: Widget, index: int) -> None:
+    x, y = _place(index)
+    is_choice = widget.kind is Kind.CHOICE
+    label_w = CELL_W // 2 if is_choice else CELL_W
+    label = _node(page, "LABEL", f"{widget.name} label", (x, y, label_w, LABEL_H), DARK)
     _value(label, "text", widget.label)
     _property(label, "i", "textSize", "14")
     _colour(label, "textColor", TEXT)
     frame = (x, y + LABEL_H, CELL_W, CELL_H - LABEL_H)
-    if widget.kind is Kind.CHOICE:
-        _choices(page, widget, frame)
+    if is_choice:
+        in_force = (x + label_w, y, CELL_W - label_w, LABEL_H)
+        _choices(page, widget, frame, in_force)
         return
     colour = ALARM if widget.name == "panic" else LIT
     node = _node(page, _TYPES[widget.kind], widget.name, frame, colour)
@@ -84,8 +109,13 @@ _TYPES = {
 }
 
 
-def _choices(page: ElementTree.Element, widget: Widget, frame: Frame) -> None:
-    """A button for each choice, which sends its text."""
+def _choices(page: ElementTree.Element, widget: Widget, frame: Frame, in_force: Frame) -> None:
+    """A button for each choice, which sends its text; and the one in force, as the host tells."""
+    told = _node(page, "LABEL", f"{widget.name} in force", in_force, DARK)
+    _value(told, "text", "")
+    _property(told, "i", "textSize", "14")
+    _colour(told, "textColor", LIT)
+    _osc(told, widget.address, "text", "STRING", "text")
     assert widget.spec is not None, "only parameters have choices"
     x, y, width, height = frame
     share = width // max(len(widget.spec.choices), 1)

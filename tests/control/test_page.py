@@ -2,93 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sdv2_host.ipc.osc import decode
-from sdv2_host.ipc.osc_encode import encode_message
-from tests.hosts import RunningHost, unique_name
+from sdv2_host.actions import ACTIONS
+from sdv2_host.params import PARAMS
+from tests.control.pages import MARKS, Ear, Room, a_room, expect
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-expect = playwright.expect
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).parent.parent / "peers" / "node_modules" / "axe-core" / "axe.min.js"
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt install chromium"),
-    pytest.mark.timeout(180),
-]
+pytestmark = MARKS
 needs_axe = pytest.mark.skipif(not AXE.exists(), reason="npm ci in tests/peers installs axe-core")
 
 
-class Room:
-    """A host, and a browser with pages of it."""
-
-    def __init__(self, browser: object, port: int) -> None:
-        self.browser = browser
-        self.port = port
-        self.faults: list[str] = []
-
-    def page(self, fragment: str = "", size: tuple[int, int] = (1400, 900)):  # type: ignore[no-untyped-def]
-        """A page that is connected; its console and its requests are watched."""
-        opened = self.browser.new_page(viewport={"width": size[0], "height": size[1]})  # type: ignore[attr-defined]
-        opened.on("console", lambda m: m.type == "error" and self.faults.append(m.text))
-        opened.on("pageerror", lambda error: self.faults.append(str(error)))
-        opened.on("request", self._watch)
-        opened.goto(f"http://127.0.0.1:{self.port}/{fragment}")
-        expect(opened.locator("#host-name")).not_to_have_text("sdv2-host")
-        return opened
-
-    def _watch(self, request) -> None:  # type: ignore[no-untyped-def]
-        if f"//127.0.0.1:{self.port}/" not in request.url and not request.url.startswith("blob:"):
-            self.faults.append(f"request to {request.url}")
-
-
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder = tmp_path_factory.mktemp("data")
-    args = ("--engine", "passthrough", "--port", "0", "--data-dir", str(folder))
-    with RunningHost("run", "--name", unique_name(), *args) as running:
-        line = running.wait_for("control page")
-        yield int(re.search(r":(\d+)/", line)[1])  # type: ignore[index]
-
-
-@pytest.fixture(scope="module")
-def room(host: int) -> Iterator[Room]:
-    os.environ.setdefault("NODE_OPTIONS", "")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        made = Room(browser, host)
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    with a_room(tmp_path_factory.mktemp("data")) as made:
         yield made
-        browser.close()
-        assert made.faults == []
-
-
-class Ear:
-    """An OSC subscriber of the standard library alone."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.socket.settimeout(20)
-        self.to = ("127.0.0.1", port)
-
-    def send(self, address: str, *values: str | float) -> None:
-        self.socket.sendto(encode_message(address, *values), self.to)
-
-    def until(self, address: str, *values: object) -> None:
-        """Returns when it heard this."""
-        while True:
-            message = decode(self.socket.recv(65536)).messages[0]
-            if message.address == address and (not values or message.args == values):
-                return
 
 
 def test_a_slider_moves_the_other_page_and_the_osc_subscriber(room: Room) -> None:
@@ -185,15 +117,157 @@ def test_an_osc_address_is_learnt_and_forgotten(room: Room) -> None:
     page.close()
 
 
+def test_a_fader_under_the_finger_is_not_written_over(room: Room) -> None:
+    page, ear = room.page(), Ear(room.port)
+    ear.send("/sdv2/subscribe")
+    fader = page.get_by_role("slider", name="Crossfader from deck A to deck B")
+    fader.hover()
+    page.mouse.down()
+    expect(fader).to_have_value("0.5")
+
+    ear.send("/sdv2/prompt/crossfade", 0.125)
+    ear.send("/sdv2/noise/s_min", 0.25)
+    expect(page.get_by_role("slider", name="noise s min")).to_have_value("0.25")
+
+    expect(fader).to_have_value("0.5")
+    page.mouse.up()
+    expect(fader).to_have_value("0.13")  # in its steps of 0.01
+    page.get_by_role("button", name="Cut to deck A").click()
+    ear.until("/sdv2/prompt/crossfade", 0.0)
+    page.close()
+
+
+def test_a_prompt_half_written_is_kept_and_one_applied_follows(room: Room) -> None:
+    page, ear = room.page(), Ear(room.port)
+    deck, other = (page.get_by_role("textbox", name=f"Deck {name}") for name in "AB")
+    deck.fill("half wri")
+
+    ear.send("/sdv2/prompt", "from elsewhere")
+    ear.send("/sdv2/prompt/b", "the other deck")
+    expect(other).to_have_value("the other deck")
+    expect(deck).to_have_value("half wri")
+    expect(page.locator("[data-deck=prompt]")).to_have_attribute("data-draft", "true")
+    deck.fill("written")
+    deck.press("Enter")
+    expect(page.locator("[data-deck=prompt]")).to_have_attribute("data-draft", "false")
+    ear.send("/sdv2/prompt", "from elsewhere")
+
+    expect(deck).to_have_value("from elsewhere")
+    ear.send("/sdv2/prompt/b", "")
+    page.close()
+
+
+def test_a_prompt_of_2000_characters_is_applied_and_a_longer_one_said_to_be_cut(room: Room) -> None:
+    page = room.page()
+    deck, said = page.get_by_role("textbox", name="Deck A"), page.locator("#prompt-state")
+
+    deck.fill("x" * 2000)
+    deck.press("Enter")
+    expect(said).to_have_text("applied")
+    deck.fill("x" * 2001)
+    deck.press("Enter")
+
+    expect(said).to_have_text("applied, cut to 2000 characters")
+    page.close()
+
+
+def test_osc_addresses_of_all_that_is_played_are_copied_at_a_click(room: Room) -> None:
+    page = room.page()
+    page.locator("body").press("o")
+    marked = page.evaluate("[...document.querySelectorAll('[data-osc]')].map(e => e.dataset.osc)")
+    said = page.locator("#osc-said")
+
+    for name, address in (
+        ("PANIC", "panic"),
+        ("Blackout", "blackout"),
+        ("Save as…", "preset/save"),
+    ):
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(said).to_have_text(f"copied /sdv2/{address}")
+    page.get_by_role("button", name="Neon Rain").click()
+    expect(said).to_have_text('copied /sdv2/preset/load "Neon Rain"')
+    page.locator("#crossfade").click()
+    expect(said).to_have_text("copied /sdv2/prompt/crossfade")
+
+    by_text = {"prompt_transition", "prompt_blend"}  # what Apply does
+    by_two = {"noise_bounds", "output_size"}  # each half has a slider
+    assert set(PARAMS) | set(ACTIONS) == set(marked) | by_text | by_two | {"panicked"}
+    panic = page.get_by_role("button", name="PANIC", exact=True)
+    expect(panic).to_have_attribute("aria-pressed", "false")
+    page.close()
+
+
+def test_the_crossfader_can_be_learnt(room: Room) -> None:
+    page, ear = room.page(), Ear(room.port)
+    page.get_by_role("button", name="OSC", exact=True).click()
+    page.locator("#crossfade").click()
+    page.get_by_role("button", name="Learn", exact=True).click()
+    expect(page.locator("#learning")).to_be_in_viewport()
+
+    ear.send("/my/crossfader", 0.5)
+
+    expect(page.locator("#crossfade")).to_have_value("0.5")
+    page.get_by_role("button", name="Forget /my/crossfader").click()
+    ear.send("/sdv2/prompt/crossfade", 0.0)
+    page.close()
+
+
+def test_space_is_go_also_after_a_click_on_something_else(room: Room) -> None:
+    page = room.page()
+    page.get_by_role("combobox", name="Cue list").select_option("First night")
+    expect(page.locator("#cue-next")).to_have_text("1 doors")
+    page.get_by_role("button", name="Neon Rain").click()
+
+    page.keyboard.press(" ")
+
+    expect(page.locator("#cues [aria-current]")).to_have_text("1 doors")
+    expect(page.locator("#cue-next")).to_have_text("2 opening")
+    page.close()
+
+
+@pytest.mark.parametrize("fragment", ["", "#dock"])
+def test_what_was_refused_is_said_where_it_is_seen(room: Room, fragment: str) -> None:
+    page, ear = room.page(fragment, (400, 700)), Ear(room.port)
+
+    ear.send(f"/sdv2/nosuch/{fragment}")
+
+    expect(page.locator("#refusal")).to_contain_text(f"/sdv2/nosuch/{fragment}")
+    expect(page.locator("#refusal")).to_be_in_viewport()
+    page.close()
+
+
+@pytest.mark.parametrize("width", [320, 390, 620, 1000, 1180, 1400, 1900])
+def test_nothing_is_wider_than_the_page(room: Room, width: int) -> None:
+    page = room.page("", (width, 800))
+    for deck in "AB":
+        page.get_by_role("textbox", name=f"Deck {deck}").fill("x" * 2000)
+    page.get_by_role("button", name="Save as…").click()
+    page.get_by_label("Name").fill("W" * 64)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("button", name="W" * 64)).to_have_attribute("aria-pressed", "true")
+
+    wider = page.evaluate(
+        "[...document.querySelectorAll('body, main, section, .panel *, header *')]"
+        ".filter(e => e.offsetWidth && e.scrollWidth > e.clientWidth + 1 && e.clientWidth"
+        " && getComputedStyle(e).textOverflow !== 'ellipsis').map(e => e.outerHTML.slice(0, 90))"
+    )
+
+    assert wider == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
 @needs_axe
 @pytest.mark.parametrize("size", [(1400, 900), (320, 800)], ids=str)
-@pytest.mark.parametrize("state", ["", "#dock", "help", "save"])
+@pytest.mark.parametrize("state", ["", "#dock", "help", "save", "osc"])
 def test_axe_finds_no_violation(room: Room, state: str, size: tuple[int, int]) -> None:
     page = room.page(state if state.startswith("#") else "", size)
     if state == "help":
         page.locator("#help-button").click()
     elif state == "save":
         page.locator("#preset-save").click()
+    elif state == "osc":
+        page.locator("body").press("o")
 
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run()")["violations"]

@@ -122,9 +122,17 @@ def test_the_patch_of_pure_data_plays_and_follows(tmp_path: Path) -> None:
         async with live_plane() as play:
             patch = pure_data("127.0.0.1", play.plane.port).decode()
             path = tmp_path / "sdv2.pd"
-            path.write_text(with_print(patch))
+            shown = ("prompt", "lora", "mix", "quantize", "transition_unit")
+            path.write_text(with_prints(patch, *shown))
             moves = "; ".join(
-                ("sdv2-steps 3", "sdv2-noise_s_max 0.75", "sdv2-freeze 1", "sdv2-panic bang")
+                (
+                    "sdv2-steps 3",
+                    "sdv2-noise_s_max 0.75",
+                    "sdv2-freeze 1",
+                    "sdv2-choose-quantize off",
+                    "sdv2-choose-transition_unit chunks",
+                    "sdv2-panic bang",
+                )
             )
             args = ("-nogui", "-noaudio", "-nomidi", "-nrt", "-stderr", "-send", moves)
             async with program("pd", *args, "-open", str(path)) as lines:
@@ -132,22 +140,33 @@ def test_the_patch_of_pure_data_plays_and_follows(tmp_path: Path) -> None:
                 await play.until(lambda: heard(lines(), "heard: seed 0"))
                 play.console.set({"seed": 1234}, "t")
                 await play.until(lambda: heard(lines(), "heard: seed 1234"))
-                await play.until(lambda: heard(lines(), "heard: prompt"))
+                play.console.set({"prompt": "neon city", "prompt_b": "b"}, "t")
+                play.console.set({"lora_strength": 0.5, "mix": 0.25, "quantize": "2 bars"}, "t")
+                for text in ("prompt: set neon\\ city", "mix: set 0.25", "quantize: set 2\\ bars"):
+                    await play.until(lambda text=text: heard(lines(), text))  # type: ignore[misc]
 
                 params = play.stage.params
                 assert (params.steps, params.noise_s_max, params.freeze) == (3, 0.75, True)
+                assert params.transition_unit == "chunks"
+                boxes = {line.partition(":")[0]: line for line in lines() if ": set" in line}
+                # Not what deck B and the crossfader say, whose addresses begin in the same way.
+                assert boxes["prompt"] == "prompt: set neon\\ city"
+                assert boxes["lora"] == "lora: set"
                 assert [line for line in lines() if "error" in line] == []
                 assert not heard(lines(), "couldn't create")
 
     asyncio.run(run())
 
 
-def with_print(patch: str) -> str:
-    """The patch with a print beside its feedback."""
-    lines = patch.splitlines()
-    count = sum(line.startswith("#X") and not line.startswith("#X connect") for line in lines)
-    extra = ["#X obj 10 880 r sdv2-in;", "#X obj 10 900 print heard;"]
-    return "\n".join([*lines, *extra, f"#X connect {count} 0 {count + 1} 0;"]) + "\n"
+def with_prints(patch: str, *names: str) -> str:
+    """The patch, and beside it prints of all feedback and of what these boxes are told."""
+    shown = {"heard": "sdv2-in", **{name: f"sdv2-{name}" for name in names}}
+    inside = ["#N canvas 0 0 400 400 prints 0;"]
+    inside += [
+        f"#X obj 10 10 r {said};\n#X obj 10 40 print {name};" for name, said in shown.items()
+    ]
+    inside += [f"#X connect {2 * i} 0 {2 * i + 1} 0;" for i in range(len(shown))]
+    return "\n".join([patch.rstrip(), *inside, "#X restore 400 34 pd prints;"]) + "\n"
 
 
 @needs_sclang

@@ -90,7 +90,19 @@ def test_the_layout_of_touchosc_is_whole() -> None:
         assert len(set(keys)) == len(keys)
     sent = {partial.findtext("value") for partial in root.iterfind(".//osc/path/partial")}
     norms = {norm: spec.address for norm, spec in BY_NORM_ADDRESS.items()}
-    assert {norms.get(str(address), address) for address in sent} == SHOWN
+    assert {norms.get(str(address), address) for address in sent} == SHOWN | {"/sdv2/subscribe"}
+
+
+def test_every_parameter_in_touchosc_shows_what_the_host_tells() -> None:
+    root = ElementTree.fromstring(zlib.decompress(touchosc()))
+    hears = {
+        osc.findtext("path/partial/value")
+        for osc in root.iter("osc")
+        if osc.findtext("receive") == "1"
+    }
+
+    norms = {norm: spec.address for norm, spec in BY_NORM_ADDRESS.items()}
+    assert {norms.get(str(address), address) for address in hears} >= set(BY_ADDRESS)
 
 
 def test_widgets_of_touchosc_stay_on_their_page() -> None:
@@ -114,16 +126,44 @@ def frame(node: ElementTree.Element) -> tuple[int, ...]:
     return tuple(int(str(value.findtext(axis))) for axis in "xywh")
 
 
-def test_the_patch_of_pure_data_connects_what_it_has() -> None:
-    lines = pure_data("127.0.0.1", 9000).decode().splitlines()
-    wires = [line.rstrip(";").split() for line in lines if line.startswith("#X connect")]
-    objects = [line for line in lines if line.startswith("#X") and "connect " not in line[:11]]
+def canvases(patch: str) -> dict[str, list[str]]:
+    """Lines of each canvas of a Pd patch by its name; the outer one is ''."""
+    found: dict[str, list[str]] = {}
+    open_names: list[str] = []
+    for line in patch.splitlines():
+        if line.startswith("#N canvas"):
+            open_names.append("" if not open_names else line.split()[6])
+            found[open_names[-1]] = []
+        else:
+            if line.startswith("#X restore"):
+                open_names.pop()
+            found[open_names[-1]].append(line)
+    return found
 
-    assert all(int(wire[2]) < len(objects) for wire in wires)
-    assert all(int(wire[4]) < len(objects) for wire in wires)
-    text = "\n".join(lines)
+
+def test_the_patch_of_pure_data_connects_what_it_has() -> None:
+    parts = canvases(pure_data("127.0.0.1", 9000).decode())
+
+    assert set(parts) == {"", "network", "wires"}
+    for lines in parts.values():
+        wires = [line.rstrip(";").split() for line in lines if line.startswith("#X connect")]
+        num_objects = len(lines) - len(wires)
+        assert wires
+        assert all(int(number) < num_objects for w in wires for number in (w[2], w[4]))
+    text = "\n".join(parts["wires"])
     for address in SHOWN:
         assert f"oscformat {address.strip('/').replace('/', ' ')};" in text
+    for spec in PARAMS.values():
+        assert f" s sdv2-{spec.name};" in text
+
+
+def test_every_control_of_the_patch_has_its_place() -> None:
+    lines = canvases(pure_data("127.0.0.1", 9000).decode())[""]
+    words = [line.split() for line in lines if not line.startswith("#X connect")]
+    places = [(int(w[2]), int(w[3])) for w in words]
+
+    assert len(set(places)) == len(places)
+    assert max(y for _, y in places) < 520
 
 
 def test_a_number_with_a_wide_range_is_typed_and_not_slid() -> None:

@@ -1,13 +1,12 @@
 // Controls made from the parameter table that the host sends, in groups; each with its OSC address.
 
-import { element } from "/dom.js";
+import { copy, words } from "/addresses.js";
+import { element, fill } from "/dom.js";
 
 const FLOAT_STEP = 0.01;
 const RANGE_LIMIT = 3000; // an integer with more values gets a number box alone, no slider
-export const ELSEWHERE = new Set([
-  "prompt", "prompt_b", "crossfade", "transition", "transition_unit", "bpm", "quantize",
-  "freeze", "blackout", "pause", "record", "panicked",
-]);
+// These have a place of their own on the page, as have the inputs that index.html marks data-param.
+const ELSEWHERE = new Set(["prompt", "prompt_b", "freeze", "blackout", "pause", "record", "panicked"]);
 
 export class Controls {
   /**
@@ -20,21 +19,23 @@ export class Controls {
     this.pending = {};
     this.rows = new Map();
     this.values = {};
-    this.specs = new Map();
+    this.placed = [...document.querySelectorAll("[data-param]")];
+    for (const input of this.placed) this.listen(input.dataset.param, input);
   }
 
-  /** The rows of the table that have no place of their own on the page. */
+  /** Every row of the table; a host that comes back with the same one finds the page as it was. */
   build(specs) {
-    this.specs = new Map(specs.map((spec) => [spec.name, spec]));
-    this.rows.clear();
-    const shown = specs.filter((spec) => !ELSEWHERE.has(spec.name));
-    const groups = [...new Set(shown.map((spec) => spec.group))];
-    this.parent.replaceChildren(
-      ...groups.map((group) => {
-        const rows = shown.filter((spec) => spec.group === group).map((spec) => this.makeRow(spec));
-        return element("fieldset", {}, element("legend", { textContent: group }), ...rows);
-      }),
-    );
+    const placed = new Map(this.placed.map((input) => [input.dataset.param, input]));
+    const groups = [...new Set(specs.map((spec) => spec.group))].map((group) =>
+      specs.filter((spec) => spec.group === group && !ELSEWHERE.has(spec.name) && !placed.has(spec.name)));
+    fill(this.parent, groups.filter((rows) => rows.length), (rows) =>
+      element("fieldset", {}, element("legend", { textContent: rows[0].group }), ...rows.map((spec) => this.makeRow(spec))));
+    for (const spec of specs.filter(({ name }) => placed.has(name))) {
+      const input = placed.get(spec.name);
+      if (spec.choices.length) fillChoices(input, spec);
+      else Object.assign(input, { min: spec.minimum, max: spec.maximum });
+      this.rows.set(spec.name, { spec, inputs: [input], isHeld: false });
+    }
   }
 
   /** Shows values that are in force, except under the user's fingers. */
@@ -69,33 +70,45 @@ export class Controls {
     const id = `control-${spec.name}`;
     const label = element("label", { htmlFor: id, textContent: words(spec.name) });
     const row = { spec, inputs: makeInputs(spec, id), isHeld: false };
-    for (const input of row.inputs) this.listen(row, input, id);
+    for (const input of row.inputs) {
+      this.listen(spec.name, input);
+      input.setAttribute("aria-describedby", `${id}-help`);
+      input.addEventListener("dblclick", () => { if (input.type === "range") this.set(spec.name, spec.default); });
+    }
     const tools = element("span", { className: "control-tools" }, makeAddress(spec));
     if (spec.kind === "bool" || spec.minimum !== null) tools.append(this.makeLearn(spec));
     if (spec.restarts) tools.append(element("span", { className: "mark", textContent: "restarts the engine" }));
     const help = element("small", { id: `${id}-help` }, element("span", { textContent: helpText(spec) }), tools);
     this.rows.set(spec.name, row);
-    return element("div", { className: "control" }, label, ...row.inputs, help);
+    const made = element("div", { className: "control" }, label, ...row.inputs, help);
+    made.dataset.osc = spec.name;
+    return made;
   }
 
-  listen(row, input, id) {
-    const { spec } = row;
+  listen(name, input) {
     const event = isTyped(input) ? "change" : "input";
     input.addEventListener(event, () => {
+      const row = this.rows.get(name);
+      const { spec } = row;
       if (input.value !== "" && input.checkValidity()) this.set(spec.name, read(spec, input));
       else if (spec.kind === "str") this.set(spec.name, input.value);
       else write(row, this.values[spec.name]);
     });
-    input.addEventListener("pointerdown", () => { row.isHeld = input.type === "range"; });
-    input.addEventListener("focus", () => { row.isHeld = isTyped(input) && input.type !== "select-one"; });
-    for (const end of ["blur", "pointerup", "pointercancel"]) {
-      input.addEventListener(end, () => {
-        row.isHeld = false;
-        if (!(spec.name in this.pending)) write(row, this.values[spec.name]);
-      });
+    // A slider is held by the pointer, which also brings the focus; a text by the focus.
+    const isSlider = input.type === "range";
+    if (!isSlider && (!isTyped(input) || input.type === "select-one")) return;
+    input.addEventListener(isSlider ? "pointerdown" : "focus", () => this.hold(name, true));
+    for (const end of isSlider ? ["blur", "pointerup", "pointercancel"] : ["blur"]) {
+      input.addEventListener(end, () => this.hold(name, false));
     }
-    input.addEventListener("dblclick", () => { if (input.type === "range") this.set(spec.name, spec.default); });
-    input.setAttribute("aria-describedby", `${id}-help`);
+  }
+
+  /** What is held is not written over; what was missed meanwhile is shown when it is let go. */
+  hold(name, isHeld) {
+    const row = this.rows.get(name);
+    if (!row) return; // not connected yet
+    row.isHeld = isHeld;
+    if (!isHeld && !(name in this.pending)) write(row, this.values[name]);
   }
 
   makeLearn(spec) {
@@ -111,7 +124,7 @@ export class Controls {
 function makeInputs(spec, id) {
   if (spec.kind === "bool") return [element("input", { id, type: "checkbox" })];
   if (spec.choices.length) {
-    return [element("select", { id }, ...spec.choices.map((value) => element("option", { value, textContent: value })))];
+    return [fillChoices(element("select", { id }), spec)];
   }
   if (spec.kind === "str") return [element("input", { id, type: "text", autocomplete: "off", spellcheck: false })];
   const step = spec.step ?? (spec.kind === "int" ? 1 : FLOAT_STEP);
@@ -140,16 +153,9 @@ function makeAddress(spec) {
   return button;
 }
 
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch { // no permission, or no secure context: over a selection
-    const box = element("textarea", { value: text });
-    document.body.append(box);
-    box.select();
-    document.execCommand("copy");
-    box.remove();
-  }
+function fillChoices(select, spec) {
+  fill(select, spec.choices, (value) => element("option", { value, textContent: value }));
+  return select;
 }
 
 function write(row, value) {
@@ -172,10 +178,6 @@ function isTyped(input) {
 }
 
 function helpText(spec) {
-  return spec.unit ? `${spec.help} In ${spec.unit}.` : spec.help;
+  const isSaid = !spec.unit || words(spec.name).split(" ").includes(spec.unit);
+  return isSaid ? spec.help : `${spec.help} In ${spec.unit}.`;
 }
-
-export function words(name) {
-  return name.replaceAll("_", " ");
-}
-

@@ -12,23 +12,33 @@ export class Decks {
     this.asked = null; // a prompt that was taken and is not in the picture yet
     this.encoding = "";
     this.problem = "";
-    this.values = {};
+    this.values = { prompt: "", prompt_b: "" };
     this.styles = {};
-    for (const form of document.querySelectorAll(".deck")) {
-      form.addEventListener("submit", (event) => {
-        event.preventDefault();
-        this.apply(form.dataset.deck, $(form.dataset.deck).value);
-      });
+    for (const form of document.querySelectorAll(".deck")) this.listen(form, form.dataset.deck);
+    for (const button of document.querySelectorAll("[data-cut]")) {
+      button.addEventListener("click", () => controls.set("crossfade", Number(button.dataset.cut)));
     }
-    $("crossfade").addEventListener("input", () => controls.set("crossfade", Number($("crossfade").value)));
-    $("crossfade").addEventListener("dblclick", () => controls.set("crossfade", 0));
-    $("transition").addEventListener("change", () => controls.set("transition", Number($("transition").value)));
-    $("transition_unit").addEventListener("change", () => controls.set("transition_unit", $("transition_unit").value));
   }
 
-  build(specs, styles) {
-    const unit = specs.find((spec) => spec.name === "transition_unit");
-    fill($("transition_unit"), unit.choices, (value) => element("option", { value, textContent: value }));
+  listen(form, deck) {
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.apply(deck, $(deck).value.replace(/\s*\n\s*/g, " "));
+    });
+    $(deck).addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault(); // no new line
+      form.requestSubmit();
+    });
+    $(deck).addEventListener("input", () => this.markDraft(deck));
+  }
+
+  /** Whether the text of the deck is one that the host does not have. */
+  markDraft(deck) {
+    document.querySelector(`[data-deck=${deck}]`).dataset.draft = String($(deck).value !== this.values[deck]);
+  }
+
+  build(styles) {
     this.styles = styles;
     fill($("styles"), Object.keys(styles), (name) => this.makeChip(name));
   }
@@ -38,23 +48,25 @@ export class Decks {
       if (message.type !== "ack") return this.tell("error", message.message);
       const error = Object.values(message.errors)[0];
       if (error) return this.tell("error", error);
-      if (message.values[deck] !== text) return this.tell("", "waits for the beat");
-      if (deck === "prompt") this.asked = text;
+      if (!(deck in message.values)) return this.tell("", "waits for the beat");
+      const taken = message.values[deck];
+      if (deck === "prompt") this.asked = null; // the one before
+      if (deck in message.clamped) return this.tell("error", `applied, cut to ${taken.length} characters`);
+      if (deck === "prompt") this.asked = taken;
       this.tell("done", "applied");
     };
-    if (this.link.set({ [deck]: text }, answered)) this.tell("", "sent");
-    else this.tell("error", "not connected, not sent");
+    this.tell("", "sent");
+    this.link.set({ [deck]: text }, answered);
   }
 
   show(values) {
+    for (const deck of DECKS.filter((name) => name in values)) {
+      // A text that somebody is at is not written over; one that nobody changed is.
+      const isDraft = document.activeElement === $(deck) && $(deck).value !== this.values[deck];
+      if (!isDraft && $(deck).value !== values[deck]) $(deck).value = values[deck];
+    }
     Object.assign(this.values, values);
-    for (const deck of DECKS) {
-      if (deck in values && (document.activeElement !== $(deck) || !$(deck).value)) $(deck).value = values[deck];
-    }
-    for (const name of ["crossfade", "transition", "transition_unit"]) {
-      const isHeld = document.activeElement === $(name) && $(name).type === "number";
-      if (name in values && !isHeld && !(name in this.controls.pending)) $(name).value = values[name];
-    }
+    DECKS.forEach((deck) => this.markDraft(deck));
     const share = this.values.crossfade ?? 0;
     document.querySelector("[data-deck=prompt]").dataset.onAir = String(share < 1);
     document.querySelector("[data-deck=prompt_b]").dataset.onAir = String(share > 0 && this.values.prompt_b !== "");
@@ -87,6 +99,8 @@ export class Decks {
   makeChip(name) {
     const chip = element("button", { type: "button", textContent: name.replaceAll("_", " "), title: this.styles[name] });
     chip.dataset.name = name;
+    chip.dataset.osc = "prompt";
+    chip.dataset.oscArgument = this.styles[name];
     chip.addEventListener("click", (event) => {
       const deck = event.shiftKey ? "prompt_b" : "prompt";
       $(deck).value = this.styles[name];

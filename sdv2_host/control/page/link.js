@@ -6,7 +6,7 @@ const NEEDS_TOKEN = 4401;
 export class Link {
   /**
    * @param {{message: (m: any) => void, picture: (p: ArrayBuffer) => Promise<void>,
-   *          lost: () => void, refused: () => void}} on
+   *          lost: () => void, refused: () => void, unsent: () => void}} on
    */
   constructor(on) {
     this.on = on;
@@ -57,21 +57,23 @@ export class Link {
     this.open();
   }
 
-  /** Sends values {name: value}; false when offline. `answered` gets the ack or the error. */
+  /** Sends values {name: value}. `answered` gets the ack or the error. */
   set(values, answered = () => {}) {
-    return this.ask({ type: "set", values }, answered);
+    this.ask({ type: "set", values }, answered);
   }
 
   /** Does an action; `answered` gets the result or the error. */
   call(action, args = [], answered = () => {}) {
-    return this.ask({ type: "call", action, args }, answered);
+    this.ask({ type: "call", action, args }, answered);
   }
 
   ask(message, answered) {
     const id = this.nextId++;
-    if (!this.send({ ...message, id })) return false;
-    this.waiting.set(id, answered);
-    return true;
+    if (this.send({ ...message, id })) this.waiting.set(id, answered);
+    else {
+      answered({ type: "error", message: "not connected, not sent" });
+      this.on.unsent();
+    }
   }
 
   send(message) {

@@ -1,13 +1,16 @@
 // What was refused, clamped, done or has failed; and OSC that was learnt.
 
+import { words } from "/addresses.js";
 import { $, element, fill, setText } from "/dom.js";
 
 const KEPT = 200;
+const REFUSAL_MS = 8000;
 const RANK = { info: 0, warning: 1, error: 2 };
 
 export class Log {
   constructor() {
     this.rows = [];
+    this.refusals = 0;
     $("log-level").addEventListener("change", () => this.draw());
   }
 
@@ -20,6 +23,21 @@ export class Log {
     this.rows.push(row);
     if (this.rows.length > KEPT) this.rows.shift();
     this.draw();
+    if (row.level !== "info") this.say(row);
+  }
+
+  /** For a while at the foot of the page: the log itself may be out of sight. */
+  say({ level, origin, text }) {
+    clearTimeout(this.timer);
+    this.refusals += 1;
+    const more = this.refusals > 1 ? ` (and ${this.refusals - 1} before)` : "";
+    $("refusal").dataset.level = level;
+    $("refusal").hidden = false;
+    setText($("refusal"), `${origin}: ${text}${more}`);
+    this.timer = setTimeout(() => {
+      this.refusals = 0;
+      $("refusal").hidden = true;
+    }, REFUSAL_MS);
   }
 
   draw() {
@@ -60,7 +78,7 @@ export class Learnt {
   showBoard(facts) {
     if ("learnt" in facts && this.isOffered) this.refresh();
     if (!("learning" in facts)) return;
-    setText($("learning"), facts.learning ? `move the fader or press the button that shall play ${facts.learning.replaceAll("_", " ")}` : "");
+    setText($("learning"), facts.learning ? `move the fader or press the button that shall play ${words(facts.learning)}` : "");
   }
 
   draw(rows) {
@@ -71,7 +89,7 @@ export class Learnt {
         await this.link.api("DELETE", "/api/learn", { address: row.address });
         this.refresh();
       });
-      return element("li", {}, element("code", { textContent: row.address }), ` plays ${row.target.replaceAll("_", " ")} `, remove);
+      return element("li", {}, element("code", { textContent: row.address }), ` plays ${words(row.target)} `, remove);
     });
   }
 }

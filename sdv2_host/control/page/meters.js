@@ -1,9 +1,16 @@
 // Numbers of now, the latency budget by stage, and the last minute as a picture and in words.
 
-import { $, element, setText } from "/dom.js";
+import { $, element, fill, setText } from "/dom.js";
 
 const HISTORY_LENGTH = 300; // five a second
 const FRAMES_PER_CHUNK = 4;
+const LANES = [
+  { key: "fps", unit: "fps", colour: "#8aa4ff" },
+  { key: "latency", unit: "ms", colour: "#ff7ab8" },
+  { key: "drops", unit: "drops", colour: "#f2b84b" },
+];
+const [LABEL_PX, AXIS_PX, LANE_GAP_PX] = [64, 18, 10];
+const [DIM, RULE] = ["#a9b0c0", "#323849"];
 
 export class Meters {
   constructor() {
@@ -26,6 +33,7 @@ export class Meters {
     this.history.push({ fps: status.fps ?? 0, latency: latency.p50 ?? 0, drops: lost, total: status.dropped });
     if (this.history.length > HISTORY_LENGTH) this.history.shift();
     this.drawHistory();
+    this.describe();
   }
 
   /** The bar is as long as the frames of a chunk last: what is left of it is head-room. */
@@ -34,51 +42,63 @@ export class Meters {
     const spent = entries.reduce((sum, [, ms]) => sum + ms, 0);
     const budget = fps > 0 ? (1000 * FRAMES_PER_CHUNK) / fps : spent;
     const longest = Math.max(spent, budget, 1);
-    const bars = entries.map(([, ms], index) => {
-      const bar = element("i", { className: `swatch-${index % 8}` });
-      bar.style.width = `${(100 * ms) / longest}%`;
-      return bar;
+    const worst = Math.max(...entries.map(([, ms]) => ms));
+    const names = entries.map(([name]) => name);
+    fill($("spans-bar"), names, (_, index) => element("i", { className: `swatch-${index % 8}` }));
+    fill($("spans"), names, (name, index) =>
+      element("li", { className: `swatch-${index % 8}` }, element("span", { textContent: name }), element("span")));
+    entries.forEach(([, ms], index) => {
+      const row = $("spans").children[index];
+      $("spans-bar").children[index].style.width = `${(100 * ms) / longest}%`;
+      row.dataset.worst = String(ms === worst);
+      setText(row.lastChild, `${ms.toFixed(1)} ms`);
     });
-    const worst = entries.reduce((most, entry) => (entry[1] > most[1] ? entry : most), ["", 0]);
-    const items = entries.map(([name, ms], index) => {
-      const text = `${name} ${ms.toFixed(1)} ms${name === worst[0] ? ", the longest" : ""}`;
-      return element("li", { className: `swatch-${index % 8}`, textContent: text });
-    });
-    if (entries.length) {
-      const share = Math.round((100 * spent) / budget);
-      items.push(element("li", { className: "swatch-none", textContent: `together ${spent.toFixed(0)} of ${budget.toFixed(0)} ms, ${share} %` }));
-    }
-    $("spans-bar").replaceChildren(...bars);
-    $("spans").replaceChildren(...items);
+    const share = Math.round((100 * spent) / budget);
+    setText($("spans-text"), entries.length ? `together ${spent.toFixed(0)} of the ${budget.toFixed(0)} ms that its frames last, ${share} %` : "");
   }
 
   drawHistory() {
     const canvas = $("history");
     const scale = devicePixelRatio || 1;
-    canvas.width = canvas.clientWidth * scale;
-    canvas.height = canvas.clientHeight * scale;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    canvas.width = width * scale;
+    canvas.height = height * scale;
     const context = canvas.getContext("2d");
-    const lanes = [["fps", "#8aa4ff", "fps", 0], ["latency", "#ff7ab8", "ms", 0], ["drops", "#f2b84b", "drops", 1]];
-    const height = canvas.height / lanes.length;
-    context.font = `${11 * scale}px system-ui, sans-serif`;
-    lanes.forEach(([key, colour, unit, least], lane) => {
-      const top = Math.max(...this.history.map((sample) => sample[key]), least, 1) * 1.15;
-      const base = height * (lane + 1);
-      context.strokeStyle = "#2a2f3c";
-      context.strokeRect(0, base - 0.5, canvas.width, 0);
-      context.strokeStyle = colour;
-      context.lineWidth = 1.5 * scale;
-      context.beginPath();
-      this.history.forEach((sample, index) => {
-        const x = ((index + HISTORY_LENGTH - this.history.length) / (HISTORY_LENGTH - 1)) * canvas.width;
-        context.lineTo(x, base - (sample[key] / top) * height * 0.9);
-      });
-      context.stroke();
-      context.fillStyle = colour;
-      const newest = this.history.at(-1)[key];
-      context.fillText(`${Math.round(newest)} ${unit}`, 4 * scale, base - height + 13 * scale);
+    context.scale(scale, scale);
+    context.font = "11px system-ui, sans-serif";
+    const laneHeight = (height - AXIS_PX) / LANES.length;
+    LANES.forEach((lane, index) => this.drawLane(context, lane, index * laneHeight, laneHeight, width));
+    context.fillStyle = DIM;
+    for (const [seconds, align, at] of [[60, "left", 0], [30, "center", 0.5], [0, "right", 1]]) {
+      context.textAlign = align;
+      context.fillText(seconds ? `${seconds} s ago` : "now", LABEL_PX + at * (width - LABEL_PX), height - 3);
+    }
+  }
+
+  /** One curve over its own scale, from 0 at its foot to a round number at its head. */
+  drawLane(context, { key, unit, colour }, top, height, width) {
+    const [head, foot] = [top + LANE_GAP_PX, top + height];
+    const most = roundUp(Math.max(...this.history.map((sample) => sample[key])));
+    context.strokeStyle = RULE;
+    context.lineWidth = 1;
+    for (const y of [head, foot]) context.strokeRect(LABEL_PX, Math.round(y) - 0.5, width - LABEL_PX, 0);
+    context.textAlign = "right";
+    context.fillStyle = DIM;
+    context.fillText(String(most), LABEL_PX - 5, head + 8);
+    context.fillText("0", LABEL_PX - 5, foot);
+    context.textAlign = "left";
+    context.fillStyle = colour;
+    context.fillText(unit, 0, head + 8);
+    context.fillText(String(Math.round(this.history.at(-1)[key])), 0, head + 22);
+    context.strokeStyle = colour;
+    context.lineWidth = 1.5;
+    context.beginPath();
+    this.history.forEach((sample, index) => {
+      const age = this.history.length - 1 - index;
+      const x = width - (age / (HISTORY_LENGTH - 1)) * (width - LABEL_PX);
+      context.lineTo(x, foot - (sample[key] / most) * (foot - head));
     });
-    this.describe();
+    context.stroke();
   }
 
   /** In words, for those who do not see the picture; not more often than one can listen. */
@@ -90,6 +110,12 @@ export class Meters {
     const [fps, latency] = [of("fps"), of("latency")].map((all) => `${Math.round(Math.min(...all))} to ${Math.round(Math.max(...all))}`);
     setText($("history-text"), `${fps} fps, latency ${latency} ms, ${drops} dropped`);
   }
+}
+
+/** The head of a scale: 1, 2, 4 or 6 times a power of ten, not below the value. */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
+  return power * [1, 2, 4, 6, 10].find((step) => step * power >= value);
 }
 
 function milliseconds(value) {

@@ -1,9 +1,10 @@
 // The page: wires the link to pictures, decks, show, controls, meters and log.
 
+import { Addresses } from "/addresses.js";
 import { Controls } from "/controls.js";
 import { Decks } from "/decks.js";
 import { $, setPressed, setText } from "/dom.js";
-import { listenKeys } from "/keys.js";
+import { listenKeys, releaseKeys } from "/keys.js";
 import { Link } from "/link.js";
 import { Learnt, Log } from "/log.js";
 import { Meters } from "/meters.js";
@@ -15,8 +16,10 @@ const link = new Link({
   message: (message) => handlers[message.type]?.(message),
   lost() {
     showConnection("lost", "connection lost, trying again");
-    showBanner("The connection to the host is lost; what is shown may be old. Trying again.");
+    showBanner("The connection to the host is lost; what is shown is old. Trying again.");
+    document.body.dataset.offline = "true";
   },
+  unsent: () => log.say({ level: "error", origin: "page", text: "not connected, not sent" }),
   refused() {
     showConnection("lost", "the host asks for its token");
     $("token-form").hidden = false;
@@ -28,21 +31,23 @@ const controls = new Controls($("controls"), {
   learn: (name) => learnt.learn(name),
 });
 const decks = new Decks(link, controls);
-const show = new Show(link, controls);
+const show = new Show(link);
 const meters = new Meters();
 const log = new Log();
 const learnt = new Learnt(link);
+const addresses = new Addresses(learnt);
 
 const handlers = {
   welcome(message) {
     $("token-form").hidden = true;
     showBanner("");
+    document.body.dataset.offline = "false";
     setText($("host-name"), message.name);
     setText($("about"), `sdv2-host ${message.version} · engine ${message.engine}`);
     setText($("osc"), `OSC ${message.listen}:${message.port}, UDP and TCP`);
     controls.build(message.params);
-    decks.build(message.params, message.styles);
-    show.build(message.params);
+    addresses.build(message.params, message.actions);
+    decks.build(message.styles);
     showValues(message.values);
     showBoard(message.board);
     log.begin(message.notices);
@@ -100,4 +105,5 @@ $("token-form").addEventListener("submit", (event) => {
   $("token-form").hidden = true;
   link.retry($("token").value.trim());
 });
-listenKeys({ link, controls, show });
+releaseKeys();
+listenKeys({ link, controls, show, addresses });

@@ -3,9 +3,8 @@
 import { $, element, fill, setPressed, setText } from "/dom.js";
 
 export class Show {
-  constructor(link, controls) {
+  constructor(link) {
     this.link = link;
-    this.controls = controls;
     this.board = {};
     this.values = {};
     this.clockOffsetMs = 0;
@@ -13,11 +12,6 @@ export class Show {
     this.listenPresets();
     this.listenCues();
     requestAnimationFrame(() => this.drawBeat());
-  }
-
-  build(specs) {
-    const quantize = specs.find((spec) => spec.name === "quantize");
-    fill($("quantize"), quantize.choices, (value) => element("option", { value, textContent: value }));
   }
 
   listenTransport() {
@@ -30,8 +24,6 @@ export class Show {
       button.addEventListener("click", () => this.toggle(button.dataset.switch));
     }
     $("tap").addEventListener("click", () => this.link.call("tap"));
-    $("bpm").addEventListener("change", () => this.controls.set("bpm", Number($("bpm").value)));
-    $("quantize").addEventListener("change", () => this.controls.set("quantize", $("quantize").value));
   }
 
   toggle(name) {
@@ -66,9 +58,6 @@ export class Show {
     for (const button of document.querySelectorAll("[data-switch]")) setPressed(button, this.values[button.dataset.switch]);
     document.body.dataset.panicked = String(Boolean(this.values.panicked));
     setPressed($("panic"), this.values.panicked);
-    for (const name of ["bpm", "quantize"]) {
-      if (name in values && document.activeElement !== $(name)) $(name).value = values[name];
-    }
   }
 
   showBoard(facts) {
@@ -85,6 +74,8 @@ export class Show {
     fill($("presets"), names, (name) => {
       const button = element("button", { type: "button", textContent: name });
       button.dataset.name = name;
+      button.dataset.osc = "preset_load";
+      button.dataset.oscArgument = name;
       button.addEventListener("click", () => this.loadPreset(name));
       return button;
     });
@@ -102,11 +93,14 @@ export class Show {
       element("option", { value: name, textContent: text }));
     $("cue-list").value = list;
     $("cue-go").disabled = next === "";
+    setText($("cue-next"), nextText(list, cues, next));
     $("cue-back").disabled = cue === "" || cues[0]?.split(" ", 1)[0] === cue;
     fill($("cues"), cues, (line) => {
       const number = line.split(" ", 1)[0];
       const button = element("button", { type: "button", textContent: line });
       button.dataset.cue = number;
+      button.dataset.osc = "cue_go";
+      button.dataset.oscArgument = number;
       button.addEventListener("click", () => this.link.call("cue_go", [number]));
       return element("li", {}, button);
     });
@@ -128,4 +122,10 @@ export class Show {
     }
     requestAnimationFrame(() => this.drawBeat());
   }
+}
+
+/** What GO would do. */
+function nextText(list, cues, next) {
+  if (!list) return "no cue list";
+  return cues.find((line) => line.split(" ", 1)[0] === next) ?? "the end of the list";
 }
