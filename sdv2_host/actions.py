@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from sdv2_host.errors import ParamError
 from sdv2_host.params import PROMPT_MAX_CHARS, Group, ParamValue
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
@@ -154,3 +155,36 @@ _ROWS = (
 
 ACTIONS: dict[str, ActionSpec] = {row.name: row for row in _ROWS}
 ACTION_BY_ADDRESS: dict[str, ActionSpec] = {row.address: row for row in _ROWS}
+
+
+def check_args(spec: ActionSpec, args: Args) -> Args:
+    """The arguments in the kinds that the action takes; too many are an error.
+
+    Raises:
+        ParamError: naming the argument, its value and what is allowed.
+    """
+    wanted = list(spec.args)
+    if wanted and wanted[-1].repeats:
+        pair = wanted[-2:]
+        while len(wanted) < len(args):
+            wanted += pair
+    needed = sum(not arg.is_optional for arg in spec.args)
+    if not needed <= len(args) <= len(wanted):
+        names = " ".join(f"[{a.name}]" if a.is_optional else a.name for a in spec.args) or "nothing"
+        raise ParamError(f"{spec.address} came with {len(args)} arguments, expected {names}")
+    return tuple(_check_arg(spec, arg, value) for arg, value in zip(wanted, args, strict=False))
+
+
+def _check_arg(spec: ActionSpec, arg: ActionArg, value: ParamValue) -> ParamValue:
+    if arg.kind is str:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    where = f"{spec.address} {arg.name} = {value!r:.80}"
+    low, high = arg.minimum, arg.maximum
+    expected = f"{low:g}..{high:g}" if low is not None and high is not None else "a number"
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise ParamError(f"{where}, expected {expected}") from None
+    if not (low or 0.0) <= number <= (high if high is not None else number):
+        raise ParamError(f"{where}, expected {expected}")
+    return round(number) if arg.kind is int else number

@@ -19,6 +19,7 @@ BASE = {
     "loras",
     "prompts",
     "params",
+    "param_values",
     "config",
     "status",
     "actions",

@@ -11,7 +11,8 @@ from sdv2_host.control.presets import PresetShelf
 from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.tiny_engine import build_tiny_engine
 from sdv2_host.host.output_mix import Picture, mixed
-from sdv2_host.params import Params, apply
+from sdv2_host.param_values import apply
+from sdv2_host.params import Params
 from sdv2_host.sources.pattern import TestPattern
 from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size
 

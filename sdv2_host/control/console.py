@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from sdv2_host.actions import ACTIONS, ActionArg, ActionSpec, Args
+from sdv2_host.actions import ACTIONS, Args, check_args
 from sdv2_host.blend import Part, format_blend, normalized
 from sdv2_host.clock import now_ns
 from sdv2_host.control.fader import Duration
 from sdv2_host.errors import HostError, ParamError
-from sdv2_host.params import PARAMS, Params, ParamValue, Patch, coerce_all
+from sdv2_host.param_values import coerce_all
+from sdv2_host.params import PARAMS, Params, ParamValue, Patch
 from sdv2_host.status import HostStatus
 
 log = logging.getLogger(__name__)
@@ -316,36 +317,3 @@ def _changed(before: Params, after: Params) -> dict[str, ParamValue]:
 
 
 _LEVELS = {"info": logging.DEBUG, "warning": logging.WARNING, "error": logging.WARNING}
-
-
-def check_args(spec: ActionSpec, args: Args) -> Args:
-    """The arguments in the kinds that the action takes; too many are an error.
-
-    Raises:
-        ParamError: naming the argument, its value and what is allowed.
-    """
-    wanted = list(spec.args)
-    if wanted and wanted[-1].repeats:
-        pair = wanted[-2:]
-        while len(wanted) < len(args):
-            wanted += pair
-    needed = sum(not arg.is_optional for arg in spec.args)
-    if not needed <= len(args) <= len(wanted):
-        names = " ".join(f"[{a.name}]" if a.is_optional else a.name for a in spec.args) or "nothing"
-        raise ParamError(f"{spec.address} came with {len(args)} arguments, expected {names}")
-    return tuple(_check_arg(spec, arg, value) for arg, value in zip(wanted, args, strict=False))
-
-
-def _check_arg(spec: ActionSpec, arg: ActionArg, value: ParamValue) -> ParamValue:
-    if arg.kind is str:
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    where = f"{spec.address} {arg.name} = {value!r:.80}"
-    low, high = arg.minimum, arg.maximum
-    expected = f"{low:g}..{high:g}" if low is not None and high is not None else "a number"
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise ParamError(f"{where}, expected {expected}") from None
-    if not (low or 0.0) <= number <= (high if high is not None else number):
-        raise ParamError(f"{where}, expected {expected}")
-    return round(number) if arg.kind is int else number

@@ -17,14 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sdv2_host.actions import ACTION_BY_ADDRESS, ActionArg, ActionSpec
-from sdv2_host.params import (
-    BY_ADDRESS,
-    BY_NORM_ADDRESS,
-    Params,
-    ParamSpec,
-    ParamValue,
-    to_norm,
-)
+from sdv2_host.param_values import to_norm
+from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS, Params, ParamSpec, ParamValue
 
 Node = dict[str, Any]
 """Attributes of one address, by name, as JSON."""

@@ -14,7 +14,8 @@ from sdv2_host.actions import NAME
 from sdv2_host.blend import parse_blend
 from sdv2_host.control.documents import Format, Json
 from sdv2_host.errors import ConfigError
-from sdv2_host.params import BY_ADDRESS, PARAMS, Params, ParamValue, coerce_all
+from sdv2_host.param_values import coerce_all
+from sdv2_host.params import BY_ADDRESS, PARAMS, Params, ParamValue
 
 Text = Annotated[str, Field(max_length=2000)]
 

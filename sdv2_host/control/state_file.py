@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from sdv2_host.control.console import Change, Console, Notice
 from sdv2_host.control.documents import Format
 from sdv2_host.errors import ConfigError
-from sdv2_host.params import BY_ADDRESS, PARAMS, Params, ParamValue, apply, coerce_all
+from sdv2_host.param_values import apply, coerce_all
+from sdv2_host.params import BY_ADDRESS, PARAMS, Params, ParamValue
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,8 @@ from sdv2_host.host.supervisor import Limits, Supervisor
 from sdv2_host.host.text_process import TextSetup
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
-from sdv2_host.params import Params, Patch, apply
+from sdv2_host.param_values import apply
+from sdv2_host.params import Params, Patch
 from sdv2_host.status import HostStatus
 from sdv2_host.types import ProgressFn
 

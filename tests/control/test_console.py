@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sdv2_host.actions import ACTIONS
-from sdv2_host.control.console import Held, check_args
+from sdv2_host.actions import ACTIONS, check_args
+from sdv2_host.control.console import Held
 from sdv2_host.control.fader import Duration
 from sdv2_host.errors import ParamError
 from tests.control.fake_stage import fake_console
