@@ -243,9 +243,10 @@ def test_a_browser_shows_both_pictures_and_says_nothing_on_its_console() -> None
 
         for what in ('#connection[data-state="live"]', "#input[data-frame]", "#output[data-frame]"):
             page.wait_for_selector(what, timeout=60_000)
-        first = page.locator("#output").get_attribute("data-frame")
-        page.wait_for_function(f"document.getElementById('output').dataset.frame > {first}")
-        page.wait_for_function("parseFloat(document.getElementById('fps').textContent) > 0")
+        output = page.locator("#output")
+        first = output.get_attribute("data-frame")
+        playwright.expect(output).not_to_have_attribute("data-frame", first, timeout=30_000)
+        playwright.expect(page.locator("#fps")).to_have_text(re.compile(r"^[1-9]"), timeout=30_000)
         browser.close()
 
     assert console == []
