@@ -1,0 +1,110 @@
+"""What `sdv2-host obs` does, beside OBS and the running hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sdv2_host.commands.client import NotRunningError, find_host
+from sdv2_host.commands.config_file import with_config_file
+from sdv2_host.commands.settings import make_config
+from sdv2_host.config import Config, check_name, parse_size
+from sdv2_host.control.access import running_hosts
+from sdv2_host.obs.bridge import read_password
+from sdv2_host.obs.client import ObsAddress, ObsClient, ObsPasswordError, parse_address
+from sdv2_host.obs.inventory import Inventory, take_inventory
+from sdv2_host.obs.scene import Wish, set_up
+from sdv2_host.types import Size
+
+
+class Access(NamedTuple):
+    """How to reach OBS, as the command line says it; None = as the config file."""
+
+    address: str | None
+    password: str | None
+    password_file: str | None
+    config_file: Path | None
+
+
+@contextlib.contextmanager
+def connected(access: Access) -> Iterator[ObsClient]:
+    """OBS, until the end. Raises: ObsError, ConfigError."""
+    given = {"obs_address": access.address, "obs_password_file": access.password_file}
+    config = make_config(with_config_file(given, access.config_file))
+    password = access.password
+    if password is None:
+        password = read_password(config.obs_password_file)
+    client = _connect(parse_address(config.obs_address), password)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _connect(address: ObsAddress, password: str) -> ObsClient:
+    try:
+        return ObsClient.connect(address, password)
+    except ObsPasswordError:
+        if password or not sys.stdin.isatty():
+            raise
+    return ObsClient.connect(address, getpass.getpass(f"password of OBS at {address}: "))
+
+
+def set_up_scene(access: Access, wish: Wish, size: str | None) -> None:
+    """OBS has the scene; prints each step. `wish.host` '' = the one that runs."""
+    name = check_name(wish.host) if wish.host else None
+    picture = parse_size(size) if size is not None else None
+    try:
+        status = find_host(name).get("/api/status")
+    except NotRunningError:
+        name = name or Config().name
+        print(f"host {name} is not running: OBS will show it when it is")
+    else:
+        name = str(status["name"])
+        picture = picture or (Size(**status["size"]) if status["size"] else None)
+        wish = wish._replace(feed_port=wish.feed_port or int(status["obs_port"]))
+    with connected(access) as client:
+        set_up(client, wish._replace(host=name, picture=picture), print)
+
+
+def show_status(access: Access, as_json: bool) -> None:
+    """Prints what OBS has of ours, and what the hosts that run say of it."""
+    with connected(access) as client:
+        inventory = take_inventory(client)
+    hosts = []
+    for host in running_hosts():
+        with contextlib.suppress(NotRunningError):
+            hosts.append(find_host(host.name).get("/api/status"))
+    if as_json:
+        print(json.dumps({"obs": inventory.to_json(), "hosts": hosts}, indent=2))
+        return
+    for line in (*inventory.lines(), *_host_lines(inventory, hosts)):
+        print(line)
+
+
+def _host_lines(inventory: Inventory, hosts: list[dict[str, Any]]) -> Iterator[str]:
+    names = [str(host["name"]) for host in hosts]
+    for host in hosts:
+        yield f"host {host['name']}: {host['state']}, {host['detail']}"
+        if host.get("obs_feed"):  # older hosts do not tell
+            yield f"  feed for OBS: {host['obs_feed']}"
+        if host.get("camera"):
+            yield f"  virtual camera: {host['camera']}"
+        if host.get("obs", {}).get("state"):
+            yield f"  scene switches: {host['obs']['state']}, {host['obs']['triggered']} triggered"
+    for name in sorted(inventory.host_names() - set(names)):
+        yield f"host {name} is not running: start it with sdv2-host run --name {name}"
+
+
+def install(plugin: Path | None, obs_folder: Path | None) -> None:
+    """The plug-in is where OBS looks; prints each step."""
+    raise NotImplementedError
+
+
+def uninstall(obs_folder: Path | None) -> None:
+    raise NotImplementedError
