@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdv2_host.obs.client import ObsAddress, ObsClient, ObsError
+from sdv2_host.obs.client import ObsAddress, ObsClient, ObsError, ObsRefusedError
 from sdv2_host.types import Size
 
 NAME = "sdv2test"
@@ -210,6 +210,14 @@ class RealObs:
         answer = self.client.request("GetSourceScreenshot", sourceName=source, imageFormat="png")
         raw = base64.b64decode(answer["imageData"].partition(",")[2])
         return np.asarray(Image.open(io.BytesIO(raw)).convert("RGBA"))
+
+    def shows(self, source: str, pixels: NDArray[np.uint8]) -> bool:
+        """Whether the source shows exactly this now."""
+        try:
+            seen = self.screenshot(source)
+        except ObsRefusedError:  # it has no picture yet
+            return False
+        return seen.shape == pixels.shape and bool((seen == pixels).all())
 
     def _display(self) -> str:
         """Of a screen that is there."""
