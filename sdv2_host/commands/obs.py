@@ -6,17 +6,25 @@ import contextlib
 import getpass
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import platformdirs
 
 from sdv2_host.commands.client import NotRunningError, find_host
 from sdv2_host.commands.config_file import with_config_file
 from sdv2_host.commands.settings import make_config
 from sdv2_host.config import Config, check_name, parse_size
 from sdv2_host.control.access import running_hosts
+from sdv2_host.errors import ConfigError
+from sdv2_host.ipc.run_dir import APP_DIR
 from sdv2_host.obs.bridge import read_password
+from sdv2_host.obs.build import SOURCE, build, prebuilt
 from sdv2_host.obs.client import ObsAddress, ObsClient, ObsPasswordError, parse_address
+from sdv2_host.obs.find import ObsInstall, at_folder, find_obs
+from sdv2_host.obs.install import put, read_receipt, remove
 from sdv2_host.obs.inventory import Inventory, take_inventory
 from sdv2_host.obs.scene import Wish, set_up
 from sdv2_host.types import Size
@@ -102,9 +110,53 @@ def _host_lines(inventory: Inventory, hosts: list[dict[str, Any]]) -> Iterator[s
 
 
 def install(plugin: Path | None, obs_folder: Path | None) -> None:
-    """The plug-in is where OBS looks; prints each step."""
-    raise NotImplementedError
+    """The plug-in is where OBS looks; prints each step. Raises: ConfigError."""
+    found = _obs_installs(obs_folder)
+    with tempfile.TemporaryDirectory(prefix="sdv2-obs-") as folder:
+        if plugin is not None:
+            built = prebuilt(plugin)
+        else:
+            print(f"building the plug-in from {SOURCE}")
+            built = build(Path(folder), _state() / "obs-plugin-build.log")
+        for obs in found:
+            print(obs.title)
+            put(obs, built, _receipt(), _indented)
+            if obs.is_flatpak:
+                _indented("a Flatpak sees no shared memory: start the host with --file-rings")
+    print("start OBS anew; then sdv2-host obs setup makes a ready scene")
 
 
 def uninstall(obs_folder: Path | None) -> None:
-    raise NotImplementedError
+    """What `install` put anywhere is gone; prints each file. Raises: ConfigError."""
+    if obs_folder is not None:
+        places = [at_folder(obs_folder.expanduser()).plugins]
+    else:
+        places = [Path(one) for one in read_receipt(_receipt()).installs]
+    if not sum(remove(place, _receipt(), print) for place in places):
+        print("nothing to remove: sdv2-host obs install has put no plug-in there")
+
+
+def _obs_installs(folder: Path | None) -> list[ObsInstall]:
+    if folder is not None:
+        if not folder.expanduser().is_dir():
+            raise ConfigError(f"--obs {folder}: there is no such folder")
+        return [at_folder(folder.expanduser())]
+    found = find_obs()
+    if not found:
+        raise ConfigError(
+            "OBS was not found; install it (https://obsproject.com/download), or name its config "
+            "folder with --obs"
+        )
+    return found
+
+
+def _state() -> Path:
+    return platformdirs.user_state_path(APP_DIR, appauthor=False)
+
+
+def _receipt() -> Path:
+    return _state() / "obs-plugin.json"
+
+
+def _indented(line: str) -> None:
+    print(f"  {line}")
