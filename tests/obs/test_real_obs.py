@@ -21,10 +21,19 @@ from sdv2_host.obs.client import ObsClient, ObsError, ObsPasswordError
 from sdv2_host.obs.scene import media_name
 from sdv2_host.types import FrameMeta, Size
 from tests.hosts import RunningHost, sdv2_host, unique_name
-from tests.obs.real_obs import PASSWORD, RealObs, free_port
+from tests.obs.real_obs import MISSING, PASSWORD, WHY_SKIPPED, RealObs, free_port
 
 PICTURE = Size(640, 480)
 BACK_S = 3.0
+
+
+@pytest.fixture(scope="module")
+def obs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealObs]:
+    """One for all tests of this module."""
+    if MISSING:
+        pytest.skip(WHY_SKIPPED)
+    with RealObs(tmp_path_factory.mktemp("obs")) as running:
+        yield running
 
 
 def picture(number: int) -> NDArray[np.uint8]:
