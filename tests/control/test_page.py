@@ -185,6 +185,22 @@ def test_an_osc_address_is_learnt_and_forgotten(room: Room) -> None:
     page.close()
 
 
+def test_the_dock_of_obs_shows_what_is_played_and_plays_it(room: Room) -> None:
+    """OBS loads a dock as a document of its own, as here: nobody else may frame the page."""
+    page = room.page("#dock", (320, 700))
+
+    assert page.evaluate("document.body.classList.contains('dock')")
+    expect(page.locator("#controls-panel")).to_be_hidden()
+    page.get_by_role("button", name="Panic").first.click()
+    expect(page.get_by_role("button", name="Resume").first).to_be_visible()
+    page.get_by_role("button", name="Resume").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    header = page.evaluate("fetch('/').then(r => r.headers.get('content-security-policy'))")
+    assert "frame-ancestors 'none'" in header
+    assert room.faults == []
+    page.close()
+
+
 @needs_axe
 @pytest.mark.parametrize("size", [(1400, 900), (320, 800)], ids=str)
 @pytest.mark.parametrize("state", ["", "#dock", "help", "save"])

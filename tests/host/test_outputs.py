@@ -60,7 +60,8 @@ def test_the_camera_shows_the_output_and_a_crash_of_its_driver_stops_nothing(
         peers = [asyncio.create_task(stage.publish_frames()), asyncio.create_task(stage.view())]
         try:
             await stage.until(lambda: shows_what_was_sent(stage, camera))
-            assert "24x16 at 30 frames a second" in stage.daemon.snapshot().camera
+            size = "24x16 at 30 frames a second"
+            await stage.until(lambda: size in stage.daemon.snapshot().camera)
 
             camera.with_suffix(".crash").touch()
             await stage.until(lambda: "starting again" in stage.daemon.snapshot().camera)
