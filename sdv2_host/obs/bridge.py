@@ -69,6 +69,9 @@ class SceneBridge:
         self._life: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        if not self._rules:
+            text = "no scene triggers anything: the config file has no [obs.scenes]"
+            self._console.note("warning", ORIGIN, text)
         self._life = asyncio.create_task(self._run(), name="OBS")
 
     async def close(self) -> None:

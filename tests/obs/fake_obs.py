@@ -193,6 +193,7 @@ class FakeObs:
         self.requests: list[str] = []
         self.mute = False
         """Takes requests and answers none."""
+        self._ending = threading.Lock()
         self._sockets: set[web.WebSocketResponse] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -212,14 +213,15 @@ class FakeObs:
         assert listening.wait(5), "the fake OBS did not start"
 
     def stop(self) -> None:
-        """All connections break."""
-        if self._thread is None:
-            return
-        assert self._loop is not None
-        assert self._stopping is not None
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-        self._thread = None
+        """All connections break. From any thread."""
+        with self._ending:
+            if self._thread is None:
+                return
+            assert self._loop is not None
+            assert self._stopping is not None
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+            self._thread = None
 
     def switch(self, scene: str) -> None:
         """Another scene is on air, and every client is told."""

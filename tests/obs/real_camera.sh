@@ -120,7 +120,7 @@ done
 cat >"$boot/init" <<'SH'
 #!/bin/sh
 export PATH=/bin
-for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci fscache netfs 9pnet 9pnet_virtio 9p; do
+for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci netfs fscache 9pnet 9pnet_virtio 9p; do
   [ -e /mods/$name.ko ] && insmod /mods/$name.ko
 done
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro hostroot /root && exec switch_root /root /init

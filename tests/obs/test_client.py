@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 import threading
 import time
 
@@ -103,6 +104,15 @@ def test_when_obs_goes_away_a_waiting_request_and_the_owner_are_told() -> None:
         with pytest.raises(ObsError):
             client.request("GetSceneList")
         client.close()
+
+
+def test_without_the_package_the_answer_is_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "obswebsocket.core", None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'sdv2-host\[obs\]'"):
+        ObsClient.connect(ObsAddress("127.0.0.1", 1), "")
 
 
 def test_requests_of_many_threads_get_their_own_answers() -> None:

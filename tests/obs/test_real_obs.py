@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from sdv2_host.clock import now_ns
 from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.obs.build import SOURCE, missing_tools
 from sdv2_host.obs.client import ObsClient, ObsError, ObsPasswordError
-from sdv2_host.obs.scene import media_name
+from sdv2_host.obs.scene import Wish, media_name, set_up, source_name
 from sdv2_host.types import FrameMeta, Size
 from tests.hosts import RunningHost, sdv2_host, unique_name
 from tests.obs.real_obs import MISSING, PASSWORD, WHY_SKIPPED, RealObs, free_port
@@ -117,6 +118,54 @@ def test_without_a_plugin_the_picture_is_exact_and_comes_back_after_a_kill(
     assert "fitted it to the canvas, 640x480" in first.stdout
     assert not re.search("made|fitted it|changed|put it", second.stdout), second.stdout
     print(f"back {back_s:.2f} s after the host was ready again")
+
+
+def test_an_obs_started_again_shows_the_picture_by_itself(obs: RealObs, tmp_path: Path) -> None:
+    name, port = unique_name(), free_port()
+    with Source(f"{name}-in") as source, host(name, tmp_path, "--obs-port", str(port)):
+        wish = Wish(name, feed_port=port, picture=PICTURE, has_plugin=False)
+        set_up(obs.client, wish, print)
+        until(lambda: obs.shows(media_name(name), source.picture), 10)
+        obs.stop()  # which saves its collection
+        source.picture = picture(7)
+        obs.start()
+
+        until(lambda: obs.shows(media_name(name), source.picture), BACK_S)
+
+
+@pytest.mark.skipif(not (SOURCE / "CMakeLists.txt").exists(), reason="the plug-in is not here")
+@pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
+def test_an_installed_plugin_takes_a_source_to_the_host_and_shows_it_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if MISSING:
+        pytest.skip(WHY_SKIPPED)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    name, own = unique_name(), RealObs(tmp_path / "home")
+    installed = sdv2_host("obs", "install", "--obs", str(own.config))
+    with own, host(name, tmp_path / "data"):
+        size = {"width": PICTURE.width, "height": PICTURE.height}
+        own.client.request(
+            "CreateInput",
+            sceneName="Main",
+            inputName="Colour",
+            inputKind="color_source_v3",
+            inputSettings={"color": 0xFF4080C0, **size},
+        )
+        runs = [
+            obs_command(own, tmp_path, "setup", "--name", name, "--filter-on", "Colour")
+            for _ in range(2)
+        ]
+        colour = np.full((PICTURE.height, PICTURE.width, 4), (192, 128, 64, 255), np.uint8)
+        until(lambda: own.shows(source_name(name), colour), 10)
+        status = obs_command(own, tmp_path, "status").stdout
+    removed = sdv2_host("obs", "uninstall")
+
+    assert (installed.returncode, removed.returncode) == (0, 0), installed.stderr
+    assert "made filter" in runs[0].stdout
+    assert "made" not in runs[1].stdout
+    assert "plug-in sdv2: loaded" in status
+    assert not (own.config / "plugins" / "sdv2").exists()
 
 
 def test_a_wrong_password_says_where_the_right_one_stands(obs: RealObs) -> None:

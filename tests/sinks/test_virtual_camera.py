@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sdv2_host.errors import ConfigError
 from sdv2_host.sinks import virtual_camera as virtual_camera_module
 from sdv2_host.sinks.child import StateTeller
 from sdv2_host.sinks.fit import fit
-from sdv2_host.sinks.virtual_camera import VirtualCamera
+from sdv2_host.sinks.virtual_camera import VirtualCamera, load_pyvirtualcam
 from sdv2_host.types import Size
 
 pyvirtualcam = pytest.importorskip("pyvirtualcam", reason="the extra 'camera' is not installed")
@@ -148,6 +150,15 @@ def test_a_camera_that_goes_away_is_told_and_tried_again(package: ModuleType) ->
         shown.until_sent(picture(2))
 
     assert len(Driver.opened) == 2
+
+
+def test_without_the_package_the_answer_is_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'sdv2-host\[camera\]'"):
+        load_pyvirtualcam()
 
 
 @pytest.mark.parametrize(
