@@ -95,6 +95,7 @@ print("camera: ok" if good else "camera: FAILED", flush=True)
 PY
 cat >"$root/init" <<'SH'
 #!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
 modprobe v4l2loopback video_nr=10 exclusive_caps=1 card_label=StreamDiffusion
