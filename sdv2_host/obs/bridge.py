@@ -168,7 +168,7 @@ async def _in_thread(run: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: HostError | None) -> None:
+    def settle(result: T | None, error: BaseException | None) -> None:
         if done.cancelled():
             return
         if error is not None:
@@ -177,10 +177,11 @@ async def _in_thread(run: Callable[[], T]) -> T:
             done.set_result(cast(T, result))
 
     def body() -> None:
-        result, error = None, None
+        result: T | None = None
+        error: BaseException | None = None
         try:
             result = run()
-        except HostError as caught:
+        except BaseException as caught:  # raised again where it is awaited
             error = caught
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)

@@ -37,6 +37,9 @@ NOT_FOUND = 600
 
 log = logging.getLogger(__name__)
 
+_NONSENSE = (KeyError, TypeError, ValueError, AttributeError)
+"""What the package raises on JSON of another shape than the protocol's."""
+
 Fields = dict[str, Any]
 EventFn = Callable[[str, Fields], None]
 """(type of the event, its data), called in a thread of the connection; must not raise or block."""
@@ -196,7 +199,7 @@ class ObsClient:
         except self._package.exceptions.ConnectionFailure as error:
             session.ws.shutdown()
             raise ObsPasswordError(self._why_refused()) from error
-        except (OSError, ValueError, KeyError, websocket.WebSocketException) as error:
+        except (OSError, *_NONSENSE, websocket.WebSocketException) as error:
             session.ws.shutdown()
             raise ObsError(
                 f"OBS at {self._address} does not answer ({error}); start OBS and switch on "
@@ -217,7 +220,7 @@ class ObsClient:
 
     def _receive(self) -> None:
         """The package's own loop, whose end it does not always tell. Why a thread: it blocks."""
-        broken = (OSError, KeyError, TypeError, self._package.websocket.WebSocketException)
+        broken = (OSError, *_NONSENSE, self._package.websocket.WebSocketException)
         try:
             self._reader.run()
         except broken as error:
@@ -258,7 +261,12 @@ class ObsClient:
         if answer is None:
             why = "went away" if self._is_closed else f"did not answer within {REQUEST_S:.0f} s"
             raise ObsError(f"OBS {why} when it was asked for {name}")
-        status = answer["requestStatus"]
-        if not status["result"]:
-            raise ObsRefusedError(name, int(status["code"]), str(status.get("comment") or ""))
-        return answer.get("responseData") or {}
+        try:
+            status = answer["requestStatus"]
+            is_done, code = bool(status["result"]), int(status["code"])
+            comment, data = str(status.get("comment") or ""), dict(answer.get("responseData") or {})
+        except _NONSENSE as error:
+            raise ObsError(f"OBS answers {name} with what is not its protocol") from error
+        if not is_done:
+            raise ObsRefusedError(name, code, comment)
+        return data

@@ -191,6 +191,10 @@ class FakeObs:
         self.password = password
         self.port = 0
         self.requests: list[str] = []
+        self.hello = ""
+        """Said in place of the right one."""
+        self.answer = ""
+        """Answered in place of the right one, REQUEST_ID replaced."""
         self.mute = False
         """Takes requests and answers none."""
         self._ending = threading.Lock()
@@ -257,6 +261,10 @@ class FakeObs:
         hello: Fields = {"obsWebSocketVersion": "5.1.0", "rpcVersion": 1}
         if self.password:
             hello["authentication"] = {"challenge": CHALLENGE, "salt": SALT}
+        if self.hello:
+            await response.send_str(self.hello)
+            await response.close()
+            return response
         await response.send_json({"op": 0, "d": hello})
         identify = json.loads((await response.receive()).data)
         if self.password and identify["d"]["authentication"] != answer_to(self.password):
@@ -275,6 +283,9 @@ class FakeObs:
     async def _answer(self, response: web.WebSocketResponse, asked: Fields) -> None:
         self.requests.append(asked["requestType"])
         if self.mute:
+            return
+        if self.answer:
+            await response.send_str(self.answer.replace("REQUEST_ID", asked["requestId"]))
             return
         status: Fields = {"result": True, "code": OK}
         data: Fields = {}

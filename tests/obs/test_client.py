@@ -162,6 +162,38 @@ def test_events_come_and_nonsense_between_them_does_not_end_the_connection() -> 
     ]
 
 
+@pytest.mark.parametrize("hello", ["[]", "{}", '{"op": 0}', '{"op": 0, "d": []}', "x", "null", ""])
+def test_a_server_that_is_not_obs_is_an_answer(hello: str) -> None:
+    with FakeObs() as fake:
+        fake.hello = hello or " "
+        with pytest.raises(ObsError, match=r"does not answer|wants a password"):
+            connect(fake)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        '"d": {"requestId": "REQUEST_ID"}',
+        '"d": {"requestId": "REQUEST_ID", "requestStatus": []}',
+        '"d": {"requestId": "REQUEST_ID", "requestStatus": {"result": true, "code": "x"}}',
+        '"d": {"requestId": "REQUEST_ID", "requestStatus": {"result": true, "code": 1},'
+        ' "responseData": 5}',
+        '"d": []',
+        '"d": {}',
+    ],
+)
+def test_an_answer_of_another_shape_is_an_error_and_soon(rest: str) -> None:
+    with FakeObs() as fake:
+        client = connect(fake)
+        fake.answer = '{"op": 7, ' + rest + "}"
+        begin_s = time.monotonic()
+        with pytest.raises(ObsError, match=r"not its protocol|went away"):
+            client.request("GetSceneList")
+        client.close()
+
+    assert time.monotonic() - begin_s < 5
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
