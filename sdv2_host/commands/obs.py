@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import platformdirs
 from sdv2_host.commands.client import NotRunningError, find_host
 from sdv2_host.commands.config_file import with_config_file
 from sdv2_host.commands.settings import make_config
-from sdv2_host.config import Config, check_name, parse_size
+from sdv2_host.config import Config, check_name
 from sdv2_host.control.access import running_hosts
 from sdv2_host.errors import ConfigError
 from sdv2_host.ipc.run_dir import APP_DIR
@@ -66,7 +67,7 @@ def _connect(address: ObsAddress, password: str) -> ObsClient:
 def set_up_scene(access: Access, wish: Wish, size: str | None) -> None:
     """OBS has the scene; prints each step. `wish.host` '' = the one that runs."""
     name = check_name(wish.host) if wish.host else None
-    picture = parse_size(size) if size is not None else None
+    picture = _picture_size(size) if size is not None else None
     try:
         status = find_host(name).get("/api/status")
     except NotRunningError:
@@ -78,6 +79,14 @@ def set_up_scene(access: Access, wish: Wish, size: str | None) -> None:
         wish = wish._replace(feed_port=wish.feed_port or int(status["obs_port"]))
     with connected(access) as client:
         set_up(client, wish._replace(host=name, picture=picture), print)
+
+
+def _picture_size(text: str) -> Size:
+    """Any that a video has: not only those that a model works at. Raises: ConfigError."""
+    found = re.fullmatch(r"(\d{1,4})[xX](\d{1,4})", text.strip())
+    if found is None or not (int(found[1]) and int(found[2])):
+        raise ConfigError(f"--size {text!r}: expected WIDTHxHEIGHT, for example --size 1920x1080")
+    return Size(int(found[1]), int(found[2]))
 
 
 def show_status(access: Access, as_json: bool) -> None:

@@ -36,6 +36,8 @@ from sdv2_host.types import Size
 ADDRESS = "127.0.0.1"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 POLL_S = 0.002
+IDLE_S = 0.05
+"""Between two looks while nobody reads."""
 REPEAT_NS = 100 * NS_PER_MS
 SHORTEST_NS = 15 * NS_PER_MS
 """Players are told 120 frames a second and must get fewer: what comes faster than they are told
@@ -50,6 +52,7 @@ SEND_BUFFER_BYTES = 256 * 1024
 """Small: what waits in a socket is late when it is shown."""
 _REQUEST = re.compile(rb"GET /(\d{1,5})x(\d{1,5}) HTTP/1\.[01]\r\n")
 _HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+_BROWSER = re.compile(rb"\r\n(?:origin|sec-fetch-[a-z]+):", re.IGNORECASE)
 _HEADERS = (
     b"Content-Type: application/octet-stream\r\nCache-Control: no-store\r\n"
     b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
@@ -62,8 +65,9 @@ def parse_request(raw: bytes) -> Size | str:
     """The size that is asked for, or the status line of a refusal."""
     host = _HOST.search(raw)
     name = host[1].decode("latin-1").rsplit(":", 1)[0].lower() if host else ADDRESS
-    if name not in LOOPBACK_NAMES:  # a page whose name was made to resolve to us
-        return "403 Forbidden"
+    # A page could take all connections, or the pictures by a name that was made to resolve to us.
+    if name not in LOOPBACK_NAMES or _BROWSER.search(raw):
+        return "403 Forbidden: this is not for web pages"
     found = _REQUEST.match(raw)
     if found is None:
         return "404 Not Found: ask for /WIDTHxHEIGHT, such as /640x480"
@@ -98,7 +102,7 @@ class RawFeed:
                 self._look()
                 if accepting.done():
                     accepting.result()
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(POLL_S if self._clients else IDLE_S)
         finally:
             for task in (accepting, *self._clients):
                 task.cancel()

@@ -186,21 +186,30 @@ def test_frames_never_come_faster_than_players_are_told(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "host", "status"),
+    ("path", "headers", "status"),
     [
-        ("/", "127.0.0.1", b"404"),
-        ("/0x16", "127.0.0.1", b"404"),
-        ("/9999x16", "localhost:1", b"404"),
-        ("/32x16", "evil.example", b"403"),
+        ("/", "Host: 127.0.0.1", "404"),
+        ("/0x16", "Host: 127.0.0.1", "404"),
+        ("/9999x16", "Host: localhost:1", "404"),
+        ("/32x16", "Host: evil.example", "403"),
+        ("/32x16", "Host: 127.0.0.1\r\nOrigin: https://evil.example", "403"),
+        ("/32x16", "host: 127.0.0.1\r\nsec-fetch-site: cross-site", "403"),
     ],
 )
-def test_what_is_no_size_or_comes_by_a_foreign_name_is_refused(
-    path: str, host: str, status: bytes
+def test_what_is_no_size_or_comes_from_a_web_page_is_refused(
+    path: str, headers: str, status: str
 ) -> None:
-    refusal = parse_request(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    refusal = parse_request(f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
 
     assert isinstance(refusal, str)
-    assert refusal.encode().startswith(status)
+    assert refusal.startswith(status)
+
+
+def test_what_ffmpeg_sends_is_answered() -> None:
+    headers = "User-Agent: Lavf/59.27.100\r\nAccept: */*\r\nRange: bytes=0-\r\nIcy-MetaData: 1"
+    raw = f"GET /640x480 HTTP/1.1\r\n{headers}\r\nHost: 127.0.0.1:9777\r\n\r\n".encode()
+
+    assert parse_request(raw) == Size(640, 480)
 
 
 def test_the_state_tells_address_and_readers(served: Served) -> None:
