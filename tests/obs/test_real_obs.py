@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -175,7 +176,9 @@ def test_a_wrong_password_says_where_the_right_one_stands(obs: RealObs) -> None:
         ObsClient.connect(obs.address, "")
 
 
-def test_a_scene_switch_triggers_a_preset_and_a_cue(obs: RealObs, tmp_path: Path) -> None:
+def test_a_scene_switch_triggers_a_preset_and_a_cue_also_after_obs_was_killed(
+    obs: RealObs, tmp_path: Path
+) -> None:
     name = unique_name()
     for scene in ("Rain", "Doors"):
         obs.client.request("CreateScene", sceneName=scene)
@@ -202,6 +205,15 @@ def test_a_scene_switch_triggers_a_preset_and_a_cue(obs: RealObs, tmp_path: Path
         until(lambda: '"triggered": 2' in status(), 5)
         cues = sdv2_host("cue", "list", "--name", name).stdout
 
+        obs.stop(signal.SIGKILL)
+        obs.start()
+        until(lambda: '"connects": 2' in status(), 10)
+        for scene in ("Main", "Rain"):
+            obs.client.request("SetCurrentProgramScene", sceneName=scene)
+        until(lambda: '"scene": "Rain"' in status(), 5)
+        triggered = json.loads(status())["obs"]["triggered"]
+
+    assert triggered >= 3
     assert "* Neon Rain" in presets
     assert "* 1 doors" in cues
 
