@@ -19,11 +19,16 @@ import typer
 
 from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.models_app import models_app
+from sdv2_host.commands.obs_app import obs_app
 from sdv2_host.commands.options import (
+    CameraDevice,
+    CameraFps,
+    ConfigFile,
     DataDir,
     Device,
     Dtype,
     Engine,
+    FileRings,
     JsonFile,
     Layout,
     Listen,
@@ -35,6 +40,10 @@ from sdv2_host.commands.options import (
     Name,
     NoiseMax,
     NoiseMin,
+    ObsAddress,
+    ObsFollow,
+    ObsPasswordFile,
+    ObsPort,
     OscFrom,
     OscTo,
     OutputFps,
@@ -50,6 +59,7 @@ from sdv2_host.commands.options import (
     TextIdle,
     Threads,
     Vae,
+    VirtualCamera,
 )
 from sdv2_host.commands.play_app import add_play_commands
 from sdv2_host.commands.prompts_app import prompts_app
@@ -101,6 +111,15 @@ def run(
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,
+    file_rings: FileRings = None,
+    virtual_camera: VirtualCamera = None,
+    camera_device: CameraDevice = None,
+    camera_fps: CameraFps = None,
+    obs_port: ObsPort = None,
+    obs_follow: ObsFollow = None,
+    obs_address: ObsAddress = None,
+    obs_password_file: ObsPasswordFile = None,
+    config_file: ConfigFile = None,
 ) -> int:
     """Run the daemon: styles what a plug-in writes into ring NAME-in, shows it on ring NAME-out.
 
@@ -109,14 +128,18 @@ def run(
       sdv2-host run
 
       sdv2-host run --name stage1 --size 384x256 --style neon --port 9401
+
+      sdv2-host run --obs --virtual-camera
     """
     import asyncio
 
+    from sdv2_host.commands.config_file import with_config_file
     from sdv2_host.commands.run import run as run_daemon
     from sdv2_host.commands.settings import given_params, make_config, make_params
 
-    config, wanted = make_config(ctx.params), make_params(ctx.params)
-    return asyncio.run(run_daemon(config, wanted, given_params(ctx.params)))
+    options = with_config_file(ctx.params, config_file)
+    config, wanted = make_config(options), make_params(options)
+    return asyncio.run(run_daemon(config, wanted, given_params(options)))
 
 
 @app.command()
@@ -247,6 +270,7 @@ def styles(
 
 # Here, not above: --help lists commands in the order in which they were added.
 add_play_commands(app)
+app.add_typer(obs_app, name="obs", rich_help_panel="Prepare")
 app.add_typer(models_app, name="models", rich_help_panel="Prepare")
 app.add_typer(prompts_app, name="prompts", rich_help_panel="Prepare")
 app.add_typer(bench_app, name="bench", rich_help_panel="Prepare")

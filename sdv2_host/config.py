@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sdv2_host.errors import ConfigError
 from sdv2_host.params import MAX_SIDE_PX, MIN_SIDE_PX, SIDE_MULTIPLE
@@ -36,6 +36,26 @@ ENGINES: dict[str, EngineDefaults] = {
     "passthrough": EngineDefaults(Size(256, 256), 4, {}),
 }
 """In the order of help texts."""
+
+
+class SceneRule(BaseModel):
+    """What happens when OBS shows a scene: a preset, or a cue of the list in hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str | None = None
+    fade: float | None = Field(None, ge=0, le=120)
+    """Seconds that the preset takes; None = its own."""
+    cue: str | None = None
+    """Its number, or 'next'."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.preset is None) == (self.cue is None):
+            raise ValueError("expected either a preset or a cue")
+        if self.fade is not None and self.preset is None:
+            raise ValueError("a cue brings its own fade")
+        return self
 
 
 class Config(BaseModel):
@@ -130,6 +150,39 @@ class Config(BaseModel):
     )
     output_fps: float = Field(
         0.0, ge=0, le=240, description="Cadence of the output ring, 0 = that of the source."
+    )
+    file_rings: bool = Field(
+        False,
+        description="Keep the rings in files in the home folder, for programs in a sandbox that "
+        "see no shared memory, such as OBS as a Flatpak.",
+    )
+    virtual_camera: bool = Field(
+        False, description="Show the output as a camera of this machine, by pyvirtualcam."
+    )
+    camera_device: str = Field(
+        "", description="Which virtual camera, such as /dev/video10; without it the first."
+    )
+    camera_fps: float = Field(
+        30.0, gt=0, le=120, description="Frames per second of the virtual camera."
+    )
+    obs_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="TCP port of this machine that serves the output to OBS' Media Source, which "
+        "needs no plug-in; 0 = none.",
+    )
+    obs_follow: bool = Field(
+        False, description="Scene switches in OBS trigger the presets and cues of the config file."
+    )
+    obs_address: str = Field(
+        "127.0.0.1:4455", description="HOST:PORT of OBS' WebSocket server, to follow it."
+    )
+    obs_password_file: str = Field(
+        "", description="File with the password of OBS' WebSocket server."
+    )
+    obs_scenes: dict[str, SceneRule] = Field(
+        default_factory=dict, description="What each scene of OBS triggers."
     )
 
     @property

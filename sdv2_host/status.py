@@ -66,6 +66,23 @@ class WebCounts:
     """WebSocket clients now."""
 
 
+@dataclass(slots=True)
+class ObsCounts:
+    """How following OBS goes; counts are since the start."""
+
+    state: str = ""
+    """One line for a person; '' = OBS is not followed."""
+    scene: str = ""
+    """The scene on air, as far as is known."""
+    connects: int = 0
+    switches: int = 0
+    """Scene switches seen."""
+    triggered: int = 0
+    """Of them: those that triggered a preset or a cue."""
+    failed: int = 0
+    """Of them: those whose preset or cue could not be had."""
+
+
 class HostState(StrEnum):
     """Compares equal to its text."""
 
@@ -125,6 +142,13 @@ class HostStatus:
     web: WebCounts = field(default_factory=WebCounts)
     recording: str = ""
     """File that the output is being recorded to; '' = none."""
+    camera: str = ""
+    """What the virtual camera does; '' = there is none."""
+    obs_port: int = 0
+    """Of the feed that OBS' Media Source reads; 0 = there is none."""
+    obs_feed: str = ""
+    """What that feed does."""
+    obs: ObsCounts = field(default_factory=ObsCounts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, numbers and texts; `latency_ms` and `size` by name."""

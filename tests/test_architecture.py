@@ -37,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "sinks": {"base", "ipc"},
     "surfaces": {"base"},
     "control": {"base", "ipc", "models"},
-    "host": {"base", "ipc", "models", "control"},
+    "obs": {"base", "ipc", "control"},
+    "host": {"base", "ipc", "models", "control", "obs"},
     "worker": {"base", "ipc", "control", "host", "gpu", "models", "wan"},
 }
 WORKER_MODULES = {"host.worker", "host.engines", "host.text_worker"}
@@ -46,10 +47,14 @@ LAZY_IMPORTS = {
     "host.engines": {"sdv2_host.gpu.tiny_engine", "sdv2_host.gpu.wan_engine"},
     "host.text_worker": {"sdv2_host.gpu.prompt_writer"},
     "control.discovery": {"zeroconf.asyncio"},
+    "obs.client": {"obswebsocket.core", "obswebsocket.exceptions", "websocket"},
+    "sinks.virtual_camera": {"pyvirtualcam"},
 }
 UNCHECKED = {"cli", "commands", "bench", "__init__", "__main__"}
 """The top: may import anything, each command what it needs, when it needs it."""
-TORCH_FREE_LAYERS = {"base", "ipc", "models", "sources", "sinks", "surfaces", "control", "host"}
+TORCH_FREE_LAYERS = {
+    *("base", "ipc", "models", "sources", "sinks", "surfaces", "control", "obs", "host")
+}
 
 
 def module_name(path: Path) -> str:

@@ -83,6 +83,37 @@ OscTo = Annotated[str | None, typer.Option(help=_config_help("osc_to"), show_def
 OutputFps = Annotated[
     float | None, typer.Option(help=_config_help("output_fps"), show_default=False)
 ]
+FileRings = Annotated[
+    bool | None,
+    typer.Option("--file-rings", help=_config_help("file_rings"), show_default=False),
+]
+
+
+def _obs_option(name: str, *names: str) -> typer.models.OptionInfo:
+    """A way to OBS and to programs that take a camera."""
+    option: typer.models.OptionInfo = typer.Option(
+        *names, help=_config_help(name), show_default=False, rich_help_panel="OBS and cameras"
+    )
+    return option
+
+
+VirtualCamera = Annotated[bool | None, _obs_option("virtual_camera", "--virtual-camera")]
+CameraDevice = Annotated[str | None, _obs_option("camera_device")]
+CameraFps = Annotated[float | None, _obs_option("camera_fps")]
+ObsPort = Annotated[int | None, _obs_option("obs_port")]
+ObsFollow = Annotated[bool | None, _obs_option("obs_follow", "--obs")]
+ObsAddress = Annotated[str | None, _obs_option("obs_address")]
+ObsPasswordFile = Annotated[str | None, _obs_option("obs_password_file")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file with any of these settings and what OBS' scenes trigger; without it "
+        "config.toml in your config folder, or in --data-dir, where there is one.",
+        show_default=False,
+    ),
+]
 
 
 def _wan_option(name: str) -> typer.models.OptionInfo:

@@ -151,6 +151,9 @@ def _status_text(answer: dict[str, Any]) -> str:
         f"problem   {answer['problem']}" if answer["problem"] else "",
         f"encoding  {answer['encoding']}" if answer["encoding"] else "",
         f"recording {answer['recording']}" if answer["recording"] else "",
+        f"camera    {answer['camera']}" if answer.get("camera") else "",  # older hosts: not told
+        f"OBS feed  {answer['obs_feed']}" if answer.get("obs_feed") else "",
+        f"OBS       {answer['obs']['state']}" if answer.get("obs", {}).get("state") else "",
         f"played at port {answer['port']}: {answer['osc']['datagrams']} OSC packets, "
         f"{answer['web']['clients']} pages",
     ]

@@ -9,9 +9,12 @@ from sdv2_host.commands.narrator import Narrator, summary
 from sdv2_host.commands.preflight import check_installed
 from sdv2_host.commands.styles import prompt_buttons
 from sdv2_host.config import Config
+from sdv2_host.control.access import read_host_file
 from sdv2_host.control.state_file import initial_params, load_state
+from sdv2_host.errors import AlreadyRunningError
 from sdv2_host.host.control_room import state_path
 from sdv2_host.host.daemon import Daemon
+from sdv2_host.ipc.run_dir import default_run_dir, sandbox_run_dir
 from sdv2_host.params import Params
 
 
@@ -25,9 +28,18 @@ async def run(config: Config, params: Params, given: frozenset[str]) -> int:
     params = initial_params(kept, params, given, config.engine)
     params = params.model_copy(update={"steps": min(params.steps, config.num_step_rows)})
     check_installed(config, params)
+    run_dir = sandbox_run_dir() if config.file_rings else default_run_dir()
+    running = read_host_file(config.name)
+    if running is not None:  # in either directory: programs would not know which one is meant
+        raise AlreadyRunningError(
+            f"host {config.name} is running already, as process {running.pid}; stop that one or "
+            "choose another --name"
+        )
     interrupt = Interrupt()
     narrator = Narrator()
-    daemon = Daemon(config, params, styles=lambda: prompt_buttons(config), kept=kept)
+    daemon = Daemon(
+        config, params, run_dir=run_dir, styles=lambda: prompt_buttons(config), kept=kept
+    )
     daemon.on_progress.append(narrator.progress)
     narrator.say(f"starting engine {config.engine}; {rings(config)}")
     told = asyncio.create_task(narrator.follow(daemon))

@@ -26,6 +26,7 @@ from sdv2_host.ipc.run_dir import (
     make_run_dir,
     read_private_file,
     remove_file,
+    run_dirs,
     write_private_file,
 )
 
@@ -155,21 +156,23 @@ def read_host_file(name: str, run_dir: Path | None = None) -> HostFile | None:
     Raises:
         RingError: the file is not this user's own, or is open to others.
     """
-    directory = run_dir if run_dir is not None else default_run_dir()
     if not STREAM_NAME.fullmatch(name):
         return None
-    found = _read(_path(directory, name))
-    return found if found is not None and _is_alive(found, directory) else None
+    for directory in (run_dir,) if run_dir is not None else run_dirs():
+        found = _read(_path(directory, name))
+        if found is not None and _is_alive(found, directory):
+            return found
+    return None
 
 
 def running_hosts(run_dir: Path | None = None) -> list[HostFile]:
     """All daemons of this user that run, by name."""
-    directory = run_dir if run_dir is not None else default_run_dir()
-    names = sorted(path.name.removesuffix(SUFFIX) for path in directory.glob(f"*{SUFFIX}"))
+    directories = (run_dir,) if run_dir is not None else run_dirs()
+    paths = (path for directory in directories for path in directory.glob(f"*{SUFFIX}"))
     found = []
-    for name in names:
+    for name in sorted({path.name.removesuffix(SUFFIX) for path in paths}):
         try:
-            host = read_host_file(name, directory)
+            host = read_host_file(name, run_dir)
         except RingError:
             continue  # somebody else's doing: not a daemon of ours
         if host is not None:

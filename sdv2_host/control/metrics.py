@@ -92,9 +92,17 @@ def _counts(status: HostStatus) -> tuple[Metric, ...]:
     clients = web.pop("clients")
     osc = [(key, float(value)) for key, value in asdict(status.osc).items()]
     by_kind = [(key, float(value)) for key, value in web.items()]
+    scenes = status.obs
+    obs = [
+        ("connects", float(scenes.connects)),
+        ("switches", float(scenes.switches)),
+        ("triggered", float(scenes.triggered)),
+        ("failed", float(scenes.failed)),
+    ]
     return (
         _labelled("osc_total", "counter", "OSC, by what became of it.", "kind", osc),
         _labelled("web_total", "counter", "HTTP and WebSocket, by kind.", "kind", by_kind),
+        _labelled("obs_total", "counter", "Scenes of OBS, by what became of them.", "kind", obs),
         _gauge("web_clients", "WebSocket clients now.", clients),
     )
 

@@ -23,9 +23,11 @@ from sdv2_host.control.state_file import State, StateKeeper
 from sdv2_host.control.tempo import Conductor
 from sdv2_host.control.web_plane import WebPlane
 from sdv2_host.host.folders import folders
+from sdv2_host.host.outputs import Outputs
 from sdv2_host.host.takes import Takes
+from sdv2_host.obs.bridge import SceneBridge
 from sdv2_host.params import Params
-from sdv2_host.status import OscCounts, WebCounts
+from sdv2_host.status import ObsCounts, OscCounts, WebCounts
 from sdv2_host.types import Frame
 
 
@@ -64,6 +66,8 @@ class ControlRoom:
         self._conductor = Conductor(console)
         self._keeper = StateKeeper(console, state_path(config), config.engine)
         self._takes: Takes | None = None
+        self.outputs = Outputs(console, config, run_dir)
+        self._bridge = SceneBridge(console, config) if config.obs_follow else None
         self._watching: list[asyncio.Task[None]] = []
         self._advertisement: Advertisement | None = None
         self._stops: list[Callable[[], None]] = []
@@ -84,6 +88,10 @@ class ControlRoom:
     @property
     def web_counts(self) -> WebCounts:
         return self._web.counts
+
+    @property
+    def obs_counts(self) -> ObsCounts:
+        return self._bridge.counts if self._bridge is not None else ObsCounts()
 
     @property
     def recording(self) -> str:
@@ -128,6 +136,9 @@ class ControlRoom:
         if presence is not None:
             self._advertisement = Advertisement(presence)
             self._advertisement.start()
+        await self.outputs.open()
+        if self._bridge is not None:
+            self._bridge.start()
         write_host_file(self._host_file(), self._run_dir)
 
     def follow(self, params: Params) -> None:
@@ -138,6 +149,9 @@ class ControlRoom:
     async def close(self) -> None:
         """All is closed that was opened; the state is kept."""
         remove_host_file(self._config.name, self._run_dir)
+        if self._bridge is not None:
+            await self._bridge.close()
+        await self.outputs.close()
         for stop in self._stops:
             stop()
         self._stops = []

@@ -31,7 +31,7 @@ from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
 from sdv2_host.param_values import apply
 from sdv2_host.params import Params, Patch
 from sdv2_host.status import HostStatus
-from sdv2_host.types import ProgressFn
+from sdv2_host.types import ProgressFn, Size
 
 log = logging.getLogger(__name__)
 
@@ -308,8 +308,11 @@ class Daemon:
         """The state of now."""
         stats = self._presenter.stats() if self._presenter is not None else None
         status = self._situation.status(self.params, stats, self._desk)
+        newest = self._presenter.newest() if self._presenter is not None else None
+        shown = Size(newest.meta.width, newest.meta.height) if newest is not None else None
         return replace(
             status,
+            size=status.size or shown,
             worker_restarts=self._supervisor.num_restarts,
             worker_pid=self._supervisor.worker_pid,
             params_version=self._version,
@@ -317,4 +320,8 @@ class Daemon:
             osc=self._room.osc_counts,
             web=self._room.web_counts,
             recording=self._room.recording,
+            camera=self._room.outputs.camera_text,
+            obs_port=self._config.obs_port,
+            obs_feed=self._room.outputs.feed_text,
+            obs=self._room.obs_counts,
         )

@@ -10,6 +10,7 @@ the same for C and C++.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from sdv2_host.errors import RingError
@@ -17,8 +18,8 @@ from sdv2_host.ipc.ring_descriptor import check_stream, descriptor_path, pending
 from sdv2_host.ipc.ring_leftovers import clear_leftovers, try_lock_stream
 from sdv2_host.ipc.ring_reader import FrameReader, RingStatus
 from sdv2_host.ipc.ring_writer import FrameWriter
-from sdv2_host.ipc.run_dir import check_run_dir, default_run_dir
-from sdv2_host.ipc.shm import SegmentStore
+from sdv2_host.ipc.run_dir import check_run_dir, default_run_dir, run_dirs
+from sdv2_host.ipc.shm import segment_store
 
 __all__ = [
     "FrameReader",
@@ -32,13 +33,11 @@ __all__ = [
 
 def list_streams(run_dir: Path | None = None) -> list[str]:
     """Names of the streams that have a descriptor, sorted: live ones and what dead ones left."""
-    directory = run_dir if run_dir is not None else default_run_dir()
-    names = []
-    for path in directory.glob("*.json"):
-        try:
-            names.append(check_stream(path.stem))
-        except RingError:
-            continue
+    names = set()
+    for directory in (run_dir,) if run_dir is not None else run_dirs():
+        for path in directory.glob("*.json"):
+            with contextlib.suppress(RingError):
+                names.add(check_stream(path.stem))
     return sorted(names)
 
 
@@ -57,6 +56,6 @@ def remove_stale(stream: str, run_dir: Path | None = None) -> bool:
     lock = try_lock_stream(stream, directory)
     if lock is None:
         return False
-    clear_leftovers(stream, directory, SegmentStore())
+    clear_leftovers(stream, directory, segment_store(directory))
     lock.release()
     return True

@@ -15,6 +15,7 @@ MAX_DESCRIPTOR_BYTES = 4096
 _STREAM = re.compile(rf"[a-z0-9_-]{{1,{MAX_STREAM_NAME}}}")
 # 24 characters: macOS allows 31 in the name of a shared memory object.
 _SEGMENT_NAME = re.compile(r"lfr\.[0-9a-f]{20}")
+_BACKING = re.compile(r"memory|file")
 _UUID = re.compile(r"[0-9a-f]{32}")
 _MAX_U64 = (1 << 64) - 1
 
@@ -32,6 +33,8 @@ class Descriptor:
     writer: str
     """Name of the program, for people."""
     created_unix_ns: int
+    backing: str = "memory"
+    """'file': the segment is the file of that name beside the descriptor."""
 
 
 def descriptor_path(run_dir: Path, stream: str) -> Path:
@@ -71,8 +74,10 @@ def is_segment_name(name: str) -> bool:
 
 def pack_descriptor(descriptor: Descriptor) -> bytes:
     """UTF-8 JSON, at most `MAX_DESCRIPTOR_BYTES`."""
+    backing = {"backing": descriptor.backing} if descriptor.backing != "memory" else {}
     return json.dumps(
         {
+            **backing,
             "abi": [ABI_MAJOR, ABI_MINOR],
             "stream": descriptor.stream,
             "segment": descriptor.segment,
@@ -111,6 +116,7 @@ def parse_descriptor(raw: bytes, stream: str) -> Descriptor:
         pid=_number(fields, "pid"),
         writer=str(fields.get("writer", ""))[:64],
         created_unix_ns=_number(fields, "created_unix_ns"),
+        backing=_text({"backing": "memory", **fields}, "backing", _BACKING),
     )
     if descriptor.stream != stream:
         raise RingError(f"descriptor of {stream} belongs to {descriptor.stream}")

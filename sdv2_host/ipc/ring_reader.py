@@ -36,11 +36,12 @@ from sdv2_host.ipc.ring_segment import (
 )
 from sdv2_host.ipc.run_dir import (
     check_run_dir,
-    default_run_dir,
     is_lock_held,
     read_private_file,
+    run_dirs,
 )
 from sdv2_host.ipc.shm import (
+    FileSegmentStore,
     SegmentStore,
     full_barrier,
 )
@@ -80,11 +81,13 @@ class FrameReader:
     ) -> None:
         """Ready at once, whether the stream exists or not.
 
+        `run_dir` None: wherever hosts of this user are, also those for sandboxes.
+
         Raises:
             RingError: the name cannot be a stream's.
         """
         self._stream = check_stream(stream)
-        self._run_dir = run_dir if run_dir is not None else default_run_dir()
+        self._run_dirs = (run_dir,) if run_dir is not None else run_dirs()
         self._segments = segments if segments is not None else SegmentStore()
         self._fence = full_barrier()
         self._pool = FramePool()
@@ -272,16 +275,16 @@ class FrameReader:
     def _probe(self) -> bool:
         """Read the descriptor; True when it names another segment and we are attached to that."""
         old = self._segment
-        self._is_writer_alive = is_lock_held(lock_path(self._run_dir, self._stream))
+        run_dir = self._find()
         try:
-            check_run_dir(self._run_dir)
-            raw = read_private_file(
-                descriptor_path(self._run_dir, self._stream), MAX_DESCRIPTOR_BYTES
-            )
+            check_run_dir(run_dir)
+            raw = read_private_file(descriptor_path(run_dir, self._stream), MAX_DESCRIPTOR_BYTES)
             descriptor = parse_descriptor(raw, self._stream)
             if old is not None and old.name == descriptor.segment:
                 return False
-            new = ReaderSegment(descriptor, self._segments)
+            in_file = descriptor.backing == FileSegmentStore.backing
+            segments = FileSegmentStore(run_dir) if in_file else self._segments
+            new = ReaderSegment(descriptor, segments)
         except FileNotFoundError:
             self._forget_if_over()
             return False
@@ -294,6 +297,15 @@ class FrameReader:
         if not is_same_writer:
             self._last = 0
         return True
+
+    def _find(self) -> Path:
+        """The directory whose writer lives, else the first that a writer left something in."""
+        for run_dir in self._run_dirs:
+            self._is_writer_alive = is_lock_held(lock_path(run_dir, self._stream))
+            if self._is_writer_alive:
+                return run_dir
+        left = (one for one in self._run_dirs if descriptor_path(one, self._stream).exists())
+        return next(left, self._run_dirs[0])
 
     def _forget_if_over(self) -> None:
         """Without a descriptor a segment is closed or removed: give its memory back when empty."""

@@ -54,6 +54,7 @@ from sdv2_host.ipc.run_dir import (
 from sdv2_host.ipc.shm import (
     SegmentStore,
     full_barrier,
+    segment_store,
 )
 from sdv2_host.types import FrameMeta
 
@@ -91,7 +92,7 @@ class FrameWriter:
         self._stream = check_stream(stream)
         self._slot_count = slot_count
         self._run_dir = run_dir if run_dir is not None else default_run_dir()
-        self._segments = segments if segments is not None else SegmentStore()
+        self._segments = segments if segments is not None else segment_store(self._run_dir)
         self._fence = full_barrier()
         self._frame = 0
         self._start_ns = now_ns()
@@ -258,6 +259,7 @@ class FrameWriter:
             pid=header.writer_pid,
             writer=Path(sys.argv[0]).name if sys.argv else "",
             created_unix_ns=header.created_unix_ns,
+            backing=self._segments.backing,
         )
         try:
             segment = WriterSegment(name, self._segments, header, self._fence)

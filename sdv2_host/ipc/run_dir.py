@@ -1,7 +1,8 @@
 """The run directory: who may write there, small private files, and the lock that tells who lives.
 
-One directory per user, 0700. Per stream: NAME.json (descriptor), NAME.lock (held by the writer for
-life) and, while segments are made, NAME.pending. Only Linux has been run.
+One directory per user, 0700, and a second one for sandboxes. Per stream: NAME.json (descriptor),
+NAME.lock (held by the writer for life) and, while segments are made, NAME.pending. Only Linux has
+been run.
 """
 
 from __future__ import annotations
@@ -38,6 +39,19 @@ def default_run_dir() -> Path:
     if os.access(session, os.W_OK):
         return session / APP_DIR
     return Path(f"/tmp/{APP_DIR}-{uid}")
+
+
+def sandbox_run_dir() -> Path:
+    """Where a host keeps everything that programs in a sandbox shall see: in the home folder.
+
+    Rings of this directory are files in it, not shared memory; see `segment_store`.
+    """
+    return Path.home() / ".sdv2-host" / "run"
+
+
+def run_dirs() -> tuple[Path, ...]:
+    """All directories in which hosts of this user may be, the usual one first."""
+    return (default_run_dir(), sandbox_run_dir())
 
 
 def make_run_dir(path: Path) -> None:

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from sdv2_host.errors import RingError
-from sdv2_host.ipc.run_dir import check_private, remove_file
+from sdv2_host.ipc.run_dir import check_private, remove_file, sandbox_run_dir
 
 if sys.platform == "darwin":
     import _posixshmem  # type: ignore[import-not-found]
@@ -44,6 +44,9 @@ class SegmentStore:
 
     `directory` is where Linux keeps segments (tests use a small one); elsewhere it is not used.
     """
+
+    backing = "memory"
+    """As it stands in the descriptor."""
 
     def __init__(self, directory: Path = LINUX_SEGMENT_DIR) -> None:
         self._directory = directory
@@ -159,6 +162,39 @@ class SegmentStore:
                     return shutil.disk_usage(self._directory).free
                 except OSError:
                     return None
+
+
+class FileSegmentStore(SegmentStore):
+    """Segments as files of a folder that programs in a sandbox see: those share no /dev/shm.
+
+    The system writes them to the disk at its leisure, which costs some of the disk's time.
+    """
+
+    backing = "file"
+
+    if sys.platform == "darwin":
+
+        def _open(self, name: str, flags: int) -> int:
+            return os.open(self._directory / name, flags | os.O_NOFOLLOW, 0o600)
+
+        def unlink(self, name: str) -> None:
+            remove_file(self._directory / name)
+
+        def place(self) -> str:
+            return str(self._directory)
+
+
+def segment_store(run_dir: Path) -> SegmentStore:
+    """Where rings of this run directory have their pixels.
+
+    Raises:
+        RingError: on Windows, for the directory of sandboxes, which nothing there needs.
+    """
+    if run_dir != sandbox_run_dir():
+        return SegmentStore()
+    if sys.platform == "win32":
+        raise RingError("rings in files are not for Windows: programs there share memory anyway")
+    return FileSegmentStore(run_dir)
 
 
 def full_barrier() -> Callable[[], None]:

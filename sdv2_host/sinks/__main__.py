@@ -8,24 +8,20 @@ written and frames that came too fast to be written.
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.errors import HostError
 from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.ipc.pixels import to_rgba8
+from sdv2_host.sinks.child import begin_child, run_sink
 from sdv2_host.sinks.video_file import VideoFileSink
 
 GRID_FPS = 60.0
 """Frames stand on this grid; a show of more frames a second is recorded in slow motion."""
 POLL_S = 0.004
-NICENESS = 5
-"""The show comes first: a recorder that falls behind loses frames, and says how many."""
 
 
 def main(argv: list[str]) -> int:
@@ -35,26 +31,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--run-dir", type=Path, help="folder of the rings' descriptors")
     parser.add_argument("--file", type=Path, required=True, help="the MP4 to write")
     args = parser.parse_args(argv)
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon closes our stdin in its own order
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=_wait_for_end, args=(stop,), name="stdin", daemon=True).start()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    try:
+    stop = begin_child()
+
+    def run() -> None:
         count, lost = record(args.stream, args.run_dir, args.file, stop)
-    except HostError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    print(count, lost, flush=True)
-    return 0
+        print(count, lost, flush=True)
 
-
-def _wait_for_end(stop: threading.Event) -> None:
-    # Not the buffered reader: a thread blocked in it makes the interpreter abort at exit.
-    while os.read(0, 4096):
-        pass
-    stop.set()
+    return run_sink(run)
 
 
 def record(stream: str, run_dir: Path | None, path: Path, stop: threading.Event) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from sdv2_host.control.metrics import CONTENT_TYPE, exposition
-from sdv2_host.status import HostState, HostStatus, OscCounts, Percentiles, WebCounts
+from sdv2_host.status import HostState, HostStatus, ObsCounts, OscCounts, Percentiles, WebCounts
 from tests.control.live_web import live_web
 
 STATUS = HostStatus(
@@ -27,6 +27,7 @@ STATUS = HostStatus(
     notes={"noise_scale": 0.45},
     worker_restarts=2,
     osc=OscCounts(datagrams=5, refused=1),
+    obs=ObsCounts(switches=5, triggered=4),
     web=WebCounts(requests=9, evil_host=3, clients=2),
 )
 
@@ -92,6 +93,7 @@ def test_values_are_those_of_the_status_in_base_units() -> None:
     assert value(text, "sdv2_worker_restarts_total") == 2
     assert value(text, "sdv2_osc_total", kind="refused") == 1
     assert value(text, "sdv2_web_total", kind="evil_host") == 3
+    assert value(text, "sdv2_obs_total", kind="triggered") == 4
     assert value(text, "sdv2_web_clients") == 2
     assert value(text, "sdv2_uptime_seconds") == 12.0
     assert value(text, "sdv2_daemon_rss_bytes") > 1e6

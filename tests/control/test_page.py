@@ -257,6 +257,23 @@ def test_nothing_is_wider_than_the_page(room: Room, width: int) -> None:
     page.close()
 
 
+def test_the_dock_of_obs_shows_what_is_played_and_plays_it(room: Room) -> None:
+    """OBS loads a dock as a document of its own, as here: nobody else may frame the page."""
+    page = room.page("#dock", (320, 700))
+    panic = page.get_by_role("button", name="PANIC", exact=True)
+
+    expect(page.locator("#controls-panel")).to_be_hidden()
+    panic.click()
+    expect(panic).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Resume", exact=True).click()
+    expect(panic).to_have_attribute("aria-pressed", "false")
+
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    header = page.evaluate("fetch('/').then(r => r.headers.get('content-security-policy'))")
+    assert "frame-ancestors 'none'" in header
+    page.close()
+
+
 @needs_axe
 @pytest.mark.parametrize("size", [(1400, 900), (320, 800)], ids=str)
 @pytest.mark.parametrize("state", ["", "#dock", "help", "save", "osc"])
