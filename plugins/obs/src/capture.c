@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "capture.h"
 
-#define STALE_AFTER_NS UINT64_C(500000000) /* staged before a pause: not news any more */
-
 static void free_stages(capture *taken) {
     int index;
 
@@ -86,28 +84,31 @@ static gs_texture_t *export_picture(capture *taken, const ring_effect *shaders, 
     return gs_texrender_get_texture(taken->exported);
 }
 
-bool capture_begin_read(capture *taken, const ring_effect *shaders, alpha_mode alpha,
-                        bool is_low_load, uint64_t now_ns, capture_pixels *pixels) {
-    int staged = taken->stage, read = is_low_load ? 1 - staged : staged;
-    uint8_t *rows;
+bool capture_stage(capture *taken, const ring_effect *shaders, alpha_mode alpha, uint64_t now_ns) {
+    int next = 1 - taken->staged;
 
-    if (taken->stages[staged] == NULL)
-        taken->stages[staged] = gs_stagesurface_create(taken->width, taken->height, GS_RGBA);
-    if (taken->stages[staged] == NULL)
+    if (taken->stages[next] == NULL)
+        taken->stages[next] = gs_stagesurface_create(taken->width, taken->height, GS_RGBA);
+    if (taken->stages[next] == NULL)
         return false;
-    gs_stage_texture(taken->stages[staged], export_picture(taken, shaders, alpha));
-    taken->stage_ns[staged] = now_ns;
-    taken->stage = 1 - staged;
-    if (taken->stage_ns[read] == 0 || now_ns - taken->stage_ns[read] > STALE_AFTER_NS ||
-        !gs_stagesurface_map(taken->stages[read], &rows, &pixels->stride))
-        return false;
-    pixels->rows = rows;
-    pixels->rendered_ns = taken->stage_ns[read];
-    taken->stage_ns[read] = 0;
+    gs_stage_texture(taken->stages[next], export_picture(taken, shaders, alpha));
+    taken->stage_ns[next] = now_ns;
+    taken->staged = next;
     return true;
 }
 
-void capture_end_read(capture *taken, bool is_low_load) {
-    /* capture_begin_read has turned `stage` over. */
-    gs_stagesurface_unmap(taken->stages[is_low_load ? taken->stage : 1 - taken->stage]);
+bool capture_begin_read(capture *taken, bool is_low_load, uint64_t pause_ns,
+                        capture_pixels *pixels) {
+    uint64_t newest_ns = taken->stage_ns[taken->staged];
+    uint8_t *rows;
+
+    taken->mapped = is_low_load ? 1 - taken->staged : taken->staged;
+    pixels->rendered_ns = taken->stage_ns[taken->mapped];
+    if (pixels->rendered_ns == 0 || newest_ns - pixels->rendered_ns > pause_ns ||
+        !gs_stagesurface_map(taken->stages[taken->mapped], &rows, &pixels->stride))
+        return false;
+    pixels->rows = rows;
+    return true;
 }
+
+void capture_end_read(capture *taken) { gs_stagesurface_unmap(taken->stages[taken->mapped]); }

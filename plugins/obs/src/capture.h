@@ -11,7 +11,8 @@ typedef struct capture {
     gs_texrender_t *exported; /* with another kind of alpha */
     gs_stagesurf_t *stages[2];
     uint64_t stage_ns[2]; /* when the picture there was rendered, 0 = none waits there */
-    int stage;            /* index of the one staged next */
+    int staged;           /* index of the last one staged */
+    int mapped;           /* index of the one being read */
     uint32_t width;
     uint32_t height;
 } capture;
@@ -32,10 +33,14 @@ bool capture_render(capture *taken, obs_source_t *target, obs_source_t *parent, 
 /* Draws what was rendered, as the source itself would have been. */
 void capture_draw(const capture *taken);
 
-/* The pixels just rendered, or, with `is_low_load`, those of the call before: then the graphics
- * card has had a frame's time to bring them. False when there are none. */
-bool capture_begin_read(capture *taken, const ring_effect *shaders, alpha_mode alpha,
-                        bool is_low_load, uint64_t now_ns, capture_pixels *pixels);
-void capture_end_read(capture *taken, bool is_low_load);
+/* What was rendered is on its way to memory. */
+bool capture_stage(capture *taken, const ring_effect *shaders, alpha_mode alpha, uint64_t now_ns);
+
+/* The pixels staged last, or, with `is_low_load`, those before: then the graphics card has had a
+ * frame's time to bring them, and nobody waits. False when there are none, or only some older than
+ * the pause. */
+bool capture_begin_read(capture *taken, bool is_low_load, uint64_t pause_ns,
+                        capture_pixels *pixels);
+void capture_end_read(capture *taken);
 
 #endif

@@ -5,7 +5,8 @@
 
 #include <stdint.h>
 
-#define COST_BUCKETS 2000 /* of 10 us: up to 20 ms, all above in the last */
+#define COST_BUCKET_NS 20000u
+#define COST_BUCKETS 5000 /* up to 100 ms, all above in the last */
 
 typedef struct cost {
     uint64_t frame_ns; /* of the frame that goes on */
@@ -20,7 +21,7 @@ static inline void cost_add(cost *frames, uint64_t begin_ns, uint64_t end_ns) {
 
 /* The frame is over; one that cost nothing does not count. */
 static inline void cost_end_frame(cost *frames) {
-    uint64_t bucket = frames->frame_ns / 10000u;
+    uint64_t bucket = frames->frame_ns / COST_BUCKET_NS;
 
     if (frames->frame_ns == 0)
         return;
@@ -42,7 +43,7 @@ static inline double cost_p99_ms(const cost *frames) {
 
     for (bucket = COST_BUCKETS - 1; bucket > 0 && frames->buckets[bucket] <= left; --bucket)
         left -= frames->buckets[bucket];
-    return (bucket + 1) / 100.0;
+    return (bucket + 1) * (double)COST_BUCKET_NS / 1e6;
 }
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define NS_PER_MS UINT64_C(1000000)
-#define LOOK_INTERVAL_NS (500 * NS_PER_MS)
+#define LOOK_INTERVAL_NS (250 * NS_PER_MS)
 #define LOYAL_FOR_NS (5000 * NS_PER_MS)
 
 bool host_choice_init(host_choice *choice, obs_data_t *settings) {

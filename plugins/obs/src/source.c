@@ -120,7 +120,7 @@ static void see_who_is_there(source_data *source, uint64_t now_ns) {
         source->last_here_ns = now_ns;
     is_away = now_ns - source->last_here_ns > AWAY_AFTER_NS;
     atomic_store(&source->is_away, is_away);
-    if (status == RING_LIVE || is_away)
+    if (is_away || atomic_load(&source->had_picture))
         tell_if_changed(source, is_away);
     if (is_away) {
         describe(source, &text);
