@@ -289,17 +289,18 @@ class Stage:
             sceneName=self.scene, sceneItemId=self.item(name), sceneItemEnabled=shown,
         )  # fmt: skip
 
-    def picture(self, name: str, wanted: NDArray[np.generic], timeout_s: float = 3.0) -> int:
+    def picture(self, name: str, wanted: NDArray[np.generic], near: int = 1) -> int:
         """Largest difference of a source's picture to the one wanted, once it has come.
 
-        255 where it has not come in time or has another size.
+        It has come when no level is further off than `near`; else we wait 3 seconds. 255 where it
+        has another size then.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + 3
         while True:
             shown = self.obs.screenshot(name)
             worst = 255
             if shown.shape[:2] == wanted.shape[:2]:
                 worst = int(np.abs(shown.astype(int) - wanted.astype(int)).max())
-            if worst <= 1 or time.monotonic() > deadline:
+            if worst <= near or time.monotonic() > deadline:
                 return worst
             time.sleep(0.05)
