@@ -160,7 +160,7 @@ def test_a_filter_that_is_switched_off_sends_nothing_and_frees_the_ring(stage: S
         with FrameWriter(f"{host.name}-in"):
             pass  # another program may write now
         switch(stage, source, True)
-        begins_anew = host.next_input()
+        begins_anew = host.oldest_input()
         assert begins_anew is not None
         assert FrameFlags.DISCONTINUITY in begins_anew.meta.flags
 

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,13 +88,11 @@ class ToyHost:
 
     def next_input(self, timeout_s: float = 3.0) -> Frame | None:
         """The newest frame of the input ring not taken yet; None = none came in time."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            frame = self.input.read_newest()
-            if frame is not None:
-                return frame
-            time.sleep(0.001)
-        return None
+        return _within(timeout_s, self.input.read_newest)
+
+    def oldest_input(self, timeout_s: float = 3.0) -> Frame | None:
+        """The oldest frame of the input ring not taken yet; None = none came in time."""
+        return _within(timeout_s, self.input.read_next)
 
     def close(self) -> None:
         self.pause()
@@ -101,3 +100,13 @@ class ToyHost:
         self._writer.close()
         self.input.close()
         self._osc.close()
+
+
+def _within(timeout_s: float, read: Callable[[], Frame | None]) -> Frame | None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        frame = read()
+        if frame is not None:
+            return frame
+        time.sleep(0.001)
+    return None
