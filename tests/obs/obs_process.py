@@ -141,6 +141,7 @@ class RunningObs:
         self._home = home
         self._display = display
         self._port = free_port()
+        home.mkdir(exist_ok=True)
         write_home(home, self._port, size=size, fps=fps, preview=preview)
         (home / "run").mkdir(mode=0o700, exist_ok=True)
         if module is not None:

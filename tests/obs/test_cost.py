@@ -1,0 +1,60 @@
+"""What source and filter cost OBS: time on its render thread, memory, lines in its log."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hosts import orphans, unique_name
+from tests.obs.obs_process import RunningObs, Stage, needs_obs
+from tests.obs.toy_host import ToyHost
+
+pytestmark = needs_obs
+
+WARM_UP_S = 8
+MOST_GROWTH_BYTES = 6 << 20
+COST = re.compile(r"\[sdv2\] (source|filter) '.*': render thread ([0-9.]+) ms a frame, 99 of 100 "
+                  r"below ([0-9.]+) ms, ([0-9]+) frames")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "seconds", [25, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+def test_memory_stays_flat_and_the_log_clean(
+    plugin: Path, display: str, tmp_path: Path, seconds: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = orphans()
+    bare = RunningObs(tmp_path / "bare", display, None)
+    bare.stop()
+    obs = RunningObs(tmp_path / "obs", display, plugin)
+    with ToyHost(unique_name()) as camera, ToyHost(unique_name()) as host:
+        stage = Stage(obs, "played")
+        source = stage.add_source(camera.name)
+        stage.add_filter(source, host.name)
+        camera.play(640, 480, 30)
+        time.sleep(WARM_UP_S)
+        begin_bytes, begin_cpu_s = obs.rss_bytes(), obs.cpu_s()
+        first = host.next_input()
+        assert first is not None
+
+        time.sleep(seconds)
+
+        growth = obs.rss_bytes() - begin_bytes
+        cpu = (obs.cpu_s() - begin_cpu_s) / seconds
+        last = host.next_input()
+        assert last is not None
+        obs.stop()
+    costs = COST.findall(obs.log())
+
+    with capsys.disabled():
+        print(f"\n640x480 at 30 fps, {seconds} s: {growth / 1024:.0f} KiB more, {cpu:.0%} of a core")
+        for kind, mean_ms, p99_ms, frames in costs:
+            print(f"  {kind}: {mean_ms} ms a frame on the render thread, p99 {p99_ms} ms, {frames}")
+    assert {kind for kind, *_ in costs} == {"source", "filter"}
+    assert growth < MOST_GROWTH_BYTES
+    assert last.meta.frame - first.meta.frame > seconds * 15
+    assert set(obs.warnings()) <= set(bare.warnings())
+    assert orphans() <= before
