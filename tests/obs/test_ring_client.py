@@ -79,7 +79,7 @@ def test_frames_survive_growth_pauses_and_restarts_of_the_ring(
 
     # Its shadow memory does not fit the randomised addresses of newer kernels.
     done = subprocess.run(
-        ["setarch", "-R", handover, "1", "4", run_dir], capture_output=True, text=True, timeout=60
+        ["setarch", "-R", handover, "2", "4", run_dir], capture_output=True, text=True, timeout=60
     )
 
     assert done.returncode == 0, done.stderr[-4000:]

@@ -291,6 +291,7 @@ void ring_writer_free(ring_writer *writer) {
 
 bool ring_writer_switch(ring_writer *writer) {
     write_view *next, *old = writer->current;
+    bool begins;
 
     /* The attendant has not taken the last one back yet: next frame. */
     if (atomic_load(&writer->retired) != NULL)
@@ -305,10 +306,11 @@ bool ring_writer_switch(ring_writer *writer) {
     /* Frame numbers go on; nothing was published in the new segment. */
     if (!is_empty(next) && !is_empty(old))
         next->writer.frame = old->writer.frame;
+    begins = !is_empty(next) && is_empty(old);
     writer->current = next;
     if (old != NULL)
-        atomic_store(&writer->retired, old);
-    return !is_empty(next) && is_empty(old);
+        atomic_store(&writer->retired, old); /* the attendant may free it from here on */
+    return begins;
 }
 
 void *ring_writer_begin(ring_writer *writer, uint64_t payload_bytes, uint64_t now_ns) {
