@@ -32,9 +32,7 @@ NOT_READY = 207
 COLD_RESTARTED = (NOT_READY, 500)
 
 MISSING = [
-    program
-    for program in ("obs", "Xvfb", "cmake", "gcc")
-    if shutil.which(program) is None
+    program for program in ("obs", "Xvfb", "cmake", "gcc") if shutil.which(program) is None
 ] + ([] if Path("/usr/include/obs/obs-module.h").exists() else ["libobs-dev"])
 
 needs_obs = pytest.mark.skipif(
@@ -138,7 +136,7 @@ class RunningObs:
         fps: int = 30,
         preview: bool = False,
     ) -> None:
-        self._home = home
+        self.home = home
         self._display = display
         self._port = free_port()
         home.mkdir(exist_ok=True)
@@ -153,9 +151,9 @@ class RunningObs:
             "PATH": "/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "DISPLAY": self._display,
-            "HOME": str(self._home),
-            "XDG_CONFIG_HOME": str(self._home / ".config"),
-            "XDG_RUNTIME_DIR": str(self._home / "run"),
+            "HOME": str(self.home),
+            "XDG_CONFIG_HOME": str(self.home / ".config"),
+            "XDG_RUNTIME_DIR": str(self.home / "run"),
             "LIBGL_ALWAYS_SOFTWARE": "1",
             "QT_QPA_PLATFORM": "xcb",
         }
@@ -187,7 +185,7 @@ class RunningObs:
 
     def log(self) -> str:
         """Of the present or last run."""
-        logs = sorted((self._home / ".config/obs-studio/logs").glob("*.txt"))
+        logs = sorted((self.home / ".config/obs-studio/logs").glob("*.txt"))
         return logs[-1].read_text() if logs else ""
 
     def warnings(self) -> list[str]:

@@ -17,7 +17,7 @@ pytestmark = needs_obs
 WARM_UP_S = 8
 MOST_GROWTH_BYTES = 6 << 20
 COST = re.compile(r"\[sdv2\] (source|filter) '.*': render thread ([0-9.]+) ms a frame, 99 of 100 "
-                  r"below ([0-9.]+) ms, ([0-9]+) frames")  # fmt: skip
+                  r"below ([0-9.]+) ms, ([0-9]+) frames(.*)")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,11 @@ def test_memory_stays_flat_and_the_log_clean(
     costs = COST.findall(obs.log())
 
     with capsys.disabled():
-        print(f"\n640x480 at 30 fps, {seconds} s: {growth / 1024:.0f} KiB more, {cpu:.0%} of a core")
-        for kind, mean_ms, p99_ms, frames in costs:
-            print(f"  {kind}: {mean_ms} ms a frame on the render thread, p99 {p99_ms} ms, {frames}")
+        print(
+            f"\n640x480 at 30 fps, {seconds} s: {growth / 1024:.0f} KiB more, {cpu:.0%} of a core"
+        )
+        for kind, mean_ms, p99_ms, frames, rest in costs:
+            print(f"  {kind}: {mean_ms} ms a frame, p99 {p99_ms} ms, {frames} frames{rest}")
     assert {kind for kind, *_ in costs} == {"source", "filter"}
     assert growth < MOST_GROWTH_BYTES
     assert last.meta.frame - first.meta.frame > seconds * 15

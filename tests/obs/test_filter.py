@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from sdv2_host.ipc.frame_ring import FrameWriter, RingStatus
 from sdv2_host.types import AlphaMode, Frame, FrameFlags
-from tests.hosts import unique_name
+from tests.hosts import SHM, unique_name
 from tests.obs.numbered import number_of, numbered
 from tests.obs.obs_process import Stage, needs_obs
 from tests.obs.toy_host import ToyHost
@@ -302,3 +303,24 @@ def test_frames_arrive_in_order_and_few_are_lost(stage: Stage) -> None:
 
         assert numbers == sorted(numbers)
         assert len(set(numbers)) >= 25
+
+
+def test_rings_may_be_files_for_an_obs_in_a_sandbox(stage: Stage) -> None:
+    run_dir = stage.obs.home / ".sdv2-host" / "run"
+    before = set(SHM.iterdir())
+    with ToyHost(unique_name(), files_in=run_dir) as host:
+        host.show(PICTURE)
+        source = stage.add_source(host.name)
+        stage.add_filter(source, host.name)
+
+        assert frame_like(host, PICTURE, 0) is not None
+
+        said = json.loads((run_dir / f"{host.name}-in.json").read_text())
+        assert said["backing"] == "file"
+        assert (run_dir / said["segment"]).stat().st_mode & 0o777 == 0o600
+        assert SHM / said["segment"] not in set(SHM.iterdir()) - before
+    deadline = time.monotonic() + 5
+    while list(run_dir.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(run_dir.iterdir()) == []
+    run_dir.rmdir()

@@ -46,9 +46,7 @@ def run_dir(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("seed", "seconds"), [(1, 7), pytest.param(2, 90, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("seed", "seconds"), [(1, 7), pytest.param(2, 90, marks=pytest.mark.slow)])
 def test_no_hostile_peer_can_harm_the_client(
     tmp_path: Path, run_dir: Path, seed: int, seconds: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +106,5 @@ def test_the_client_compiles_for_windows(tmp_path: Path) -> None:
 
 def test_no_other_file_knows_the_system() -> None:
     telling = re.compile(r"_WIN32|__APPLE__|__linux__|<windows.h>|<unistd.h>|<sys/")
-    found = {
-        path.name for path in SOURCES.glob("*.[ch]") if telling.search(path.read_text())
-    }
+    found = {path.name for path in SOURCES.glob("*.[ch]") if telling.search(path.read_text())}
     assert found == {"platform-posix.c", "platform-windows.c"}

@@ -23,6 +23,7 @@ pytestmark = needs_obs
 
 PICTURE = numbered(0xA5C3F1, 640, 480)
 
+
 def as_format(rgba: NDArray[np.uint8], pixel_format: PixelFormat) -> NDArray[np.generic]:
     """The same picture in another format of the ring."""
     if pixel_format is PixelFormat.BGRA8:
@@ -183,7 +184,10 @@ def test_while_the_host_is_away_the_source_shows_what_was_chosen(stage: Stage) -
     tells = stage.obs.screenshot(card)
     assert tells.shape == PICTURE.shape
     assert (tells[..., 3] == 255).all()
-    dark, light = (tells[..., :3].max(axis=2) < 60).mean(), (tells[..., :3].min(axis=2) > 200).mean()
+    dark, light = (
+        (tells[..., :3].max(axis=2) < 60).mean(),
+        (tells[..., :3].min(axis=2) > 200).mean(),
+    )
     assert dark > 0.8  # the card
     assert light > 0.005  # with something written on it
     with ToyHost(name) as host:

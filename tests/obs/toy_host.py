@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from sdv2_host.clock import now_ns
 from sdv2_host.control.access import HostFile, remove_host_file, write_host_file
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.ipc.run_dir import write_private_file
+from sdv2_host.ipc.shm import SegmentStore
 from sdv2_host.types import Frame, FrameMeta
 from tests.obs.numbered import numbered
 
@@ -22,9 +26,20 @@ from tests.obs.numbered import numbered
 class ToyHost:
     """Runs from the start to `close`. Pictures go out when `show` or `play` says so."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, files_in: Path | None = None) -> None:
+        """With `files_in` it runs in this directory and its rings are files there, as for Flatpak."""
         self.name = name
-        self._writer = FrameWriter(f"{name}-out")
+        self._run_dir = files_in
+        segments = None
+        if files_in is None:
+            self._writer = FrameWriter(f"{name}-out")
+        else:
+            files_in.mkdir(mode=0o700, parents=True)
+            segments = SegmentStore(files_in)
+            self._writer = FrameWriter(
+                f"{name}-out", capacity_bytes=4 << 20, run_dir=files_in, segments=segments
+            )
+            _say_file(files_in / f"{name}-out.json")
         self._osc = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._osc.bind(("127.0.0.1", 0))
         self._osc.settimeout(3)
@@ -32,8 +47,8 @@ class ToyHost:
         write_host_file(HostFile(
             pid=os.getpid(), name=name, listen="127.0.0.1", port=port, token="", version="test",
             started_ns=now_ns(),
-        ))  # fmt: skip
-        self.input = FrameReader(f"{name}-in")
+        ), files_in)  # fmt: skip
+        self.input = FrameReader(f"{name}-in", run_dir=files_in, segments=segments)
         self.left_ns: dict[int, int] = {}
         """When the picture of each number was published."""
         self._is_playing = threading.Event()
@@ -96,10 +111,15 @@ class ToyHost:
 
     def close(self) -> None:
         self.pause()
-        remove_host_file(self.name)
+        remove_host_file(self.name, self._run_dir)
         self._writer.close()
         self.input.close()
         self._osc.close()
+
+
+def _say_file(descriptor: Path) -> None:
+    fields = json.loads(descriptor.read_text())
+    write_private_file(descriptor, json.dumps({**fields, "backing": "file"}).encode())
 
 
 def _within(timeout_s: float, read: Callable[[], Frame | None]) -> Frame | None:

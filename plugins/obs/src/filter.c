@@ -224,15 +224,24 @@ static void *filter_create(obs_data_t *settings, obs_source_t *obs) {
     return filter;
 }
 
+static void tell_cost(const filter_data *filter) {
+    const cost *spent = &filter->sender.cost;
+    uint64_t num_frames = spent->num_frames > 0 ? spent->num_frames : 1;
+
+    blog(LOG_INFO,
+         "[sdv2] filter '%s': render thread %.3f ms a frame, 99 of 100 below %.2f ms, %llu frames; "
+         "%.3f ms of it waiting for the graphics card",
+         obs_source_get_name(filter->obs), cost_mean_ms(spent), cost_p99_ms(spent),
+         (unsigned long long)spent->num_frames,
+         (double)filter->sender.waited_ns / (double)num_frames / 1e6);
+}
+
 static void filter_destroy(void *data) {
     filter_data *filter = data;
 
     obs_remove_main_render_callback(render_off_air, filter);
     attendant_remove(&filter->attended);
-    blog(LOG_INFO,
-         "[sdv2] filter '%s': render thread %.3f ms a frame, 99 of 100 below %.2f ms, %llu frames",
-         obs_source_get_name(filter->obs), cost_mean_ms(&filter->sender.cost), cost_p99_ms(&filter->sender.cost),
-         (unsigned long long)filter->sender.cost.num_frames);
+    tell_cost(filter);
     keep_showing(filter, NULL);
     obs_enter_graphics();
     gs_texrender_destroy(filter->off_air);

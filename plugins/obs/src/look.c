@@ -34,7 +34,7 @@ void look_properties(obs_properties_t *properties) {
     obs_property_t *prompt, *preset, *strength;
 
     prompt = obs_properties_add_text(group, "prompt", obs_module_text("Prompt"),
-                                     OBS_TEXT_MULTILINE);
+                                     OBS_TEXT_DEFAULT);
     obs_property_set_long_description(prompt, obs_module_text("Prompt.Long"));
     preset = obs_properties_add_text(group, "preset", obs_module_text("Preset"),
                                      OBS_TEXT_DEFAULT);

@@ -112,6 +112,7 @@ static void send(sender *out) {
     if (!capture_stage(&out->capture, &out->shaders, alpha, platform_now_ns()) ||
         !capture_begin_read(&out->capture, is_low_load, pause_ns(out), &pixels))
         return;
+    out->waited_ns += pixels.waited_ns;
     publish(out, &pixels, alpha);
     capture_end_read(&out->capture);
 }

@@ -13,6 +13,7 @@ typedef struct sender {
     ring_effect shaders;
     capture capture;
     cost cost;
+    uint64_t waited_ns; /* of it, for the graphics card */
 
     /* Settings. */
     _Atomic bool is_low_load;
