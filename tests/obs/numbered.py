@@ -1,4 +1,4 @@
-"""Pictures that carry a number, so that whoever sees one knows which frame it is and when it left."""
+"""Pictures that carry a number: whoever sees one knows which frame it is and when it left."""
 
 from __future__ import annotations
 

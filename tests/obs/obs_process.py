@@ -100,7 +100,8 @@ def build_plugin(folder: Path) -> Path:
     subprocess.run(
         ["cmake", "-S", PLUGIN, "-B", folder, *ninja, *flags], check=True, capture_output=True
     )
-    built = subprocess.run(["cmake", "--build", folder], capture_output=True, text=True)
+    build = ["cmake", "--build", folder]
+    built = subprocess.run(build, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout
     return folder / "sdv2.so"
 
@@ -158,9 +159,9 @@ class RunningObs:
             "QT_QPA_PLATFORM": "xcb",
         }
         quiet = ["--disable-shutdown-check", "--disable-updater", "--disable-missing-files-check"]
+        chosen = ["--profile", NAME, "--collection", NAME]
         self.process = subprocess.Popen(
-            ["obs", "--multi", "--minimize-to-tray", *quiet]
-            + ["--profile", NAME, "--collection", NAME],
+            ["obs", "--multi", "--minimize-to-tray", *quiet, *chosen],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

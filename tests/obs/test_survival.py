@@ -80,9 +80,9 @@ class Show:
                 picture = self.obs.screenshot(self.styled)
             except ObsError:
                 continue  # no size yet
-            if picture.shape[:2] == (240, 320) and picture[..., 3].all():
-                if newest < number_of(picture) <= max(self.camera.left_ns):
-                    return
+            is_whole = picture.shape[:2] == (240, 320) and picture[..., 3].all()
+            if is_whole and newest < number_of(picture) <= max(self.camera.left_ns):
+                return
             time.sleep(0.02)
         raise AssertionError(f"no picture after {newest}: {self.obs.log()[-2000:]}")
 

@@ -27,7 +27,7 @@ class ToyHost:
     """Runs from the start to `close`. Pictures go out when `show` or `play` says so."""
 
     def __init__(self, name: str, files_in: Path | None = None) -> None:
-        """With `files_in` it runs in this directory and its rings are files there, as for Flatpak."""
+        """With `files_in` it runs there and its rings are files there, as for Flatpak."""
         self.name = name
         self._run_dir = files_in
         segments = None
