@@ -14,14 +14,14 @@ from tests.obs.toy_host import ToyHost
 
 pytestmark = needs_obs
 
-WARM_UP_S = 8
+WARM_UP_S = 6
 MOST_GROWTH_BYTES = 6 << 20
 COST = re.compile(r"\[sdv2\] (source|filter) '.*': render thread ([0-9.]+) ms a frame, 99 of 100 "
                   r"below ([0-9.]+) ms, ([0-9]+) frames(.*)")  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "seconds", [25, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "seconds", [15, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
 )
 def test_memory_stays_flat_and_the_log_clean(
     plugin: Path, display: str, tmp_path: Path, seconds: int, capsys: pytest.CaptureFixture[str]

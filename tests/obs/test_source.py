@@ -273,6 +273,16 @@ def test_a_prompt_is_sent_once_when_the_typing_rests(stage: Stage) -> None:
         assert host.is_told_nothing(1.2)
 
 
+def test_what_is_typed_while_the_host_is_away_is_said_when_it_runs(stage: Stage) -> None:
+    name = unique_name()
+    source = stage.add_source(name)
+    stage.set(source, prompt="aquarelle")
+    time.sleep(1.2)
+    with ToyHost(name) as host:
+        assert read(host) == ("/sdv2/prompt", ["aquarelle"])
+        assert host.is_told_nothing(1)
+
+
 def read(host: ToyHost) -> tuple[str, list[object]]:
     message = OscMessage(host.received())
     return message.address, message.params

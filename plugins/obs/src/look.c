@@ -91,22 +91,16 @@ static bool is_due(uint64_t *due_ns, uint64_t now_ns) {
     return true;
 }
 
-void look_tend(look *wanted, const char *host_name, uint64_t now_ns) {
-    bool says_prompt, says_preset, says_strength;
-    host to;
-
+void look_tend(look *wanted, const host *to, bool is_running, uint64_t now_ns) {
+    if (!is_running)
+        return;
     pthread_mutex_lock(&wanted->mutex);
-    says_preset = is_due(&wanted->preset_due_ns, now_ns);
-    says_prompt = is_due(&wanted->prompt_due_ns, now_ns);
-    says_strength = is_due(&wanted->strength_due_ns, now_ns);
-    if ((says_preset || says_prompt || says_strength) && hosts_find(host_name, &to)) {
-        /* The preset first: what was changed beside it is meant on top of it. */
-        if (says_preset)
-            say_text(&to, "/sdv2/preset/load", wanted->preset);
-        if (says_prompt)
-            say_text(&to, "/sdv2/prompt", wanted->prompt);
-        if (says_strength)
-            say_strength(&to, wanted->strength);
-    }
+    /* The preset first: what was changed beside it is meant on top of it. */
+    if (is_due(&wanted->preset_due_ns, now_ns))
+        say_text(to, "/sdv2/preset/load", wanted->preset);
+    if (is_due(&wanted->prompt_due_ns, now_ns))
+        say_text(to, "/sdv2/prompt", wanted->prompt);
+    if (is_due(&wanted->strength_due_ns, now_ns))
+        say_strength(to, wanted->strength);
     pthread_mutex_unlock(&wanted->mutex);
 }

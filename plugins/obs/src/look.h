@@ -30,7 +30,7 @@ void look_properties(obs_properties_t *properties);
 /* The user changed settings: what is new is to be said. */
 void look_update(look *wanted, obs_data_t *settings);
 
-/* Attendant: says what is due. */
-void look_tend(look *wanted, const char *host_name, uint64_t now_ns);
+/* Attendant: says what is due. What is typed while the host is away is said when it runs. */
+void look_tend(look *wanted, const host *to, bool is_running, uint64_t now_ns);
 
 #endif

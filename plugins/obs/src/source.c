@@ -131,17 +131,17 @@ static void see_who_is_there(source_data *source, uint64_t now_ns) {
 
 static void tend(void *data, uint64_t now_ns) {
     source_data *source = data;
-    char stream[STREAM_NAME_BYTES] = "", name[STREAM_NAME_BYTES];
+    char stream[STREAM_NAME_BYTES] = "";
+    bool is_running;
     host chosen;
 
     host_choice_tend(&source->choice, now_ns);
-    host_choice_get(&source->choice, &chosen);
+    is_running = host_choice_get(&source->choice, &chosen);
     if (chosen.name[0] != '\0')
         hosts_stream(chosen.name, "out", stream);
     ring_reader_point(&source->reader, chosen.run_dir, stream);
     ring_reader_tend(&source->reader, now_ns);
-    host_choice_name(&source->choice, name);
-    look_tend(&source->look, name, now_ns);
+    look_tend(&source->look, &chosen, is_running, now_ns);
     see_who_is_there(source, now_ns);
 }
 
@@ -327,7 +327,7 @@ struct obs_source_info sdv2_source = {
     .id = "sdv2_source",
     .type = OBS_SOURCE_TYPE_INPUT,
     .output_flags = OBS_SOURCE_VIDEO | OBS_SOURCE_CUSTOM_DRAW | OBS_SOURCE_SRGB,
-    .icon_type = OBS_ICON_TYPE_CUSTOM,
+    .icon_type = OBS_ICON_TYPE_CAMERA,
     .get_name = source_name,
     .create = source_create,
     .destroy = source_destroy,
