@@ -106,6 +106,12 @@ def build_plugin(folder: Path) -> Path:
     return folder / "sdv2.so"
 
 
+def segments_of(pid: int) -> set[Path]:
+    """Shared-memory segments that a process has mapped."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return {Path(found) for found in re.findall(r"/dev/shm/lfr\.[0-9a-f]{20}", maps)}
+
+
 @contextlib.contextmanager
 def screen() -> Iterator[str]:
     """An X server without a screen; yields its DISPLAY."""

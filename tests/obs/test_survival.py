@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdv2_host.ipc.frame_ring import remove_stale
-from tests.hosts import RunningHost, children, is_running, orphans, unique_name
+from tests.hosts import RunningHost, children, is_running, unique_name
 from tests.obs.numbered import number_of
-from tests.obs.obs_process import ObsError, RunningObs, Stage, needs_obs
+from tests.obs.obs_process import ObsError, RunningObs, Stage, needs_obs, segments_of
 from tests.obs.toy_host import ToyHost
 
 pytestmark = needs_obs
@@ -31,6 +30,8 @@ class Show:
     def __init__(self, home: Path, display: str, plugin: Path, data: Path) -> None:
         self.name = unique_name()
         self._data = data
+        self.segments: set[Path] = set()
+        """All that the killed and the survivors ever had mapped."""
         self.camera = ToyHost(unique_name())
         self.obs = RunningObs(home, display, plugin, size=(320, 240))
         self.daemon = self._start_daemon()
@@ -53,6 +54,7 @@ class Show:
 
     def kill(self, victim: str) -> float:
         """Seconds until the picture moved again after the victim was back."""
+        self._note_segments()
         if victim == "daemon":
             self.daemon.stop(signal.SIGKILL)
             self.daemon.__exit__()
@@ -70,6 +72,11 @@ class Show:
         begin = time.monotonic()
         self.wait_for_movement()
         return time.monotonic() - begin
+
+    def _note_segments(self) -> None:
+        for pid in (self.obs.process.pid, *children(self.daemon.process.pid)):
+            self.segments |= segments_of(pid)
+        self.segments |= segments_of(self.daemon.process.pid)
 
     def wait_for_movement(self) -> None:
         """A picture that left the camera after now is on screen."""
@@ -90,8 +97,6 @@ class Show:
         self.obs.stop()
         self.daemon.__exit__()
         self.camera.close()
-        for end in ("in", "out", "wk"):
-            remove_stale(f"{self.name}-{end}")
 
 
 def worker_of(daemon: int) -> int:
@@ -135,8 +140,6 @@ def rounds(orders: list[tuple[str, ...]], show: Show) -> dict[str, list[float]]:
 def test_after_each_kill_the_picture_comes_back_by_itself(
     show: Show, num_rounds: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = orphans()
-
     took = rounds([ORDERS[index % len(ORDERS)] for index in range(num_rounds)], show)
 
     with capsys.disabled():
@@ -147,9 +150,9 @@ def test_after_each_kill_the_picture_comes_back_by_itself(
                 end="",
             )
     assert max(itertools.chain.from_iterable(took.values())) < BACK_WITHIN_S
-    assert orphans() <= before
     show.close()
-    assert orphans() <= before
+    assert len(show.segments) >= 3 + 3 * num_rounds
+    assert [path for path in show.segments if path.exists()] == []
 
 
 def test_the_collection_brings_source_and_filter_back_and_sends_no_look(

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "capture.h"
 
-#include <util/platform.h>
-
 static void free_stages(capture *taken) {
     int index;
 
@@ -101,7 +99,7 @@ bool capture_stage(capture *taken, const ring_effect *shaders, alpha_mode alpha,
 
 bool capture_begin_read(capture *taken, bool is_low_load, uint64_t pause_ns,
                         capture_pixels *pixels) {
-    uint64_t newest_ns = taken->stage_ns[taken->staged], begin_ns = os_gettime_ns();
+    uint64_t newest_ns = taken->stage_ns[taken->staged];
     uint8_t *rows;
 
     taken->mapped = is_low_load ? 1 - taken->staged : taken->staged;
@@ -110,7 +108,6 @@ bool capture_begin_read(capture *taken, bool is_low_load, uint64_t pause_ns,
         !gs_stagesurface_map(taken->stages[taken->mapped], &rows, &pixels->stride))
         return false;
     pixels->rows = rows;
-    pixels->waited_ns = os_gettime_ns() - begin_ns;
     return true;
 }
 

@@ -22,7 +22,6 @@ typedef struct capture_pixels {
     const uint8_t *rows;
     uint32_t stride;
     uint64_t rendered_ns;
-    uint64_t waited_ns; /* for the graphics card */
 } capture_pixels;
 
 void capture_free(capture *taken);

@@ -230,10 +230,10 @@ static void tell_cost(const filter_data *filter) {
 
     blog(LOG_INFO,
          "[sdv2] filter '%s': render thread %.3f ms a frame, 99 of 100 below %.2f ms, %llu frames; "
-         "%.3f ms of it waiting for the graphics card",
+         "%.3f ms of it in the graphics driver",
          obs_source_get_name(filter->obs), cost_mean_ms(spent), cost_p99_ms(spent),
          (unsigned long long)spent->num_frames,
-         (double)filter->sender.waited_ns / (double)num_frames / 1e6);
+         (double)filter->sender.driver_ns / (double)num_frames / 1e6);
 }
 
 static void filter_destroy(void *data) {

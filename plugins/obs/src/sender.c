@@ -107,12 +107,13 @@ static void publish(sender *out, const capture_pixels *pixels, alpha_mode alpha)
 static void send(sender *out) {
     alpha_mode alpha = (alpha_mode)atomic_load(&out->alpha);
     bool is_low_load = atomic_load(&out->is_low_load);
+    uint64_t begin_ns = os_gettime_ns();
     capture_pixels pixels;
 
     if (!capture_stage(&out->capture, &out->shaders, alpha, platform_now_ns()) ||
         !capture_begin_read(&out->capture, is_low_load, pause_ns(out), &pixels))
         return;
-    out->waited_ns += pixels.waited_ns;
+    out->driver_ns += os_gettime_ns() - begin_ns;
     publish(out, &pixels, alpha);
     capture_end_read(&out->capture);
 }

@@ -13,7 +13,7 @@ typedef struct sender {
     ring_effect shaders;
     capture capture;
     cost cost;
-    uint64_t waited_ns; /* of it, for the graphics card */
+    uint64_t driver_ns; /* of it, until the graphics driver had the pixels in memory */
 
     /* Settings. */
     _Atomic bool is_low_load;
