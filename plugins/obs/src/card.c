@@ -3,15 +3,17 @@
 
 #include <string.h>
 
-#define FONT_PX 32
+#define MIN_FONT_PX 8
+#define MAX_FONT_PX 96
+#define GLYPH_WIDTH 0.55f /* of the height; a guess that card_draw mends */
 #define BACKGROUND 0xFF20201Cu /* ABGR */
 #define MARGIN 0.08f
 
-static obs_data_t *settings_of(const char *text) {
+static obs_data_t *settings_of(const char *text, int font_px) {
     obs_data_t *settings = obs_data_create(), *font = obs_data_create();
 
     obs_data_set_string(font, "face", "Sans Serif");
-    obs_data_set_int(font, "size", FONT_PX);
+    obs_data_set_int(font, "size", font_px);
     obs_data_set_obj(settings, "font", font);
     obs_data_set_string(settings, "text", text);
     obs_data_release(font);
@@ -19,7 +21,7 @@ static obs_data_t *settings_of(const char *text) {
 }
 
 void card_init(card *made) {
-    obs_data_t *settings = settings_of(" ");
+    obs_data_t *settings = settings_of(" ", MIN_FONT_PX);
 
     made->text = obs_source_create_private("text_ft2_source_v2", "sdv2 card", settings);
     made->shown = bstrdup(" ");
@@ -31,14 +33,30 @@ void card_free(card *made) {
     bfree(made->shown);
 }
 
-void card_write(card *made, const char *text) {
+/* The font that fills the card: much larger, thin strokes would be lost when it is scaled down. */
+static int fit_font(const char *text, uint32_t width) {
+    size_t longest = 1, line;
+    int font_px;
+
+    for (; *text != '\0'; text += line + (text[line] == '\n')) {
+        line = strcspn(text, "\n");
+        longest = line > longest ? line : longest;
+    }
+    font_px = (int)((float)width * (1.0f - 2.0f * MARGIN) / ((float)longest * GLYPH_WIDTH));
+    font_px = font_px < MAX_FONT_PX ? font_px : MAX_FONT_PX;
+    return font_px > MIN_FONT_PX ? font_px : MIN_FONT_PX;
+}
+
+void card_write(card *made, const char *text, uint32_t width) {
+    int font_px = fit_font(text, width);
     obs_data_t *settings;
 
-    if (made->text == NULL || strcmp(made->shown, text) == 0)
+    if (made->text == NULL || (font_px == made->font_px && strcmp(made->shown, text) == 0))
         return;
     bfree(made->shown);
     made->shown = bstrdup(text);
-    settings = settings_of(text);
+    made->font_px = font_px;
+    settings = settings_of(text, font_px);
     obs_source_update(made->text, settings);
     obs_data_release(settings);
 }

@@ -124,7 +124,7 @@ static void see_who_is_there(source_data *source, uint64_t now_ns) {
         tell_if_changed(source, is_away);
     if (is_away) {
         describe(source, &text);
-        card_write(&source->card, text.array);
+        card_write(&source->card, text.array, atomic_load(&source->width));
         dstr_free(&text);
     }
 }
