@@ -295,13 +295,15 @@ class Stage:
             sceneName=self.scene, sceneItemId=self.item(name), sceneItemEnabled=shown,
         )  # fmt: skip
 
-    def picture(self, name: str, wanted: NDArray[np.generic], near: int = 1) -> int:
+    def picture(
+        self, name: str, wanted: NDArray[np.generic], *, near: int = 1, within_s: float = 3.0
+    ) -> int:
         """Largest difference of a source's picture to the one wanted, once it has come.
 
-        It has come when no level is further off than `near`; else we wait 3 seconds. 255 where it
+        It has come when no level is further off than `near`; else we wait that long. 255 where it
         has another size then.
         """
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + within_s
         while True:
             shown = self.obs.screenshot(name)
             worst = 255

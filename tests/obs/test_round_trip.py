@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pythonosc.udp_client import SimpleUDPClient
 
 from sdv2_host.clock import now_ns
+from sdv2_host.control.access import HostFile, read_host_file
 from tests.hosts import RunningHost, unique_name
 from tests.obs.numbered import number_of, numbered
 from tests.obs.obs_process import Stage, needs_obs
@@ -89,6 +91,34 @@ def test_moving_pictures_come_back_in_order_and_soon(
     assert numbers == sorted(numbers)
     assert len(numbers) >= LEAST_FRAMES
     assert max(after - before for before, after in itertools.pairwise(numbers)) < 15
+
+
+def test_another_size_of_engine_and_camera_is_shown_while_live(
+    stage: Stage, tmp_path: Path
+) -> None:
+    name = unique_name()
+    options = ("--engine", "passthrough", "--size", "512x512", "--port", "0", "--name", name)
+    with (
+        ToyHost(unique_name()) as camera,
+        RunningHost("run", *options, "--data-dir", str(tmp_path)) as host,
+    ):
+        host.wait_for("http")
+        source = stage.add_source(camera.name, "camera")
+        stage.add_filter(source, name)
+        styled = stage.add_source(name)
+        for number, (width, height) in enumerate([(512, 512), (832, 480)], start=1):
+            port = running(name).port
+            SimpleUDPClient("127.0.0.1", port).send_message("/sdv2/output/size", [width, height])
+            picture = numbered(number, width, height)
+            camera.show(picture)
+
+            assert stage.picture(styled, picture, within_s=10) == 0
+
+
+def running(name: str) -> HostFile:
+    found = read_host_file(name)
+    assert found is not None
+    return found
 
 
 def test_the_embedded_model_restyles_what_the_filter_sends(stage: Stage, tmp_path: Path) -> None:

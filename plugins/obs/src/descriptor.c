@@ -59,9 +59,11 @@ const char *descriptor_parse(const char *text, size_t num_bytes, const char *str
         return "its descriptor has no generation";
     if (!json_number(text, num_bytes, "pid", &found->pid))
         return "its descriptor has no pid";
-    found->is_file = json_string(text, num_bytes, "backing", word, sizeof word) &&
-                     strcmp(word, "file") == 0;
-    return NULL;
+    if (!json_string(text, num_bytes, "backing", word, sizeof word))
+        return NULL;
+    found->is_file = strcmp(word, "file") == 0;
+    return found->is_file || strcmp(word, "memory") == 0 ? NULL
+                                                         : "its segment is of an unknown kind";
 }
 
 size_t descriptor_print(const descriptor *from, const char *stream, uint64_t unix_ns, char *text,
