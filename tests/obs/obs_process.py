@@ -187,6 +187,10 @@ class RunningObs:
                     raise AssertionError(f"OBS did not start: {error}\n{self.log()}") from error
                 time.sleep(0.1)
 
+    def connect(self) -> ObsSocket:
+        """One more connection, for another thread."""
+        return ObsSocket(self._port)
+
     def call(self, request: str, **data: object) -> dict[str, Any]:
         return self._socket.call(request, **data)
 

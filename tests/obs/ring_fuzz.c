@@ -4,8 +4,8 @@
  *   ring_fuzz SEED SECONDS RUN
  *
  * Runs each kind of case for a share of the time and prints a line per kind: name, cases, accepted.
- * RUN is an empty directory of mode 0700. Whatever a peer writes, nothing is read or written outside
- * what was mapped and allocated; what is accepted is checked for being sound.
+ * RUN is an empty directory of mode 0700. Whatever a peer writes, nothing is read or written
+ * outside what was mapped and allocated; what is accepted is checked for being sound.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -219,8 +219,9 @@ static int try_attach(void) {
 
 /* What a hostile predecessor left must not make the writer remove anything but segments. */
 static int try_leftovers(void) {
-    static const char *const names[] = {SEGMENT, "../precious", "precious", "lfr.zz", "\n\n", "lfr.",
-                                        "lfr.00112233445566778899x", "lfr./../../../precious000"};
+    static const char *const names[] = {SEGMENT, "../precious", "precious", "lfr.zz", "\n\n",
+                                        "lfr.", "lfr.00112233445566778899x",
+                                        "lfr./../../../precious000"};
     char text[TEXT_BYTES], path[PLATFORM_PATH_BYTES], precious[PLATFORM_PATH_BYTES];
     size_t length = 0;
     uint64_t times = dice(6);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import numpy as np
@@ -13,7 +14,7 @@ from sdv2_host.ipc.frame_ring import FrameWriter, RingStatus
 from sdv2_host.types import AlphaMode, Frame, FrameFlags
 from tests.hosts import SHM, unique_name
 from tests.obs.numbered import number_of, numbered
-from tests.obs.obs_process import Stage, needs_obs
+from tests.obs.obs_process import ObsSocket, Stage, needs_obs
 from tests.obs.toy_host import ToyHost
 
 pytestmark = needs_obs
@@ -324,3 +325,34 @@ def test_rings_may_be_files_for_an_obs_in_a_sandbox(stage: Stage) -> None:
         time.sleep(0.05)
     assert list(run_dir.iterdir()) == []
     run_dir.rmdir()
+
+
+def test_screenshots_on_other_threads_survive_rings_that_come_and_go(stage: Stage) -> None:
+    with ToyHost(unique_name()) as one, ToyHost(unique_name()) as other:
+        source = add_colour(stage, size=(2400, 2000))  # long copies: the more can happen meanwhile
+        stage.add_filter(source, one.name)
+        assert one.next_input() is not None
+        stop = threading.Event()
+        photographers = [
+            threading.Thread(target=take_screenshots, args=(stage.obs.connect(), source, stop))
+            for _ in range(3)
+        ]
+        for photographer in photographers:
+            photographer.start()
+
+        for turn in range(20):
+            stage.set_filter(source, host=(other, one)[turn % 2].name)
+            stage.set(source, width=2400 + 8 * turn)
+            time.sleep(0.2)
+
+        stop.set()
+        for photographer in photographers:
+            photographer.join()
+        assert stage.obs.process.poll() is None
+        assert one.next_input() is not None
+
+
+def take_screenshots(client: ObsSocket, source: str, stop: threading.Event) -> None:
+    while not stop.is_set():
+        client.call("GetSourceScreenshot", sourceName=source, imageFormat="jpg")
+    client.close()

@@ -5,7 +5,11 @@
 
 #include <obs-module.h>
 
-typedef enum alpha_mode { ALPHA_IGNORE = 0, ALPHA_STRAIGHT = 1, ALPHA_PREMULTIPLIED = 2 } alpha_mode;
+typedef enum alpha_mode {
+    ALPHA_IGNORE = 0,
+    ALPHA_STRAIGHT,
+    ALPHA_PREMULTIPLIED
+} alpha_mode;
 
 /* How the pixels of a ring frame are to be understood. */
 typedef struct ring_pixels {

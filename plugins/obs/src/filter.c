@@ -83,7 +83,8 @@ static void describe(filter_data *filter, struct dstr *text) {
     dstr_replace(text, "{reason}", problem != NULL ? problem : "");
     dstr_printf(&fact, "%u", atomic_load(&filter->sender.writer.owner_pid));
     dstr_replace(text, "{pid}", fact.array);
-    dstr_printf(&fact, "%u x %u", atomic_load(&filter->sender.width), atomic_load(&filter->sender.height));
+    dstr_printf(&fact, "%u x %u", atomic_load(&filter->sender.width),
+                atomic_load(&filter->sender.height));
     dstr_replace(text, "{size}", fact.array);
     dstr_printf(&fact, "%u", atomic_load(&filter->sender.fps));
     dstr_replace(text, "{fps}", fact.array);
@@ -146,8 +147,8 @@ static void filter_render(void *data, gs_effect_t *effect) {
         obs_source_skip_video_filter(filter->obs);
 }
 
-/* Before the program is rendered, in every frame: a source that is not in it is rendered here, which
- * comes to filter_render. */
+/* Before the program is rendered, in every frame: a source that is not in it is rendered here, and
+ * that comes to filter_render. */
 static void render_off_air(void *data, uint32_t canvas_width, uint32_t canvas_height) {
     filter_data *filter = data;
     obs_source_t *parent = obs_filter_get_parent(filter->obs);
@@ -194,7 +195,10 @@ static void filter_tick(void *data, float seconds) {
 
     (void)seconds;
     keep_showing(filter, keeps ? obs_filter_get_parent(filter->obs) : NULL);
+    /* A screenshot renders us on its own thread: who has the graphics context has the sender. */
+    obs_enter_graphics();
     sender_tick(&filter->sender);
+    obs_leave_graphics();
 }
 
 /* ---- life -------------------------------------------------------------------------------- */

@@ -21,8 +21,8 @@ bool host_choice_init(host_choice *choice, obs_data_t *settings);
 void host_choice_free(host_choice *choice);
 void host_choice_update(host_choice *choice, obs_data_t *settings);
 
-/* Attendant: looks who runs, four times a second. Where any will do, the one that was found is kept while
- * it runs and some seconds longer: a host that restarts must not lose its picture to another. */
+/* Attendant: looks who runs, four times a second. Where any will do, the one that was found is kept
+ * while it runs and some seconds longer: one that restarts must not lose its picture to another. */
 void host_choice_tend(host_choice *choice, uint64_t now_ns);
 
 /* A copy of the host chosen; true while it runs. */

@@ -2,8 +2,9 @@
 /* Reads a stream that may not exist yet, may stop and may come back.
  *
  * Two threads use it. The attendant looks for segments, maps them and unmaps them: files, locks,
- * JSON. The render thread only reads mapped memory. A mapping goes from one to the other through
- * `offered` and comes back through `retired`; neither ever waits for the other.
+ * JSON. The render thread, which is whoever has OBS's graphics context, only reads mapped memory. A
+ * mapping goes from one to the other through `offered` and comes back through `retired`; neither
+ * ever waits for the other.
  */
 #ifndef SDV2_OBS_RING_READER_H
 #define SDV2_OBS_RING_READER_H

@@ -2,8 +2,9 @@
 /* Writes a stream, as long as no other process does.
  *
  * Two threads use it. The attendant takes the lock, makes segments, gives signs of life and tidies
- * up. The render thread only copies into mapped memory; when a frame does not fit, it says so and
- * drops frames until the attendant has offered a larger segment. Neither waits for the other.
+ * up. The render thread, which is whoever has OBS's graphics context, only copies into mapped
+ * memory; when a frame does not fit, it says so and drops frames until the attendant has offered a
+ * larger segment. Neither waits for the other.
  */
 #ifndef SDV2_OBS_RING_WRITER_H
 #define SDV2_OBS_RING_WRITER_H

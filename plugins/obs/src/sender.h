@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From a source's picture to the input ring of a host. The render thread's, but for `writer`, whose
- * other half is the attendant's, and the settings. */
+/* From a source's picture to the input ring of a host. Whoever has the graphics context uses it:
+ * the render thread, or one that takes a screenshot. Half of `writer` is the attendant's. */
 #ifndef SDV2_OBS_SENDER_H
 #define SDV2_OBS_SENDER_H
 

@@ -37,7 +37,7 @@ typedef struct source_data {
     uint64_t last_here_ns;
     int told_away; /* -1 = nothing yet */
 
-    /* The render thread's. */
+    /* The render thread's, or of whoever has the graphics context. */
     screen screen;
     bool has_new;
     cost cost;
@@ -219,10 +219,13 @@ static void source_save(void *data, obs_data_t *settings) {
 
 static void source_tick(void *data, float seconds) {
     source_data *source = data;
-    uint64_t begin_ns = os_gettime_ns();
+    uint64_t begin_ns;
     sdv2_ring_slot header;
 
     (void)seconds;
+    /* A screenshot renders us on its own thread: who has the graphics context has the reader. */
+    obs_enter_graphics();
+    begin_ns = os_gettime_ns();
     cost_end_frame(&source->cost);
     ring_reader_switch(&source->reader);
     if (ring_reader_peek(&source->reader, &header)) {
@@ -236,6 +239,7 @@ static void source_tick(void *data, float seconds) {
         source->second_began_ns = begin_ns;
     }
     cost_add(&source->cost, begin_ns, os_gettime_ns());
+    obs_leave_graphics();
 }
 
 static void take_frame(source_data *source) {
