@@ -28,6 +28,8 @@ from tests.obs.obs_home import NAME, PASSWORD, install_plugin, write_home
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "obs"
 START_S = 30.0
+STOP_S = 15.0
+QUIET_S = 0.5
 NOT_READY = 207
 COLD_RESTARTED = (NOT_READY, 500)
 
@@ -224,15 +226,20 @@ class RunningObs:
         self.process.wait(10)
 
     def stop(self) -> None:
-        """Ended as by its window; the collection is saved."""
+        """Ended as by its window; the collection is saved.
+
+        OBS closes its window inside the signal handler: when the signal finds its main thread in
+        malloc, it waits for itself for ever. So the thread gets time to come to rest first.
+        """
         if self.process.poll() is not None:
             return
+        self._socket.close()  # its server would wait for us five seconds
+        time.sleep(QUIET_S)
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(20)
+            self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise
 
 
 class Stage:

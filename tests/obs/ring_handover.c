@@ -58,13 +58,13 @@ static void *write_frames(void *unused) {
         uint64_t bytes;
         void *slot;
 
-        ring_writer_switch(&writer);
+        ring_writer_switch(&writer, fast_ns());
         if (dice(20) == 0)
             side = 1 + (uint32_t)dice(MOST_PX);
         if (dice(400) == 0) { /* three seconds for them: the ring is closed; they still tick */
             uint64_t until_ns = fast_ns() + UINT64_C(3000000000);
             while (fast_ns() < until_ns && !is_stopping) {
-                ring_writer_switch(&writer);
+                ring_writer_switch(&writer, fast_ns());
                 rest(500000);
             }
         }

@@ -12,7 +12,8 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define NUM_SLOTS 4
 #define RETRY_INTERVAL_NS (500 * NS_PER_MS)
-/* A writer without frames for so long lets others write; a scene switch is shorter. */
+/* A render thread that has had nothing to send for so long lets others write; a scene switch is
+ * shorter. One that stands still altogether (a modal dialog, a debugger) keeps its ring. */
 #define IDLE_AFTER_NS (2000 * NS_PER_MS)
 
 void ring_writer_init(ring_writer *writer) { memset(writer, 0, sizeof *writer); }
@@ -234,14 +235,15 @@ void ring_writer_point(ring_writer *writer, const char *run_dir, const char *str
 }
 
 /* Whether frames come and the lock, if we hold one, is that of the stream they are for. */
-static bool is_wanted(ring_writer *writer, uint64_t now_ns) {
+static bool is_wanted(ring_writer *writer) {
     uint64_t last_frame_ns = atomic_load(&writer->last_frame_ns);
+    uint64_t last_tick_ns = atomic_load(&writer->last_tick_ns);
     bool is_here = writer->lock == NULL ||
                    (strcmp(writer->stream, writer->stream_of_lock) == 0 &&
                     strcmp(writer->run_dir, writer->run_dir_of_lock) == 0);
 
     return is_here && writer->stream[0] != '\0' && last_frame_ns != 0 &&
-           (now_ns < last_frame_ns || now_ns - last_frame_ns < IDLE_AFTER_NS);
+           last_tick_ns < last_frame_ns + IDLE_AFTER_NS;
 }
 
 void ring_writer_tend(ring_writer *writer, uint64_t now_ns) {
@@ -250,7 +252,7 @@ void ring_writer_tend(ring_writer *writer, uint64_t now_ns) {
 
     if (returned != NULL)
         take_back(writer, returned);
-    if (!is_wanted(writer, now_ns)) {
+    if (!is_wanted(writer)) {
         if (writer->lock != NULL)
             begin_closing(writer);
         say(writer, WRITER_IDLE, NULL);
@@ -289,10 +291,11 @@ void ring_writer_free(ring_writer *writer) {
 
 /* ---- render thread ----------------------------------------------------------------------- */
 
-bool ring_writer_switch(ring_writer *writer) {
+bool ring_writer_switch(ring_writer *writer, uint64_t now_ns) {
     write_view *next, *old = writer->current;
     bool begins;
 
+    atomic_store(&writer->last_tick_ns, now_ns);
     /* The attendant has not taken the last one back yet: next frame. */
     if (atomic_load(&writer->retired) != NULL)
         return false;

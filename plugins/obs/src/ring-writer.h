@@ -49,6 +49,7 @@ typedef struct ring_writer {
     _Atomic(write_view *) retired;
     _Atomic uint64_t wanted_bytes; /* payload of the last frame the render thread had; 0 = none */
     _Atomic uint64_t last_frame_ns;
+    _Atomic uint64_t last_tick_ns;
 
     /* The render thread's. */
     write_view *current;
@@ -72,7 +73,7 @@ void ring_writer_tend(ring_writer *writer, uint64_t now_ns);
 
 /* Render thread, once per frame: goes over to another segment if there is one; true when frames
  * begin anew for readers. */
-bool ring_writer_switch(ring_writer *writer);
+bool ring_writer_switch(ring_writer *writer, uint64_t now_ns);
 
 /* Render thread: room for a frame, NULL = not now; the attendant sees to it. */
 void *ring_writer_begin(ring_writer *writer, uint64_t payload_bytes, uint64_t now_ns);

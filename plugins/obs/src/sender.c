@@ -26,10 +26,10 @@ void sender_free(sender *out) {
 }
 
 void sender_tick(sender *out) {
-    uint64_t now_ns = os_gettime_ns();
+    uint64_t now_ns = platform_now_ns();
 
     cost_end_frame(&out->cost);
-    if (ring_writer_switch(&out->writer))
+    if (ring_writer_switch(&out->writer, now_ns))
         out->is_beginning = true;
     out->was_tried = false;
     out->is_captured = false;
