@@ -205,6 +205,10 @@ static int try_attach(void) {
     if (dice(4) == 0)
         text[dice(length)] = (char)dice(256);
     write_text(SEGMENT, memory, dice(8) == 0 ? dice(bytes + 1) : bytes);
+    if (dice(16) == 0) { /* a terabyte of holes */
+        snprintf(path, sizeof path, "%s/%s", run_dir, SEGMENT);
+        expect(truncate(path, (off_t)1 << 40) == 0, "cannot make a file with holes");
+    }
     write_text(STREAM ".json", text, length);
     /* A new file under the old name is not looked at while the old one is attached. */
     ring_reader_free(&reader);

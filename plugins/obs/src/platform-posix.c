@@ -227,7 +227,8 @@ static int open_segment(const platform_segment *segment, int flags) {
 #endif
 }
 
-const char *platform_attach(const platform_segment *segment, platform_mapping *mapping) {
+const char *platform_attach(const platform_segment *segment, uint64_t max_bytes,
+                            platform_mapping *mapping) {
     int fd = open_segment(segment, O_RDONLY);
     struct stat found;
 
@@ -240,7 +241,8 @@ const char *platform_attach(const platform_segment *segment, platform_mapping *m
         return "its segment is not this user's own";
     }
 #endif
-    if (fstat(fd, &found) == 0 && found.st_size > 0) {
+    /* A file with holes can say any size, and every page of it would be mapped. */
+    if (fstat(fd, &found) == 0 && found.st_size > 0 && (uint64_t)found.st_size <= max_bytes) {
         mapping->bytes = (uint64_t)found.st_size;
         /* Every page now: else the first pass over the slots costs the render thread 4 ms. */
         mapping->address = mmap(NULL, (size_t)found.st_size, PROT_READ,

@@ -231,7 +231,8 @@ static HANDLE open_mapping(const platform_segment *segment) {
     return mapping;
 }
 
-const char *platform_attach(const platform_segment *segment, platform_mapping *mapping) {
+const char *platform_attach(const platform_segment *segment, uint64_t max_bytes,
+                            platform_mapping *mapping) {
     MEMORY_BASIC_INFORMATION region;
 
     memset(mapping, 0, sizeof *mapping);
@@ -239,7 +240,9 @@ const char *platform_attach(const platform_segment *segment, platform_mapping *m
     if (mapping->handle == NULL)
         return "its segment is gone";
     mapping->address = MapViewOfFile(mapping->handle, FILE_MAP_READ, 0, 0, 0);
-    if (mapping->address == NULL || VirtualQuery(mapping->address, &region, sizeof region) == 0) {
+    if (mapping->address == NULL ||
+        VirtualQuery(mapping->address, &region, sizeof region) == 0 ||
+        region.RegionSize > max_bytes) {
         platform_unmap(mapping);
         return "its segment cannot be mapped";
     }

@@ -61,8 +61,9 @@ typedef struct platform_mapping {
     void *handle; /* Windows keeps a mapping object */
 } platform_mapping;
 
-/* NULL when the whole segment is mapped for reading; else what is wrong. */
-const char *platform_attach(const platform_segment *segment, platform_mapping *mapping);
+/* NULL when the whole segment, at most `max_bytes`, is mapped for reading; else what is wrong. */
+const char *platform_attach(const platform_segment *segment, uint64_t max_bytes,
+                            platform_mapping *mapping);
 
 /* NULL when a new zeroed segment of this size is mapped for writing and its memory is really
  * there; else what is wrong, and nothing is left behind. */

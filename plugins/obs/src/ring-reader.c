@@ -66,7 +66,8 @@ void ring_reader_point(ring_reader *reader, const char *run_dir, const char *str
 static const char *attach(const ring_reader *reader, const descriptor *named, ring_view *view) {
     platform_segment segment = {named->segment, named->is_file ? reader->run_dir : NULL};
     const sdv2_ring_segment *header;
-    const char *refusal = platform_attach(&segment, &view->mapping);
+    const char *refusal = platform_attach(&segment, SDV2_RING_MAX_SEGMENT_BYTES,
+                                          &view->mapping);
 
     if (refusal != NULL)
         return refusal;
