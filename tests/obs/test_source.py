@@ -230,6 +230,25 @@ def test_no_torn_frame_is_ever_shown_however_fast_the_host_writes(stage: Stage) 
         assert len({int(found[0]) for found in levels}) > 2
 
 
+def test_without_a_name_the_first_host_is_shown_and_kept_while_it_restarts(stage: Stage) -> None:
+    # '-' sorts before all that other tests on this machine may call their hosts.
+    first, second = f"--0-{unique_name()}", f"--1-{unique_name()}"
+    pictures = [numbered(number, 160, 64) for number in range(3)]
+    with ToyHost(second) as other:
+        other.show(pictures[0])
+        with ToyHost(first) as one:
+            one.show(pictures[1])
+            source = stage.add_source("")
+            assert stage.picture(source, pictures[1]) == 0
+        time.sleep(1)
+        with ToyHost(first) as one:
+            one.show(pictures[2])
+            assert number_of(stage.obs.screenshot(source)) in (1, 2)  # never the other's
+            assert stage.picture(source, pictures[2]) == 0
+
+        assert stage.picture(source, pictures[0], within_s=10) == 0  # it is gone for good
+
+
 def test_the_running_hosts_are_offered(stage: Stage) -> None:
     gone = unique_name()
     with ToyHost(gone):
