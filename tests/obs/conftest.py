@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.obs.obs_process import RunningObs, Stage, build_plugin, screen
+from tests.obs.obs_process import RunningObs, build_plugin, screen
+from tests.obs.stage import Stage
 
 _numbers = itertools.count(1)
 

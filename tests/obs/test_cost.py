@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import unique_name
-from tests.obs.obs_process import RunningObs, Stage, needs_obs, segments_of
+from tests.obs.obs_process import RunningObs, needs_obs, segments_of
+from tests.obs.stage import Stage
 from tests.obs.toy_host import ToyHost
 
 pytestmark = needs_obs

@@ -15,7 +15,8 @@ from sdv2_host.clock import now_ns
 from sdv2_host.control.access import HostFile, read_host_file
 from tests.hosts import RunningHost, unique_name
 from tests.obs.numbered import number_of, numbered
-from tests.obs.obs_process import Stage, needs_obs
+from tests.obs.obs_process import needs_obs
+from tests.obs.stage import Stage
 from tests.obs.toy_host import ToyHost
 
 pytestmark = needs_obs

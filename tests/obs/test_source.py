@@ -16,7 +16,8 @@ from pythonosc.osc_message import OscMessage
 from sdv2_host.types import AlphaMode, Orientation, PixelFormat
 from tests.hosts import unique_name
 from tests.obs.numbered import number_of, numbered
-from tests.obs.obs_process import Stage, needs_obs
+from tests.obs.obs_process import needs_obs
+from tests.obs.stage import Stage
 from tests.obs.toy_host import ToyHost
 
 pytestmark = needs_obs

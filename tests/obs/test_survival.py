@@ -14,7 +14,8 @@ import pytest
 
 from tests.hosts import RunningHost, children, is_running, unique_name
 from tests.obs.numbered import number_of
-from tests.obs.obs_process import ObsError, RunningObs, Stage, needs_obs, segments_of
+from tests.obs.obs_process import ObsError, RunningObs, needs_obs, segments_of
+from tests.obs.stage import Stage
 from tests.obs.toy_host import ToyHost
 
 pytestmark = needs_obs

@@ -109,6 +109,17 @@ class ToyHost:
         """The oldest frame of the input ring not taken yet; None = none came in time."""
         return _within(timeout_s, self.input.read_next)
 
+    def frame_like(self, wanted: NDArray[np.generic], near: int) -> Frame | None:
+        """The first input frame with no level further off than `near`; None = none in 3 s."""
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            frame = self.next_input(1)
+            if frame is None or frame.pixels.shape != wanted.shape:
+                continue
+            if np.abs(frame.pixels.astype(int) - wanted.astype(int)).max() <= near:
+                return frame
+        return None
+
     def close(self) -> None:
         self.pause()
         remove_host_file(self.name, self._run_dir)
