@@ -144,7 +144,10 @@ class RunningObs:
         size: tuple[int, int] = (640, 480),
         fps: int = 30,
         preview: bool = False,
+        root: Path | None = None,
     ) -> None:
+        """With `root`, the OBS of the system that is in this folder; see newer_obs.py."""
+        self._command = ["obs"] if root is None else ["/usr/sbin/chroot", str(root), "obs"]
         self.home = home
         self._display = display
         self._port = free_port()
@@ -169,7 +172,7 @@ class RunningObs:
         quiet = ["--disable-shutdown-check", "--disable-updater", "--disable-missing-files-check"]
         chosen = ["--profile", NAME, "--collection", NAME]
         self.process = subprocess.Popen(
-            ["obs", "--multi", "--minimize-to-tray", *quiet, *chosen],
+            [*self._command, "--multi", "--minimize-to-tray", *quiet, *chosen],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
