@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sdv2_host.blend import parse_blend
 from sdv2_host.errors import ParamError
@@ -132,6 +132,7 @@ def validate(raw: Mapping[str, ParamValue], where: str) -> Params:
     Raises:
         ParamError: naming `where`, the parameter, its value and what is allowed.
     """
+    patch: dict[str, ParamValue] = {}
     for name, value in raw.items():
         spec = PARAMS.get(name)
         if spec is None:
@@ -141,15 +142,15 @@ def validate(raw: Mapping[str, ParamValue], where: str) -> Params:
         whole = spec.kind is not int or float(value) == result.value
         if result.clamped or not whole:
             raise ParamError(f"{where}: {name} = {value}, expected {spec.allowed}")
-    return apply(Params(), dict(raw))
+        patch[name] = result.value
+    return apply(Params(), patch)
 
 
 def apply(params: Params, patch: Patch) -> Params:
     """The next snapshot. A noise bound set past the other one pushes the other along."""
-    changed: dict[str, Any] = {**patch}
-    merged = {**params.model_dump(), **changed}
-    if merged["noise_s_min"] > merged["noise_s_max"]:
-        moved = "noise_s_min" if "noise_s_min" in patch else "noise_s_max"
-        other = "noise_s_max" if moved == "noise_s_min" else "noise_s_min"
-        merged[other] = merged[moved]
-    return Params.model_validate(merged)
+    after = params.model_copy(update=patch)  # validated: a storm of OSC has no time for it twice
+    if after.noise_s_min <= after.noise_s_max:
+        return after
+    moved = "noise_s_min" if "noise_s_min" in patch else "noise_s_max"
+    other = "noise_s_max" if moved == "noise_s_min" else "noise_s_min"
+    return after.model_copy(update={other: getattr(after, moved)})
