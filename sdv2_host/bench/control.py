@@ -50,9 +50,13 @@ class StormReport:
     chunks_late: int
     """Chunks of frames captured after the last message that were made without it."""
     fps_calm: list[float]
+    fps_elsewhere: list[float]
+    """While the senders send to nobody: what they themselves cost on the same machine."""
     fps_storm: list[float]
     ratio: float
-    """With the storm over without."""
+    """With the storm at the host over the same storm at nobody."""
+    ratio_calm: float
+    """With the storm over without any sender."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,38 +70,38 @@ def format_table(report: dict[str, Any]) -> str:
         f"{report['rate_hz']:.0f} Hz: {report['sent']} sent, {report['received']} received, "
         f"{report['changes']} changes made of them\n"
         f"last value {landed}, {report['chunks_late']} chunks late\n"
-        f"fps without {report['fps_calm']}, with {report['fps_storm']}: ratio {report['ratio']:.3f}"
+        f"fps without senders {report['fps_calm']}, with senders to nobody "
+        f"{report['fps_elsewhere']}, to the host {report['fps_storm']}\n"
+        f"ratio {report['ratio']:.3f} to the senders' own cost, {report['ratio_calm']:.3f} to none"
     )
 
 
 async def measure_storm(
     engine: str, size: Size, seconds: float, rounds: int, rate_hz: float, progress: ProgressFn
 ) -> StormReport:
-    """Calm and storm by turns, `rounds` times, `seconds` each.
+    """Calm, storm at nobody and storm at the host by turns, `rounds` times, `seconds` each.
 
     Raises:
         HostError: the host or the source cannot start.
     """
     async with _host(engine, size) as client:
-        calm: list[float] = []
-        stormy: list[float] = []
-        sent = 0
+        nobody = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        nobody.bind(("127.0.0.1", 0))
+        calm, elsewhere, stormy = list[float](), list[float](), list[float]()
+        sent = late = 0
         before = _status(client)
-        late = 0
         for number in range(rounds):
-            progress("calm", (2 * number) / (2 * rounds))
+            progress("calm", number / rounds)
             calm.append(await _fps(client, seconds))
-            progress("storm", (2 * number + 1) / (2 * rounds))
-            senders = [
-                asyncio.create_task(_sender(client.host.port, address, seconds + 1, rate_hz))
-                for address in ADDRESSES
-            ]
-            await asyncio.sleep(0.5)
-            stormy.append(await _fps(client, seconds))
-            results = [await sender for sender in senders]
-            sent += sum(count for count, _ in results)
-            last_ns = max(at_ns for _, at_ns in results)
+            progress("storm elsewhere", (number + 1 / 3) / rounds)
+            fps, _, _ = await _storm(client, nobody.getsockname()[1], seconds, rate_hz)
+            elsewhere.append(fps)
+            progress("storm", (number + 2 / 3) / rounds)
+            fps, count, last_ns = await _storm(client, client.host.port, seconds, rate_hz)
+            stormy.append(fps)
+            sent += count
             late = max(late, await _chunks_late(client, last_ns))
+        nobody.close()
         after = _status(client)
         values = client.get("/api/state")["values"]
         landed = all(
@@ -115,8 +119,10 @@ async def measure_storm(
         landed=landed,
         chunks_late=late,
         fps_calm=calm,
+        fps_elsewhere=elsewhere,
         fps_storm=stormy,
-        ratio=round(fmean(stormy) / fmean(calm), 4),
+        ratio=round(fmean(stormy) / fmean(elsewhere), 4),
+        ratio_calm=round(fmean(stormy) / fmean(calm), 4),
     )
 
 
@@ -164,6 +170,19 @@ async def _fps(client: Client, seconds: float) -> float:
     await asyncio.sleep(seconds)
     last = _status(client)["frames_out"]
     return round(float(last - first) / (time.monotonic() - begin), 2)
+
+
+async def _storm(
+    client: Client, port: int, seconds: float, rate_hz: float
+) -> tuple[float, int, int]:
+    """Frames per second meanwhile; messages sent; when the last one was."""
+    senders = [
+        asyncio.create_task(_sender(port, address, seconds + 1, rate_hz)) for address in ADDRESSES
+    ]
+    await asyncio.sleep(0.5)
+    fps = await _fps(client, seconds)
+    results = [await sender for sender in senders]
+    return fps, sum(count for count, _ in results), max(at_ns for _, at_ns in results)
 
 
 async def _sender(port: int, address: str, seconds: float, rate_hz: float) -> tuple[int, int]:

@@ -139,7 +139,7 @@ def bench_control(
     rate: Annotated[float, typer.Option(help="Messages a second, of each of two senders.")] = 1000,
     json_file: JsonFile = None,
 ) -> None:
-    """Control: 1 kHz of OSC from two senders while pictures are made. About 40 s.
+    """Control: 1 kHz of OSC from two senders while pictures are made. About 70 s.
 
     Example: sdv2-host bench control --json control.json
     """
