@@ -3,6 +3,7 @@ host sends feedback to unasked: the rig of a stage hears again at once when the 
 
 from __future__ import annotations
 
+import functools
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from sdv2_host.control.osc_dispatch import Peer
@@ -73,6 +74,7 @@ def check_targets(targets: tuple[Peer, ...], host: str, port: int) -> None:
             )
 
 
+@functools.lru_cache(maxsize=256)  # of one sender thousands a second may ask
 def may_send(host: str, networks: tuple[Network, ...]) -> bool:
     """`host` is an address as a socket gives it."""
     try:

@@ -19,6 +19,7 @@ from aiohttp import web
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.control.console import Console
+from sdv2_host.control.datagram_port import Outlet, open_port
 from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_conversation import OscConversation
 from sdv2_host.control.osc_dispatch import Answer, Dispatch, Learnt, Peer, as_packet
@@ -30,7 +31,10 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.status import OscCounts
 
 GATHER_S = 0.002
-"""Values that come within this time are one change: a sender of 1 kHz makes few of them."""
+"""Values that come within this time are one change."""
+SETTLE_S = 1 / 60
+"""From one change to the next: no output shows more frames than that, and each change costs as much
+as ten messages. So a sender of 1 kHz costs little more than one of 60 Hz."""
 TURN_S = 1 / 60
 MAX_TOLD = 64
 """Different complaints about peers, each said once."""
@@ -67,13 +71,14 @@ class ControlPlane:
         self._dispatch = Dispatch(console, self._conversation, self.monitor)
         if learnt is not None:
             self._dispatch.learnt = learnt
-        self._udp: asyncio.DatagramTransport | None = None
+        self._udp: Outlet | None = None
         self._server: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
         self._connections: dict[Peer, OscConnection] = {}
         self._open: set[FirstByte] = set()
         self._silent: dict[FirstByte, None] = {}
         self._flushing: asyncio.TimerHandle | None = None
+        self._flushed_s = -SETTLE_S
         self._turning: asyncio.Task[None] | None = None
         self._told: set[str] = set()
         self.port = 0
@@ -100,7 +105,7 @@ class ControlPlane:
         for target in self._targets:
             self._feedback.subscribe(target, "/sdv2/", DEFAULT_RATE_HZ, now_ns(), Lease.LASTING)
         loop = asyncio.get_running_loop()
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: Datagrams(self), sock=udp)
+        self._udp = await open_port(udp, Datagrams(self))
         self._runner = self._site.runner()
         await self._runner.setup()
         await self._site.start()
@@ -148,12 +153,13 @@ class ControlPlane:
             self.monitor.add(f"osc {peer}", "", f"warning: {text}")
 
     def received(self, data: bytes, peer: Peer) -> list[Answer]:
-        """A packet of a welcome peer; its values are set within GATHER_S."""
+        """A packet of a welcome peer; its values are set within GATHER_S, in a storm SETTLE_S."""
         self._feedback.renew(peer, now_ns())
         answers = self._dispatch.packet(data, peer)
         if self._flushing is None:
             loop = asyncio.get_running_loop()
-            self._flushing = loop.call_later(GATHER_S, self._flush)
+            due_s = max(loop.time() + GATHER_S, self._flushed_s + SETTLE_S)
+            self._flushing = loop.call_at(due_s, self._flush)
         return [
             answer
             for answer in answers
@@ -177,6 +183,7 @@ class ControlPlane:
 
     def _flush(self) -> None:
         self._flushing = None
+        self._flushed_s = asyncio.get_running_loop().time()
         self._dispatch.flush()
 
     async def _turn(self) -> None:
