@@ -36,6 +36,10 @@ class Witness:
     changes: list[Change] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
+    @property
+    def all(self) -> tuple[list[Change], list[Notice]]:
+        return self.changes, self.notices
+
     def on_change(self, change: Change) -> None:
         self.changes.append(change)
 
