@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 import shutil
 import signal
@@ -23,66 +22,13 @@ from PIL import Image
 
 from sdv2_host.obs.client import ObsAddress, ObsClient, ObsError, ObsRefusedError
 from sdv2_host.types import Size
+from tests.obs.obs_home import NAME, PASSWORD, write_home
 
-NAME = "sdv2test"
-PASSWORD = "not a secret"
 CANVAS = Size(640, 480)
 """Small: without a GPU OBS draws 30 of these a second, of 1080p a third."""
 START_S = 30.0
 MISSING = [tool for tool in ("obs", "Xvfb") if shutil.which(tool) is None]
 WHY_SKIPPED = f"{' and '.join(MISSING)} missing: apt-get install obs-studio obs-plugins xvfb"
-
-_INI = """[General]
-FirstRun=true
-EnableAutoUpdates=false
-Pre19Defaults=false
-Pre21Defaults=false
-Pre23Defaults=false
-Pre24.1Defaults=false
-Pre24.1.3Defaults=false
-InfoIncrement=999
-LastVersion=536870912
-ConfirmOnExit=false
-
-[Basic]
-Profile={name}
-ProfileDir={name}
-SceneCollection={name}
-SceneCollectionFile={name}
-ConfigOnNewProfile=false
-
-[BasicWindow]
-PreviewEnabled=false
-SysTrayEnabled=false
-
-[OBSWebSocket]
-FirstLoad=false
-ServerEnabled=true
-ServerPort={port}
-AlertsEnabled=false
-AuthRequired=true
-ServerPassword={password}
-"""
-_PROFILE = """[General]
-Name={name}
-
-[Video]
-BaseCX={size.width}
-BaseCY={size.height}
-OutputCX={size.width}
-OutputCY={size.height}
-FPSType=1
-FPSInt={fps}
-FPSCommon={fps}
-
-[Output]
-Mode=Simple
-
-[SimpleOutput]
-FilePath={home}
-RecEncoder=x264
-StreamEncoder=x264
-"""
 
 
 def free_port() -> int:
@@ -92,38 +38,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_home(home: Path, port: int, canvas: Size, fps: int) -> Path:
+def make_home(home: Path, port: int, canvas: Size, fps: int) -> Path:
     """The config folder of OBS in this home."""
-    config = home / ".config" / "obs-studio"
-    profile = config / "basic" / "profiles" / NAME
-    scenes = config / "basic" / "scenes"
-    socket_config = config / "plugin_config" / "obs-websocket"
-    for folder in (profile, scenes, socket_config, home / "run"):
-        folder.mkdir(parents=True, exist_ok=True)
-    (home / "run").chmod(0o700)
-    ini = _INI.format(name=NAME, port=port, password=PASSWORD)
-    (config / "global.ini").write_text(ini)  # OBS 30 and before
-    (config / "user.ini").write_text(ini)
-    server = {
-        "first_load": False,
-        "server_enabled": True,
-        "server_port": port,
-        "alerts_enabled": False,
-        "auth_required": True,
-        "server_password": PASSWORD,
-    }
-    (socket_config / "config.json").write_text(json.dumps(server))
-    (profile / "basic.ini").write_text(_PROFILE.format(name=NAME, size=canvas, fps=fps, home=home))
-    scene = {"id": "scene", "versioned_id": "scene", "name": "Main"}
-    collection = {
-        "name": NAME,
-        "current_scene": "Main",
-        "current_program_scene": "Main",
-        "scene_order": [{"name": "Main"}],
-        "sources": [{**scene, "settings": {"items": [], "id_counter": 0, "custom_size": False}}],
-    }
-    (scenes / f"{NAME}.json").write_text(json.dumps(collection))
-    return config
+    write_home(home, port, size=canvas, fps=fps)
+    (home / "run").mkdir(mode=0o700, exist_ok=True)
+    return home / ".config" / "obs-studio"
 
 
 class RealObs:
@@ -132,7 +51,7 @@ class RealObs:
     def __init__(self, home: Path, canvas: Size = CANVAS, fps: int = 30) -> None:
         self.home = home
         self.port = free_port()
-        self.config = write_home(home, self.port, canvas, fps)
+        self.config = make_home(home, self.port, canvas, fps)
         self.log = home / "obs.log"
         self._screen: subprocess.Popen[bytes] | None = None
         self._obs: subprocess.Popen[bytes] | None = None

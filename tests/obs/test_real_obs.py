@@ -23,7 +23,8 @@ from sdv2_host.obs.client import ObsClient, ObsError, ObsPasswordError
 from sdv2_host.obs.scene import Wish, media_name, set_up, source_name
 from sdv2_host.types import FrameMeta, Size
 from tests.hosts import RunningHost, sdv2_host, unique_name
-from tests.obs.real_obs import MISSING, PASSWORD, WHY_SKIPPED, RealObs, free_port
+from tests.obs.obs_home import PASSWORD
+from tests.obs.real_obs import MISSING, WHY_SKIPPED, RealObs, free_port
 
 PICTURE = Size(640, 480)
 BACK_S = 3.0
