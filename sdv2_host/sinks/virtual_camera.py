@@ -146,17 +146,23 @@ class VirtualCamera:
                 if picture is not None and picture is not shown:
                     shown = picture
                     rgb = np.ascontiguousarray(fit(picture, size)[..., :3])
-                camera.send(rgb)
+                _send(camera, rgb)
                 due_ns += interval_ns
                 if now_ns() - due_ns > LATE_NS:
                     due_ns = now_ns()
-        except Exception as error:  # as in _open
-            raise CameraError(f"the virtual camera went away ({error})") from error
         finally:
             try:
                 camera.close()
-            except Exception:
+            except Exception:  # as in _open
                 log.warning("the virtual camera did not close", exc_info=True)
+
+
+def _send(camera: Camera, rgb: NDArray[np.uint8]) -> None:
+    """Raises: CameraError when the camera goes away."""
+    try:
+        camera.send(rgb)
+    except Exception as error:  # as in _open
+        raise CameraError(f"the virtual camera went away ({error})") from error
 
 
 def _advice() -> str:
