@@ -1,19 +1,19 @@
 """A ring writer in a process of its own: `python -m tests.ipc.ring_process burst|hold ...`.
 
-burst RUN SEGMENTS STREAM WIDTH HEIGHT SLOTS SECONDS   frame f is all bytes f % 251
-hold  RUN SEGMENTS STREAM FRAMES                       the same at 8x8, then waits to be killed
+burst RUN SEGMENTS STREAM WIDTH HEIGHT SLOTS   frame f is all bytes f % 251, until stdin closes
+hold  RUN SEGMENTS STREAM FRAMES               the same at 8x8, then waits to be killed
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 
-from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.ipc.shm import SegmentStore
 from sdv2_host.types import FrameMeta
@@ -36,10 +36,11 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return process
 
 
-def burst(writer: FrameWriter, meta: FrameMeta, seconds: float) -> None:
-    stop_ns = now_ns() + int(seconds * NS_PER_S)
+def burst(writer: FrameWriter, meta: FrameMeta) -> None:
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
     pixels = np.empty((meta.height, meta.width, 4), np.uint8)
-    while now_ns() < stop_ns:
+    while not stop.is_set():
         pixels.fill((writer.frame + 1) % PATTERN_PERIOD)
         writer.publish(pixels, meta)
 
@@ -53,7 +54,7 @@ def main() -> None:
         writer = FrameWriter(stream, slot_count=int(rest[2]), capacity_bytes=size, **place)
         with writer:
             print("ready", flush=True)
-            burst(writer, meta, float(rest[3]))
+            burst(writer, meta)
             print(writer.frame, flush=True)
     else:
         writer = FrameWriter(stream, **place)

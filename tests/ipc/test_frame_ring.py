@@ -251,20 +251,21 @@ def test_rows_may_be_padded(place: Place) -> None:
 @pytest.mark.parametrize("slot_count", [2, 3])
 def test_a_lapped_reader_never_sees_a_torn_frame(place: Place, slot_count: int) -> None:
     # 4 MB frames: long enough to copy that the writer really overtakes (checked once with the
-    # last comparison of `FrameReader._take` removed: 4 to 9 torn frames in 1.5 s).
-    process = ring_process.start("burst", *place, "s", 1024, 1024, slot_count, 1.0)
+    # last comparison of `FrameReader._take` removed: 4 to 9 torn frames in 1.5 s). On a busy
+    # machine the writer may just keep up: it goes on until it has lapped us.
+    process = ring_process.start("burst", *place, "s", 1024, 1024, slot_count)
+    begin_ns = now_ns()
     with place.reader() as reader:
         taken, torn = 0, 0
-        while process.poll() is None:
+        while now_ns() - begin_ns < NS_PER_S or not reader.lost + reader.retries:
             frame = reader.read_newest() if taken % 2 else reader.read_next()
             taken += frame is not None
             torn += (
                 frame is not None and not (frame.pixels == frame.meta.frame % PATTERN_PERIOD).all()
             )
-    published, _ = process.communicate()
+    process.communicate()
 
     assert taken > 0
-    assert int(published) > taken, "the reader was not lapped"
     assert torn == 0
 
 

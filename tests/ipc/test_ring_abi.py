@@ -195,7 +195,7 @@ def test_no_slot_header_can_harm_a_c_reader(peer: Path, run_dir: Path) -> None:
 
 def test_a_lapped_c_reader_never_sees_a_torn_frame(peer: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    writer = ring_process.start("burst", run_dir, "/dev/shm", "lap", 256, 256, 2, 1.0)
+    writer = ring_process.start("burst", run_dir, "/dev/shm", "lap", 256, 256, 2)
 
     done = subprocess.run([peer, "lap", run_dir, "lap", "0.7"], capture_output=True, check=True)
     published, _ = writer.communicate()
