@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import site
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -40,10 +41,20 @@ def folders(config: Config) -> Folders:
         takes = data / "takes"
     else:
         takes = platformdirs.user_videos_path() / APP_DIR
-    return Folders(data / "presets", data / "cues", state, takes, _shipped())
+    return Folders(data / "presets", data / "cues", state, takes, shipped("presets"))
 
 
-def _shipped() -> Path:
-    """In a checkout beside the package, else where a wheel puts its data files."""
-    beside = Path(sdv2_host.__file__).parent.parent / "presets"
-    return beside if beside.is_dir() else Path(sys.prefix) / "share" / APP_DIR / "presets"
+def shipped(name: str) -> Path:
+    """The folder of this name at the top of a checkout, or where a wheel's data files lie.
+
+    Where it is nowhere, the place that an install into a virtual environment would have given it.
+    """
+    package = Path(sdv2_host.__file__).parent
+    in_environment = Path(sys.prefix) / "share" / APP_DIR / name
+    places = (
+        package.parent / name,
+        package.parent / "share" / APP_DIR / name,  # pip install --target
+        in_environment,
+        Path(site.getuserbase()) / "share" / APP_DIR / name,  # pip install --user
+    )
+    return next((place for place in places if place.is_dir()), in_environment)
