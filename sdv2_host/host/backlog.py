@@ -16,11 +16,6 @@ MAX_GAP_NS = 5 * NS_PER_S
 GAP_SMOOTHING = 0.1
 
 
-def is_lockstep(frame: Frame) -> bool:
-    """It must not be dropped."""
-    return FrameFlags.LOCKSTEP in frame.meta.flags
-
-
 @dataclass(slots=True)
 class Session:
     """Frames of one source, of one size and format, that no chunk got yet: oldest first."""
@@ -31,11 +26,15 @@ class Session:
     is_new: bool = True
     """No chunk was made of it yet."""
 
+    @property
+    def has_lockstep(self) -> bool:
+        return any(frame.is_lockstep for frame in self.frames)
+
     def most_crowded(self) -> int:
         """Index of the frame that is missed least; never the newest, never a lock-step frame."""
         numbers = [self.taken_number, *(frame.meta.frame for frame in self.frames)]
         candidates = (
-            index for index, frame in enumerate(self.frames[:-1]) if not is_lockstep(frame)
+            index for index, frame in enumerate(self.frames[:-1]) if not frame.is_lockstep
         )
         return min(candidates, key=lambda index: numbers[index + 2] - numbers[index])
 
@@ -93,8 +92,8 @@ class Backlog:
             self._begin_session(frame.meta)
         self.previous = frame.meta
         session = self.sessions[-1]
-        num_lockstep = sum(map(is_lockstep, self.waiting))
-        if is_lockstep(frame):
+        num_lockstep = sum(one.is_lockstep for one in self.waiting)
+        if frame.is_lockstep:
             if num_lockstep < LOCKSTEP_FRAMES:
                 session.frames.append(frame)
             else:
@@ -116,7 +115,7 @@ class Backlog:
 
     def _drop_ordinary(self) -> None:
         session = self.sessions[-1]
-        kept = list(filter(is_lockstep, session.frames))
+        kept = [frame for frame in session.frames if frame.is_lockstep]
         self.dropped += len(session.frames) - len(kept)
         session.frames = kept
 
@@ -147,7 +146,7 @@ class Backlog:
         Not where a lock-step frame is among them: then all wait for their turn.
         """
         session = self.sessions[0]
-        if any(map(is_lockstep, session.frames)):
+        if session.has_lockstep:
             return
         old = sum(frame.meta.publish_ts_ns < before_ns for frame in session.frames)
         count = max(0, min(old, len(session.frames) - keep))
@@ -187,7 +186,7 @@ class Backlog:
         num_waiting = len(session.frames)
         assert num_waiting >= count, "take() before enough frames came"
         is_jitter = keeps_up and num_waiting - count <= count // 2
-        keeps_all = is_jitter or any(map(is_lockstep, session.frames))
+        keeps_all = is_jitter or session.has_lockstep
         chosen = session.frames[:count] if keeps_all else session.spread(count)
         session.frames = session.frames[count:] if keeps_all else []
         self.dropped += num_waiting - len(session.frames) - count
