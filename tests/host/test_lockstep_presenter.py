@@ -63,7 +63,7 @@ def test_a_reader_that_was_held_up_finds_all_that_the_ring_holds(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     presenter.play(Params(blackout=True))  # nor does a new look take a slot
-    time.sleep(0.4)
+    time.sleep(0.2)
 
     frames = [output.read_next() for _ in range(9)]
 
@@ -95,19 +95,21 @@ def test_every_picture_is_mixed_with_its_own_input_from_the_first_on(
     output: FrameReader,
 ) -> None:
     presenter.play(Params(mix=0.25))
-    for _ in range(2):  # the second writer counts anew
+    for level, last in ((0, 1), (100, 5)):  # the second writer counts anew
+        numbers = range(1, last + 1)
         with FrameWriter(f"{stream}-in", slot_count=8, run_dir=run_dir) as source:
-            captured = [now_ns() + number for number in range(6)]
-            for number in range(1, 6):
-                meta = replace(INPUT, capture_ts_ns=captured[number])
-                source.publish(picture(10 * number), meta)
-            for number in range(1, 6):
-                work.publish(picture(200), styled(number, captured[number]))
+            captured_ns = [now_ns() + number for number in numbers]
+            for number, at_ns in zip(numbers, captured_ns, strict=True):
+                meta = replace(INPUT, capture_ts_ns=at_ns)
+                source.publish(picture(level + 10 * number), meta)
+            for number, at_ns in zip(numbers, captured_ns, strict=True):
+                work.publish(picture(200), styled(number, at_ns))
             presenter.wake()
 
-            frames = collect(output, 5)
+            frames = collect(output, last)
 
-        assert levels(frames) == [round((10 * n * 3 + 200) / 4 + 0.01) for n in range(1, 6)]
+        inputs = [level + 10 * number for number in numbers]
+        assert levels(frames) == [(192 * value + 64 * 200 + 128) // 256 for value in inputs]
 
 
 def test_a_picture_waits_for_the_input_that_is_mixed_into_it_but_not_for_ever(
