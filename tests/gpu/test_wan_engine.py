@@ -127,6 +127,23 @@ def test_a_batch_hands_out_its_first_chunk_at_once_and_then_runs_a_chunk_late(
     assert counts == [engine.first_chunk_frames, 0, 4, 4]
 
 
+@pytest.mark.parametrize("layout", ["serial", "batch"])
+@pytest.mark.parametrize("mode", ["corrected", "reference"])
+def test_no_picture_needs_more_further_frames_than_the_delay(
+    files: ModelFiles, layout: str, mode: str
+) -> None:
+    engine = engine_of(files, vae="taehv", layout=layout, mode=mode)
+    delays: list[int] = []
+    num_given = 0
+
+    for chunk, num_steps in zip(clip(engine, 5), (1, 2, 2, 1, 2), strict=True):
+        num_given += len(chunk)
+        styled = engine.step(chunk, PARAMS.model_copy(update={"steps": num_steps}))
+        delays += [num_given - len(delays) - 1 - k for k in range(len(styled.frames))]
+
+    assert max(delays) == engine.delay_frames
+
+
 def test_a_batch_equals_serial_steps(files: ModelFiles) -> None:
     serial, batch = play(engine_of(files)), play(engine_of(files, layout="batch"))
 

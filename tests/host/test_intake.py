@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdv2_host.host.intake import BACKLOG_FRAMES, Backlog, Intake, IntakeChunk
+from sdv2_host.host.backlog import BACKLOG_FRAMES, Backlog
+from sdv2_host.host.intake import Intake, IntakeChunk
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, PixelFormat
 
@@ -205,7 +206,7 @@ def times(backlog: Backlog, source_fps: float, count: int, jitter_ns: int = 0) -
         at_ns = 10**9 + round(number * 1e9 / source_fps) + chance.randint(-jitter_ns, jitter_ns)
         backlog.push(frame(number, capture_ts_ns=at_ns))
         kept += [one.meta.frame for one in backlog.waiting]
-        backlog.waiting = []
+        backlog.sessions[0].frames.clear()
     return kept
 
 

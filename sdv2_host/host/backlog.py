@@ -1,0 +1,205 @@
+"""Frames that wait for the engine. Pure: no thread, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sdv2_host.clock import NS_PER_S
+from sdv2_host.types import Frame, FrameFlags, FrameMeta
+
+BACKLOG_FRAMES = 12
+"""Frames kept at most: three chunks. A 1080p float frame is 33 MB."""
+LOCKSTEP_FRAMES = 64
+"""Lock-step frames kept at most. A ring has no more slots, so whoever waits for its pictures as it
+should never comes here; a writer that does not must not fill the memory."""
+MAX_GAP_NS = 5 * NS_PER_S
+GAP_SMOOTHING = 0.1
+
+
+@dataclass(slots=True)
+class Session:
+    """Frames of one source, of one size and format, that no chunk got yet: oldest first."""
+
+    taken_number: int = 0
+    """Number of the last frame given to a chunk; chunks stand for the time after it."""
+    frames: list[Frame] = field(default_factory=list)
+    is_new: bool = True
+    """No chunk was made of it yet."""
+
+    @property
+    def has_lockstep(self) -> bool:
+        return any(frame.is_lockstep for frame in self.frames)
+
+    def most_crowded(self) -> int:
+        """Index of the frame that is missed least; never the newest, never a lock-step frame."""
+        numbers = [self.taken_number, *(frame.meta.frame for frame in self.frames)]
+        candidates = (
+            index for index, frame in enumerate(self.frames[:-1]) if not frame.is_lockstep
+        )
+        return min(candidates, key=lambda index: numbers[index + 2] - numbers[index])
+
+    def spread(self, count: int) -> list[Frame]:
+        """`count` frames, each nearest to the end of its share of the time, the newest last."""
+        numbers = [frame.meta.frame for frame in self.frames]
+        share = (numbers[-1] - self.taken_number) / count
+        chosen: list[int] = []
+        for k in range(1, count + 1):
+            target = self.taken_number + k * share
+            first = chosen[-1] + 1 if chosen else 0
+            candidates = range(first, len(numbers) - (count - k))  # leaves one for each to come
+            chosen.append(min(candidates, key=lambda index: abs(numbers[index] - target)))
+        return [self.frames[index] for index in chosen]
+
+
+@dataclass(slots=True)
+class Backlog:
+    """What came and no chunk got yet.
+
+    When the engine is so slow that the backlog fills, the frame goes whose neighbours are closest
+    to each other, so that what a later chunk gets is spread over the whole time it stands for.
+    Lock-step frames wait beside the others, are never thinned out and go to the engine in order.
+    """
+
+    sessions: list[Session] = field(default_factory=lambda: [Session()])
+    """Oldest first, at least one; those before the newest hold lock-step frames only."""
+    dropped: int = 0
+    """Since the start."""
+    previous: FrameMeta | None = None
+    """Of the newest frame ever pushed."""
+    target_fps: float = 0.0
+    """Frames per second to keep at most, 0 = all."""
+    due_ns: float = 0.0
+    """When the next frame is wanted, by the source's times; this and what follows with
+    `target_fps`."""
+    seen_ns: int = 0
+    """Time of the newest frame."""
+    gap_ns: float = 0.0
+    """Distance of the source's frames, smoothed."""
+
+    @property
+    def waiting(self) -> list[Frame]:
+        """All frames, oldest first."""
+        return [frame for session in self.sessions for frame in session.frames]
+
+    @property
+    def begins_session(self) -> bool:
+        """What waits first is the beginning of a source."""
+        return self.sessions[0].is_new
+
+    def push(self, frame: Frame) -> None:
+        """The frame is the newest; a new source drops what came from the old one."""
+        if self.previous is None or _is_cut(self.previous, frame.meta):
+            self._begin_session(frame.meta)
+        self.previous = frame.meta
+        session = self.sessions[-1]
+        num_lockstep = sum(one.is_lockstep for one in self.waiting)
+        if frame.is_lockstep:
+            if num_lockstep < LOCKSTEP_FRAMES:
+                session.frames.append(frame)
+            else:
+                self.dropped += 1
+            return
+        if not self._is_wanted(frame.meta):
+            self.dropped += 1
+            return
+        session.frames.append(frame)
+        if len(self.waiting) - num_lockstep > BACKLOG_FRAMES:
+            session.frames.pop(session.most_crowded())
+            self.dropped += 1
+
+    def _begin_session(self, first: FrameMeta) -> None:
+        self._drop_ordinary()
+        if not self.sessions[-1].frames:
+            self.sessions.pop()
+        self.sessions.append(Session(taken_number=first.frame - 1))
+
+    def _drop_ordinary(self) -> None:
+        session = self.sessions[-1]
+        kept = [frame for frame in session.frames if frame.is_lockstep]
+        self.dropped += len(session.frames) - len(kept)
+        session.frames = kept
+
+    def _is_wanted(self, meta: FrameMeta) -> bool:
+        """Whether the target rate leaves room for the frame: the frames nearest to an even grid.
+
+        Nearest = half a frame of the source early is on time, so a source of the target's own rate
+        loses nothing to jitter.
+        """
+        if self.target_fps <= 0:
+            return True
+        interval_ns = NS_PER_S / self.target_fps
+        time_ns = meta.capture_ts_ns or meta.publish_ts_ns
+        gap_ns = time_ns - self.seen_ns if self.seen_ns else -1
+        self.seen_ns = time_ns
+        if not 0 <= gap_ns <= MAX_GAP_NS:  # another clock, or a pause: begin anew
+            self.due_ns = time_ns
+        else:
+            self.gap_ns += GAP_SMOOTHING * (gap_ns - self.gap_ns) if self.gap_ns else gap_ns
+        if time_ns < self.due_ns - min(self.gap_ns, interval_ns) / 2:
+            return False
+        self.due_ns = max(self.due_ns, time_ns - interval_ns) + interval_ns
+        return True
+
+    def expire(self, before_ns: int, keep: int) -> None:
+        """Frames published before this time are dropped, but for the newest `keep`.
+
+        Not where a lock-step frame is among them: then all wait for their turn.
+        """
+        session = self.sessions[0]
+        if session.has_lockstep:
+            return
+        old = sum(frame.meta.publish_ts_ns < before_ns for frame in session.frames)
+        count = max(0, min(old, len(session.frames) - keep))
+        session.frames = session.frames[count:]
+        self.dropped += count
+
+    def discard(self) -> None:
+        """What waits is dropped, lock-step frames excepted; the stream goes on with the next."""
+        self._drop_ordinary()
+        if self.previous is not None:
+            self.sessions[-1].taken_number = self.previous.frame
+
+    def next_count(self, first_frames: int, chunk_frames: int) -> int:
+        """Frames of the next chunk, which wait; 0 = there are too few yet.
+
+        A session that another one follows, with too few frames left for a chunk, is over: what it
+        left is dropped.
+        """
+        while True:
+            session = self.sessions[0]
+            count = first_frames if session.is_new else chunk_frames
+            if len(session.frames) >= count:
+                return count
+            if len(self.sessions) == 1:
+                return 0
+            self.dropped += len(session.frames)
+            self.sessions.pop(0)
+
+    def take(self, count: int, keeps_up: bool) -> list[Frame]:
+        """The next chunk of `count` frames, oldest first; needs as many waiting.
+
+        With an engine that otherwise keeps up, up to half a chunk too many is jitter and waits for
+        the next chunk. Else the engine is behind: `count` frames evenly spaced up to the newest
+        are taken and the others dropped. While a lock-step frame waits, nothing is dropped.
+        """
+        session = self.sessions[0]
+        num_waiting = len(session.frames)
+        assert num_waiting >= count, "take() before enough frames came"
+        is_jitter = keeps_up and num_waiting - count <= count // 2
+        keeps_all = is_jitter or session.has_lockstep
+        chosen = session.frames[:count] if keeps_all else session.spread(count)
+        session.frames = session.frames[count:] if keeps_all else []
+        self.dropped += num_waiting - len(session.frames) - count
+        session.taken_number = chosen[-1].meta.frame
+        session.is_new = False
+        return chosen
+
+
+def _is_cut(previous: FrameMeta, meta: FrameMeta) -> bool:
+    """True if the frame belongs to another source than the previous one, or to another shape."""
+    return (
+        meta.frame <= previous.frame
+        or FrameFlags.DISCONTINUITY in meta.flags
+        or (meta.width, meta.height) != (previous.width, previous.height)
+        or meta.pixel_format != previous.pixel_format
+    )
