@@ -32,24 +32,24 @@ printf '%s\r\n' python311.zip . site "Z:$(pwd | tr / '\\')" 'import site' > "$fo
 x86_64-w64-mingw32-gcc -municode -O2 -Wall -Wextra -o "$folder/touch_peer.exe" tests/windows/touch_peer.c
 trap 'wineserver -k' EXIT
 
-in_wine() { # SECONDS PROGRAM ARGUMENTS: prints what it prints
+in_wine() { # SECONDS PROGRAM ARGUMENTS: what it prints, and its exit code
   local seconds=$1
   shift
-  (sleep "$seconds" & wait) | timeout -k 5 "$seconds" wine "$@" 2>&1 | cat
+  cat /dev/null | timeout -k 5 "$seconds" wine "$@" 2>&1 | cat
 }
 
 if [ $# -gt 0 ]; then
-  in_wine 300 "$python" -m pytest -q -p no:cacheprovider --timeout 40 "$@" &
-  wait $!
+  in_wine 300 "$python" -m pytest -q -p no:cacheprovider --timeout 40 "$@"
   exit
 fi
 
-in_wine 120 "$python" -m pytest -q -p no:cacheprovider --timeout 40 \
-  tests/ipc/test_touch_layout.py tests/ipc/test_touch_objects.py tests/ipc/test_touch_shm.py
+in_wine 300 "$python" -m pytest -q -p no:cacheprovider --timeout 40 tests/ipc/test_touch_layout.py \
+  tests/ipc/test_touch_objects.py tests/ipc/test_touch_shm.py
 
 echo "TouchDesigner's side in C, the bridge, and rings that are echoed: 10 s"
-in_wine 20 "$python" -m sdv2_host.sinks.touch_shm --stream e-out --input-stream e-in --name e &
-in_wine 17 "$python" tests/windows/echo_rings.py 14 &
-sleep 4
-in_wine 15 "$folder/touch_peer.exe" e 10
+# The bridge ends with its standard input.
+sleep 24 | timeout -k 5 40 wine "$python" -m sdv2_host.sinks.touch_shm \
+  --stream e-out --input-stream e-in --name e 2>&1 | cat &
+in_wine 30 "$python" tests/windows/echo_rings.py 20 &
+in_wine 40 "$folder/touch_peer.exe" e 10
 wait

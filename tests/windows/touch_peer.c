@@ -3,7 +3,7 @@
  *
  *     touch_peer NAME SECONDS
  *
- * It writes numbered pictures into NAME-in, 60 a second, 640x360 and from the middle on 2560x1440,
+ * It waits for the bridge, 20 s at most. It writes numbered pictures into NAME-in, 60 a second, 640x360 and from the middle on 2560x1440,
  * each pixel of picture N being N, N/256, row from the top, 255. It reads NAME-out at each turn and
  * says at the end how many pictures came, how many of them were new, torn, upside down, and for
  * how long a lock made it wait at most.
@@ -85,7 +85,8 @@ int wmain(int argc, wchar_t **argv) {
     swprintf(in, 100, L"TouchSHM%ls-out", argv[1]);
     swprintf(out_info, 140, L"TouchSHM%ls4jhd783h", out);
     swprintf(in_info, 140, L"TouchSHM%ls4jhd783h", in);
-    HANDLE out_mutex = mutex_of(out), info_mutex = mutex_of(out_info), in_mutex = mutex_of(in), data_handle, info_handle;
+    HANDLE out_mutex = mutex_of(out), info_mutex = mutex_of(out_info), in_mutex = mutex_of(in);
+    HANDLE in_info_mutex = mutex_of(in_info), data_handle, info_handle;
     struct info *mine = make(out_info, sizeof(struct info), &info_handle);
     *mine = (struct info){.magic = 0x56ed34ba, .version = 2};
     struct header *header = make(out, SMALL_ROOM, &data_handle);
@@ -94,6 +95,7 @@ int wmain(int argc, wchar_t **argv) {
     HANDLE shown_handle = NULL;
     uint16_t postfix[32] = {0};
     struct counts counts = {0};
+    for (int tries = 0; !mine->supported && tries < 200; tries++) Sleep(100);
     double end = now_ms() + 1000 * wcstod(argv[2], NULL), middle = (now_ms() + end) / 2;
     for (int number = 1; now_ms() < end; number++) {
         int is_large = now_ms() > middle;
@@ -113,7 +115,15 @@ int wmain(int argc, wchar_t **argv) {
         if (!theirs) {
             HANDLE found = OpenFileMappingW(FILE_MAP_ALL_ACCESS, FALSE, in_info);
             if (found) theirs = MapViewOfFile(found, FILE_MAP_ALL_ACCESS, 0, 0, 0);
-            if (theirs) theirs->supported = 1;
+            if (theirs && theirs->magic != 0x56ed34ba) { /* still being made */
+                UnmapViewOfFile(theirs);
+                theirs = NULL;
+            }
+            if (theirs) {
+                lock(in_info_mutex);
+                theirs->supported = 1;
+                ReleaseMutex(in_info_mutex);
+            } else if (found) CloseHandle(found);
         }
         if (theirs && shown && memcmp(theirs->postfix, postfix, 64)) {
             UnmapViewOfFile(shown);
@@ -133,7 +143,9 @@ int wmain(int argc, wchar_t **argv) {
         }
         Sleep(16);
     }
+    lock(info_mutex);
     mine->detach = 1;
+    ReleaseMutex(info_mutex);
     printf("%d looks, %d pictures, %d of them large, %d torn, %d upside down, longest wait %.1f ms%s\n",
            counts.seen, counts.fresh, counts.large, counts.torn, counts.upside_down, worst_wait_ms,
            theirs && theirs->detach ? ", told to let go" : "");
