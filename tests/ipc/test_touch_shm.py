@@ -247,6 +247,25 @@ def test_one_changed_byte_is_a_new_picture(objects: NamedObjects, name: str) -> 
     top.close()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 1), (7, 5), (511, 257)])
+def test_any_byte_of_a_picture_of_any_size_is_compared(
+    objects: NamedObjects, name: str, size: tuple[int, int]
+) -> None:
+    top = OutTop(objects, name)
+    width, height = size
+    mono = picture(1, width, height)[..., :1].copy()
+    with TouchReceiver(objects, name) as receiver:
+        top.write(mono, code=9)
+        receiver.look()
+        for place in (0, mono.size // 2, mono.size - 1):
+            assert receiver.look() is Look.SAME
+            mono.reshape(-1)[place] ^= 1
+            top.write(mono, code=9)
+
+            assert receiver.look() is Look.NEW
+    top.close()
+
+
 def test_a_receiver_may_come_first_and_stay_after_the_top(objects: NamedObjects, name: str) -> None:
     with TouchReceiver(objects, name) as receiver:
         assert receiver.look() is Look.ABSENT
