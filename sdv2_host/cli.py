@@ -58,6 +58,7 @@ from sdv2_host.commands.options import (
     TextDevice,
     TextIdle,
     Threads,
+    TouchShm,
     Vae,
     VirtualCamera,
 )
@@ -115,6 +116,7 @@ def run(
     virtual_camera: VirtualCamera = None,
     camera_device: CameraDevice = None,
     camera_fps: CameraFps = None,
+    touch_shm: TouchShm = None,
     obs_port: ObsPort = None,
     obs_follow: ObsFollow = None,
     obs_address: ObsAddress = None,
@@ -130,6 +132,8 @@ def run(
       sdv2-host run --name stage1 --size 384x256 --style neon --port 9401
 
       sdv2-host run --obs --virtual-camera
+
+      sdv2-host run --touch-shm show
     """
     import asyncio
 

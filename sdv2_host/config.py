@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sdv2_host.errors import ConfigError
 from sdv2_host.params import MAX_SIDE_PX, MIN_SIDE_PX, SIDE_MULTIPLE
 from sdv2_host.types import Size
 
 STREAM_NAME = re.compile(r"[a-z0-9_-]{1,44}")
+TOUCH_NAME = re.compile(r"[A-Za-z0-9_-]{0,27}")
+"""With '-out' behind it 31 characters, which is what shared memory can be named everywhere."""
 
 DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d{1,2})?)$"
 EngineName = Literal["tiny", "wan-1.3b", "wan-14b", "passthrough"]
@@ -165,6 +167,11 @@ class Config(BaseModel):
     camera_fps: float = Field(
         30.0, gt=0, le=120, description="Frames per second of the virtual camera."
     )
+    touch_shm: str = Field(
+        "",
+        description="NAME for TouchDesigner's own Shared Mem TOPs, Windows only: a Shared Mem In "
+        "TOP named NAME-out shows the output, a Shared Mem Out TOP named NAME-in gives the input.",
+    )
     obs_port: int = Field(
         0,
         ge=0,
@@ -184,6 +191,13 @@ class Config(BaseModel):
     obs_scenes: dict[str, SceneRule] = Field(
         default_factory=dict, description="What each scene of OBS triggers."
     )
+
+    @field_validator("touch_shm")
+    @classmethod
+    def _check_touch_shm(cls, name: str) -> str:
+        if not TOUCH_NAME.fullmatch(name):
+            raise ValueError("expected up to 27 letters, digits, '-' and '_', such as show")
+        return name
 
     @property
     def size(self) -> Size:

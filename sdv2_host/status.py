@@ -147,6 +147,8 @@ class HostStatus:
     """File that the output is being recorded to; '' = none."""
     camera: str = ""
     """What the virtual camera does; '' = there is none."""
+    touch_shm: str = ""
+    """What goes to and comes from TouchDesigner's Shared Mem TOPs; '' = not asked for."""
     obs_port: int = 0
     """Of the feed that OBS' Media Source reads; 0 = there is none."""
     obs_feed: str = ""

@@ -70,6 +70,8 @@ BAD_OPTIONS = {
     "size odd": (["demo", "--size", "250x130"], "the nearest is --size 256x128"),
     "size no size": (["demo", "--size", "big"], "for example --size 256x256"),
     "size zero": (["demo", "--size", "0x0"], "the nearest is --size 64x64"),
+    "shared mem name": (["run", "--touch-shm", "a b"], "up to 27 letters, digits, '-' and '_'"),
+    "shared mem too long": (["run", "--touch-shm", "a" * 28], "up to 27 letters"),
     "engine unknown": (
         ["run", "--engine", "warp9"],
         "known are tiny, wan-1.3b, wan-14b, passthrough",
@@ -143,6 +145,16 @@ def test_an_input_that_is_no_video_is_one_line(
 @pytest.mark.skipif(bool(list_cameras()), reason="this machine has a camera")
 def test_no_camera_is_one_line(tmp_path: Path) -> None:
     assert "no camera was found" in refused("demo", "--input", "camera", "--out", str(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it works")
+def test_shared_mem_of_touchdesigner_is_refused_where_it_cannot_be(tmp_path: Path) -> None:
+    host = ("run", "--engine", "passthrough", "--port", "0", "--data-dir", str(tmp_path))
+
+    fault = refused(*host, "--name", unique_name(), "--touch-shm", "show")
+
+    assert "works on Windows only" in fault
+    assert "component in plugins/touchdesigner" in fault
 
 
 def test_an_output_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ name = "stage1"
 size = "384x256"
 port = 9500
 virtual_camera = true
+touch_shm = "show"
 [camera]
 device = "/dev/video10"
 [obs]
@@ -40,6 +41,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
     assert (config.name, config.size, config.port) == ("stage1", Size(384, 256), 9500)
     assert (config.virtual_camera, config.camera_device) == (True, "/dev/video10")
     assert (config.obs_follow, config.obs_port) == (True, 9410)
+    assert config.touch_shm == "show"
     assert config.obs_scenes == {
         "Talk": SceneRule(preset="Neon Rain", fade=2),
         "Break": SceneRule(cue="next"),
@@ -68,6 +70,7 @@ def test_the_file_in_the_data_folder_is_read_by_itself(tmp_path: Path) -> None:
         ("[obs]\nprt = 1", "unknown key 'obs.prt'"),
         ("width = 64", "unknown key 'width'"),
         ("port = 99999", "port = 99999: Input should be less than or equal to 65535"),
+        ("touch_shm = 'a/b'", "touch_shm = 'a/b': expected up to 27 letters"),
         ("size = 512", "size = 512, expected a text like 512x512"),
         ("size = '100x100'", "the nearest is --size 96x96"),
         ("obs = 1", "unknown key 'obs'"),

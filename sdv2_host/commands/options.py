@@ -104,6 +104,10 @@ ObsPort = Annotated[int | None, _obs_option("obs_port")]
 ObsFollow = Annotated[bool | None, _obs_option("obs_follow", "--obs")]
 ObsAddress = Annotated[str | None, _obs_option("obs_address")]
 ObsPasswordFile = Annotated[str | None, _obs_option("obs_password_file")]
+TouchShm = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help=_config_help("touch_shm"), show_default=False),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

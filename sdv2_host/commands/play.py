@@ -152,6 +152,7 @@ def _status_text(answer: dict[str, Any]) -> str:
         f"encoding  {answer['encoding']}" if answer["encoding"] else "",
         f"recording {answer['recording']}" if answer["recording"] else "",
         f"camera    {answer['camera']}" if answer.get("camera") else "",  # older hosts: not told
+        f"touch shm {answer['touch_shm']}" if answer.get("touch_shm") else "",
         f"OBS feed  {answer['obs_feed']}" if answer.get("obs_feed") else "",
         f"OBS       {answer['obs']['state']}" if answer.get("obs", {}).get("state") else "",
         f"played at port {answer['port']}: {answer['osc']['datagrams']} OSC packets, "

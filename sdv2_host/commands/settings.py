@@ -78,6 +78,8 @@ def _expected(error: ErrorDetails) -> str:
     """What is allowed, in words."""
     if error["type"] == "string_pattern_mismatch":
         return "expected auto, cpu, mps, cuda or cuda:N"
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
     return error["msg"].lower().replace("input should be", "expected")
 
 

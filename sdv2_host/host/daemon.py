@@ -324,6 +324,7 @@ class Daemon:
             web=self._room.web_counts,
             recording=self._room.recording,
             camera=self._room.outputs.camera_text,
+            touch_shm=self._room.outputs.touch_text,
             obs_port=self._config.obs_port,
             obs_feed=self._room.outputs.feed_text,
             obs=self._room.obs_counts,

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import psutil
+
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import AlreadyRunningError, ProtocolError
 from sdv2_host.host.child_side import ChildExit, Send, die_with_daemon, exit_child, run_child
@@ -176,7 +178,7 @@ def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -
         frames_out=counts.taken,
         dropped=counts.dropped,
         queue_depth=counts.queue_depth,
-        rss_bytes=_rss_bytes(),
+        rss_bytes=psutil.Process().memory_info().rss,
     )
     return Turn(report, styled.problem)
 
@@ -209,15 +211,6 @@ def _open_work_ring(stream: str, run_dir: Path | None, inbox: Inbox) -> FrameWri
         except AlreadyRunningError:
             if now_ns() > deadline_ns or inbox.wait_stopped(0.05):
                 raise
-
-
-def _rss_bytes() -> int:
-    """Memory in use by this process; 0 where the system does not tell cheaply."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The run directory: who may write there, small private files, and the lock that tells who lives.
 
 One directory per user, 0700, and a second one for sandboxes. Per stream: NAME.json (descriptor),
-NAME.lock (held by the writer for life) and, while segments are made, NAME.pending. Only Linux has
-been run.
+NAME.lock (held by the writer for life) and, while segments are made, NAME.pending. Run on Linux,
+and on Windows' Python in Wine (tests/windows); macOS never.
 """
 
 from __future__ import annotations

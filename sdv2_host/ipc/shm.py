@@ -8,7 +8,8 @@ error at creation.
     macOS    shm_open
     Windows  page-file mappings "Local\\NAME"; a mapping ends with its last handle
 
-Only Linux has been run. Segments are 0600 and read-only for readers.
+Run on Linux, and on Windows' Python in Wine (tests/windows); macOS never. Segments are 0600 and
+read-only for readers.
 """
 
 from __future__ import annotations
