@@ -281,6 +281,7 @@ def status_values(status: HostStatus) -> dict[str, OutValue]:
         STATUS_ROOT + "encoding": status.encoding,
         STATUS_ROOT + "live_prompt": status.prompt,
         STATUS_ROOT + "recording": status.recording,
+        STATUS_ROOT + "delay_frames": status.delay_frames,
     }
 
 
