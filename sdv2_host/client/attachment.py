@@ -51,6 +51,8 @@ class Attachment:
         if self.link is not None and self.link.file != file:
             self.link.close()
             self.link, self._met_ns = None, now
+        if file is None:
+            self._unreachable, self._next_reach_ns = "", 0
         if self.link is not None or file is None or now < self._next_reach_ns:
             return False
         try:
@@ -59,7 +61,7 @@ class Attachment:
             self._next_reach_ns = now + REACH_NS
             self._unreachable = (
                 f"Cannot reach host '{self.host}' at {file.address} port {file.port}: "
-                f"{error.strerror}. Start it with --listen 127.0.0.1"
+                f"{error.strerror}. Start it with --listen 127.0.0.1."
             )
             return False
         self._unreachable, self._met_ns = "", now

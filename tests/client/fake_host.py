@@ -27,7 +27,13 @@ class FakeHost:
     """Runs from construction to `close`; `answers` and `version` say how it talks."""
 
     def __init__(
-        self, name: str, run_dir: Path, *, version: str = __version__, answers: bool = True
+        self,
+        name: str,
+        run_dir: Path,
+        *,
+        version: str = __version__,
+        answers: bool = True,
+        listen: str = "127.0.0.1",
     ) -> None:
         self.name, self.run_dir = name, run_dir
         self.version = version
@@ -52,7 +58,7 @@ class FakeHost:
         self._subscribers: set[tuple[str, int]] = set()
         self._beat = 0
         write_host_file(
-            HostFile(os.getpid(), name, "127.0.0.1", self.port, "", version, now_ns()), run_dir
+            HostFile(os.getpid(), name, listen, self.port, "", version, now_ns()), run_dir
         )
         self._is_running = True
         self._thread = threading.Thread(target=self._run, daemon=True)
