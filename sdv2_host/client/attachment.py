@@ -42,9 +42,8 @@ class Attachment:
         """A process holds the output ring."""
         return self.search.sighting is not None
 
-    def look(self, now: int) -> bool:
-        """Whether there is a new link: the host was met, or another start of it."""
-        self.search.look(self.host, now)
+    def meet(self, now: int) -> bool:
+        """Whether there is a new link, to the host that was sighted or another start of it."""
         self._find_input()
         sighting = self.search.sighting
         file = sighting.file if sighting is not None else None

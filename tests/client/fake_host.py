@@ -34,6 +34,7 @@ class FakeHost:
         version: str = __version__,
         answers: bool = True,
         listen: str = "127.0.0.1",
+        delay: int = 3,
     ) -> None:
         self.name, self.run_dir = name, run_dir
         self.version = version
@@ -42,8 +43,8 @@ class FakeHost:
         """All but pings, in order."""
         self.taken: list[Frame] = []
         """Frames of the input ring, in order."""
-        self.delay = 3
-        self.facts: dict[str, OutValue] = {"state": "live", "detail": "", "delay_frames": 3}
+        self.delay = delay
+        self.facts: dict[str, OutValue] = {"state": "live", "detail": "", "delay_frames": delay}
         self.params: dict[str, OutValue] = {"/sdv2/prompt": "the host's", "/sdv2/steps": 2}
         self.is_mute = False
         """In lock-step: takes frames and gives no pictures."""
