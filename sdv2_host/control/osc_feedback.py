@@ -296,6 +296,7 @@ def metric_values(status: HostStatus) -> dict[str, float]:
         "queue_depth": status.queue_depth,
         "restarts": status.worker_restarts,
         "chunk_ms": sum(status.spans_ms.values()),
+        **{f"span_{stage}_ms": span_ms for stage, span_ms in status.spans_ms.items()},
         **status.notes,
     }
     return {METRICS_ROOT + name: float(value) for name, value in metrics.items()}
