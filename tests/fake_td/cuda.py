@@ -17,6 +17,14 @@ BGRA = [2, 1, 0, 3]
 class CUDAMemoryShape:
     """What a block of CUDA memory holds: uint8 with 4 components is BGRA, all else is RGBA."""
 
+    width: int
+    height: int
+    numComps: int
+    depth: int
+    isCube: bool
+    is3D: bool
+    dataType: Any
+
     def __init__(self) -> None:
         self.width = 0
         self.height = 0
