@@ -38,6 +38,7 @@ SOURCES = (
 HIDDEN = {
     *("NotModelled", "Guarded", "Member", "CustomMember", "Range", "CustomPages", "Scripted"),
     *("PassingTOP", "PassingCHOP", "PassingDAT", "Watchers", "Runs", "Extensions", "Troubles"),
+    *("Wired", "Cooking", "Storage", "Kinds"),
     *("BuiltIn", "Enum", "NamedTuple", "ClassVar", "Any"),
 }
 CLASSES: dict[str, type] = {

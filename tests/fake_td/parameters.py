@@ -9,6 +9,7 @@ from tests.fake_td import par_styles
 from tests.fake_td.access import Guarded, Member
 from tests.fake_td.errors import NotModelled, tdError
 from tests.fake_td.names import check_par_name
+from tests.fake_td.par_members import CustomMember, Kinds, Range
 
 if TYPE_CHECKING:
     from tests.fake_td.operators import OP
@@ -23,33 +24,7 @@ class ParMode(Enum):
     BIND = "BIND"
 
 
-class CustomMember(Member):
-    """A member that can be set on custom parameters only."""
-
-    def __set__(self, owner: Any, value: Any) -> None:
-        owner._check_custom(self._name)
-        super().__set__(owner, value)
-
-
-class Range(Member):
-    """min, max, ... of a custom number; the value follows a narrower range at once."""
-
-    def __init__(self, kind: type) -> None:
-        super().__init__(None, kind)
-
-    def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        return self if owner is None else owner._ranges[self._name]
-
-    def __set__(self, owner: Any, value: Any) -> None:
-        owner._check_custom(self._name)
-        if not isinstance(value, bool | int | float):
-            raise tdError(f"{owner._where}.{self._name} = {value!r}: expected a number")
-        owner._ranges[self._name] = value
-        if owner._style in par_styles.NUMBER_STYLES:
-            owner._value = par_styles.clamped(owner, owner._value)
-
-
-class Par(Guarded):
+class Par(Kinds, Guarded):
     """A parameter. `_value` is its constant; `_seen` what the watchers were last told."""
 
     enable = CustomMember(True)
@@ -305,46 +280,6 @@ class Par(Guarded):
     @property
     def isCustom(self) -> bool:
         return self._page is not None
-
-    @property
-    def isPulse(self) -> bool:
-        return self._style == "Pulse"
-
-    @property
-    def isMomentary(self) -> bool:
-        return self._style == "Momentary"
-
-    @property
-    def isMenu(self) -> bool:
-        return self._style in ("Menu", "StrMenu")
-
-    @property
-    def isNumber(self) -> bool:
-        return self._style in par_styles.NUMBER_STYLES
-
-    @property
-    def isFloat(self) -> bool:
-        return self._style == "Float"
-
-    @property
-    def isInt(self) -> bool:
-        return self._style == "Int"
-
-    @property
-    def isOP(self) -> bool:
-        return self._style in par_styles.OP_STYLES
-
-    @property
-    def isPython(self) -> bool:
-        return self._style == "Python"
-
-    @property
-    def isString(self) -> bool:
-        return self._style in par_styles.TEXT_STYLES
-
-    @property
-    def isToggle(self) -> bool:
-        return self._style == "Toggle"
 
     # What is done to it
 
