@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.fake_td.access import Guarded
 from tests.fake_td.errors import tdError
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from tests.fake_td.parameters import Par
 
 
-class Cooking:
+class Cooking(Guarded):
     """Cooks on demand, if out of date; nothing cooks of itself."""
 
     _td: Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tests.fake_td.access import Guarded, Member
+from tests.fake_td.access import Member
 from tests.fake_td.built_in_pars import TABLES
 from tests.fake_td.cooking import Cooking
 from tests.fake_td.errors import NotModelled, tdError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.fake_td.session import TouchDesigner
 
 
-class OP(Wired, Cooking, Storage, Troubles, Guarded):
+class OP(Wired, Cooking, Storage, Troubles):
     """An operator in the network.
 
     Fields: `_pars` in their order, `_pages` custom ones, `_wires` input index -> (source, output),
@@ -80,6 +80,9 @@ class OP(Wired, Cooking, Storage, Troubles, Guarded):
             if made.default is not None:
                 par._default = par._value = made.default
             self._pars[name] = par
+
+    def _initialize(self) -> None:
+        """The initialization script of a new operator (COMP_Class, create)."""
 
     def _guard(self, name: str) -> None:
         super()._guard(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.fake_td import par_styles
-from tests.fake_td.access import Member
+from tests.fake_td.access import Guarded, Member
 from tests.fake_td.errors import tdError
 
 
@@ -13,6 +13,7 @@ class CustomMember(Member):
     """A member that can be set on custom parameters only."""
 
     def __set__(self, owner: Any, value: Any) -> None:
+        owner._guard(self._name)
         owner._check_custom(self._name)
         super().__set__(owner, value)
 
@@ -24,9 +25,13 @@ class Range(Member):
         super().__init__(None, kind)
 
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        return self if owner is None else owner._ranges[self._name]
+        if owner is None:
+            return self
+        owner._guard(self._name)
+        return owner._ranges[self._name]
 
     def __set__(self, owner: Any, value: Any) -> None:
+        owner._guard(self._name)
         owner._check_custom(self._name)
         if not isinstance(value, bool | int | float):
             raise tdError(f"{owner._where}.{self._name} = {value!r}: expected a number")
@@ -35,7 +40,7 @@ class Range(Member):
             owner._value = par_styles.clamped(owner, owner._value)
 
 
-class Kinds:
+class Kinds(Guarded):
     """What kind of parameter it is."""
 
     _style: str

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from tests.fake_td import par_styles
-from tests.fake_td.access import Guarded, Member
+from tests.fake_td.access import Member
 from tests.fake_td.errors import NotModelled, tdError
 from tests.fake_td.names import check_par_name
 from tests.fake_td.par_members import CustomMember, Kinds, Range
@@ -24,7 +24,7 @@ class ParMode(Enum):
     BIND = "BIND"
 
 
-class Par(Kinds, Guarded):
+class Par(Kinds):
     """A parameter. `_value` is its constant; `_seen` what the watchers were last told."""
 
     enable = CustomMember(True)
@@ -161,7 +161,10 @@ class Par(Kinds, Guarded):
 
     def _snapshot(self) -> tuple[Any, str, ParMode, bool]:
         """(value, expression, mode, enable): what a Parameter Execute DAT watches."""
-        return (self._current(), self._expr, self._mode, bool(self.enable))
+        enable = self._members.get("enable", True)
+        if self._mode is ParMode.CONSTANT:
+            return (self._value, self._expr, self._mode, enable)
+        return (self._current(), self._expr, self._mode, enable)
 
     @property
     def bindMaster(self) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tests.fake_td.access import Guarded
 from tests.fake_td.errors import tdError
 from tests.fake_td.names import matches
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 MISSING = object()
 
 
-class Storage:
+class Storage(Guarded):
     """What `store` keeps, and what takes its place when a file is opened."""
 
     _storage: dict[str, Any]

@@ -48,7 +48,7 @@ def test_a_destroyed_operator_answers_only_that_it_is_gone(comp: Any) -> None:
 
     assert top.valid is False
     assert sink.inputs == []
-    for use in (lambda: top.name, lambda: top.destroy, lambda: top.par.format):
+    for use in (lambda: top.name, top.destroy, lambda: top.par.format):
         with pytest.raises(tdError, match="destroyed"):
             use()
 
@@ -91,6 +91,16 @@ def test_paths_are_followed_as_written(touch: TouchDesigner, comp: Any) -> None:
         touch._find("../x", dat)
 
 
+def test_a_script_operator_comes_with_docked_callbacks_unless_told_not_to(comp: Any) -> None:
+    top = comp.create("scriptTOP", "script")
+    bare = comp.create("scriptCHOP", "bare", initialize=False)
+
+    assert [one.name for one in top.docked] == ["script_callbacks"]
+    assert top.par.callbacks.eval() is comp.op("script_callbacks")
+    assert bare.docked == []
+    assert bare.par.callbacks.eval() is None
+
+
 def test_opex_raises_where_op_returns_none(comp: Any) -> None:
     with pytest.raises(tdError, match="nowhere"):
         comp.opex("nowhere")
@@ -101,7 +111,7 @@ def test_another_thread_may_touch_nothing(touch: TouchDesigner, comp: Any) -> No
     uses: list[Callable[[], Any]] = [
         lambda: comp.name,
         lambda: comp.par.Speed,
-        lambda: par.eval(),  # noqa: PLW0108  fetched on the thread that calls it
+        par.eval,
         lambda: float(par),
         lambda: touch.td.op("/project1"),
         lambda: touch.td.project.name,

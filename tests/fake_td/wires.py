@@ -78,7 +78,7 @@ class Connector(Guarded):
         return self._inner._family if self._inner is not None else self._owner._family
 
 
-class Wired:
+class Wired(Guarded):
     """The wires of an operator."""
 
     _wires: dict[int, tuple[OP, int]]
