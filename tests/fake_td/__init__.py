@@ -51,6 +51,7 @@ What the pages leave open, and the reading chosen: the one that is hardest on th
     Execute DAT  onCreate and create (both spellings are about), onProjectPreSave and
                  onProjectPostSave (not on the archived page, but in every template of 2023).
                  onPlayStateChange(True) means that it plays; the archived page says the reverse.
+                 A paused timeline stops absTime, not the frames; the power button stops all.
                  The other Execute DATs go by names within the whole project.
     extensions   Made at first use, again at the first use after their code or parameters changed.
                  onDestroyTD: before the new one, and inside destroy() with the component standing

@@ -167,11 +167,11 @@ class AbsTime(Guarded):
 
     @property
     def frame(self) -> float:
-        return float(self._td._frame)
+        return float(self._td._num_played)
 
     @property
     def seconds(self) -> float:
-        return self._td._frame / self._td.project.cookRate
+        return self._td._num_played / self._td.project.cookRate
 
     @property
     def step(self) -> float:

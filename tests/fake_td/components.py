@@ -258,7 +258,7 @@ class timeCOMP(COMP):
 
     @property
     def frame(self) -> float:
-        return float(self._td._frame % 600 + 1)
+        return float(self._td._num_played % 600 + 1)
 
     @property
     def seconds(self) -> float:

@@ -58,6 +58,7 @@ class TouchDesigner(Running):
         self._main_thread = MainThread()
         self._ids = itertools.count(1)
         self._frame = 0
+        self._num_played = 0
         self._is_playing = True
         self._is_running = True
         self._looked_at: list[OP] = []
@@ -220,7 +221,10 @@ class TouchDesigner(Running):
 
     def _play_frame(self) -> None:
         assert self._is_running, "TouchDesigner has quit"
+        if not self.app.power:
+            return
         self._frame += 1
+        self._num_played += self._is_playing
         self._runs.start_frame()
         self._watchers.execute("onFrameStart", self._timeline.frame)
         self._watchers.tell()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fake_td import TouchDesigner, tdError
-from tests.fake_td.extended import EXTENSION, calls, execute
+from tests.fake_td.extended import EXTENSION, calls, execute, extend
 
 
 def test_an_extension_is_made_when_it_is_first_asked_for(
@@ -194,3 +194,17 @@ def test_a_reloaded_project_has_its_network_but_no_extension(
     assert extended.valid is False
     assert calls(comp) == []
     assert comp.op("execute").module.calls == [("onStart",), ("onCreate",)]
+
+
+def test_a_project_is_opened_in_another_process_as_it_was_saved(tmp_path: Path) -> None:
+    with TouchDesigner(tmp_path) as first:
+        comp: Any = extend(first.project1.create("baseCOMP", "comp"))
+        execute(comp, start=True)
+        saved = first.saved()
+
+    with TouchDesigner(tmp_path) as second:
+        second.open(saved)
+        comp = second.project1.op("comp")
+
+        assert comp.op("execute").module.calls == [("onStart",)]
+        assert comp.Hello() == "hello from /project1/comp"

@@ -38,6 +38,18 @@ def test_saving_exit_and_pause_are_told(touch: TouchDesigner, comp: Any) -> None
     ]
 
 
+def test_a_pause_stops_time_and_the_power_button_stops_all(touch: TouchDesigner, comp: Any) -> None:
+    dat = execute(comp, framestart=True)
+
+    comp.time.play = False
+    touch.play(2)
+    touch.app.power = False
+    touch.play(2)
+
+    assert touch.abs_time.frame == 0
+    assert dat.module.calls == [("onFrameStart", 1.0)] * 2
+
+
 def test_the_process_ends_without_a_word_to_extensions(touch: TouchDesigner, extended: Any) -> None:
     extended.Hello()
 

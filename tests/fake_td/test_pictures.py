@@ -196,6 +196,21 @@ def test_the_cook_level_says_when_it_cooks(
     assert script.totalCooks == cooks
 
 
+def test_a_script_operator_sets_up_its_own_parameters_and_hears_their_pulses(script: Any) -> None:
+    callbacks = script.par.callbacks.eval()
+    callbacks.text = (
+        "pulses = []\n"
+        "def onSetupParameters(scriptOp):\n"
+        "    scriptOp.appendCustomPage('Mine').appendPulse('Go')\n"
+        "def onPulse(par):\n    pulses.append(par.name)\n"
+    )
+
+    script.par.setuppars.pulse()
+    script.par.Go.pulse()
+
+    assert callbacks.module.pulses == ["Go"]
+
+
 def test_a_picture_goes_through_a_component(touch: TouchDesigner, comp: Any) -> None:
     inner, outer = comp.create("inTOP", "in1"), comp.create("outTOP", "out1")
     outer.inputConnectors[0].connect(inner)

@@ -92,6 +92,19 @@ def test_a_script_that_is_no_dat_imports_td(touch: TouchDesigner, tmp_path: Path
     assert touch.project1.op("made") is not None
 
 
+def test_a_script_dragged_in_runs_as_the_dat_it_became(comp: Any, tmp_path: Path) -> None:
+    (tmp_path / "install.py").write_text(
+        "made = me.parent().create(baseCOMP, 'made')\nmade.comment = me.par.file.eval()\n"
+    )
+    dat = comp.create("textDAT")
+    dat.par.file = "install.py"
+    dat.par.loadonstartpulse.pulse()
+
+    dat.run()
+
+    assert comp.op("made").comment == "install.py"
+
+
 def test_a_dat_synced_to_a_file_follows_it_both_ways(comp: Any, tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("one")
     dat = comp.create("textDAT")
