@@ -14,15 +14,15 @@ guess. plugins/touchdesigner/typings/td is its API in types; test_signatures.py 
 What is modelled, and the pages on docs.derivative.ca it was written from (builds of 2025):
 
     module td                    Td_Module, Run_Command_Examples, Run_Class
-    OP, paths, flags, errors     OP_Class, Network_Path, Pattern_Matching, Storage
+    OP, paths, flags, errors     OP_Class, Network_Path, Pattern_Matching, Storage, Cook
     wires                        Connector_Class, In_TOP, Out_TOP
     COMP, .tox, embedded files   COMP_Class, Base_COMP, VFS_Class, VFSFile_Class
     extensions                   Extensions, COMP_Extensions_Page
     parameters                   Par_Class, ParGroup_Class, ParCollection_Class, Page_Class,
-                                 Custom_Parameters, Parameter_Mode
+                                 Custom_Parameters, Parameter_Mode, Binding
     DATs                         DAT_Class, Cell_Class, Text_DAT, Execute_DAT, ExecuteDAT_Class,
                                  Parameter_Execute_DAT, ParameterexecuteDAT_Class
-    TOPs                         TOP_Class, ScriptTOP_Class, Script_TOP, Switch_TOP, Over_TOP,
+    TOPs                         TOP, TOP_Class, ScriptTOP_Class, Script_TOP, Switch_TOP, Over_TOP,
                                  Text_TOP, Constant_TOP, CUDAMemory_Class, CUDAMemoryShape_Class
     CHOPs                        CHOP_Class, ScriptCHOP_Class, Script_CHOP, Channel_Class
     project, application         Project_Class, App_Class, AbsTime_Class, Licenses_Class, UI_Class
@@ -37,13 +37,14 @@ What the pages leave open, and the reading chosen: the one that is hardest on th
                  belongs to the caller. One component is grey; a missing alpha is full.
     CUDA         Host memory plays the GPU's; no streams. uint8, uint16 and float32 only:
                  TouchDesigner 2025 refused rgba16float in the field. Bottom row first, as above.
-    licences     licenses.isNonCommercial is the documented question. That the limit is 1280x1280
-                 stands on Derivative's licence comparison, which is on none of the archived pages;
-                 what exceeds it is refused by copy*, and shrinks where TouchDesigner makes it.
+    licences     Non-Commercial "is limited to 1280x1280" (TOP), and licenses.isNonCommercial tells
+                 of it (Licenses_Class). No page says what happens beyond: copy* refuses it, and
+                 what TouchDesigner makes itself shrinks.
     names        A wrong parameter name raises; a page name is taken once; an operator's name in
                  use becomes the next numbered one.
     values       A menu refuses unknown names. Numbers take Python numbers only. Setting `val` ends
-                 expression, export and bind. bindExpr alone does not change the mode.
+                 expression and export; of a bound one it sets the master (Binding). bindExpr alone
+                 does not change the mode.
     watching     onValueChange "is called once each frame": after onFrameStart of the next frame,
                  whoever made the change, also for expressions, exports and binds. Pulses come one
                  by one, before. Toggles other than Active are off until they are set.
@@ -54,8 +55,9 @@ What the pages leave open, and the reading chosen: the one that is hardest on th
                  A paused timeline stops absTime, not the frames; the power button stops all.
                  The other Execute DATs go by names within the whole project.
     extensions   Made at first use, again at the first use after their code or parameters changed.
-                 onDestroyTD: before the new one, and inside destroy() with the component standing
-                 (measured by others on 2025.33070); on an old build never (has_on_destroy=False).
+                 onDestroyTD: before the new one (Extensions), and inside destroy() with the
+                 component standing (on no page; measured by others on 2025.33070); on a build from
+                 before it never (has_on_destroy=False; no page says which).
                  Opening another project destroys the old network; the end of the process calls
                  onExit and no onDestroyTD. Use while one begins or ends raises; there it may hang.
     storage      Saved with the operator; what cannot be pickled has to have a startup value.

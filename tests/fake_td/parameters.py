@@ -88,6 +88,9 @@ class Par(Kinds):
     def val(self, value: Any) -> None:
         if isinstance(value, Par):
             value = value.eval()
+        if self._mode is ParMode.BIND:
+            self._set_master(value)
+            return
         self._value = par_styles.stored(self, value)
         self._mode = ParMode.CONSTANT
         self._owner._par_changed(self)
@@ -124,10 +127,17 @@ class Par(Kinds):
     def mode(self, mode: ParMode) -> None:
         if not isinstance(mode, ParMode):
             raise tdError(f"{self._where}.mode = {mode!r}: expected a ParMode")
-        if mode is ParMode.EXPORT:
-            raise NotModelled(f"{self._where}: an export is made by a CHOP, see session.export")
+        if mode is ParMode.EXPORT and self._export is None:
+            raise tdError(f"{self._where}.mode = EXPORT: nothing exports to it")
         self._mode = mode
         self._owner._par_changed(self)
+
+    def _set_master(self, value: Any) -> None:
+        """A bound parameter's value is its master's (Binding)."""
+        master = self._td._evaluate(self._bind_expr, self._owner)
+        if not isinstance(master, Par):
+            raise NotModelled(f"{self._where}: bound to {master!r}, which is no parameter")
+        master.val = par_styles.stored(self, value)
 
     def eval(self) -> Any:
         if self._style in par_styles.OP_STYLES:

@@ -184,6 +184,19 @@ def test_a_bound_parameter_follows_its_master_once_its_mode_says_so(
     assert par.eval() == 0
     par.mode = touch.td.ParMode.BIND
     assert par.eval() == 3
+    par.val = 5
+    assert (comp.par.Master.eval(), par.mode.name) == (5.0, "BIND")
+
+
+def test_export_mode_needs_an_export(touch: TouchDesigner, page: Any) -> None:
+    par = page.appendFloat("Speed")[0]
+    with pytest.raises(tdError, match="nothing exports"):
+        par.mode = touch.td.ParMode.EXPORT
+
+    touch.export(par, 2)
+    assert (par.eval(), par.mode.name) == (2.0, "EXPORT")
+    par.val = 1
+    assert (par.eval(), par.mode.name) == (1.0, "CONSTANT")
 
 
 def test_a_broken_expression_raises_where_it_is_read(page: Any) -> None:
