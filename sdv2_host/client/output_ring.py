@@ -73,7 +73,5 @@ def bottom_first(frame: Frame, pool: FramePool) -> Frame:
     rows = to_rgba8(frame)[::-1]
     pixels = pool.take(rows.nbytes).reshape(rows.shape)
     np.copyto(pixels, rows)  # frees the interpreter for the application meanwhile
-    meta = replace(
-        frame.meta, pixel_format=PixelFormat.RGBA8, orientation=Orientation.BOTTOM_FIRST
-    )
+    meta = replace(frame.meta, pixel_format=PixelFormat.RGBA8, orientation=Orientation.BOTTOM_FIRST)
     return Frame(meta, pixels)
