@@ -9,8 +9,9 @@ import http.client
 import json
 from typing import Any
 
-from sdv2_host.control.access import HostFile, read_host_file, running_hosts
+from sdv2_host.control.access import read_host_file, running_hosts
 from sdv2_host.errors import ConfigError, HostError, ParamError
+from sdv2_host.ipc.host_file import HostFile
 
 TIMEOUT_S = 5.0
 REFUSED = 400

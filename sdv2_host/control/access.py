@@ -15,24 +15,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sdv2_host.config import STREAM_NAME, Config
+from sdv2_host.config import Config
 from sdv2_host.errors import RingError
-from sdv2_host.ipc.ring_descriptor import lock_path
+from sdv2_host.ipc.host_file import (
+    HOST_NAME,
+    HostFile,
+    host_file_path,
+    host_names,
+    is_written_by,
+    load_host_file,
+    pack_host_file,
+)
 from sdv2_host.ipc.run_dir import (
     default_run_dir,
-    is_lock_held,
     make_run_dir,
-    read_private_file,
     remove_file,
     run_dirs,
     write_private_file,
 )
 
 TOKEN_BYTES = 32
-HOST_FILE_MAX_BYTES = 4096
-SUFFIX = ".host"
 
 LOOPBACK_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
 
@@ -98,37 +101,6 @@ def _as_host(listen: str) -> str:
     return f"[{listen}]" if ":" in listen else listen.lower()
 
 
-class HostFile(BaseModel):
-    """How to reach a running daemon."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
-
-    pid: int
-    name: str
-    listen: str
-    port: int
-    token: str
-    version: str
-    started_ns: int
-    """Of the clock of `sdv2_host.clock`."""
-
-    @property
-    def host(self) -> str:
-        """The address to connect to from this machine, as it stands in a URL."""
-        if self.listen in ("0.0.0.0", ""):
-            return "127.0.0.1"
-        return "[::1]" if self.listen == "::" else _as_host(self.listen)
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.host}:{self.port}/"
-
-    @property
-    def page_url(self) -> str:
-        """With the token where one is needed: in the fragment, which no server or log sees."""
-        return f"{self.url}#token={self.token}" if self.token else self.url
-
-
 def write_host_file(content: HostFile, run_dir: Path | None = None) -> None:
     """Programs of this user find the daemon from now on.
 
@@ -137,29 +109,27 @@ def write_host_file(content: HostFile, run_dir: Path | None = None) -> None:
     """
     directory = run_dir if run_dir is not None else default_run_dir()
     make_run_dir(directory)
-    write_private_file(_path(directory, content.name), content.model_dump_json().encode())
+    write_private_file(host_file_path(directory, content.name), pack_host_file(content))
 
 
 def remove_host_file(name: str, run_dir: Path | None = None) -> None:
     """The file of this process is gone; that of another one stays."""
     directory = run_dir if run_dir is not None else default_run_dir()
-    found = _read(_path(directory, name))
+    found = load_host_file(name, directory)
     if found is not None and found.pid == os.getpid():
-        remove_file(_path(directory, name))
+        remove_file(host_file_path(directory, name))
 
 
 def read_host_file(name: str, run_dir: Path | None = None) -> HostFile | None:
     """How to reach the daemon of this name; None = none is running.
 
-    What a killed one left is not believed: its process is gone, or holds its output ring no more.
-
     Raises:
         RingError: the file is not this user's own, or is open to others.
     """
-    if not STREAM_NAME.fullmatch(name):
+    if not HOST_NAME.fullmatch(name):
         return None
     for directory in (run_dir,) if run_dir is not None else run_dirs():
-        found = _read(_path(directory, name))
+        found = load_host_file(name, directory)
         if found is not None and _is_alive(found, directory):
             return found
     return None
@@ -168,9 +138,8 @@ def read_host_file(name: str, run_dir: Path | None = None) -> HostFile | None:
 def running_hosts(run_dir: Path | None = None) -> list[HostFile]:
     """All daemons of this user that run, by name."""
     directories = (run_dir,) if run_dir is not None else run_dirs()
-    paths = (path for directory in directories for path in directory.glob(f"*{SUFFIX}"))
     found = []
-    for name in sorted({path.name.removesuffix(SUFFIX) for path in paths}):
+    for name in host_names(directories):
         try:
             host = read_host_file(name, run_dir)
         except RingError:
@@ -180,21 +149,6 @@ def running_hosts(run_dir: Path | None = None) -> list[HostFile]:
     return found
 
 
-def _path(directory: Path, name: str) -> Path:
-    return directory / f"{name}{SUFFIX}"
-
-
-def _read(path: Path) -> HostFile | None:
-    """None = there is no such file, or nothing of ours in it."""
-    try:
-        found = HostFile.model_validate_json(read_private_file(path, HOST_FILE_MAX_BYTES))
-    except (FileNotFoundError, ValidationError):
-        return None
-    except OSError as error:
-        raise RingError(f"cannot read {path}: {error.strerror}; remove it") from error
-    return found if _path(path.parent, found.name) == path else None
-
-
 def _is_alive(found: HostFile, directory: Path) -> bool:
-    output_stream = Config(name=found.name).output_stream
-    return psutil.pid_exists(found.pid) and is_lock_held(lock_path(directory, output_stream))
+    """`is_written_by` knows no process ids; here a process that is gone ends the matter."""
+    return psutil.pid_exists(found.pid) and is_written_by(found, directory)

@@ -12,7 +12,7 @@ from pathlib import Path
 from sdv2_host import __version__
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
-from sdv2_host.control.access import HostFile, make_access, remove_host_file, write_host_file
+from sdv2_host.control.access import make_access, remove_host_file, write_host_file
 from sdv2_host.control.console import Console
 from sdv2_host.control.cues import CueDeck
 from sdv2_host.control.discovery import Advertisement, presence_of
@@ -25,6 +25,7 @@ from sdv2_host.control.web_plane import WebPlane
 from sdv2_host.host.folders import folders
 from sdv2_host.host.outputs import Outputs
 from sdv2_host.host.takes import Takes
+from sdv2_host.ipc.host_file import HostFile
 from sdv2_host.obs.bridge import SceneBridge
 from sdv2_host.params import Params
 from sdv2_host.status import ObsCounts, OscCounts, WebCounts

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ import pytest
 from sdv2_host.config import Config
 from sdv2_host.control.access import (
     Access,
-    HostFile,
     is_loopback,
     make_access,
     read_host_file,
@@ -23,6 +23,7 @@ from sdv2_host.control.access import (
 )
 from sdv2_host.control.guard import check_content, check_origin, check_token
 from sdv2_host.errors import RingError
+from sdv2_host.ipc.host_file import HostFile
 from sdv2_host.ipc.ring_descriptor import lock_path
 from sdv2_host.ipc.run_dir import WriterLock
 
@@ -253,7 +254,7 @@ def test_a_name_that_no_host_can_have_is_none(run_dir: Path, name: str) -> None:
     ],
 )
 def test_the_url_is_one_that_this_machine_can_open(listen: str, url: str) -> None:
-    found = host_file().model_copy(update={"listen": listen})
+    found = replace(host_file(), listen=listen)
 
     assert found.url == url
     assert found.page_url == f"{url}#token=t"

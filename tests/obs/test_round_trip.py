@@ -12,7 +12,8 @@ import pytest
 from pythonosc.udp_client import SimpleUDPClient
 
 from sdv2_host.clock import now_ns
-from sdv2_host.control.access import HostFile, read_host_file
+from sdv2_host.control.access import read_host_file
+from sdv2_host.ipc.host_file import HostFile
 from tests.hosts import RunningHost, unique_name
 from tests.obs.numbered import number_of, numbered
 from tests.obs.obs_process import needs_obs

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdv2_host.clock import now_ns
-from sdv2_host.control.access import HostFile, remove_host_file, write_host_file
+from sdv2_host.control.access import remove_host_file, write_host_file
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.ipc.host_file import HostFile
 from sdv2_host.ipc.run_dir import write_private_file
 from sdv2_host.ipc.shm import SegmentStore
 from sdv2_host.types import Frame, FrameMeta
