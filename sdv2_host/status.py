@@ -118,6 +118,9 @@ class HostStatus:
     dropped: int = 0
     """Frames of the source that never reached the output."""
     cadence_gaps: int = 0
+    delay_frames: int = 0
+    """Further frames of the source, at most, until the picture of a frame is on the output: what a
+    lock-step client reckons with. 0 while no worker is ready."""
     latency_ms: Percentiles = field(default_factory=Percentiles)
     """Capture of the input slot to publication of the output slot."""
     ttff_ms: float | None = None

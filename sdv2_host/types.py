@@ -43,6 +43,9 @@ class FrameFlags(IntFlag):
     REPEATED = 2
     GPU_HANDLE = 4
     CRC_VALID = 8
+    LOCKSTEP = 16
+    """For renders: the host drops no such frame, and publishes the picture of each once as fresh,
+    in order, as soon as it is made."""
 
 
 class Size(NamedTuple):
@@ -134,6 +137,13 @@ class Engine(Protocol):
     @property
     def chunk_frames(self) -> int:
         """Frames wanted by every later `step`."""
+
+    @property
+    def delay_frames(self) -> int:
+        """How many further frames `step` is given, at most, until it returns a frame's picture.
+
+        The same for the engine's life, whatever the parameters.
+        """
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         """After this the first `step` is as fast as any other."""

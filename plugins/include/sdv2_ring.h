@@ -93,11 +93,14 @@ enum { /* pixel_format: VkFormat numbers */
 enum { SDV2_RING_ALPHA_OPAQUE = 0, SDV2_RING_ALPHA_STRAIGHT = 1, SDV2_RING_ALPHA_PREMULTIPLIED = 2 };
 enum { SDV2_RING_TOP_FIRST = 0, SDV2_RING_BOTTOM_FIRST = 1 };
 
-enum { /* slot flags */
+enum { /* slot flags; readers ignore those they do not know */
     SDV2_RING_FRAME_DISCONTINUITY = 1,
     SDV2_RING_FRAME_REPEATED = 2,
     SDV2_RING_FRAME_GPU_HANDLE = 4, /* payload is not pixels; readers of 1.0 refuse it */
-    SDV2_RING_FRAME_CRC_VALID = 8
+    SDV2_RING_FRAME_CRC_VALID = 8,
+    /* For renders. On an input ring: the host drops no such frame. On an output ring: its picture,
+     * made from source_frame, published once without SDV2_RING_FRAME_REPEATED, in order. */
+    SDV2_RING_FRAME_LOCKSTEP = 16
 };
 
 /* The first page of a segment. What is above publish_seq never changes once `ready` is set. */

@@ -84,6 +84,7 @@ def _frames(status: HostStatus) -> tuple[Metric, ...]:
         _counter("frames_repeated", "Frames shown again.", status.frames_repeated),
         _counter("cadence_gaps", "Frames that came late.", status.cadence_gaps),
         _gauge("queue_depth", "Frames that wait.", status.queue_depth),
+        _gauge("delay_frames", "Frames a picture comes after its own.", status.delay_frames),
     )
 
 

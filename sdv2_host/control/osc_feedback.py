@@ -281,6 +281,7 @@ def status_values(status: HostStatus) -> dict[str, OutValue]:
         STATUS_ROOT + "encoding": status.encoding,
         STATUS_ROOT + "live_prompt": status.prompt,
         STATUS_ROOT + "recording": status.recording,
+        STATUS_ROOT + "delay_frames": status.delay_frames,
     }
 
 
@@ -295,6 +296,7 @@ def metric_values(status: HostStatus) -> dict[str, float]:
         "queue_depth": status.queue_depth,
         "restarts": status.worker_restarts,
         "chunk_ms": sum(status.spans_ms.values()),
+        **{f"span_{stage}_ms": span_ms for stage, span_ms in status.spans_ms.items()},
         **status.notes,
     }
     return {METRICS_ROOT + name: float(value) for name, value in metrics.items()}

@@ -16,7 +16,7 @@ from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.stream.spec import Layout, StreamSpec
 from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
 from sdv2_host.wan.model import CausalWanModel
@@ -75,6 +75,13 @@ class StreamEngine:
     @property
     def chunk_frames(self) -> int:
         return FRAMES_PER_LATENT
+
+    @property
+    def delay_frames(self) -> int:
+        # A chunk's first frame waits for its others, and in a batch of as many steps as there are
+        # rows for one chunk per further step; the first chunk of a session is done at once.
+        late_chunks = self._spec.num_rows - 1 if self._spec.layout is Layout.BATCH else 0
+        return max(self.first_chunk_frames, self.chunk_frames * (1 + late_chunks)) - 1
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         """After this every shape of work has run once, for 1 to 4 steps; ends with a reset.

@@ -43,6 +43,7 @@ class PassthroughEngine:
     size: Size | None = None
     first_chunk_frames = 1
     chunk_frames = 4
+    delay_frames = 3
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         progress("passthrough needs no warm-up", 1.0)

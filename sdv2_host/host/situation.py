@@ -62,6 +62,7 @@ class Situation:
             frames_repeated=stats.counts.repeated,
             dropped=self.worker.dropped + stats.counts.skipped,
             cadence_gaps=stats.cadence_gaps,
+            delay_frames=ready.delay_frames if ready is not None else 0,
             latency_ms=stats.latency_ms,
             ttff_ms=stats.ttff_ms,
             spans_ms=self.worker.spans_ms,

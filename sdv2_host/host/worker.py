@@ -197,6 +197,7 @@ def _ready(engine: Engine, begin_ns: int) -> Ready:
         height=size.height if size else 0,
         first_chunk_frames=engine.first_chunk_frames,
         chunk_frames=engine.chunk_frames,
+        delay_frames=engine.delay_frames,
     )
 
 

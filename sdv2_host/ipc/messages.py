@@ -76,6 +76,8 @@ class Ready(_Message):
     """Output size, px; 0x0 = the size of the input."""
     first_chunk_frames: int
     chunk_frames: int
+    delay_frames: int
+    """Further frames, at most, until the picture of a frame is there."""
 
 
 class Report(_Message):

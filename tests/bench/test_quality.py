@@ -41,6 +41,7 @@ class ToyEngine:
     size: Size | None = None
     first_chunk_frames = 1
     chunk_frames = 4
+    delay_frames = 3
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         progress("nothing to warm up", 1.0)

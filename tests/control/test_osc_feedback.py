@@ -5,9 +5,16 @@ from sdv2_host.control.console import Console
 from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_conversation import OscConversation
 from sdv2_host.control.osc_dispatch import Answer, Dispatch, Peer
-from sdv2_host.control.osc_feedback import LEASE_NS, MAX_PER_TURN, MAX_TARGETS, Feedback
+from sdv2_host.control.osc_feedback import (
+    LEASE_NS,
+    MAX_PER_TURN,
+    MAX_TARGETS,
+    Feedback,
+    metric_values,
+)
 from sdv2_host.ipc.osc_encode import OutValue, encode_message
 from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS
+from sdv2_host.status import HostState, HostStatus
 from tests.control.fake_stage import fake_console
 
 DESK = Peer("udp", "10.0.0.1", 5000)
@@ -220,6 +227,18 @@ def test_the_heart_beats_once_a_second_and_metrics_are_floats() -> None:
     assert beats == list(range(1, 6))
     assert len(fps) >= 20
     assert all(isinstance(value, float) for value in fps)
+
+
+def test_each_stage_of_a_chunk_has_its_time() -> None:
+    status = HostStatus(
+        HostState.LIVE, "", "tiny", None, spans_ms={"encode": 3.5, "denoise": 20.25}
+    )
+
+    told = metric_values(status)
+
+    assert told["/sdv2/metrics/span_encode_ms"] == 3.5
+    assert told["/sdv2/metrics/span_denoise_ms"] == 20.25
+    assert told["/sdv2/metrics/chunk_ms"] == 23.75
 
 
 def test_errors_reach_subscribers() -> None:

@@ -69,4 +69,5 @@ def test_passthrough_is_chunked_like_the_models() -> None:
     engine = build_engine(Config(engine="passthrough"), lambda text, done: None)
 
     assert (engine.first_chunk_frames, engine.chunk_frames) == (1, 4)
+    assert engine.delay_frames == 3
     assert engine.size is None

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdv2_host.host.intake import BACKLOG_FRAMES, Backlog, Intake, IntakeChunk
+from sdv2_host.host.backlog import BACKLOG_FRAMES, Backlog
+from sdv2_host.host.intake import Intake, IntakeChunk
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, PixelFormat
 

@@ -16,6 +16,7 @@ def ready() -> Ready:
         height=64,
         first_chunk_frames=1,
         chunk_frames=4,
+        delay_frames=3,
     )
 
 

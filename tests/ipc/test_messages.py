@@ -43,6 +43,7 @@ FROM_WORKER = [
         height=256,
         first_chunk_frames=1,
         chunk_frames=4,
+        delay_frames=3,
     ),
     Report(
         version=4,

@@ -1,0 +1,81 @@
+"""HostDesk: Start, Stop and Restart of the daemon, and its log."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+
+import td
+
+from sdv2_host.client.host_process import HostProcess, find_command
+
+_processes: dict[int, HostProcess] = {}
+"""By COMP id. Per process of TouchDesigner, and the only such table: TouchDesigner makes a new
+extension whenever a DAT is edited, and a daemon has to outlive the object that started it."""
+
+
+@dataclass(slots=True)
+class HostDesk:
+    """Fields, per extension: the component, and the log that was shown last."""
+
+    owner: td.COMP
+    _shown: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        """The daemon of the pages will run. Raises: CommandError, ParamError."""
+        self._process().start(*self._words())
+
+    def stop(self) -> None:
+        """The daemon that was started here will end; others are left alone."""
+        self._process().stop()
+
+    def restart(self) -> None:
+        """Raises: CommandError, ParamError."""
+        self._process().restart(*self._words())
+
+    @property
+    def sentence(self) -> str:
+        """How the daemon does that was started here; '' = none was."""
+        process = _processes.get(self.owner.id)
+        return process.status.sentence if process is not None else ""
+
+    def show_log(self) -> None:
+        """The DAT `log` has the daemon's newest lines."""
+        process = _processes.get(self.owner.id)
+        if process is None:
+            return
+        lines = process.log()
+        if lines != self._shown:
+            self._shown = lines
+            dat = self.owner.opex("log")
+            assert isinstance(dat, td.DAT), "log is no DAT any more"
+            dat.text = "\n".join(lines)
+
+    def close(self) -> None:
+        """For good: the daemon ends if Autostop says so, else it goes on alone."""
+        process = _processes.pop(self.owner.id, None)
+        if process is not None:
+            process.close(stops=bool(self.owner.par.Autostop.eval()))
+
+    def _process(self) -> HostProcess:
+        if self.owner.id not in _processes:
+            _processes[self.owner.id] = HostProcess()
+        return _processes[self.owner.id]
+
+    def _words(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        par = self.owner.par
+        args = ["run", "--name", str(par.Host.eval()), "--engine", str(par.Engine.eval())]
+        size = str(par.Enginesize.eval()).strip()
+        if size:
+            args += ["--size", size]
+        args += split_arguments(str(par.Arguments.eval()))
+        return find_command(str(par.Command.eval()).strip()), tuple(args)
+
+
+def split_arguments(text: str) -> list[str]:
+    """The words of a command line; quotes hold words together, a backslash is one (Windows)."""
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split = True
+    lexer.escape = ""
+    lexer.commenters = ""
+    return list(lexer)
