@@ -35,12 +35,10 @@ def test_two_bundles_of_the_same_files_are_the_same_bytes(tmp_path: Path) -> Non
     shutil.copytree(source_folder(), tmp_path / "touch")
     for path in (tmp_path / "touch").rglob("*.py"):
         os.utime(path, (0, 0))
-    text = (tmp_path / "touch" / "install.py").read_text()
     (tmp_path / "touch" / "dats" / "frames.py").write_text(
         (tmp_path / "touch" / "dats" / "frames.py").read_text(), newline="\r\n"
     )
 
-    assert text
     assert make_bundle(tmp_path / "touch") == make_bundle(source_folder())
 
 
@@ -110,5 +108,5 @@ def test_the_command_writes_what_touchdesigner_needs(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(ConfigError, match="cannot write to .*file"):
+    with pytest.raises(ConfigError, match=r"cannot write to .*file"):
         write_touchdesigner(tmp_path / "file")

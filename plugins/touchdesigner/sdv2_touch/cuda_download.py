@@ -9,13 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import td
-from sdv2_touch.cuda_path import (
-    BYTES_PER_PIXEL,
-    PIXEL_FORMAT_NAME,
-    CudaPathError,
-    ends_the_path,
-    has_settled,
-)
 
 from sdv2_host.client.cuda_driver import (
     Context,
@@ -28,6 +21,13 @@ from sdv2_host.client.cuda_driver import (
 from sdv2_host.client.mailbox import Picture
 from sdv2_host.clock import now_ns
 from sdv2_host.types import AlphaMode, Orientation, PixelFormat, Size
+from sdv2_touch.cuda_path import (
+    BYTES_PER_PIXEL,
+    PIXEL_FORMAT_NAME,
+    CudaPathError,
+    ends_the_path,
+    has_settled,
+)
 
 NUM_LANDINGS = 4
 """One is published, one waits for that, one is handed out next, one is landed in."""

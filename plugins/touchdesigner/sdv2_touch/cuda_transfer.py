@@ -7,14 +7,14 @@ from enum import Enum
 from typing import NamedTuple
 
 import td
-from sdv2_touch.cuda_download import CudaDownload
-from sdv2_touch.cuda_path import PIXEL_FORMAT_NAME, CudaPathError
-from sdv2_touch.cuda_upload import CudaUpload
-from sdv2_touch.transfer import Download, Upload
 
 from sdv2_host.client.cuda_driver import Context, CudaDriver, DeviceAddress, open_driver
 from sdv2_host.errors import DeviceError
 from sdv2_host.types import AlphaMode
+from sdv2_touch.cuda_download import CudaDownload
+from sdv2_touch.cuda_path import PIXEL_FORMAT_NAME, CudaPathError
+from sdv2_touch.cuda_upload import CudaUpload
+from sdv2_touch.transfer import Download, Upload
 
 
 class TransferPath(Enum):
