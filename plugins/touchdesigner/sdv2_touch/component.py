@@ -110,9 +110,8 @@ class StreamDiffusion:
 
     def Go(self, cue: str | int | float | None = None) -> None:
         """The next cue, or the one of this number."""
-        self._call(
-            "cue_go", *(() if cue is None else (cue if isinstance(cue, str) else f"{cue:g}",))
-        )
+        number = cue if isinstance(cue, str | None) else f"{cue:g}"
+        self._call("cue_go", *(() if number is None else (number,)))
 
     def Back(self) -> None:
         """The cue before the present one."""

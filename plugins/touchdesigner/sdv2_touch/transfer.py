@@ -10,7 +10,6 @@ from sdv2_host.client.mailbox import Picture
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.types import Frame
 
-
 STALE_NS = NS_PER_S // 2
 """What was asked for before that, before a pause, say, is no picture of now."""
 
