@@ -98,6 +98,7 @@ class ParBoard:
         self._driven = [(row, par) for row, par in pars if par.mode != td.ParMode.CONSTANT]
 
     def _take_over(self, row: Row, value: Value) -> None:
+        self.moved(row, self._par(row))  # a move that TouchDesigner has not called back for yet
         is_held = self.clock_s() - self._moved_s.get(row.par, -HOLD_S) < HOLD_S
         if is_held or same(value, self._agreed[row.par]):
             return
