@@ -2,7 +2,7 @@
 
 Written from Derivative's documentation (docs.derivative.ca, builds of 2025); the page of each class
 stands beside it. Names are Derivative's. tests/fake_td implements the same names for tests, and
-tests/touchdesigner/test_fake_td_signatures.py compares the two.
+tests/fake_td/test_signatures.py compares the two.
 """
 
 from td._comps import COMP as COMP
