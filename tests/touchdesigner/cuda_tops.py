@@ -52,6 +52,9 @@ class PaintedTop:
             self.width, self.height = width, height
         self.rgba = painted(level, self.width, self.height)
 
+    def numpyArray(self, delayed: bool = False) -> NDArray[np.float32]:
+        return self.rgba.astype(np.float32) / 255
+
     def cudaMemory(self, stream: int | None = None, pixelFormat: str | None = None) -> Memory:
         assert pixelFormat == "rgba8fixed"
         if self.refusal is not None:
@@ -95,6 +98,10 @@ class ScreenTop:
             self.textures.append(bgra[..., [2, 1, 0, 3]])
 
         self._cuda.enqueue(stream, read, block)
+
+    def copyNumpyArray(self, numpyArray: NDArray[np.uint8]) -> None:
+        self.num_shown += 1
+        self.textures.append(numpyArray)
 
 
 def painted(level: int, width: int, height: int) -> NDArray[np.uint8]:

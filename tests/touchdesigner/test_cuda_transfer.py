@@ -14,14 +14,13 @@ import td
 from numpy.typing import NDArray
 from sdv2_touch.cuda_download import NUM_LANDINGS, CudaDownload
 from sdv2_touch.cuda_path import CudaPathError
-from sdv2_touch.cuda_transfer import TransferPath, after_failure, choose
+from sdv2_touch.cuda_transfer import Transfer, TransferPath
 from sdv2_touch.cuda_upload import NUM_LAUNCHES, CudaUpload
-from sdv2_touch.transfer import NumpyDownload, NumpyUpload
 
 from sdv2_host.client.cuda_driver import Context, CudaDriver
 from sdv2_host.client.mailbox import Picture
 from sdv2_host.errors import DeviceError
-from sdv2_host.types import AlphaMode, Frame, FrameMeta, Orientation, PixelFormat
+from sdv2_host.types import Frame, FrameMeta, Orientation, PixelFormat
 from tests.client.fake_cuda import APP_CONTEXT, ILLEGAL_ADDRESS, OUT_OF_MEMORY, FakeCuda
 from tests.touchdesigner.cuda_tops import PaintedTop, ScreenTop, painted
 
@@ -113,8 +112,7 @@ def test_a_picture_comes_once_the_card_has_copied_it(
     assert level_of(third) == 1
 
 
-def test_a_picture_says_what_it_is(cuda: FakeCuda, driver: CudaDriver, top: PaintedTop) -> None:
-    download = CudaDownload(driver, Context(APP_CONTEXT), AlphaMode.STRAIGHT)
+def test_a_picture_says_what_it_is(cuda: FakeCuda, download: CudaDownload, top: PaintedTop) -> None:
     download.fetch(top)  # type: ignore[arg-type]
     cuda.finish()
 
@@ -125,7 +123,6 @@ def test_a_picture_says_what_it_is(cuda: FakeCuda, driver: CudaDriver, top: Pain
     assert picture.pixels.dtype == np.uint8
     assert picture.pixels.shape == (top.height, top.width, 4)
     assert picture.pixel_format == PixelFormat.BGRA8
-    assert picture.alpha == AlphaMode.STRAIGHT
     assert picture.orientation == Orientation.BOTTOM_FIRST
 
 
@@ -332,7 +329,7 @@ def test_an_error_of_the_card_ends_the_download_with_a_sentence(
         fetch_painted(download, top, 2)
 
     assert "CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access" in str(caught.value)
-    assert "restart TouchDesigner" in str(caught.value)
+    assert "has to be restarted" in str(caught.value)
 
 
 def test_of_a_lost_context_nothing_is_freed(
@@ -385,7 +382,7 @@ def test_a_block_of_another_size_than_its_shape_tells_is_refused(
 ) -> None:
     top.missing_bytes = 4
 
-    with pytest.raises(CudaPathError, match="gave 92 bytes .* a picture of 6x4, expected 96"):
+    with pytest.raises(CudaPathError, match=r"gave 92 bytes .* of 6x4, expected 96"):
         fetch_painted(download, top, 1)
 
 
@@ -535,54 +532,75 @@ def test_of_a_lost_context_no_memory_of_the_upload_is_freed(
 # Which path
 
 
-def numpy_pair() -> tuple[NumpyDownload, NumpyUpload]:
-    return NumpyDownload(), NumpyUpload()
-
-
 def no_driver() -> CudaDriver:
     raise DeviceError("this machine has no NVIDIA driver")
 
 
-def by_cuda(top: PaintedTop, wanted: TransferPath, driver: Callable[[], CudaDriver]) -> Any:
-    return choose(wanted, top, numpy_pair, driver=driver)  # type: ignore[arg-type]
+def make_transfer(
+    wanted: TransferPath, top: PaintedTop, driver: Callable[[], CudaDriver]
+) -> Transfer:
+    return Transfer(wanted, top, driver)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wanted", [TransferPath.AUTO, TransferPath.CUDA])
 def test_with_a_card_pictures_go_by_cuda(
-    driver: CudaDriver, top: PaintedTop, wanted: TransferPath
+    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop, wanted: TransferPath
 ) -> None:
-    chosen = by_cuda(top, wanted, lambda: driver)
+    transfer = make_transfer(wanted, top, lambda: driver)
+    top.paint(5)
+    transfer.fetch(top)  # type: ignore[arg-type]
+    cuda.finish()
+    picture = transfer.fetch(top)  # type: ignore[arg-type]
+    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
+    cuda.finish()
+    transfer.close()
 
-    assert isinstance(chosen.download, CudaDownload)
-    assert isinstance(chosen.upload, CudaUpload)
-    assert chosen.sentence == "pictures go by CUDA, 8 bits per channel"
+    assert level_of(picture) == 5
+    assert screen_shows(screen, 6)
+    assert (transfer.sentence, transfer.trouble) == ("by CUDA, 8 bits per channel", "")
 
 
-def test_numpy_as_chosen_leaves_the_driver_alone(top: PaintedTop) -> None:
-    chosen = by_cuda(top, TransferPath.NUMPY, lambda: pytest.fail("the driver was opened"))
+def test_numpy_as_chosen_leaves_the_driver_alone(top: PaintedTop, screen: ScreenTop) -> None:
+    transfer = make_transfer(TransferPath.NUMPY, top, lambda: pytest.fail("the driver was opened"))
 
-    assert isinstance(chosen.download, NumpyDownload)
-    assert chosen.sentence == "pictures go by numpy, as chosen"
+    picture = transfer.fetch(top)  # type: ignore[arg-type]
+    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
+
+    assert picture is not None
+    assert picture.pixels.dtype == np.float32
+    assert screen_shows(screen, 6)
+    assert (transfer.sentence, transfer.trouble) == ("by numpy, as chosen", "")
     assert top.num_blocks == 0
 
 
 def test_on_auto_a_machine_without_a_card_uses_numpy_and_says_why(top: PaintedTop) -> None:
-    chosen = by_cuda(top, TransferPath.AUTO, no_driver)
+    transfer = make_transfer(TransferPath.AUTO, top, no_driver)
 
-    assert isinstance(chosen.upload, NumpyUpload)
-    assert chosen.sentence == "pictures go by numpy: this machine has no NVIDIA driver"
+    assert transfer.fetch(top) is not None  # type: ignore[arg-type]
+    assert transfer.sentence.startswith("by numpy, as CUDA is not to be had: this machine has no")
+    assert transfer.trouble == ""
 
 
-def test_cuda_where_there_is_none_is_an_error(top: PaintedTop) -> None:
-    with pytest.raises(DeviceError, match="this machine has no NVIDIA driver"):
-        by_cuda(top, TransferPath.CUDA, no_driver)
+def test_cuda_where_there_is_none_is_told_and_nothing_else_is_used(
+    top: PaintedTop, screen: ScreenTop
+) -> None:
+    transfer = make_transfer(TransferPath.CUDA, top, no_driver)
+
+    assert transfer.fetch(top) is None  # type: ignore[arg-type]
+    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
+
+    assert screen.num_shown == 0
+    assert transfer.trouble == (
+        "pictures cannot go by CUDA: this machine has no NVIDIA driver; "
+        "set Transfer to Auto or Numpy"
+    )
 
 
 @pytest.mark.parametrize(
     ("refusal", "reason"),
     [
         (TypeError("'pixelFormat' is an invalid keyword argument"), "2025.32050 or later"),
-        (td.tdError("CUDA is not supported"), "hands out no CUDA memory here .CUDA is not"),
+        (td.tdError("CUDA is not supported"), "gives no CUDA memory here (CUDA is not supported)"),
     ],
     ids=["older build", "other card"],
 )
@@ -591,25 +609,28 @@ def test_a_touchdesigner_without_cuda_memory_is_told_apart(
 ) -> None:
     top.refusal = refusal
 
-    with pytest.raises(DeviceError, match=reason):
-        by_cuda(top, TransferPath.CUDA, lambda: driver)
+    transfer = make_transfer(TransferPath.CUDA, top, lambda: driver)
+
+    assert reason in transfer.trouble
 
 
 def test_memory_of_a_pool_is_taken_to_be_of_the_threads_context(top: PaintedTop) -> None:
     cuda = FakeCuda(memory_has_context=False)
 
-    chosen = by_cuda(PaintedTop(cuda), TransferPath.CUDA, lambda: CudaDriver(cuda))
-    chosen.download.close()
-    chosen.upload.close()
+    transfer = make_transfer(TransferPath.CUDA, PaintedTop(cuda), lambda: CudaDriver(cuda))
+    num_made = len(cuda.left_over())
+    transfer.close()
 
+    assert (num_made, transfer.trouble) == (2, "")
     assert (cuda.left_over(), cuda.violations) == ([], [])
 
 
 def test_without_any_context_cuda_is_not_to_be_had() -> None:
     cuda = FakeCuda(app_context_is_current=False, memory_has_context=False)
 
-    with pytest.raises(DeviceError, match="no CUDA context in its main thread"):
-        by_cuda(PaintedTop(cuda), TransferPath.CUDA, lambda: CudaDriver(cuda))
+    transfer = make_transfer(TransferPath.CUDA, PaintedTop(cuda), lambda: CudaDriver(cuda))
+
+    assert "no CUDA context in its main thread" in transfer.trouble
 
 
 def test_half_a_pair_is_closed_again(cuda: FakeCuda, driver: CudaDriver, top: PaintedTop) -> None:
@@ -621,24 +642,67 @@ def test_half_a_pair_is_closed_again(cuda: FakeCuda, driver: CudaDriver, top: Pa
             cuda.failures.update({"cuStreamCreate": OUT_OF_MEMORY} if self.num_streams > 1 else {})
             return super().new_stream()
 
-    with pytest.raises(CudaPathError):
-        by_cuda(top, TransferPath.CUDA, lambda: SecondStreamFails(cuda))
+    transfer = make_transfer(TransferPath.CUDA, top, lambda: SecondStreamFails(cuda))
     gc.collect()
 
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in transfer.trouble
     assert cuda.left_over() == []
 
 
-def test_after_a_failure_auto_goes_on_by_numpy_and_says_why() -> None:
-    failure = CudaPathError("pictures no longer go by CUDA: it broke")
+def test_on_auto_a_download_that_fails_goes_on_by_numpy_both_ways(
+    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop
+) -> None:
+    transfer = make_transfer(TransferPath.AUTO, top, lambda: driver)
+    transfer.fetch(top)  # type: ignore[arg-type]
+    cuda.lost = ILLEGAL_ADDRESS
 
-    chosen = after_failure(TransferPath.AUTO, failure, numpy_pair)
+    failed = transfer.fetch(top)  # type: ignore[arg-type]
+    cuda.calls.clear()
+    picture = transfer.fetch(top)  # type: ignore[arg-type]
+    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
 
-    assert isinstance(chosen.download, NumpyDownload)
-    assert "it broke" in chosen.sentence
+    assert failed is None
+    assert picture is not None
+    assert screen_shows(screen, 6)
+    assert cuda.calls == []
+    assert "by numpy" in transfer.sentence
+    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in transfer.sentence
 
 
-def test_after_a_failure_of_what_was_wanted_nothing_goes_on() -> None:
-    failure = CudaPathError("pictures no longer go by CUDA: it broke")
+def test_on_auto_an_upload_that_fails_shows_the_frame_by_numpy(
+    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop
+) -> None:
+    transfer = make_transfer(TransferPath.AUTO, top, lambda: driver)
+    cuda.lost = ILLEGAL_ADDRESS
 
-    with pytest.raises(CudaPathError, match="it broke"):
-        after_failure(TransferPath.CUDA, failure, numpy_pair)
+    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
+
+    assert screen_shows(screen, 6)
+    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in transfer.sentence
+
+
+def test_cuda_that_fails_as_chosen_is_told_and_nothing_else_is_used(
+    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop
+) -> None:
+    transfer = make_transfer(TransferPath.CUDA, top, lambda: driver)
+    cuda.lost = ILLEGAL_ADDRESS
+
+    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
+    picture = transfer.fetch(top)  # type: ignore[arg-type]
+
+    assert (picture, screen.num_shown) == (None, 0)
+    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in transfer.trouble
+    assert "restarted" in transfer.trouble
+
+
+def test_a_transfer_closes_twice_without_harm(
+    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop
+) -> None:
+    transfer = make_transfer(TransferPath.AUTO, top, lambda: driver)
+    transfer.fetch(top)  # type: ignore[arg-type]
+
+    transfer.close()
+    transfer.close()
+    gc.collect()
+
+    assert cuda.left_over() == []

@@ -9,13 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import td
-from sdv2_touch.cuda_path import (
-    BYTES_PER_PIXEL,
-    PIXEL_FORMAT_NAME,
-    CudaPathError,
-    ends_the_path,
-    has_settled,
-)
 
 from sdv2_host.client.cuda_driver import (
     Context,
@@ -27,7 +20,14 @@ from sdv2_host.client.cuda_driver import (
 )
 from sdv2_host.client.mailbox import Picture
 from sdv2_host.clock import now_ns
-from sdv2_host.types import AlphaMode, Orientation, PixelFormat, Size
+from sdv2_host.types import PixelFormat, Size
+from sdv2_touch.cuda_path import (
+    BYTES_PER_PIXEL,
+    PIXEL_FORMAT_NAME,
+    CudaPathError,
+    ends_the_path,
+    has_settled,
+)
 
 NUM_LANDINGS = 4
 """One is published, one waits for that, one is handed out next, one is landed in."""
@@ -66,15 +66,9 @@ class CudaDownload:
     memory is landed in again when the last reference is gone, on whichever thread that happens.
     """
 
-    def __init__(
-        self,
-        driver: CudaDriver,
-        context: Context,
-        alpha: AlphaMode = AlphaMode.PREMULTIPLIED,
-    ) -> None:
+    def __init__(self, driver: CudaDriver, context: Context) -> None:
         self._driver = driver
         self._context = context
-        self._alpha = alpha
         with ends_the_path(), driver.current(context):
             self._stream: Stream = driver.new_stream()
         self._landings: list[_Landing] = []
@@ -127,14 +121,8 @@ class CudaDownload:
         width, height = landing.size
         lease = (ctypes.c_ubyte * (width * height * BYTES_PER_PIXEL)).from_address(landing.memory)
         landing.lease = weakref.ref(lease)
-        pixels = np.frombuffer(lease, np.uint8).reshape(height, width, BYTES_PER_PIXEL)
-        return Picture(
-            pixels,
-            PixelFormat.BGRA8,
-            self._alpha,
-            Orientation.BOTTOM_FIRST,
-            landing.capture_ts_ns,
-        )
+        pixels = np.ctypeslib.as_array(lease).reshape(height, width, BYTES_PER_PIXEL)
+        return Picture(pixels, PixelFormat.BGRA8, capture_ts_ns=landing.capture_ts_ns)
 
     def _idle_landing(self) -> _Landing | None:
         for landing in self._landings:
@@ -188,6 +176,6 @@ def _size_of(block: td.CUDAMemory) -> Size:
     if block.size != expected:
         raise CudaPathError(
             f"TouchDesigner gave {block.size} bytes of CUDA memory for a picture of {size}, "
-            f"expected {expected} for {PIXEL_FORMAT_NAME}; set Transfer to Numpy"
+            f"expected {expected} for {PIXEL_FORMAT_NAME}"
         )
     return size

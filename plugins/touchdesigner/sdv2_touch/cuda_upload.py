@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import td
 from numpy.typing import NDArray
-from sdv2_touch.cuda_path import BYTES_PER_PIXEL, ends_the_path, has_settled
 
 from sdv2_host.client.cuda_driver import (
     Context,
@@ -20,6 +19,7 @@ from sdv2_host.client.cuda_driver import (
     Stream,
 )
 from sdv2_host.types import Frame, Orientation, PixelFormat, Size
+from sdv2_touch.cuda_path import BYTES_PER_PIXEL, ends_the_path, has_settled
 
 NUM_LAUNCHES = 3
 """One is shown, one is on its way to the card, one is written."""
@@ -134,7 +134,7 @@ class CudaUpload:
 
 def _pixels_at(memory: HostAddress, size: Size) -> NDArray[np.uint8]:
     num_bytes = size.width * size.height * BYTES_PER_PIXEL
-    flat = np.frombuffer((ctypes.c_ubyte * num_bytes).from_address(memory), np.uint8)
+    flat = np.ctypeslib.as_array((ctypes.c_ubyte * num_bytes).from_address(memory))
     return flat.reshape(size.height, size.width, BYTES_PER_PIXEL)
 
 
