@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
+import traceback
+from dataclasses import replace
 from pathlib import Path
 
-from sdv2_host.client.mailbox import Call, Change, Mailbox, Picture, Wish
+from sdv2_host.client.carriage import Carriage, Fault
+from sdv2_host.client.mailbox import Call, Change, Errand, Mailbox, Picture, Wish
 from sdv2_host.client.status import State, Status
+from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.errors import HostError
 from sdv2_host.ipc.osc_encode import OutValue
 from sdv2_host.types import Frame
+
+CLOSE_S = 0.9
+"""The thread's turn is over long before, unless the system itself hangs."""
+AFTER_FAULT_S = 0.5
+GRACE_S = 2.0
+"""For the thread to say itself why a picture did not come."""
 
 
 class LockstepError(HostError):
@@ -27,7 +40,12 @@ class Courier:
         """The thread runs. `run_dir` None: wherever hosts of this user are."""
         self._wish = wish
         self._box = Mailbox()
-        self._status = Status(State.NO_HOST, "", wish.host)
+        self._carriage = Carriage(self._box, wish, run_dir, now_ns())
+        self._is_closing = False
+        # A thread of its own: rings, socket and directories are looked at every 2 ms, and a host
+        # that hangs must not hold up the application's. It ends with `close`, or with the process.
+        self._thread = threading.Thread(target=self._run, name=f"courier {wish.host}", daemon=True)
+        self._thread.start()
 
     def follow(self, wish: Wish) -> None:
         """What is carried from now on. Another host name: the old host's rings are let go."""
@@ -45,10 +63,9 @@ class Courier:
 
         [H, W, 4] uint8 RGBA, contiguous, bottom row first; nobody writes to it while it is held.
         """
-        try:
+        with contextlib.suppress(IndexError):
             return self._box.pictures_in.popleft()
-        except IndexError:
-            return None
+        return None
 
     def set(self, address: str, value: OutValue) -> None:
         """The parameter shall have this value; of several for one address the last one is sent."""
@@ -77,11 +94,45 @@ class Courier:
         Raises:
             LockstepError: no picture within `timeout_s`; the next call begins anew.
         """
-        raise NotImplementedError
+        errand = Errand(picture, now_ns() + int(timeout_s * NS_PER_S))
+        self._box.errands.append(errand)
+        if self._is_closing or not errand.done.wait(timeout_s + GRACE_S):
+            raise LockstepError("The courier's thread has ended, so no picture can come.")
+        if errand.refusal:
+            raise LockstepError(errand.refusal)
+        return errand.frame
 
     @property
     def status(self) -> Status:
-        return self._status
+        status = self._carriage.status
+        if self._is_closing:
+            return replace(status, state=State.CLOSED, sentence="The component is off.")
+        return status
 
     def close(self) -> None:
         """The thread has ended, rings and socket are closed; within a second, whatever hangs."""
+        self._is_closing = True
+        self._thread.join(CLOSE_S)
+
+    def __enter__(self) -> Courier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        carriage, fault = self._carriage, None
+        while not self._is_closing:
+            now = now_ns()
+            try:
+                if fault is not None:
+                    carriage.recover(fault, now)
+                    fault = None
+                pause_s = carriage.turn(self._wish, now)
+            # An error of ours in a thread would end the component without a word on stage: it
+            # becomes the status, with its trace, and everything is attached anew.
+            except Exception as error:
+                fault = Fault(f"{type(error).__name__}: {error}", traceback.format_exc())
+                pause_s = AFTER_FAULT_S
+            time.sleep(pause_s)
+        carriage.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 
+from sdv2_host.client.judgement import SWITCHES, Facts
 from sdv2_host.client.mailbox import Call
 from sdv2_host.client.status import Complaint
 from sdv2_host.client.told import Told
@@ -63,6 +65,25 @@ class HostLink:
         except OSError:
             self._socket.close()
             raise
+
+    @property
+    def version(self) -> str:
+        """Of the host: as it answers, before that as its file says."""
+        return self.told.version or self.file.version
+
+    def facts(self, known: Facts, now: int) -> Facts:
+        """What is known, and what the host told beside."""
+        return replace(
+            known,
+            has_file=True,
+            listen=self.file.listen,
+            port=self.file.port,
+            version=self.version,
+            silent_s=(now - self.heard_ns) / NS_PER_S,
+            told_state=self.told.text("state"),
+            told_detail=self.told.text("detail"),
+            switches=frozenset(one for one in SWITCHES if self.told.is_on(one)),
+        )
 
     def put(self, values: Mapping[str, OutValue]) -> None:
         """These parameters shall have these values; sent at the next turn."""

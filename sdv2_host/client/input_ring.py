@@ -120,6 +120,11 @@ class InputRing:
             self._next_heartbeat_ns = now + HEARTBEAT_NS
             self._writer.heartbeat()
 
+    def give_up(self) -> None:
+        """Frames shall not go out: another program may write here, and nothing is amiss."""
+        self.close()
+        self.trouble, self.began_ns, self._next_try_ns = "", 0, 0
+
     def close(self) -> None:
         """The ring is free for another program."""
         if self._writer is not None:

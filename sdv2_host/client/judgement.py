@@ -43,7 +43,8 @@ class Facts:
     told_state: str = ""
     """As /sdv2/status/state; '' = not told yet."""
     told_detail: str = ""
-    is_paused: bool = False
+    switches: frozenset[str] = frozenset()
+    """Those of SWITCHES that are on."""
     is_lockstep: bool = False
     publishes: bool = True
     shows: bool = True
@@ -57,6 +58,15 @@ class Facts:
 class Judgement(NamedTuple):
     state: State
     sentence: str
+
+
+SWITCHES = {
+    "/sdv2/pause": Judgement(State.PAUSED, "Paused: the picture is held until Pause is off."),
+    "/sdv2/panicked": Judgement(State.HELD, "Panic: the safe picture is shown until Resume."),
+    "/sdv2/blackout": Judgement(State.HELD, "Blackout is on: the output is black until it is off."),
+    "/sdv2/freeze": Judgement(State.HELD, "Frozen: the picture is held until Freeze is off."),
+}
+"""Why the picture does not follow the input although all is well; the first that is on is told."""
 
 
 def judge(facts: Facts) -> Judgement:
@@ -143,19 +153,29 @@ def _playing(facts: Facts) -> Judgement:
         return Judgement(State.STARTING, f"Host '{facts.host}' is starting{_sentence(doing)}")
     if facts.is_lockstep:
         return Judgement(State.LOCKSTEP, "Rendering in lock-step.")
-    if facts.is_paused:
-        return Judgement(State.PAUSED, "Paused: the picture is held until Pause is off.")
+    for address, judgement in SWITCHES.items():
+        if address in facts.switches:
+            return judgement
     if facts.publishes and facts.shows and min(facts.sending_s, facts.dry_s) > SLOW_S:
         return Judgement(
             State.SLOW,
             f"Frames go to '{facts.host}', but no new picture has come for some seconds. It may be "
             "busy with a new size or prompt; else lower the size or the steps.",
         )
-    if facts.told_state == "waiting" and not facts.sending_s:
-        source = "connect a picture to the input" if facts.publishes else "nothing is sent from "
-        source += "" if facts.publishes else "here, so another program must send frames to it"
-        return Judgement(State.WAITING, f"Host '{facts.host}' is ready: {source}.")
+    if facts.told_state == "waiting":
+        return Judgement(State.WAITING, _waiting(facts))
     return Judgement(State.LIVE, f"Live on '{facts.host}'.")
+
+
+def _waiting(facts: Facts) -> str:
+    if facts.sending_s:
+        return f"Frames go to '{facts.host}'; the first picture follows."
+    if facts.publishes:
+        return f"Host '{facts.host}' is ready: connect a picture to the input."
+    return (
+        f"Host '{facts.host}' is ready. Nothing is sent to it from here, because the input is off: "
+        "turn it on, or let another program send."
+    )
 
 
 def is_same_release(theirs: str, ours: str) -> bool:

@@ -6,6 +6,7 @@ and `popleft` are one step each for both, so neither ever waits for the other.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,12 +28,13 @@ class Wish:
     """Pictures given to `send_frame` go to the host. Else its input ring is left to others."""
     shows: bool = True
     """The host's pictures are fetched."""
-    brings_look: bool = False
-    """Who wins where the courier meets a host that it did not know before, or one that restarted.
+    brings: frozenset[str] = frozenset()
+    """Addresses of which the application's values win where the courier meets a host that it did
+    not know: those that were ever `set`, as the host or the application had them last, are sent
+    before the host tells its own. Of all others the host's win, and `Courier.changes` tells them.
 
-    False: the host's values; `Courier.changes` tells them. For a desk that joins a running show.
-    True: every value that the application ever `set`, sent again before the host tells its own.
-    For a project that was saved with a look in it: opening it brings the look back.
+    Empty: for a desk that joins a running show. The addresses of looks: for a project that was
+    saved with a look in it, which comes back when it is opened and when the host restarts.
     """
 
 
@@ -66,6 +68,24 @@ class Call(NamedTuple):
     args: tuple[OutValue, ...]
 
 
+@dataclass(slots=True)
+class Errand:
+    """A frame of a lock-step, for which the application waits until `done`."""
+
+    picture: Picture
+    deadline_ns: int
+    done: threading.Event = field(default_factory=threading.Event)
+    frame: Frame | None = None
+    """The picture that it came back with; None = none is due yet."""
+    refusal: str = ""
+    """Why it came back without."""
+
+    def finish(self, frame: Frame | None, refusal: str = "") -> None:
+        """The application goes on."""
+        self.frame, self.refusal = frame, refusal
+        self.done.set()
+
+
 def _box() -> deque[Any]:
     return deque(maxlen=1)
 
@@ -76,6 +96,7 @@ class Mailbox:
 
     pictures_out: deque[Picture] = field(default_factory=_box)
     pictures_in: deque[Frame] = field(default_factory=_box)
+    errands: deque[Errand] = field(default_factory=_box)
     values: deque[Change] = field(default_factory=deque)
     calls: deque[Call] = field(default_factory=deque)
     told: deque[Mapping[str, OutValue]] = field(default_factory=_box)

@@ -21,6 +21,8 @@ class State(Enum):
     WAITING = "waiting for input"
     LIVE = "live"
     PAUSED = "paused"
+    HELD = "held"
+    """Panic, blackout or freeze: what is shown does not follow the input."""
     LOCKSTEP = "lock-step"
     """Frames go one by one for a render; see `Courier.exchange`."""
     SLOW = "slow"

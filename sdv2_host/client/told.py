@@ -70,9 +70,9 @@ class Told:
         value = self.facts.get("delay_frames")
         return value if isinstance(value, int) and 0 <= value <= MAX_DELAY_FRAMES else None
 
-    @property
-    def is_paused(self) -> bool:
-        return bool(self.params.get("/sdv2/pause", False))
+    def is_on(self, address: str) -> bool:
+        """Whether a switch is on, as far as was told."""
+        return bool(self.params.get(address, False))
 
 
 MAX_DELAY_FRAMES = 32

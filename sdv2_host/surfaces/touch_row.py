@@ -20,7 +20,6 @@ class Style(StrEnum):
     """A text with a menu of suggestions."""
     TOGGLE = "Toggle"
     PULSE = "Pulse"
-    FOLDER = "Folder"
     DAT = "DAT"
 
 

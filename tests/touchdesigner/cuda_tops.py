@@ -52,9 +52,6 @@ class PaintedTop:
             self.width, self.height = width, height
         self.rgba = painted(level, self.width, self.height)
 
-    def numpyArray(self, delayed: bool = False) -> NDArray[np.float32]:
-        return self.rgba.astype(np.float32) / 255
-
     def cudaMemory(self, stream: int | None = None, pixelFormat: str | None = None) -> Memory:
         assert pixelFormat == "rgba8fixed"
         if self.refusal is not None:
@@ -85,6 +82,8 @@ class ScreenTop:
         self.textures: list[NDArray[np.uint8]] = []
         """What the card really had when the stream came to it."""
 
+        self.addresses: list[int] = []
+
     def copyCUDAMemory(self, address: int, size: int, shape: Shape, stream: int) -> None:
         assert np.dtype(shape.dataType) == np.uint8
         assert size == shape.width * shape.height * shape.numComps
@@ -92,16 +91,13 @@ class ScreenTop:
         block = self._cuda.device[address]
         height, width = shape.height, shape.width
         self.num_shown += 1
+        self.addresses.append(address)
 
         def read() -> None:
             bgra = np.frombuffer(block.bytes()[:size], np.uint8).reshape(height, width, 4)
             self.textures.append(bgra[..., [2, 1, 0, 3]])
 
         self._cuda.enqueue(stream, read, block)
-
-    def copyNumpyArray(self, numpyArray: NDArray[np.uint8]) -> None:
-        self.num_shown += 1
-        self.textures.append(numpyArray)
 
 
 def painted(level: int, width: int, height: int) -> NDArray[np.uint8]:

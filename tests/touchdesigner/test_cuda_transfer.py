@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ import td
 from numpy.typing import NDArray
 from sdv2_touch.cuda_download import NUM_LANDINGS, CudaDownload
 from sdv2_touch.cuda_path import CudaPathError
-from sdv2_touch.cuda_transfer import Transfer, TransferPath
+from sdv2_touch.cuda_transfer import Transfer, TransferPath, after_failure, choose
 from sdv2_touch.cuda_upload import NUM_LAUNCHES, CudaUpload
+from sdv2_touch.transfer import NumpyDownload, NumpyUpload
 
 from sdv2_host.client.cuda_driver import Context, CudaDriver
 from sdv2_host.client.mailbox import Picture
@@ -291,6 +293,20 @@ def test_whatever_happens_every_picture_is_whole_and_newer_than_the_one_before(
     assert newest > 200
 
 
+def test_pictures_that_grow_leave_no_memory_behind(
+    cuda: FakeCuda, download: CudaDownload, top: PaintedTop
+) -> None:
+    for size in (3, 9, 5, 12, 12):
+        top.paint(1, size, size)
+        download.fetch(top)  # type: ignore[arg-type]
+        cuda.finish()
+
+    download.close()
+    gc.collect()
+
+    assert cuda.left_over() == []
+
+
 def test_closing_waits_for_copies_and_frees_everything(
     cuda: FakeCuda, download: CudaDownload, top: PaintedTop
 ) -> None:
@@ -491,6 +507,29 @@ def test_a_steady_stream_of_frames_neither_waits_nor_allocates(
     assert set(cuda.calls) & (WAITS | ALLOCATES) == set()
 
 
+def test_what_was_shown_last_is_not_written_next(
+    cuda: FakeCuda, upload: CudaUpload, screen: ScreenTop
+) -> None:
+    for level in range(10):
+        upload.show(screen, frame_painted(level))  # type: ignore[arg-type]
+        cuda.finish()
+
+    assert all(one != after for one, after in itertools.pairwise(screen.addresses))
+
+
+@pytest.mark.parametrize("sizes", [[3, 9, 5], [9, 3, 12]])
+def test_frames_that_grow_leave_no_memory_behind(
+    cuda: FakeCuda, upload: CudaUpload, screen: ScreenTop, sizes: list[int]
+) -> None:
+    for size in [one for one in sizes for _ in range(NUM_LAUNCHES + 1)]:
+        upload.show(screen, frame_painted(1, size, size))  # type: ignore[arg-type]
+        cuda.finish()
+
+    upload.close()
+
+    assert cuda.left_over() == []
+
+
 def test_closing_the_upload_waits_for_copies_and_frees_everything(
     cuda: FakeCuda, upload: CudaUpload, screen: ScreenTop
 ) -> None:
@@ -532,67 +571,63 @@ def test_of_a_lost_context_no_memory_of_the_upload_is_freed(
 # Which path
 
 
+def numpy_pair() -> tuple[NumpyDownload, NumpyUpload]:
+    return NumpyDownload(), NumpyUpload()
+
+
 def no_driver() -> CudaDriver:
     raise DeviceError("this machine has no NVIDIA driver")
 
 
-def make_transfer(
-    wanted: TransferPath, top: PaintedTop, driver: Callable[[], CudaDriver]
-) -> Transfer:
-    return Transfer(wanted, top, driver)  # type: ignore[arg-type]
+def chosen(wanted: TransferPath, top: PaintedTop, driver: Callable[[], CudaDriver]) -> Transfer:
+    return choose(wanted, top, numpy_pair, driver=driver)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wanted", [TransferPath.AUTO, TransferPath.CUDA])
 def test_with_a_card_pictures_go_by_cuda(
     cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop, wanted: TransferPath
 ) -> None:
-    transfer = make_transfer(wanted, top, lambda: driver)
+    transfer = chosen(wanted, top, lambda: driver)
     top.paint(5)
-    transfer.fetch(top)  # type: ignore[arg-type]
+    transfer.download.fetch(top)  # type: ignore[arg-type]
     cuda.finish()
-    picture = transfer.fetch(top)  # type: ignore[arg-type]
-    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
+    picture = transfer.download.fetch(top)  # type: ignore[arg-type]
+    transfer.upload.show(screen, frame_painted(6))  # type: ignore[arg-type]
     cuda.finish()
-    transfer.close()
+    transfer.download.close()
+    transfer.upload.close()
 
     assert level_of(picture) == 5
     assert screen_shows(screen, 6)
-    assert (transfer.sentence, transfer.trouble) == ("by CUDA, 8 bits per channel", "")
+    assert transfer.sentence == "pictures go by CUDA, 8 bits per channel"
 
 
-def test_numpy_as_chosen_leaves_the_driver_alone(top: PaintedTop, screen: ScreenTop) -> None:
-    transfer = make_transfer(TransferPath.NUMPY, top, lambda: pytest.fail("the driver was opened"))
+def test_numpy_as_chosen_leaves_the_driver_alone(top: PaintedTop) -> None:
+    transfer = chosen(TransferPath.NUMPY, top, lambda: pytest.fail("the driver was opened"))
 
-    picture = transfer.fetch(top)  # type: ignore[arg-type]
-    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
-
-    assert picture is not None
-    assert picture.pixels.dtype == np.float32
-    assert screen_shows(screen, 6)
-    assert (transfer.sentence, transfer.trouble) == ("by numpy, as chosen", "")
+    assert isinstance(transfer.download, NumpyDownload)
+    assert isinstance(transfer.upload, NumpyUpload)
+    assert transfer.sentence == "pictures go by numpy, as chosen"
     assert top.num_blocks == 0
 
 
 def test_on_auto_a_machine_without_a_card_uses_numpy_and_says_why(top: PaintedTop) -> None:
-    transfer = make_transfer(TransferPath.AUTO, top, no_driver)
+    transfer = chosen(TransferPath.AUTO, top, no_driver)
 
-    assert transfer.fetch(top) is not None  # type: ignore[arg-type]
-    assert transfer.sentence.startswith("by numpy, as CUDA is not to be had: this machine has no")
-    assert transfer.trouble == ""
+    assert isinstance(transfer.download, NumpyDownload)
+    assert isinstance(transfer.upload, NumpyUpload)
+    assert transfer.sentence == (
+        "pictures go by numpy, as CUDA is not to be had: this machine has no NVIDIA driver"
+    )
 
 
-def test_cuda_where_there_is_none_is_told_and_nothing_else_is_used(
-    top: PaintedTop, screen: ScreenTop
-) -> None:
-    transfer = make_transfer(TransferPath.CUDA, top, no_driver)
+def test_cuda_where_there_is_none_is_an_error_that_says_what_to_do(top: PaintedTop) -> None:
+    with pytest.raises(DeviceError) as caught:
+        chosen(TransferPath.CUDA, top, no_driver)
 
-    assert transfer.fetch(top) is None  # type: ignore[arg-type]
-    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
-
-    assert screen.num_shown == 0
-    assert transfer.trouble == (
+    assert str(caught.value) == (
         "pictures cannot go by CUDA: this machine has no NVIDIA driver; "
-        "set Transfer to Auto or Numpy"
+        "set Transfer to auto or numpy"
     )
 
 
@@ -600,7 +635,7 @@ def test_cuda_where_there_is_none_is_told_and_nothing_else_is_used(
     ("refusal", "reason"),
     [
         (TypeError("'pixelFormat' is an invalid keyword argument"), "2025.32050 or later"),
-        (td.tdError("CUDA is not supported"), "gives no CUDA memory here (CUDA is not supported)"),
+        (td.tdError("CUDA is not supported"), r"no CUDA memory here \(CUDA is not supported\)"),
     ],
     ids=["older build", "other card"],
 )
@@ -609,28 +644,26 @@ def test_a_touchdesigner_without_cuda_memory_is_told_apart(
 ) -> None:
     top.refusal = refusal
 
-    transfer = make_transfer(TransferPath.CUDA, top, lambda: driver)
+    with pytest.raises(DeviceError, match=reason):
+        chosen(TransferPath.CUDA, top, lambda: driver)
 
-    assert reason in transfer.trouble
 
-
-def test_memory_of_a_pool_is_taken_to_be_of_the_threads_context(top: PaintedTop) -> None:
+def test_memory_of_a_pool_is_taken_to_be_of_the_threads_context() -> None:
     cuda = FakeCuda(memory_has_context=False)
 
-    transfer = make_transfer(TransferPath.CUDA, PaintedTop(cuda), lambda: CudaDriver(cuda))
-    num_made = len(cuda.left_over())
-    transfer.close()
+    transfer = chosen(TransferPath.CUDA, PaintedTop(cuda), lambda: CudaDriver(cuda))
+    transfer.download.close()
+    transfer.upload.close()
 
-    assert (num_made, transfer.trouble) == (2, "")
+    assert cuda.calls.count("cuStreamCreate") == 2
     assert (cuda.left_over(), cuda.violations) == ([], [])
 
 
 def test_without_any_context_cuda_is_not_to_be_had() -> None:
     cuda = FakeCuda(app_context_is_current=False, memory_has_context=False)
 
-    transfer = make_transfer(TransferPath.CUDA, PaintedTop(cuda), lambda: CudaDriver(cuda))
-
-    assert "no CUDA context in its main thread" in transfer.trouble
+    with pytest.raises(DeviceError, match="no CUDA context in its main thread"):
+        chosen(TransferPath.CUDA, PaintedTop(cuda), lambda: CudaDriver(cuda))
 
 
 def test_half_a_pair_is_closed_again(cuda: FakeCuda, driver: CudaDriver, top: PaintedTop) -> None:
@@ -642,67 +675,21 @@ def test_half_a_pair_is_closed_again(cuda: FakeCuda, driver: CudaDriver, top: Pa
             cuda.failures.update({"cuStreamCreate": OUT_OF_MEMORY} if self.num_streams > 1 else {})
             return super().new_stream()
 
-    transfer = make_transfer(TransferPath.CUDA, top, lambda: SecondStreamFails(cuda))
-    gc.collect()
-
-    assert "CUDA_ERROR_OUT_OF_MEMORY" in transfer.trouble
-    assert cuda.left_over() == []
-
-
-def test_on_auto_a_download_that_fails_goes_on_by_numpy_both_ways(
-    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop
-) -> None:
-    transfer = make_transfer(TransferPath.AUTO, top, lambda: driver)
-    transfer.fetch(top)  # type: ignore[arg-type]
-    cuda.lost = ILLEGAL_ADDRESS
-
-    failed = transfer.fetch(top)  # type: ignore[arg-type]
-    cuda.calls.clear()
-    picture = transfer.fetch(top)  # type: ignore[arg-type]
-    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
-
-    assert failed is None
-    assert picture is not None
-    assert screen_shows(screen, 6)
-    assert cuda.calls == []
-    assert "by numpy" in transfer.sentence
-    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in transfer.sentence
-
-
-def test_on_auto_an_upload_that_fails_shows_the_frame_by_numpy(
-    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop
-) -> None:
-    transfer = make_transfer(TransferPath.AUTO, top, lambda: driver)
-    cuda.lost = ILLEGAL_ADDRESS
-
-    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
-
-    assert screen_shows(screen, 6)
-    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in transfer.sentence
-
-
-def test_cuda_that_fails_as_chosen_is_told_and_nothing_else_is_used(
-    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop
-) -> None:
-    transfer = make_transfer(TransferPath.CUDA, top, lambda: driver)
-    cuda.lost = ILLEGAL_ADDRESS
-
-    transfer.show(screen, frame_painted(6))  # type: ignore[arg-type]
-    picture = transfer.fetch(top)  # type: ignore[arg-type]
-
-    assert (picture, screen.num_shown) == (None, 0)
-    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in transfer.trouble
-    assert "restarted" in transfer.trouble
-
-
-def test_a_transfer_closes_twice_without_harm(
-    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop
-) -> None:
-    transfer = make_transfer(TransferPath.AUTO, top, lambda: driver)
-    transfer.fetch(top)  # type: ignore[arg-type]
-
-    transfer.close()
-    transfer.close()
+    with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY"):
+        chosen(TransferPath.CUDA, top, lambda: SecondStreamFails(cuda))
     gc.collect()
 
     assert cuda.left_over() == []
+
+
+def test_after_a_failure_auto_goes_on_by_numpy_and_says_why() -> None:
+    transfer = after_failure(TransferPath.AUTO, CudaPathError("it broke"), numpy_pair)
+
+    assert isinstance(transfer.download, NumpyDownload)
+    assert isinstance(transfer.upload, NumpyUpload)
+    assert transfer.sentence == "pictures go by numpy from here on: it broke"
+
+
+def test_after_a_failure_of_what_was_wanted_nothing_goes_on() -> None:
+    with pytest.raises(CudaPathError, match="cannot go by CUDA: it broke; set Transfer to"):
+        after_failure(TransferPath.CUDA, CudaPathError("it broke"), numpy_pair)

@@ -10,6 +10,7 @@ The other members are called by the DATs inside; all are for TouchDesigner's mai
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from sdv2_touch.status_board import Extra, StatusBoard
 from sdv2_touch.table import as_row_value, make_table, read_pages
 
 TICK_S = 0.1
+SHOWING = {State.LIVE, State.LOCKSTEP, State.HELD, State.PAUSED}
+"""The picture is what the user wants it to be."""
 LEFT_OUT = -1.0
 """What a number shows that does not go with its action."""
 
@@ -44,7 +47,14 @@ class StreamDiffusion:
         self._owner = owner
         self._note = note
         self._run_dir = run_dir
-        self._table = make_table(read_pages(parameters_text()))
+        # A component of another version may lack some of the parameters that the code knows.
+        pages = read_pages(parameters_text())
+        self._table = make_table(
+            {
+                page: tuple(row for row in rows if owner.par[row.par] is not None)
+                for page, rows in pages.items()
+            }
+        )
         self._desk = HostDesk(owner)
         self._status_board = StatusBoard(owner)
         self._session: Session | None = None
@@ -100,7 +110,9 @@ class StreamDiffusion:
 
     def Go(self, cue: str | int | float | None = None) -> None:
         """The next cue, or the one of this number."""
-        self._call("cue_go", *(() if cue is None else (f"{cue}",)))
+        self._call(
+            "cue_go", *(() if cue is None else (cue if isinstance(cue, str) else f"{cue:g}",))
+        )
 
     def Back(self) -> None:
         """The cue before the present one."""
@@ -172,10 +184,8 @@ class StreamDiffusion:
             return
         if row.param:
             self._session.board.moved(row, par)
-        elif row.par == "Lockstep" and par.eval():
-            self._session.begin_lockstep()
         elif row.par == "Transfer":
-            self._switch(False)
+            self._session.choose_path()
 
     def on_pulse(self, par: td.Par) -> None:
         """A button of the pages was pressed."""
@@ -206,7 +216,7 @@ class StreamDiffusion:
     def onDestroyTD(self) -> None:
         """TouchDesigner lets go of this object: the component is gone, or gets a new extension.
 
-        The daemon is left to the new one; see host_desk.
+        The daemon is left to the new one; without a component nobody could stop it any more.
         """
         self._switch(False)
         if not self._owner.valid:
@@ -217,7 +227,10 @@ class StreamDiffusion:
             self._session.close()
             self._session = None
         if is_active:
-            self._session = Session(self._owner, self._table, self._on_change, self._run_dir)
+            # Not a method of ours: what holds the session must not be held by it, or an extension
+            # that TouchDesigner drops without a word would live on, thread and all.
+            on_change = functools.partial(call_back, self._owner, "onParameterChange")
+            self._session = Session(self._owner, self._table, on_change, self._run_dir)
 
     def _tick(self) -> None:
         session = self._session
@@ -231,14 +244,14 @@ class StreamDiffusion:
             output_fps=session.shown.per_s() if session is not None else 0.0,
         )
         self._status_board.show(status, extra)
-        self._desk.show_log()
+        self._desk.tick()
         fill_menus(self._owner, self._table, status)
         self._show_card(status)
         self._tell(status)
 
     def _show_card(self, status: HostView) -> None:
         is_bare = self._session is None or not self._session.has_picture
-        text = status.sentence if is_bare or status.state is not State.LIVE else ""
+        text = status.sentence if is_bare or status.state not in SHOWING else ""
         card, pick = self._owner.opex("card").par, self._owner.opex("pick").par
         if card.text.eval() != text:
             card.text.val = text
@@ -254,9 +267,6 @@ class StreamDiffusion:
         if host != self._host:
             self._host = host
             call_back(self._owner, "onHostChange", status.host, status.version)
-
-    def _on_change(self, address: str, value: Value, origin: str) -> None:
-        call_back(self._owner, "onParameterChange", address, value, origin)
 
     def _press(self, action: object) -> None:
         """A button's own errors are shown as the status, for there is nobody to raise them to."""

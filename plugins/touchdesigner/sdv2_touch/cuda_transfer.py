@@ -1,100 +1,78 @@
-"""Transfer: which way pictures go between TouchDesigner and the courier, by CUDA or by numpy."""
+"""Transfer: a way for pictures between TouchDesigner and the courier, by CUDA or by numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from typing import NamedTuple
 
 import td
 
 from sdv2_host.client.cuda_driver import Context, CudaDriver, DeviceAddress, open_driver
-from sdv2_host.client.mailbox import Picture
 from sdv2_host.errors import DeviceError
-from sdv2_host.types import Frame
 from sdv2_touch.cuda_download import CudaDownload
 from sdv2_touch.cuda_path import PIXEL_FORMAT_NAME, CudaPathError
 from sdv2_touch.cuda_upload import CudaUpload
-from sdv2_touch.transfer import Download, NumpyDownload, NumpyUpload, Upload
+from sdv2_touch.transfer import Download, Upload
 
 
 class TransferPath(Enum):
-    """What the user wants; values are the menu names of the component's parameter."""
+    """Values are the menu names of the component's parameter."""
 
     AUTO = "auto"
-    """By CUDA where that is to be had and as long as it goes well, else by numpy."""
+    """By CUDA where that is to be had, else by numpy; `Transfer.sentence` tells which and why."""
     CUDA = "cuda"
     NUMPY = "numpy"
 
 
-class Transfer:
-    """A Download and an Upload by the path that is wanted. For TouchDesigner's main thread.
+class Transfer(NamedTuple):
+    download: Download
+    upload: Upload
+    sentence: str
+    """Which path runs and why, for the status."""
 
-    Fields: `sentence`, which path runs and why, for the status; `trouble`, why none runs and what
-    to do, '' = one does. Without a path nothing is fetched and nothing is shown.
+
+NOT_BY_CUDA = "pictures cannot go by CUDA"
+REMEDY = "set Transfer to auto or numpy"
+NumpyPair = Callable[[], tuple[Download, Upload]]
+
+
+def choose(
+    wanted: TransferPath,
+    top: td.TOP,
+    numpy_pair: NumpyPair,
+    *,
+    driver: Callable[[], CudaDriver] = open_driver,
+) -> Transfer:
+    """The path that is wanted, ready. In TouchDesigner's main thread; `top` is the one to fetch.
+
+    For CUDA the TOP is asked once for its memory on the default stream, which takes some
+    milliseconds, to find the context that TouchDesigner works in.
+
+    Raises:
+        DeviceError: CUDA is wanted, and is not to be had.
     """
+    if wanted is TransferPath.NUMPY:
+        return Transfer(*numpy_pair(), "pictures go by numpy, as chosen")
+    try:
+        download, upload = _cuda_pair(top, driver())
+    except DeviceError as error:
+        if wanted is TransferPath.CUDA:
+            raise DeviceError(f"{NOT_BY_CUDA}: {error}; {REMEDY}") from error
+        return Transfer(*numpy_pair(), f"pictures go by numpy, as CUDA is not to be had: {error}")
+    return Transfer(download, upload, "pictures go by CUDA, 8 bits per channel")
 
-    def __init__(
-        self,
-        wanted: TransferPath,
-        top: td.TOP,
-        driver: Callable[[], CudaDriver] = open_driver,
-    ) -> None:
-        """Ready. `top` is asked once for its CUDA memory on the default stream, which takes some
-        milliseconds, to find the context that TouchDesigner works in."""
-        self.sentence = "by numpy, as chosen"
-        self.trouble = ""
-        self._wanted = wanted
-        self._download: Download | None = None
-        self._upload: Upload | None = None
-        if wanted is TransferPath.NUMPY:
-            self._download, self._upload = NumpyDownload(), NumpyUpload()
-            return
-        try:
-            self._download, self._upload = _cuda_pair(top, driver())
-        except DeviceError as error:
-            self._do_without_cuda(error)
-        else:
-            self.sentence = "by CUDA, 8 bits per channel"
 
-    def fetch(self, top: td.TOP) -> Picture | None:
-        """As Download.fetch."""
-        if self._download is None:
-            return None
-        try:
-            return self._download.fetch(top)
-        except CudaPathError as error:
-            self._end(error)
-            return None
+def after_failure(wanted: TransferPath, error: CudaPathError, numpy_pair: NumpyPair) -> Transfer:
+    """What follows on a path by CUDA that ended, once it is closed: numpy, where the user left the
+    choice to us.
 
-    def show(self, script_top: td.scriptTOP, frame: Frame) -> None:
-        """As Upload.show."""
-        try:
-            if self._upload is not None:
-                self._upload.show(script_top, frame)
-        except CudaPathError as error:
-            self._end(error)
-            self.show(script_top, frame)
-
-    def close(self) -> None:
-        """What was allocated is freed; waits for copies."""
-        if self._download is not None:
-            self._download.close()
-        if self._upload is not None:
-            self._upload.close()
-        self._download = self._upload = None
-
-    def _end(self, error: CudaPathError) -> None:
-        """After this no error comes from the driver any more: it is not called."""
-        self.close()
-        self._do_without_cuda(error)
-
-    def _do_without_cuda(self, error: DeviceError) -> None:
-        if self._wanted is TransferPath.AUTO:
-            self._download, self._upload = NumpyDownload(), NumpyUpload()
-            self.sentence = f"by numpy, as CUDA is not to be had: {error}"
-        else:
-            self.sentence = "none"
-            self.trouble = f"pictures cannot go by CUDA: {error}; set Transfer to Auto or Numpy"
+    Raises:
+        CudaPathError: CUDA is what was wanted.
+    """
+    if wanted is TransferPath.CUDA:
+        raise CudaPathError(f"{NOT_BY_CUDA}: {error}; {REMEDY}") from error
+    return Transfer(*numpy_pair(), f"pictures go by numpy from here on: {error}")
 
 
 def _cuda_pair(top: td.TOP, driver: CudaDriver) -> tuple[CudaDownload, CudaUpload]:

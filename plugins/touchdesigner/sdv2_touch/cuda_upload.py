@@ -103,6 +103,8 @@ class CudaUpload:
 
     def _idle_launch(self) -> _Launch | None:
         for launch in self._launches:
+            # Not what was shown last: that TouchDesigner waits for our stream is documented, that
+            # our stream waits for its reading is not.
             if launch is not self._shown and self._driver.is_done(launch.event):
                 return launch
         if len(self._launches) == NUM_LAUNCHES:

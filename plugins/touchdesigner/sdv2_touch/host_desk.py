@@ -16,10 +16,16 @@ extension whenever a DAT is edited, and a daemon has to outlive the object that 
 
 @dataclass(slots=True)
 class HostDesk:
-    """Fields, per extension: the component, and the log that was shown last."""
+    """Fields, per extension: the component and its id; whether the daemon ends with it; the log
+    that was shown last."""
 
     owner: td.COMP
+    _id: int = field(init=False)
+    _stops: bool = True
     _shown: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._id = self.owner.id
 
     def start(self) -> None:
         """The daemon of the pages will run. Raises: CommandError, ParamError."""
@@ -36,12 +42,13 @@ class HostDesk:
     @property
     def sentence(self) -> str:
         """How the daemon does that was started here; '' = none was."""
-        process = _processes.get(self.owner.id)
+        process = _processes.get(self._id)
         return process.status.sentence if process is not None else ""
 
-    def show_log(self) -> None:
+    def tick(self) -> None:
         """The DAT `log` has the daemon's newest lines."""
-        process = _processes.get(self.owner.id)
+        self._stops = bool(self.owner.par.Autostop.eval())
+        process = _processes.get(self._id)
         if process is None:
             return
         lines = process.log()
@@ -52,15 +59,15 @@ class HostDesk:
             dat.text = "\n".join(lines)
 
     def close(self) -> None:
-        """For good: the daemon ends if Autostop says so, else it goes on alone."""
-        process = _processes.pop(self.owner.id, None)
+        """For good, with or without the component: the daemon ends if Autostop said so."""
+        process = _processes.pop(self._id, None)
         if process is not None:
-            process.close(stops=bool(self.owner.par.Autostop.eval()))
+            process.close(stops=self._stops)
 
     def _process(self) -> HostProcess:
-        if self.owner.id not in _processes:
-            _processes[self.owner.id] = HostProcess()
-        return _processes[self.owner.id]
+        if self._id not in _processes:
+            _processes[self._id] = HostProcess()
+        return _processes[self._id]
 
     def _words(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         par = self.owner.par

@@ -17,10 +17,12 @@ from sdv2_host.client.courier import Courier, LockstepError
 from sdv2_host.client.mailbox import Picture, Wish
 from sdv2_host.client.status import State, Status
 from sdv2_host.types import AlphaMode, Frame, Size
+from sdv2_touch.cuda_transfer import TransferPath
 from sdv2_touch.par_board import OnChange, ParBoard
+from sdv2_touch.picture_path import PicturePath
 from sdv2_touch.rate import Rate
 from sdv2_touch.table import Table
-from sdv2_touch.transfer import Download, NumpyDownload, NumpyUpload, Upload, picture_now
+from sdv2_touch.transfer import picture_now
 
 ALPHAS = {
     "premultiplied": AlphaMode.PREMULTIPLIED,
@@ -33,13 +35,14 @@ NON_COMMERCIAL_PX = 1280
 """Non-Commercial licences make no larger TOPs (derivative.ca/UserGuide/Licensing)."""
 
 
-def wish_of(owner: td.COMP) -> Wish:
+def wish_of(owner: td.COMP, table: Table) -> Wish:
     """What the pages say of the host."""
     par = owner.par
+    look = frozenset(row.address for row in table.by_address.values() if row.is_look)
     return Wish(
         host=str(par.Host.eval()),
         publishes=bool(par.Sendinput.eval()),
-        brings_look=bool(par.Bringlook.eval()),
+        brings=look if par.Bringlook.eval() else frozenset(),
     )
 
 
@@ -53,14 +56,15 @@ class Session:
         self._owner = owner
         self._input = _top(owner, "in1")
         self._output = _top(owner, "output")
-        self._wish = wish_of(owner)
+        self._table = table
+        self._wish = wish_of(owner, table)
         self.courier = Courier(self._wish, run_dir=run_dir)
         # Without a goodbye (old builds call no onDestroyTD) the last reference's end closes it.
         self._finalizer = weakref.finalize(self, self.courier.close)
         self.board = ParBoard(owner, table, self.courier, on_change, time.perf_counter)
-        if self._wish.brings_look:
+        if self._wish.brings:
             self.board.bring_look()
-        self._download, self._upload, self.transfer = make_transfer(str(owner.par.Transfer.eval()))
+        self._path = PicturePath(TransferPath(str(owner.par.Transfer.eval())), self._input)
         self._held: Frame | None = None
         self._lockstep_ended = ""
         self.sent, self.shown = Rate(time.perf_counter), Rate(time.perf_counter)
@@ -68,11 +72,16 @@ class Session:
     @property
     def trouble(self) -> str:
         """What is wrong in TouchDesigner, and what to do; '' = nothing."""
-        return self._lockstep_ended or self._limit_trouble()
+        return self._lockstep_ended or self._limit_trouble() or self._path.trouble
 
     @property
     def status(self) -> Status:
         return self.courier.status
+
+    @property
+    def transfer(self) -> str:
+        """How pictures go, and why."""
+        return self._path.sentence
 
     @property
     def has_picture(self) -> bool:
@@ -80,11 +89,12 @@ class Session:
 
     def frame(self) -> None:
         """All that a frame needs."""
-        if self._owner.par.Lockstep.eval():
-            self._exchange()
-        else:
+        if not self._owner.par.Lockstep.eval():
+            self._lockstep_ended = ""
             self._send()
             self._show(self.courier.newest())
+        elif not self._lockstep_ended:
+            self._exchange()
         self.board.take(self.courier.changes())
         self.board.follow_driven()
         self.board.show_told()
@@ -92,30 +102,33 @@ class Session:
     def tick(self) -> None:
         """A few times a second: what the pages wish."""
         self.board.look_for_driven()
-        wish = wish_of(self._owner)
-        if wish != self._wish:
-            self._wish = wish
-            self.courier.follow(wish)
+        wish = wish_of(self._owner, self._table)
+        if wish == self._wish:
+            return
+        if wish.brings and not self._wish.brings:
+            self.board.bring_look()
+        self._wish = wish
+        self.courier.follow(wish)
 
     def cook(self, script_top: td.scriptTOP) -> None:
         """The held picture is in the Script TOP, called inside its cook."""
         if self._held is not None:
-            self._upload.show(script_top, self._held)
+            self._path.show(script_top, self._held)
 
     def close(self) -> None:
         """Nothing of the session is left: no thread, ring or socket. The picture stays shown."""
         self._finalizer()
-        self._download.close()
-        self._upload.close()
+        self._path.close()
 
-    def begin_lockstep(self) -> None:
-        """The next frame begins a new one."""
-        self._lockstep_ended = ""
+    def choose_path(self) -> None:
+        """Pictures go as the page says now."""
+        self._path.close()
+        self._path = PicturePath(TransferPath(str(self._owner.par.Transfer.eval())), self._input)
 
     def _send(self) -> None:
         if not self._wish.publishes or not self._owner.inputs or self.status.state in NOBODY:
             return
-        picture = self._download.fetch(self._input)
+        picture = self._path.fetch(self._input)
         if picture is not None:
             self.courier.send_frame(self._with_alpha(picture))
             self.sent.count()
@@ -134,8 +147,8 @@ class Session:
         try:
             self._show(self.courier.exchange(picture, timeout_s))
         except LockstepError as error:
-            self._lockstep_ended = f"lock-step has ended: {error}"
-            self._owner.par.Lockstep.val = False
+            # The parameter is left on: a live picture in the middle of a render would be worse.
+            self._lockstep_ended = f"lock-step has ended: {error} Switch it off and on to go on."
             self._owner.addScriptError(self._lockstep_ended)
         self.sent.count()
 
@@ -153,11 +166,6 @@ class Session:
             f"and the host's picture is {size}: set a smaller Width and Height on the page Output "
             "and press Output size"
         )
-
-
-def make_transfer(mode: str) -> tuple[Download, Upload, str]:
-    """How pictures go, and a sentence that says so."""
-    return NumpyDownload(), NumpyUpload(), "by numpy"
 
 
 def _top(owner: td.COMP, name: str) -> td.TOP:

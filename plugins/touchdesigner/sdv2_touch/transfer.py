@@ -7,8 +7,11 @@ from typing import Protocol
 import td
 
 from sdv2_host.client.mailbox import Picture
-from sdv2_host.clock import now_ns
+from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.types import Frame
+
+STALE_NS = NS_PER_S // 2
+"""What was asked for before that, before a pause, say, is no picture of now."""
 
 
 class Download(Protocol):
@@ -43,9 +46,12 @@ class NumpyDownload:
         """When the picture that comes next was asked for."""
 
     def fetch(self, top: td.TOP) -> Picture | None:
-        asked_ns, self._asked_ns = self._asked_ns, now_ns()
+        now = now_ns()
+        asked_ns, self._asked_ns = self._asked_ns, now
         pixels = top.numpyArray(delayed=True)
-        return None if pixels is None else Picture(pixels, capture_ts_ns=asked_ns)
+        if pixels is None or now - asked_ns > STALE_NS:
+            return None
+        return Picture(pixels, capture_ts_ns=asked_ns)
 
     def close(self) -> None:
         pass
