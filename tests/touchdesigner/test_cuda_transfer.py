@@ -17,7 +17,7 @@ from sdv2_touch.cuda_download import NUM_LANDINGS, CudaDownload
 from sdv2_touch.cuda_path import CudaPathError
 from sdv2_touch.cuda_transfer import Transfer, TransferPath, after_failure, choose
 from sdv2_touch.cuda_upload import NUM_LAUNCHES, CudaUpload
-from sdv2_touch.transfer import NumpyDownload, NumpyUpload
+from sdv2_touch.transfer import STALE_NS, NumpyDownload, NumpyUpload
 
 from sdv2_host.client.cuda_driver import Context, CudaDriver
 from sdv2_host.client.mailbox import Picture
@@ -140,6 +140,23 @@ def test_a_picture_carries_the_time_at_which_it_was_asked_for(
     assert first is not None
     assert second is not None
     assert 0 < first.capture_ts_ns < second.capture_ts_ns
+
+
+def test_after_a_pause_the_picture_from_before_it_is_not_given(
+    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop
+) -> None:
+    times_ns = iter([0, STALE_NS + 1, STALE_NS + 1, STALE_NS + 2, STALE_NS + 2])
+    download = CudaDownload(driver, Context(APP_CONTEXT), lambda: next(times_ns))
+    fetch_painted(download, top, 1)
+    cuda.finish()
+
+    after_the_pause = fetch_painted(download, top, 2)
+    cuda.finish()
+    next_picture = fetch_painted(download, top, 3)
+    download.close()
+
+    assert after_the_pause is None
+    assert level_of(next_picture) == 2
 
 
 def test_of_several_pictures_that_landed_the_newest_is_given(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from sdv2_touch.cuda_path import (
     ends_the_path,
     has_settled,
 )
+from sdv2_touch.transfer import STALE_NS
 
 NUM_LANDINGS = 4
 """One is published, one waits for that, one is handed out next, one is landed in."""
@@ -66,9 +68,12 @@ class CudaDownload:
     memory is landed in again when the last reference is gone, on whichever thread that happens.
     """
 
-    def __init__(self, driver: CudaDriver, context: Context) -> None:
+    def __init__(
+        self, driver: CudaDriver, context: Context, clock: Callable[[], int] = now_ns
+    ) -> None:
         self._driver = driver
         self._context = context
+        self._clock = clock
         with ends_the_path(), driver.current(context):
             self._stream: Stream = driver.new_stream()
         self._landings: list[_Landing] = []
@@ -77,7 +82,7 @@ class CudaDownload:
         """Oldest first, as the stream does them."""
 
     def fetch(self, top: td.TOP) -> Picture | None:
-        """The newest picture that landed; None = none did since the last call.
+        """The newest picture that landed; None = none did since the last call, or long ago.
 
         Also begins to copy `top` as it is now, unless all memory is in use: then this frame is
         left out, as the host could not keep up with it anyway.
@@ -87,7 +92,9 @@ class CudaDownload:
         """
         with ends_the_path(), self._driver.current(self._context):
             landed = self._newest_landed()
-            picture = None if landed is None else self._lend(landed)
+            picture = None
+            if landed is not None and self._clock() - landed.capture_ts_ns <= STALE_NS:
+                picture = self._lend(landed)
             landing = self._idle_landing()
         if landing is not None:
             block = top.cudaMemory(stream=self._stream, pixelFormat=PIXEL_FORMAT_NAME)
@@ -137,7 +144,7 @@ class CudaDownload:
         size = _size_of(block)
         memory = self._fitting_memory(landing, block.size)
         landing.size = size
-        landing.capture_ts_ns = now_ns()
+        landing.capture_ts_ns = self._clock()
         landing.block = block  # first: from here on the copy may be in flight
         self._driver.begin_download(memory, DeviceAddress(block.ptr), block.size, self._stream)
         self._driver.record(landing.event, self._stream)
