@@ -82,6 +82,8 @@ class ScreenTop:
         self.textures: list[NDArray[np.uint8]] = []
         """What the card really had when the stream came to it."""
 
+        self.addresses: list[int] = []
+
     def copyCUDAMemory(self, address: int, size: int, shape: Shape, stream: int) -> None:
         assert np.dtype(shape.dataType) == np.uint8
         assert size == shape.width * shape.height * shape.numComps
@@ -89,6 +91,7 @@ class ScreenTop:
         block = self._cuda.device[address]
         height, width = shape.height, shape.width
         self.num_shown += 1
+        self.addresses.append(address)
 
         def read() -> None:
             bgra = np.frombuffer(block.bytes()[:size], np.uint8).reshape(height, width, 4)

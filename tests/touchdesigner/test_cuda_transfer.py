@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -14,14 +15,14 @@ import td
 from numpy.typing import NDArray
 from sdv2_touch.cuda_download import NUM_LANDINGS, CudaDownload
 from sdv2_touch.cuda_path import CudaPathError
-from sdv2_touch.cuda_transfer import TransferPath, after_failure, choose
+from sdv2_touch.cuda_transfer import Transfer, TransferPath, after_failure, choose
 from sdv2_touch.cuda_upload import NUM_LAUNCHES, CudaUpload
-from sdv2_touch.transfer import NumpyDownload, NumpyUpload
+from sdv2_touch.transfer import STALE_NS, NumpyDownload, NumpyUpload
 
 from sdv2_host.client.cuda_driver import Context, CudaDriver
 from sdv2_host.client.mailbox import Picture
 from sdv2_host.errors import DeviceError
-from sdv2_host.types import AlphaMode, Frame, FrameMeta, Orientation, PixelFormat
+from sdv2_host.types import Frame, FrameMeta, Orientation, PixelFormat
 from tests.client.fake_cuda import APP_CONTEXT, ILLEGAL_ADDRESS, OUT_OF_MEMORY, FakeCuda
 from tests.touchdesigner.cuda_tops import PaintedTop, ScreenTop, painted
 
@@ -113,8 +114,7 @@ def test_a_picture_comes_once_the_card_has_copied_it(
     assert level_of(third) == 1
 
 
-def test_a_picture_says_what_it_is(cuda: FakeCuda, driver: CudaDriver, top: PaintedTop) -> None:
-    download = CudaDownload(driver, Context(APP_CONTEXT), AlphaMode.STRAIGHT)
+def test_a_picture_says_what_it_is(cuda: FakeCuda, download: CudaDownload, top: PaintedTop) -> None:
     download.fetch(top)  # type: ignore[arg-type]
     cuda.finish()
 
@@ -125,7 +125,6 @@ def test_a_picture_says_what_it_is(cuda: FakeCuda, driver: CudaDriver, top: Pain
     assert picture.pixels.dtype == np.uint8
     assert picture.pixels.shape == (top.height, top.width, 4)
     assert picture.pixel_format == PixelFormat.BGRA8
-    assert picture.alpha == AlphaMode.STRAIGHT
     assert picture.orientation == Orientation.BOTTOM_FIRST
 
 
@@ -141,6 +140,23 @@ def test_a_picture_carries_the_time_at_which_it_was_asked_for(
     assert first is not None
     assert second is not None
     assert 0 < first.capture_ts_ns < second.capture_ts_ns
+
+
+def test_after_a_pause_the_picture_from_before_it_is_not_given(
+    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop
+) -> None:
+    times_ns = iter([0, STALE_NS + 1, STALE_NS + 1, STALE_NS + 2, STALE_NS + 2])
+    download = CudaDownload(driver, Context(APP_CONTEXT), lambda: next(times_ns))
+    fetch_painted(download, top, 1)
+    cuda.finish()
+
+    after_the_pause = fetch_painted(download, top, 2)
+    cuda.finish()
+    next_picture = fetch_painted(download, top, 3)
+    download.close()
+
+    assert after_the_pause is None
+    assert level_of(next_picture) == 2
 
 
 def test_of_several_pictures_that_landed_the_newest_is_given(
@@ -294,6 +310,20 @@ def test_whatever_happens_every_picture_is_whole_and_newer_than_the_one_before(
     assert newest > 200
 
 
+def test_pictures_that_grow_leave_no_memory_behind(
+    cuda: FakeCuda, download: CudaDownload, top: PaintedTop
+) -> None:
+    for size in (3, 9, 5, 12, 12):
+        top.paint(1, size, size)
+        download.fetch(top)  # type: ignore[arg-type]
+        cuda.finish()
+
+    download.close()
+    gc.collect()
+
+    assert cuda.left_over() == []
+
+
 def test_closing_waits_for_copies_and_frees_everything(
     cuda: FakeCuda, download: CudaDownload, top: PaintedTop
 ) -> None:
@@ -332,7 +362,7 @@ def test_an_error_of_the_card_ends_the_download_with_a_sentence(
         fetch_painted(download, top, 2)
 
     assert "CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access" in str(caught.value)
-    assert "restart TouchDesigner" in str(caught.value)
+    assert "has to be restarted" in str(caught.value)
 
 
 def test_of_a_lost_context_nothing_is_freed(
@@ -385,7 +415,7 @@ def test_a_block_of_another_size_than_its_shape_tells_is_refused(
 ) -> None:
     top.missing_bytes = 4
 
-    with pytest.raises(CudaPathError, match="gave 92 bytes .* a picture of 6x4, expected 96"):
+    with pytest.raises(CudaPathError, match=r"gave 92 bytes .* of 6x4, expected 96"):
         fetch_painted(download, top, 1)
 
 
@@ -494,6 +524,29 @@ def test_a_steady_stream_of_frames_neither_waits_nor_allocates(
     assert set(cuda.calls) & (WAITS | ALLOCATES) == set()
 
 
+def test_what_was_shown_last_is_not_written_next(
+    cuda: FakeCuda, upload: CudaUpload, screen: ScreenTop
+) -> None:
+    for level in range(10):
+        upload.show(screen, frame_painted(level))  # type: ignore[arg-type]
+        cuda.finish()
+
+    assert all(one != after for one, after in itertools.pairwise(screen.addresses))
+
+
+@pytest.mark.parametrize("sizes", [[3, 9, 5], [9, 3, 12]])
+def test_frames_that_grow_leave_no_memory_behind(
+    cuda: FakeCuda, upload: CudaUpload, screen: ScreenTop, sizes: list[int]
+) -> None:
+    for size in [one for one in sizes for _ in range(NUM_LAUNCHES + 1)]:
+        upload.show(screen, frame_painted(1, size, size))  # type: ignore[arg-type]
+        cuda.finish()
+
+    upload.close()
+
+    assert cuda.left_over() == []
+
+
 def test_closing_the_upload_waits_for_copies_and_frees_everything(
     cuda: FakeCuda, upload: CudaUpload, screen: ScreenTop
 ) -> None:
@@ -543,46 +596,63 @@ def no_driver() -> CudaDriver:
     raise DeviceError("this machine has no NVIDIA driver")
 
 
-def by_cuda(top: PaintedTop, wanted: TransferPath, driver: Callable[[], CudaDriver]) -> Any:
+def chosen(wanted: TransferPath, top: PaintedTop, driver: Callable[[], CudaDriver]) -> Transfer:
     return choose(wanted, top, numpy_pair, driver=driver)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wanted", [TransferPath.AUTO, TransferPath.CUDA])
 def test_with_a_card_pictures_go_by_cuda(
-    driver: CudaDriver, top: PaintedTop, wanted: TransferPath
+    cuda: FakeCuda, driver: CudaDriver, top: PaintedTop, screen: ScreenTop, wanted: TransferPath
 ) -> None:
-    chosen = by_cuda(top, wanted, lambda: driver)
+    transfer = chosen(wanted, top, lambda: driver)
+    top.paint(5)
+    transfer.download.fetch(top)  # type: ignore[arg-type]
+    cuda.finish()
+    picture = transfer.download.fetch(top)  # type: ignore[arg-type]
+    transfer.upload.show(screen, frame_painted(6))  # type: ignore[arg-type]
+    cuda.finish()
+    transfer.download.close()
+    transfer.upload.close()
 
-    assert isinstance(chosen.download, CudaDownload)
-    assert isinstance(chosen.upload, CudaUpload)
-    assert chosen.sentence == "pictures go by CUDA, 8 bits per channel"
+    assert level_of(picture) == 5
+    assert screen_shows(screen, 6)
+    assert transfer.sentence == "pictures go by CUDA, 8 bits per channel"
 
 
 def test_numpy_as_chosen_leaves_the_driver_alone(top: PaintedTop) -> None:
-    chosen = by_cuda(top, TransferPath.NUMPY, lambda: pytest.fail("the driver was opened"))
+    transfer = chosen(TransferPath.NUMPY, top, lambda: pytest.fail("the driver was opened"))
 
-    assert isinstance(chosen.download, NumpyDownload)
-    assert chosen.sentence == "pictures go by numpy, as chosen"
+    assert isinstance(transfer.download, NumpyDownload)
+    assert isinstance(transfer.upload, NumpyUpload)
+    assert transfer.sentence == "pictures go by numpy, as chosen"
     assert top.num_blocks == 0
 
 
 def test_on_auto_a_machine_without_a_card_uses_numpy_and_says_why(top: PaintedTop) -> None:
-    chosen = by_cuda(top, TransferPath.AUTO, no_driver)
+    transfer = chosen(TransferPath.AUTO, top, no_driver)
 
-    assert isinstance(chosen.upload, NumpyUpload)
-    assert chosen.sentence == "pictures go by numpy: this machine has no NVIDIA driver"
+    assert isinstance(transfer.download, NumpyDownload)
+    assert isinstance(transfer.upload, NumpyUpload)
+    assert transfer.sentence == (
+        "pictures go by numpy, as CUDA is not to be had: this machine has no NVIDIA driver"
+    )
 
 
-def test_cuda_where_there_is_none_is_an_error(top: PaintedTop) -> None:
-    with pytest.raises(DeviceError, match="this machine has no NVIDIA driver"):
-        by_cuda(top, TransferPath.CUDA, no_driver)
+def test_cuda_where_there_is_none_is_an_error_that_says_what_to_do(top: PaintedTop) -> None:
+    with pytest.raises(DeviceError) as caught:
+        chosen(TransferPath.CUDA, top, no_driver)
+
+    assert str(caught.value) == (
+        "pictures cannot go by CUDA: this machine has no NVIDIA driver; "
+        "set Transfer to auto or numpy"
+    )
 
 
 @pytest.mark.parametrize(
     ("refusal", "reason"),
     [
         (TypeError("'pixelFormat' is an invalid keyword argument"), "2025.32050 or later"),
-        (td.tdError("CUDA is not supported"), "hands out no CUDA memory here .CUDA is not"),
+        (td.tdError("CUDA is not supported"), r"no CUDA memory here \(CUDA is not supported\)"),
     ],
     ids=["older build", "other card"],
 )
@@ -592,16 +662,17 @@ def test_a_touchdesigner_without_cuda_memory_is_told_apart(
     top.refusal = refusal
 
     with pytest.raises(DeviceError, match=reason):
-        by_cuda(top, TransferPath.CUDA, lambda: driver)
+        chosen(TransferPath.CUDA, top, lambda: driver)
 
 
-def test_memory_of_a_pool_is_taken_to_be_of_the_threads_context(top: PaintedTop) -> None:
+def test_memory_of_a_pool_is_taken_to_be_of_the_threads_context() -> None:
     cuda = FakeCuda(memory_has_context=False)
 
-    chosen = by_cuda(PaintedTop(cuda), TransferPath.CUDA, lambda: CudaDriver(cuda))
-    chosen.download.close()
-    chosen.upload.close()
+    transfer = chosen(TransferPath.CUDA, PaintedTop(cuda), lambda: CudaDriver(cuda))
+    transfer.download.close()
+    transfer.upload.close()
 
+    assert cuda.calls.count("cuStreamCreate") == 2
     assert (cuda.left_over(), cuda.violations) == ([], [])
 
 
@@ -609,7 +680,7 @@ def test_without_any_context_cuda_is_not_to_be_had() -> None:
     cuda = FakeCuda(app_context_is_current=False, memory_has_context=False)
 
     with pytest.raises(DeviceError, match="no CUDA context in its main thread"):
-        by_cuda(PaintedTop(cuda), TransferPath.CUDA, lambda: CudaDriver(cuda))
+        chosen(TransferPath.CUDA, PaintedTop(cuda), lambda: CudaDriver(cuda))
 
 
 def test_half_a_pair_is_closed_again(cuda: FakeCuda, driver: CudaDriver, top: PaintedTop) -> None:
@@ -621,24 +692,21 @@ def test_half_a_pair_is_closed_again(cuda: FakeCuda, driver: CudaDriver, top: Pa
             cuda.failures.update({"cuStreamCreate": OUT_OF_MEMORY} if self.num_streams > 1 else {})
             return super().new_stream()
 
-    with pytest.raises(CudaPathError):
-        by_cuda(top, TransferPath.CUDA, lambda: SecondStreamFails(cuda))
+    with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY"):
+        chosen(TransferPath.CUDA, top, lambda: SecondStreamFails(cuda))
     gc.collect()
 
     assert cuda.left_over() == []
 
 
 def test_after_a_failure_auto_goes_on_by_numpy_and_says_why() -> None:
-    failure = CudaPathError("pictures no longer go by CUDA: it broke")
+    transfer = after_failure(TransferPath.AUTO, CudaPathError("it broke"), numpy_pair)
 
-    chosen = after_failure(TransferPath.AUTO, failure, numpy_pair)
-
-    assert isinstance(chosen.download, NumpyDownload)
-    assert "it broke" in chosen.sentence
+    assert isinstance(transfer.download, NumpyDownload)
+    assert isinstance(transfer.upload, NumpyUpload)
+    assert transfer.sentence == "pictures go by numpy from here on: it broke"
 
 
 def test_after_a_failure_of_what_was_wanted_nothing_goes_on() -> None:
-    failure = CudaPathError("pictures no longer go by CUDA: it broke")
-
-    with pytest.raises(CudaPathError, match="it broke"):
-        after_failure(TransferPath.CUDA, failure, numpy_pair)
+    with pytest.raises(CudaPathError, match="cannot go by CUDA: it broke; set Transfer to"):
+        after_failure(TransferPath.CUDA, CudaPathError("it broke"), numpy_pair)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from sdv2_host.client.cuda_driver import (
 )
 from sdv2_host.client.mailbox import Picture
 from sdv2_host.clock import now_ns
-from sdv2_host.types import AlphaMode, Orientation, PixelFormat, Size
+from sdv2_host.types import PixelFormat, Size
 from sdv2_touch.cuda_path import (
     BYTES_PER_PIXEL,
     PIXEL_FORMAT_NAME,
@@ -28,6 +29,7 @@ from sdv2_touch.cuda_path import (
     ends_the_path,
     has_settled,
 )
+from sdv2_touch.transfer import STALE_NS
 
 NUM_LANDINGS = 4
 """One is published, one waits for that, one is handed out next, one is landed in."""
@@ -67,14 +69,11 @@ class CudaDownload:
     """
 
     def __init__(
-        self,
-        driver: CudaDriver,
-        context: Context,
-        alpha: AlphaMode = AlphaMode.PREMULTIPLIED,
+        self, driver: CudaDriver, context: Context, clock: Callable[[], int] = now_ns
     ) -> None:
         self._driver = driver
         self._context = context
-        self._alpha = alpha
+        self._clock = clock
         with ends_the_path(), driver.current(context):
             self._stream: Stream = driver.new_stream()
         self._landings: list[_Landing] = []
@@ -83,7 +82,7 @@ class CudaDownload:
         """Oldest first, as the stream does them."""
 
     def fetch(self, top: td.TOP) -> Picture | None:
-        """The newest picture that landed; None = none did since the last call.
+        """The newest picture that landed; None = none did since the last call, or long ago.
 
         Also begins to copy `top` as it is now, unless all memory is in use: then this frame is
         left out, as the host could not keep up with it anyway.
@@ -93,7 +92,9 @@ class CudaDownload:
         """
         with ends_the_path(), self._driver.current(self._context):
             landed = self._newest_landed()
-            picture = None if landed is None else self._lend(landed)
+            picture = None
+            if landed is not None and self._clock() - landed.capture_ts_ns <= STALE_NS:
+                picture = self._lend(landed)
             landing = self._idle_landing()
         if landing is not None:
             block = top.cudaMemory(stream=self._stream, pixelFormat=PIXEL_FORMAT_NAME)
@@ -127,14 +128,8 @@ class CudaDownload:
         width, height = landing.size
         lease = (ctypes.c_ubyte * (width * height * BYTES_PER_PIXEL)).from_address(landing.memory)
         landing.lease = weakref.ref(lease)
-        pixels = np.frombuffer(lease, np.uint8).reshape(height, width, BYTES_PER_PIXEL)
-        return Picture(
-            pixels,
-            PixelFormat.BGRA8,
-            self._alpha,
-            Orientation.BOTTOM_FIRST,
-            landing.capture_ts_ns,
-        )
+        pixels = np.ctypeslib.as_array(lease).reshape(height, width, BYTES_PER_PIXEL)
+        return Picture(pixels, PixelFormat.BGRA8, capture_ts_ns=landing.capture_ts_ns)
 
     def _idle_landing(self) -> _Landing | None:
         for landing in self._landings:
@@ -149,7 +144,7 @@ class CudaDownload:
         size = _size_of(block)
         memory = self._fitting_memory(landing, block.size)
         landing.size = size
-        landing.capture_ts_ns = now_ns()
+        landing.capture_ts_ns = self._clock()
         landing.block = block  # first: from here on the copy may be in flight
         self._driver.begin_download(memory, DeviceAddress(block.ptr), block.size, self._stream)
         self._driver.record(landing.event, self._stream)
@@ -188,6 +183,6 @@ def _size_of(block: td.CUDAMemory) -> Size:
     if block.size != expected:
         raise CudaPathError(
             f"TouchDesigner gave {block.size} bytes of CUDA memory for a picture of {size}, "
-            f"expected {expected} for {PIXEL_FORMAT_NAME}; set Transfer to Numpy"
+            f"expected {expected} for {PIXEL_FORMAT_NAME}"
         )
     return size

@@ -28,7 +28,7 @@ BYTES_PER_PIXEL = 4
 
 
 class CudaPathError(DeviceError):
-    """No picture goes by CUDA any more; the sentence says why and what to do."""
+    """No picture goes by CUDA any more; the sentence says why."""
 
 
 @contextlib.contextmanager
@@ -38,8 +38,7 @@ def ends_the_path() -> Iterator[None]:
         yield
     except CudaError as error:
         raise CudaPathError(
-            f"pictures no longer go by CUDA: {error}; set Transfer to Numpy, or restart "
-            "TouchDesigner to use CUDA again"
+            f"{error}; TouchDesigner has to be restarted before CUDA can be used again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Which way pictures go between TouchDesigner and the courier: by CUDA or by numpy."""
+"""Transfer: a way for pictures between TouchDesigner and the courier, by CUDA or by numpy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import td
 
 from sdv2_host.client.cuda_driver import Context, CudaDriver, DeviceAddress, open_driver
 from sdv2_host.errors import DeviceError
-from sdv2_host.types import AlphaMode
 from sdv2_touch.cuda_download import CudaDownload
 from sdv2_touch.cuda_path import PIXEL_FORMAT_NAME, CudaPathError
 from sdv2_touch.cuda_upload import CudaUpload
@@ -33,6 +32,8 @@ class Transfer(NamedTuple):
     """Which path runs and why, for the status."""
 
 
+NOT_BY_CUDA = "pictures cannot go by CUDA"
+REMEDY = "set Transfer to auto or numpy"
 NumpyPair = Callable[[], tuple[Download, Upload]]
 
 
@@ -41,7 +42,6 @@ def choose(
     top: td.TOP,
     numpy_pair: NumpyPair,
     *,
-    alpha: AlphaMode = AlphaMode.PREMULTIPLIED,
     driver: Callable[[], CudaDriver] = open_driver,
 ) -> Transfer:
     """The path that is wanted, ready. In TouchDesigner's main thread; `top` is the one to fetch.
@@ -55,11 +55,11 @@ def choose(
     if wanted is TransferPath.NUMPY:
         return Transfer(*numpy_pair(), "pictures go by numpy, as chosen")
     try:
-        download, upload = _cuda_pair(top, alpha, driver())
+        download, upload = _cuda_pair(top, driver())
     except DeviceError as error:
         if wanted is TransferPath.CUDA:
-            raise
-        return Transfer(*numpy_pair(), f"pictures go by numpy: {error}")
+            raise DeviceError(f"{NOT_BY_CUDA}: {error}; {REMEDY}") from error
+        return Transfer(*numpy_pair(), f"pictures go by numpy, as CUDA is not to be had: {error}")
     return Transfer(download, upload, "pictures go by CUDA, 8 bits per channel")
 
 
@@ -71,15 +71,13 @@ def after_failure(wanted: TransferPath, error: CudaPathError, numpy_pair: NumpyP
         CudaPathError: CUDA is what was wanted.
     """
     if wanted is TransferPath.CUDA:
-        raise error
+        raise CudaPathError(f"{NOT_BY_CUDA}: {error}; {REMEDY}") from error
     return Transfer(*numpy_pair(), f"pictures go by numpy from here on: {error}")
 
 
-def _cuda_pair(
-    top: td.TOP, alpha: AlphaMode, driver: CudaDriver
-) -> tuple[CudaDownload, CudaUpload]:
+def _cuda_pair(top: td.TOP, driver: CudaDriver) -> tuple[CudaDownload, CudaUpload]:
     context = _context_of(top, driver)
-    download = CudaDownload(driver, context, alpha)
+    download = CudaDownload(driver, context)
     try:
         return download, CudaUpload(driver, context)
     except CudaPathError:
@@ -98,11 +96,11 @@ def _context_of(top: td.TOP, driver: CudaDriver) -> Context:
         block = top.cudaMemory(pixelFormat=PIXEL_FORMAT_NAME)
     except TypeError as error:
         raise DeviceError(
-            "this build of TouchDesigner hands out CUDA memory in the TOP's own format only, "
+            "this build of TouchDesigner gives CUDA memory in the TOP's own format only, "
             "2025.32050 or later is needed"
         ) from error
     except td.tdError as error:
-        raise DeviceError(f"TouchDesigner hands out no CUDA memory here ({error})") from error
+        raise DeviceError(f"TouchDesigner gives no CUDA memory here ({error})") from error
     context = driver.context_of(DeviceAddress(block.ptr)) or driver.current_context()
     if context is None:
         raise DeviceError("TouchDesigner has no CUDA context in its main thread")

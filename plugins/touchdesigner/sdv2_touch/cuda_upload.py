@@ -103,6 +103,8 @@ class CudaUpload:
 
     def _idle_launch(self) -> _Launch | None:
         for launch in self._launches:
+            # Not what was shown last: that TouchDesigner waits for our stream is documented, that
+            # our stream waits for its reading is not.
             if launch is not self._shown and self._driver.is_done(launch.event):
                 return launch
         if len(self._launches) == NUM_LAUNCHES:
@@ -134,7 +136,7 @@ class CudaUpload:
 
 def _pixels_at(memory: HostAddress, size: Size) -> NDArray[np.uint8]:
     num_bytes = size.width * size.height * BYTES_PER_PIXEL
-    flat = np.frombuffer((ctypes.c_ubyte * num_bytes).from_address(memory), np.uint8)
+    flat = np.ctypeslib.as_array((ctypes.c_ubyte * num_bytes).from_address(memory))
     return flat.reshape(size.height, size.width, BYTES_PER_PIXEL)
 
 
