@@ -83,7 +83,7 @@ def install(touch: TouchDesigner) -> TouchStage:
     """The installer has run, a TOP is wired to the component, and its output is looked at."""
     touch.textport(textport_line(source_folder()))
     comp: Any = touch.project1.op("StreamDiffusion")
-    source: Any = touch.project1.create(sys.modules["td"].moviefileinTOP, "source")
+    source: Any = touch.project1.create("moviefileinTOP", "source")
     comp.inputConnectors[0].connect(source)
     touch.look_at(comp.op("out1"))
     host = unique_name()
