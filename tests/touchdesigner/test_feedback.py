@@ -99,6 +99,7 @@ def test_a_bind_drives_and_its_master_is_never_overwritten(
     fader.appendCustomPage("Desk").appendFloat("Fader")
     fader.par.Fader = 0.5
     stage.comp.par.Crossfade.bindExpr = "op('/project1/desk').par.Fader"
+    stage.comp.par.Crossfade.mode = type(stage.comp.par.Crossfade.mode).BIND
     stage.until(lambda: heard(host, CROSSFADE)[-1:] == [(0.5,)], "driven")
 
     host.tell(CROSSFADE, 0.9)
