@@ -101,6 +101,10 @@ class Frame:
     meta: FrameMeta
     pixels: NDArray[Any]
 
+    @property
+    def is_lockstep(self) -> bool:
+        return FrameFlags.LOCKSTEP in self.meta.flags
+
 
 @dataclass(frozen=True, slots=True)
 class StyledChunk:

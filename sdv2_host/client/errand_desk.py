@@ -76,7 +76,7 @@ class ErrandDesk:
     def _send(self, errand: Errand, scene: Scene, now: int) -> None:
         lockstep = self._lockstep
         if lockstep is not None and (reason := lockstep.why_not(scene.ground)):
-            self._fail(f"Frame {lockstep.num_sent + 1} of the render: {reason}.")
+            self._fail(f"Frame {lockstep.next_frame} of the render: {reason}.")
             return
         if scene.ring is None or scene.ground is None:
             self._expire(errand, f"The render waits for its host: {scene.obstacle}", now)
@@ -97,7 +97,7 @@ class ErrandDesk:
         if lockstep.deliver(errand):
             self._errand = None
             return
-        shown = f"Frame {lockstep.due} of the render"
+        shown = f"Frame {lockstep.next_frame} of the render"
         if reason := lockstep.why_not(scene.ground):
             self._fail(f"{shown}: {reason}. {scene.obstacle}")
             return

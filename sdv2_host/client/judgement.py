@@ -87,7 +87,7 @@ def _without_host(facts: Facts) -> Judgement | None:
             "the log has the details.",
         )
     if facts.refusal:
-        return Judgement(State.REFUSED, _sentence(facts.refusal))
+        return Judgement(State.REFUSED, _sentence(facts.refusal[:1].upper() + facts.refusal[1:]))
     if facts.is_there:
         return None
     others = [name for name in facts.running if name != facts.host]

@@ -62,9 +62,9 @@ class Lockstep:
         return bool(number)
 
     @property
-    def due(self) -> int:
-        """Which frame's picture the newest errand brings, from 1 on; 0 = none yet."""
-        return max(0, self.num_sent - self.ground.delay_frames)
+    def next_frame(self) -> int:
+        """Which frame's picture is handed out next, from 1 on."""
+        return self.num_sent - len(self.unanswered) + 1
 
     def take(self, frame: Frame) -> None:
         """A picture came; it is kept if it was made from a frame of this lock-step."""
@@ -76,7 +76,7 @@ class Lockstep:
     def deliver(self, errand: Errand) -> bool:
         """Whether the errand went back: its picture is there, or none is due."""
         frame = None
-        if self.due:
+        if len(self.unanswered) > self.ground.delay_frames:
             frame = self.arrived.pop(self.unanswered[0], None)
             if frame is None:
                 return False
@@ -86,7 +86,7 @@ class Lockstep:
         return True
 
     def why_not(self, ground: Ground | None) -> str:
-        """Why the picture that is due cannot come any more; '' = it still can."""
+        """Why the next picture cannot come any more; '' = it still can, or has."""
         if ground is None or ground.start != self.ground.start:
             return "the host went away, and with it what it had begun: render again"
         if ground.delay_frames != self.ground.delay_frames:
@@ -95,6 +95,7 @@ class Lockstep:
                 f"{ground.delay_frames}, because steps, size or engine changed: leave those alone "
                 "and render again"
             )
-        if self.due and any(mark > self.unanswered[0] for mark in self.arrived):
+        is_overtaken = self.unanswered and any(mark > self.unanswered[0] for mark in self.arrived)
+        if is_overtaken and self.unanswered[0] not in self.arrived:
             return "a later picture came in its place: this computer was too busy, render again"
         return ""

@@ -9,8 +9,46 @@ from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
 BACKLOG_FRAMES = 12
 """Frames kept at most: three chunks. A 1080p float frame is 33 MB."""
+LOCKSTEP_FRAMES = 64
+"""Lock-step frames kept at most. A ring has no more slots, so whoever waits for its pictures as it
+should never comes here; a writer that does not must not fill the memory."""
 MAX_GAP_NS = 5 * NS_PER_S
 GAP_SMOOTHING = 0.1
+
+
+@dataclass(slots=True)
+class Session:
+    """Frames of one source, of one size and format, that no chunk got yet: oldest first."""
+
+    taken_number: int = 0
+    """Number of the last frame given to a chunk; chunks stand for the time after it."""
+    frames: list[Frame] = field(default_factory=list)
+    is_new: bool = True
+    """No chunk was made of it yet."""
+
+    @property
+    def has_lockstep(self) -> bool:
+        return any(frame.is_lockstep for frame in self.frames)
+
+    def most_crowded(self) -> int:
+        """Index of the frame that is missed least; never the newest, never a lock-step frame."""
+        numbers = [self.taken_number, *(frame.meta.frame for frame in self.frames)]
+        candidates = (
+            index for index, frame in enumerate(self.frames[:-1]) if not frame.is_lockstep
+        )
+        return min(candidates, key=lambda index: numbers[index + 2] - numbers[index])
+
+    def spread(self, count: int) -> list[Frame]:
+        """`count` frames, each nearest to the end of its share of the time, the newest last."""
+        numbers = [frame.meta.frame for frame in self.frames]
+        share = (numbers[-1] - self.taken_number) / count
+        chosen: list[int] = []
+        for k in range(1, count + 1):
+            target = self.taken_number + k * share
+            first = chosen[-1] + 1 if chosen else 0
+            candidates = range(first, len(numbers) - (count - k))  # leaves one for each to come
+            chosen.append(min(candidates, key=lambda index: abs(numbers[index] - target)))
+        return [self.frames[index] for index in chosen]
 
 
 @dataclass(slots=True)
@@ -19,18 +57,15 @@ class Backlog:
 
     When the engine is so slow that the backlog fills, the frame goes whose neighbours are closest
     to each other, so that what a later chunk gets is spread over the whole time it stands for.
+    Lock-step frames wait beside the others, are never thinned out and go to the engine in order.
     """
 
-    waiting: list[Frame] = field(default_factory=list)
-    """Oldest first, at most BACKLOG_FRAMES."""
-    begins_session: bool = True
-    """What waits is the beginning of a source."""
+    sessions: list[Session] = field(default_factory=lambda: [Session()])
+    """Oldest first, at least one; those before the newest hold lock-step frames only."""
     dropped: int = 0
     """Since the start."""
     previous: FrameMeta | None = None
     """Of the newest frame ever pushed."""
-    taken_number: int = 0
-    """Number of the last frame given to a chunk; chunks stand for the time after it."""
     target_fps: float = 0.0
     """Frames per second to keep at most, 0 = all."""
     due_ns: float = 0.0
@@ -41,21 +76,48 @@ class Backlog:
     gap_ns: float = 0.0
     """Distance of the source's frames, smoothed."""
 
+    @property
+    def waiting(self) -> list[Frame]:
+        """All frames, oldest first."""
+        return [frame for session in self.sessions for frame in session.frames]
+
+    @property
+    def begins_session(self) -> bool:
+        """What waits first is the beginning of a source."""
+        return self.sessions[0].is_new
+
     def push(self, frame: Frame) -> None:
         """The frame is the newest; a new source drops what came from the old one."""
         if self.previous is None or _is_cut(self.previous, frame.meta):
-            self.dropped += len(self.waiting)
-            self.waiting = []
-            self.begins_session = True
-            self.taken_number = frame.meta.frame - 1
+            self._begin_session(frame.meta)
         self.previous = frame.meta
+        session = self.sessions[-1]
+        num_lockstep = sum(one.is_lockstep for one in self.waiting)
+        if frame.is_lockstep:
+            if num_lockstep < LOCKSTEP_FRAMES:
+                session.frames.append(frame)
+            else:
+                self.dropped += 1
+            return
         if not self._is_wanted(frame.meta):
             self.dropped += 1
             return
-        self.waiting.append(frame)
-        if len(self.waiting) > BACKLOG_FRAMES:
-            self.waiting.pop(self._most_crowded())
+        session.frames.append(frame)
+        if len(self.waiting) - num_lockstep > BACKLOG_FRAMES:
+            session.frames.pop(session.most_crowded())
             self.dropped += 1
+
+    def _begin_session(self, first: FrameMeta) -> None:
+        self._drop_ordinary()
+        if not self.sessions[-1].frames:
+            self.sessions.pop()
+        self.sessions.append(Session(taken_number=first.frame - 1))
+
+    def _drop_ordinary(self) -> None:
+        session = self.sessions[-1]
+        kept = [frame for frame in session.frames if frame.is_lockstep]
+        self.dropped += len(session.frames) - len(kept)
+        session.frames = kept
 
     def _is_wanted(self, meta: FrameMeta) -> bool:
         """Whether the target rate leaves room for the frame: the frames nearest to an even grid.
@@ -79,54 +141,58 @@ class Backlog:
         return True
 
     def expire(self, before_ns: int, keep: int) -> None:
-        """Frames published before this time are dropped, but for the newest `keep`."""
-        old = sum(frame.meta.publish_ts_ns < before_ns for frame in self.waiting)
-        count = max(0, min(old, len(self.waiting) - keep))
-        self.waiting = self.waiting[count:]
+        """Frames published before this time are dropped, but for the newest `keep`.
+
+        Not where a lock-step frame is among them: then all wait for their turn.
+        """
+        session = self.sessions[0]
+        if session.has_lockstep:
+            return
+        old = sum(frame.meta.publish_ts_ns < before_ns for frame in session.frames)
+        count = max(0, min(old, len(session.frames) - keep))
+        session.frames = session.frames[count:]
         self.dropped += count
 
     def discard(self) -> None:
-        """What waits is dropped; the stream goes on with the next frame."""
-        self.dropped += len(self.waiting)
-        self.waiting = []
+        """What waits is dropped, lock-step frames excepted; the stream goes on with the next."""
+        self._drop_ordinary()
         if self.previous is not None:
-            self.taken_number = self.previous.frame
+            self.sessions[-1].taken_number = self.previous.frame
+
+    def next_count(self, first_frames: int, chunk_frames: int) -> int:
+        """Frames of the next chunk, which wait; 0 = there are too few yet.
+
+        A session that another one follows, with too few frames left for a chunk, is over: what it
+        left is dropped.
+        """
+        while True:
+            session = self.sessions[0]
+            count = first_frames if session.is_new else chunk_frames
+            if len(session.frames) >= count:
+                return count
+            if len(self.sessions) == 1:
+                return 0
+            self.dropped += len(session.frames)
+            self.sessions.pop(0)
 
     def take(self, count: int, keeps_up: bool) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; needs as many waiting.
 
         With an engine that otherwise keeps up, up to half a chunk too many is jitter and waits for
         the next chunk. Else the engine is behind: `count` frames evenly spaced up to the newest
-        are taken and the others dropped.
+        are taken and the others dropped. While a lock-step frame waits, nothing is dropped.
         """
-        num_waiting = len(self.waiting)
+        session = self.sessions[0]
+        num_waiting = len(session.frames)
         assert num_waiting >= count, "take() before enough frames came"
         is_jitter = keeps_up and num_waiting - count <= count // 2
-        chosen = self.waiting[:count] if is_jitter else self._spread(count)
-        self.waiting = self.waiting[count:] if is_jitter else []
-        self.dropped += num_waiting - len(self.waiting) - count
-        self.taken_number = chosen[-1].meta.frame
-        self.begins_session = False
+        keeps_all = is_jitter or session.has_lockstep
+        chosen = session.frames[:count] if keeps_all else session.spread(count)
+        session.frames = session.frames[count:] if keeps_all else []
+        self.dropped += num_waiting - len(session.frames) - count
+        session.taken_number = chosen[-1].meta.frame
+        session.is_new = False
         return chosen
-
-    def _most_crowded(self) -> int:
-        """Index of the frame that is missed least; never the newest."""
-        numbers = [self.taken_number, *(frame.meta.frame for frame in self.waiting)]
-        return min(
-            range(len(self.waiting) - 1), key=lambda index: numbers[index + 2] - numbers[index]
-        )
-
-    def _spread(self, count: int) -> list[Frame]:
-        """`count` frames, each nearest to the end of its share of the time, the newest last."""
-        numbers = [frame.meta.frame for frame in self.waiting]
-        share = (numbers[-1] - self.taken_number) / count
-        chosen: list[int] = []
-        for k in range(1, count + 1):
-            target = self.taken_number + k * share
-            first = chosen[-1] + 1 if chosen else 0
-            candidates = range(first, len(numbers) - (count - k))  # leaves one for each to come
-            chosen.append(min(candidates, key=lambda index: abs(numbers[index] - target)))
-        return [self.waiting[index] for index in chosen]
 
 
 def _is_cut(previous: FrameMeta, meta: FrameMeta) -> bool:

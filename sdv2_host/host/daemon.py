@@ -21,7 +21,7 @@ from sdv2_host.control.state_file import State
 from sdv2_host.errors import RingError
 from sdv2_host.host.control_room import ControlRoom
 from sdv2_host.host.on_air import Moment, OnAir
-from sdv2_host.host.presenter import OUTPUT_RING_SLOTS, Presenter
+from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
 from sdv2_host.host.prompt_desk import Decks, DeskListener, open_desk
 from sdv2_host.host.situation import Situation
 from sdv2_host.host.supervisor import Limits, Supervisor
@@ -179,8 +179,11 @@ class Daemon:
         """
         async with AsyncExitStack() as stack:
             # The output ring first: its writer lock is what makes a name unique.
+            is_batch = self._config.layout == "batch"
             writer = FrameWriter(
-                self._config.output_stream, slot_count=OUTPUT_RING_SLOTS, run_dir=self._run_dir
+                self._config.output_stream,
+                slot_count=BATCH_OUTPUT_RING_SLOTS if is_batch else OUTPUT_RING_SLOTS,
+                run_dir=self._run_dir,
             )
             stack.callback(writer.close)
             await self._open(stack, writer)

@@ -1,4 +1,7 @@
-"""From the input ring to the engine: newest frames win, spacing stays even, latency never grows."""
+"""From the input ring to the engine: newest frames win, spacing stays even, latency never grows.
+
+Frames that say LOCKSTEP are a render's: none is passed over, and they go in order.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,9 @@ class Intake:
         """Chunks taken since the engine last had to wait for frames."""
         self._arrival = threading.Condition()
         self._closing = threading.Event()
+        # The newest: what a stopped source left in the ring is history, not a stream. Read here and
+        # not by the thread, so that of what comes once the intake is there nothing is passed over.
+        self._first = reader.read_newest()
         self._thread = threading.Thread(target=self._poll, name="intake", daemon=True)
         self._thread.start()
 
@@ -79,7 +85,7 @@ class Intake:
             self._latency_bound_ns = round(latency_bound_ms * NS_PER_MS)
 
     def discard(self) -> None:
-        """What waits is dropped."""
+        """What waits is dropped, lock-step frames excepted: they wait for when it goes on."""
         with self._arrival:
             self._backlog.discard()
 
@@ -90,26 +96,24 @@ class Intake:
             WorkerError: the reading thread has ended.
         """
         with self._arrival:
-            must_wait = len(self._backlog.waiting) < self._wanted
-            arrived = self._arrival.wait_for(
-                lambda: len(self._backlog.waiting) >= self._wanted, timeout_s
-            )
+            must_wait = self._next_count() == 0
+            arrived = self._arrival.wait_for(lambda: self._next_count() > 0, timeout_s)
             if not self._thread.is_alive():
                 raise WorkerError("the thread that reads the input ring has ended, see above")
             if not arrived:
                 return None
+            count = self._next_count()
             if self._latency_bound_ns:
-                self._backlog.expire(now_ns() - self._latency_bound_ns, self._wanted)
+                self._backlog.expire(now_ns() - self._latency_bound_ns, count)
             begins_session = self._backlog.begins_session
             keeps_up = self._chunks_since_wait < PATIENCE_CHUNKS
-            frames = self._backlog.take(self._wanted, keeps_up)
+            frames = self._backlog.take(count, keeps_up)
             self._chunks_since_wait = 0 if must_wait else self._chunks_since_wait + 1
             self._taken += len(frames)
             return IntakeChunk(frames, begins_session)
 
-    @property
-    def _wanted(self) -> int:
-        return self._first_frames if self._backlog.begins_session else self._chunk_frames
+    def _next_count(self) -> int:
+        return self._backlog.next_count(self._first_frames, self._chunk_frames)
 
     @property
     def counts(self) -> IntakeCounts:
@@ -129,8 +133,7 @@ class Intake:
         self._reader.close()
 
     def _poll(self) -> None:
-        # The newest first: what a stopped source left in the ring is history, not a stream.
-        frame = self._reader.read_newest()
+        frame, self._first = self._first, None
         while not self._closing.wait(POLL_S):
             while frame is not None:
                 with self._arrival:

@@ -9,10 +9,14 @@ from typing import NamedTuple
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.ipc.frame_ring import FrameWriter
-from sdv2_host.types import Frame, FrameMeta, StyledChunk
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, StyledChunk
 
 WORK_RING_SLOTS = 16
-"""Three chunks of 4, and one being written: the presenter may be a chunk late without loss."""
+"""Three chunks of 4, and one being written: the presenter may be a chunk late without loss.
+
+In lock-step no more than that many frames are under way: delay_frames + 1, which is 16 for a batch
+of four steps.
+"""
 
 SMOOTHING = 0.3
 """Weight of the newest chunk in the frame interval."""
@@ -110,6 +114,8 @@ class Outlet:
     def publish(self, styled: StyledChunk, version: int) -> None:
         """The chunk's frames are in the ring, tagged with the version of their parameters.
 
+        Those made from lock-step frames say so, and are due at once.
+
         Raises:
             RingError: shared memory is full.
         """
@@ -118,7 +124,10 @@ class Outlet:
         assert len(styled.frames) <= len(self._in_flight), "engines return only what they got"
         sources = [self._in_flight.popleft() for _ in styled.frames]
         captures = [source.capture_ts_ns or source.publish_ts_ns for source in sources]
-        due_ns, self._pacing = pace(self._pacing, now_ns(), captures)
+        if any(FrameFlags.LOCKSTEP in source.flags for source in sources):
+            due_ns, self._pacing = [0] * len(sources), Pacing()
+        else:
+            due_ns, self._pacing = pace(self._pacing, now_ns(), captures)
         for pixels, source, capture_ns, due in zip(
             styled.frames, sources, captures, due_ns, strict=True
         ):
@@ -126,6 +135,7 @@ class Outlet:
                 width=pixels.shape[1],
                 height=pixels.shape[0],
                 alpha=source.alpha,
+                flags=source.flags & FrameFlags.LOCKSTEP,
                 capture_ts_ns=now_ns(),
                 source_frame=source.frame,
                 source_capture_ts_ns=capture_ns,

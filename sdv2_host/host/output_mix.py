@@ -17,7 +17,7 @@ from PIL import Image
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
-from sdv2_host.types import Frame, Size, centre_crop
+from sdv2_host.types import Frame, FrameMeta, Size, centre_crop
 
 Picture = NDArray[np.uint8]
 
@@ -31,6 +31,7 @@ OPAQUE = 255
 class _Dry(NamedTuple):
     number: int
     """In the input ring."""
+    captured_ns: int
     at_ns: int
     picture: Picture
 
@@ -78,13 +79,26 @@ class OutputMix:
 
     def offer(self, frame: Frame, size: Size, now: int) -> None:
         """The newest frame of the input, for pictures of this size."""
-        self._dry.append(_Dry(frame.meta.frame, now, fitted(frame, size)))
+        if self._dry and frame.meta.frame <= self._dry[-1].number:  # another source
+            self._dry.clear()
+        captured_ns = frame.meta.capture_ts_ns or frame.meta.publish_ts_ns
+        self._dry.append(_Dry(frame.meta.frame, captured_ns, now, fitted(frame, size)))
         most = max(1, MAX_DRY_BYTES // self._dry[-1].picture.nbytes)
         most = min(MAX_DRY_FRAMES, most) if self.params.mix < 1 else 1
         while len(self._dry) > most:
             self._dry.popleft()
         if self.params.safe == "input" and self.safe_level(now) > 0:
             self.is_changed = True
+
+    def has_dry_of(self, styled: FrameMeta) -> bool:
+        """The input frame that this one was made from was offered, and is still there."""
+        wanted = styled.source_frame, styled.source_capture_ts_ns
+        return any((dry.number, dry.captured_ns) == wanted for dry in self._dry)
+
+    def lacks(self, styled: FrameMeta, now: int) -> bool:
+        """The input frame of this one is to be mixed in, and is not there."""
+        is_mixed = self.params.mix < 1 and self.safe_level(now) < 1 and not self.params.blackout
+        return is_mixed and not self.has_dry_of(styled)
 
     def forget_dry(self) -> None:
         """None is needed any more."""

@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S
-from sdv2_host.types import Frame
+from sdv2_host.types import Frame, FrameMeta
 
 LATE_FRAMES = 4
 """More due frames than this (a chunk) are history: the newest is shown and the others skipped."""
@@ -19,12 +19,17 @@ FIRST_REPEAT_NS = 50 * NS_PER_MS
 IDLE_AFTER_NS = NS_PER_S
 IDLE_INTERVAL_NS = 100 * NS_PER_MS
 """Repeats after a second without frames: enough to look alive, a third of the copying."""
+LOCKSTEP_QUIET_NS = 2 * NS_PER_S
+"""After a lock-step frame nothing is shown again for so long: each repeat would take the slot of a
+frame from a reader that waits for every one and was held up."""
 
 
 class Shown(NamedTuple):
     frame: Frame
     is_fresh: bool
     """False: the same picture as before."""
+    turn_of: FrameMeta | None = None
+    """A lock-step frame that is answered with the picture of `frame`, which is held; else None."""
 
 
 class PlayoutCounts(NamedTuple):
@@ -40,10 +45,12 @@ class Playout:
     """Paces frames by their due times, repeats the last one when none is due, holds on freeze.
 
     With `tick_ns` the output follows its own clock and shows the newest due frame at each tick;
-    without, each frame is shown when it is due.
+    without, each frame is shown when it is due. Lock-step frames go past all that: each is shown
+    once, in order, at once.
 
     Fields, all per process: `_pending` frames not shown yet, in order; `_held` the picture on the
-    output; `_interval_ns` smoothed distance of due times; the last times of showing; counts.
+    output; `_interval_ns` smoothed distance of due times; the last times of showing; until when
+    nothing is shown again; counts.
     """
 
     def __init__(self, tick_ns: int | None = None) -> None:
@@ -56,6 +63,7 @@ class Playout:
         self._fresh_ns = 0
         self._shown_ns = 0
         self._next_tick_ns = 0
+        self._quiet_until_ns = 0
         self._counts = [0, 0, 0]
 
     @property
@@ -66,6 +74,16 @@ class Playout:
     def interval_ns(self) -> int:
         """Distance of two frames on the output, smoothed."""
         return self._interval_ns
+
+    @property
+    def quiet_until_ns(self) -> int:
+        """Before this the picture on the output is not to be shown again; 0 = at any time."""
+        return self._quiet_until_ns
+
+    @property
+    def next_lockstep(self) -> Frame | None:
+        """The lock-step frame that is shown next: at once."""
+        return next((frame for frame in self._pending if frame.is_lockstep), None)
 
     def freeze(self, is_frozen: bool) -> None:
         """From now on the picture is held, or moves again. Frames go on being consumed."""
@@ -83,7 +101,10 @@ class Playout:
 
     def decide(self, now: int) -> Shown | None:
         """What to publish at `now`, or None if the output stays as it is."""
-        shown = self._decide_tick(now) if self._tick_ns else self._decide_due(now)
+        if self.next_lockstep is not None:
+            shown: Shown | None = self._show_lockstep(now)
+        else:
+            shown = self._decide_tick(now) if self._tick_ns else self._decide_due(now)
         if shown is not None:
             self._shown_ns = now
             self._held = shown.frame
@@ -104,12 +125,25 @@ class Playout:
 
     def next_ns(self) -> int | None:
         """When `decide` should be asked again; None = when a frame is offered."""
+        if self.next_lockstep is not None:
+            return 0
         if self._tick_ns:
             return self._next_tick_ns
         due_ns = self._pending[0].meta.present_ts_ns if self._pending else None
         if self._held is None or due_ns is None:
             return due_ns if self._held is None else self._repeat_ns()
         return min(max(due_ns, self._earliest_ns()), self._repeat_ns())
+
+    def _show_lockstep(self, now: int) -> Shown:
+        """The next lock-step frame; what waits before it is history."""
+        while not self._pending[0].is_lockstep:
+            self._drop(1)
+            self._counts[2] += 1
+        frame = self._pending.popleft()
+        self._quiet_until_ns = now + LOCKSTEP_QUIET_NS
+        if self._is_frozen and self._held is not None:
+            return Shown(self._held, True, frame.meta)
+        return Shown(frame, True)
 
     def _decide_due(self, now: int) -> Shown | None:
         num_due = self._num_due(now)
@@ -121,7 +155,7 @@ class Playout:
             self._drop(num_due - 1)
             num_due = 1
         if num_due and now >= self._earliest_ns():
-            return Shown(self._pending.popleft(), True)
+            return self._show_ordinary()
         if self._held is not None and now >= self._repeat_ns():
             return Shown(self._held, False)
         return None
@@ -136,11 +170,17 @@ class Playout:
         num_due = self._num_due(now)
         if self._is_frozen and self._held is not None:
             self._drop(num_due)
-            return Shown(self._held, False)
+            num_due = 0
         if num_due:
             self._drop(num_due - 1)
-            return Shown(self._pending.popleft(), True)
-        return Shown(self._held, False) if self._held is not None else None
+            return self._show_ordinary()
+        if self._held is None or now < self._quiet_until_ns:
+            return None
+        return Shown(self._held, False)
+
+    def _show_ordinary(self) -> Shown:
+        self._quiet_until_ns = 0
+        return Shown(self._pending.popleft(), True)
 
     def _num_due(self, now: int) -> int:
         return sum(frame.meta.present_ts_ns <= now for frame in self._pending)
@@ -155,6 +195,9 @@ class Playout:
 
     def _repeat_ns(self) -> int:
         """When the held picture is shown again if nothing else is."""
+        return max(self._regular_repeat_ns(), self._quiet_until_ns)
+
+    def _regular_repeat_ns(self) -> int:
         if self._is_frozen:
             return self._shown_ns + self._interval_ns
         if self._shown_ns == self._fresh_ns:

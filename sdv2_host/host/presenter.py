@@ -22,11 +22,19 @@ from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 log = logging.getLogger(__name__)
 
 OUTPUT_RING_SLOTS = 8
-"""Twice the usual: a file recorder may fall a quarter second behind without losing a frame."""
+"""Twice the usual: a file recorder may fall a quarter second behind without losing a frame.
+
+Also enough for a lock-step client, which has delay_frames + 1 under way: 4, or 5 where the first
+chunk is that long.
+"""
+BATCH_OUTPUT_RING_SLOTS = 16
+"""So many are under way with a batch of four steps, and come at once where it is emptied."""
 LATENCY_WINDOW_NS = 10 * NS_PER_S
 FPS_WINDOW_NS = 3 * NS_PER_S
 DRY_POLL_S = 0.005
 """While the input is shown; the ring has no bell."""
+DRY_PATIENCE_NS = 500 * NS_PER_MS
+"""A lock-step frame waits so long for the input that is to be mixed into it."""
 LONGEST_WAIT_S = 0.1
 """Readers want a sign of life ten times a second."""
 
@@ -66,8 +74,8 @@ class Meter:
         self._latencies_ms.append((now, (now - meta.source_capture_ts_ns) / NS_PER_MS))
         while self._latencies_ms[0][0] < now - LATENCY_WINDOW_NS:
             self._latencies_ms.popleft()
-        if self._fresh_ns and now - self._fresh_ns[-1] > 2 * interval_ns:
-            self._gaps += 1
+        is_late = bool(self._fresh_ns) and now - self._fresh_ns[-1] > 2 * interval_ns
+        self._gaps += is_late and FrameFlags.LOCKSTEP not in meta.flags
         self._fresh_ns.append(now)
         while self._fresh_ns[0] < now - FPS_WINDOW_NS:
             self._fresh_ns.popleft()
@@ -175,6 +183,16 @@ class Presenter:
         if self._wanted is not self._mix.params:
             self._mix.play(self._wanted, now)
         needs_dry = self._read_dry(now)
+        lacks_dry = self._lacks_dry(now)
+        if not lacks_dry:
+            self._show(now)
+        self._writer.heartbeat()
+        wait_s = DRY_POLL_S if lacks_dry else self._wait_s(needs_dry)
+        if wait_s > 0:
+            self._bell.wait(wait_s)
+
+    def _show(self, now: int) -> None:
+        """What is due is on the output."""
         with self._lock:
             self._playout.freeze(self._mix.params.freeze)
             shown = self._playout.decide(now)
@@ -182,10 +200,6 @@ class Presenter:
                 shown = self._playout.again(now)
         if shown is not None:
             self._publish(shown, self._mix.compose(shown.frame, now))
-        self._writer.heartbeat()
-        wait_s = self._wait_s(needs_dry)
-        if wait_s > 0:
-            self._bell.wait(wait_s)
 
     def _has_new_look(self, now: int) -> bool:
         """What is done to the picture on the output differs from when it was published."""
@@ -194,7 +208,8 @@ class Presenter:
     def _again_ns(self) -> int:
         """When it may be published once more: not before half of the cadence."""
         published_ns = self._last.meta.publish_ts_ns if self._last is not None else 0
-        return published_ns + self._playout.interval_ns // 2
+        regular_ns = published_ns + self._playout.interval_ns // 2
+        return max(regular_ns, self._playout.quiet_until_ns)
 
     def _wait_s(self, needs_dry: bool) -> float:
         with self._lock:
@@ -209,22 +224,47 @@ class Presenter:
     def _read_dry(self, now: int) -> bool:
         """Input frames while they are needed, for pictures of the output's size; whether they are.
 
-        None before the first picture is on the output.
+        None before the first picture is on the output. For a lock-step frame those up to its own.
         """
-        needs_dry = self._last is not None and self._mix.needs_dry(now)
-        if self._last is not None and needs_dry:
-            size = Size(self._last.meta.width, self._last.meta.height)
+        wanted = self._playout.next_lockstep
+        like = wanted or self._last
+        needs_dry = like is not None and self._mix.needs_dry(now)
+        if wanted is not None and needs_dry:
+            self._read_dry_of(wanted, now)
+        elif like is not None and needs_dry and now >= self._playout.quiet_until_ns:
+            size = Size(like.meta.width, like.meta.height)
             read = self._dry.read_next if self._has_dry else self._dry.read_newest
             while (frame := read()) is not None:
                 self._mix.offer(frame, size, now)
                 read = self._dry.read_next
-        elif self._has_dry:
+        elif self._has_dry and not needs_dry:
             self._mix.forget_dry()
         self._has_dry = needs_dry
         return needs_dry
 
+    def _read_dry_of(self, styled: Frame, now: int) -> None:
+        """Nothing that a render has in the ring is passed over, and nothing taken too early."""
+        size = Size(styled.meta.width, styled.meta.height)
+        while not self._mix.has_dry_of(styled.meta) and (frame := self._dry.read_next()):
+            self._mix.offer(frame, size, now)
+
+    def _lacks_dry(self, now: int) -> bool:
+        """The next lock-step frame waits for its input, which the reader has not found yet."""
+        wanted = self._playout.next_lockstep
+        if wanted is None or not self._mix.lacks(wanted.meta, now):
+            return False
+        return now - wanted.meta.publish_ts_ns < DRY_PATIENCE_NS
+
     def _publish(self, shown: Shown, picture: Picture) -> None:
         meta = replace(shown.frame.meta, present_ts_ns=0, dropped_before=0)
+        if shown.turn_of is not None:
+            meta = replace(
+                meta,
+                flags=shown.turn_of.flags,
+                capture_ts_ns=shown.turn_of.capture_ts_ns,
+                source_frame=shown.turn_of.source_frame,
+                source_capture_ts_ns=shown.turn_of.source_capture_ts_ns,
+            )
         if not shown.is_fresh:
             meta = replace(meta, flags=meta.flags | FrameFlags.REPEATED)
         self._writer.publish(picture, meta)

@@ -148,7 +148,7 @@ class FrameReader:
         now = now_ns()
         self._watch(now)
         frame = self._take_newest()
-        if self._look_around(frame, now):
+        if self._look_around(frame, now, may_leave=True):
             frame = self._take_newest() or frame
         if frame is not None:
             self._last_new_ns = now
@@ -161,8 +161,11 @@ class FrameReader:
         """
         now = now_ns()
         self._watch(now)
+        # Looked at before the frames: what came between the two is still taken from this segment.
+        is_superseded = self._segment is not None and self._segment.state == STATE_SUPERSEDED
+        self._fence()
         frame = self._take_oldest()
-        if frame is None and self._look_around(None, now):
+        if frame is None and self._look_around(None, now, may_leave=is_superseded):
             frame = self._take_oldest()
         if frame is not None:
             self._last_new_ns = now
@@ -253,12 +256,15 @@ class FrameReader:
     def _is_quiet(self, now: int) -> bool:
         return now - self._last_new_ns > PROBE_INTERVAL_NS
 
-    def _look_around(self, frame: Frame | None, now: int) -> bool:
-        """True when we went over to another segment. Costs nothing while frames flow."""
+    def _look_around(self, frame: Frame | None, now: int, *, may_leave: bool) -> bool:
+        """True when we went over to another segment. Costs nothing while frames flow.
+
+        `may_leave` False: not from one that is superseded, which may hold frames not taken yet.
+        """
         segment = self._segment
         if segment is not None:
             if segment.state == STATE_SUPERSEDED:
-                if now < self._next_switch_ns:
+                if not may_leave or now < self._next_switch_ns:
                     return False
                 self._next_switch_ns = now + SWITCH_INTERVAL_NS
                 return self._probe()

@@ -12,13 +12,13 @@ from sdv2_host.client.courier import Courier
 from sdv2_host.client.mailbox import Picture
 from sdv2_host.types import Frame
 
-DEADLINE_S = 60.0
+DEADLINE_S = 30.0
 
 
 def until(
     condition: Callable[[], object], what: str = "", tell: Callable[[], object] = str
 ) -> None:
-    """Returns when the condition holds; after a minute it never will."""
+    """Returns when the condition holds; after half a minute it never will."""
     deadline_s = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline_s, f"{what}: {tell()}"

@@ -22,6 +22,7 @@ STATUS = HostStatus(
     frames_in=100,
     frames_out=90,
     dropped=7,
+    delay_frames=3,
     latency_ms=Percentiles(80.0, 95.0, 120.0),
     spans_ms={"encode": 12.5, "denoise": 40.0},
     notes={"noise_scale": 0.45},
@@ -91,6 +92,7 @@ def test_values_are_those_of_the_status_in_base_units() -> None:
     assert value(text, "sdv2_frames_in_total") == 100
     assert value(text, "sdv2_frames_dropped_total") == 7
     assert value(text, "sdv2_worker_restarts_total") == 2
+    assert value(text, "sdv2_delay_frames") == 3
     assert value(text, "sdv2_osc_total", kind="refused") == 1
     assert value(text, "sdv2_web_total", kind="evil_host") == 3
     assert value(text, "sdv2_obs_total", kind="triggered") == 4

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.control.console import Console
 from sdv2_host.control.monitor import Monitor
@@ -74,6 +76,20 @@ def test_a_subscriber_is_told_everything_and_then_what_changes() -> None:
     room.console.set({"steps": 4}, "t")
     room.console.publish({"preset": "gold"}, "t")
     assert room.settle(DESK) == {"/sdv2/steps": (4,), "/sdv2/status/preset": ("gold",)}
+
+
+def test_a_lockstep_client_is_told_how_late_pictures_come() -> None:
+    room = Room()
+    room.send(DESK, "/sdv2/subscribe")
+    room.settle(DESK)
+    told = []
+    for delay_frames in (0, 15, 0):
+        room.stage.status = replace(room.stage.status, delay_frames=delay_frames)
+        room.now += 200 * MS
+        room.feedback.turn(room.stage.snapshot(), room.now)
+        told.append(room.settle(DESK)["/sdv2/status/delay_frames"])
+
+    assert told == [(0,), (15,), (0,)]
 
 
 def test_the_dump_is_paced_and_nothing_of_it_is_lost() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from tests.fake_td.errors import tdError
@@ -32,14 +35,19 @@ class Guarded:
 
     _td: TouchDesigner
 
-    def __getattribute__(self, name: str) -> Any:
-        if name[0] != "_":
-            object.__getattribute__(self, "_guard")(name)
-        return object.__getattribute__(self, name)
+    def __init_subclass__(cls) -> None:
+        """Each public method and property asks `_guard` when it is used, not when it is fetched."""
+        for name, member in list(vars(cls).items()):
+            if name.startswith("_"):
+                continue
+            if isinstance(member, FunctionType):
+                setattr(cls, name, _asking(name, member))
+            elif isinstance(member, property):
+                accessors = (member.fget, member.fset)
+                setattr(cls, name, property(*(one and _asking(name, one) for one in accessors)))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name[0] != "_":
-            self._guard(name)
             member = getattr(type(self), name, None)
             if not hasattr(type(member), "__set__"):
                 raise AttributeError(f"{type(self).__name__} has no member {name!r} to set")
@@ -47,6 +55,15 @@ class Guarded:
 
     def _guard(self, name: str) -> None:
         self._td._main_thread.check(f"{type(self).__name__}.{name}")
+
+
+def _asking(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def ask(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._guard(name)
+        return function(self, *args, **kwargs)
+
+    return ask
 
 
 class Member:
@@ -62,9 +79,11 @@ class Member:
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
         if owner is None:
             return self
+        owner._guard(self._name)
         return owner._members.get(self._name, self._default)
 
     def __set__(self, owner: Any, value: Any) -> None:
+        owner._guard(self._name)
         kinds = (*self._kinds, int) if bool in self._kinds or float in self._kinds else self._kinds
         if not isinstance(value, kinds):
             names = " or ".join(kind.__name__ for kind in self._kinds)

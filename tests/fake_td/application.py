@@ -167,11 +167,11 @@ class AbsTime(Guarded):
 
     @property
     def frame(self) -> float:
-        return float(self._td._frame)
+        return float(self._td._num_played)
 
     @property
     def seconds(self) -> float:
-        return self._td._frame / self._td.project.cookRate
+        return self._td._num_played / self._td.project.cookRate
 
     @property
     def step(self) -> float:
@@ -256,5 +256,11 @@ class UI(Guarded):
         self._td.opened.append(f"{title}: {message}")
         return 0
 
-    def viewFile(self, url_or_path: str, showInFolder: bool = False) -> None:
-        self._td.opened.append(f"file {url_or_path}")
+    def chooseFolder(
+        self, title: str = "Select Folder", start: str | None = None, asExpression: bool = False
+    ) -> str | None:
+        self._td.opened.append(title)
+        return None
+
+    def viewFile(self, URL_or_path: str, showInFolder: bool = False) -> None:
+        self._td.opened.append(f"file {URL_or_path}")

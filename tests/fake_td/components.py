@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tests.fake_td import tox
+from tests.fake_td.access import Guarded
 from tests.fake_td.errors import NotModelled, tdError
 from tests.fake_td.extensions import Extensions
 from tests.fake_td.names import check_operator_name, free_name, matches
@@ -23,7 +24,7 @@ IN_TYPES = {"inTOP", "inCHOP"}
 OUT_TYPES = {"outTOP", "outCHOP", "outDAT"}
 
 
-class CustomPages:
+class CustomPages(Guarded):
     """Pages of custom parameters: on components and script operators."""
 
     _pages: list[Page]
@@ -65,6 +66,7 @@ class COMP(CustomPages, OP):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        self._guard(name)
         return self._extensions.promoted(name)
 
     @property
@@ -99,6 +101,8 @@ class COMP(CustomPages, OP):
         check_operator_name(name)
         made = kind(self._td, self, free_name(name, self._children))
         self._children[made._name] = made
+        if initialize:
+            made._initialize()
         self._td._created(made)
         return made
 
@@ -254,7 +258,7 @@ class timeCOMP(COMP):
 
     @property
     def frame(self) -> float:
-        return float(self._td._frame % 600 + 1)
+        return float(self._td._num_played % 600 + 1)
 
     @property
     def seconds(self) -> float:

@@ -105,4 +105,4 @@ class MOD:
         found = self._td._find(path, at)
         if found is None:
             raise NotModelled(f"mod({path!r}): only DATs beside the running one are searched")
-        return found.module  # type: ignore[attr-defined]
+        return found.module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.fake_td import (
@@ -38,6 +39,7 @@ SOURCES = (
 HIDDEN = {
     *("NotModelled", "Guarded", "Member", "CustomMember", "Range", "CustomPages", "Scripted"),
     *("PassingTOP", "PassingCHOP", "PassingDAT", "Watchers", "Runs", "Extensions", "Troubles"),
+    *("Wired", "Cooking", "Storage", "Kinds"),
     *("BuiltIn", "Enum", "NamedTuple", "ClassVar", "Any"),
 }
 CLASSES: dict[str, type] = {
@@ -55,26 +57,27 @@ OPERATOR_TYPES = {
 }
 
 
+MEMBERS: dict[str, Callable[[TouchDesigner, OP | None], Any]] = {
+    "op": lambda td, me: finders.OPShortcut(td, me, inside=False),
+    "opex": lambda td, me: finders.OPEXShortcut(finders.OPShortcut(td, me, inside=False)),
+    "parent": finders.ParentShortcut,
+    "ext": finders.Ext,
+    "mod": finders.MOD,
+    "root": lambda td, me: td.root,
+    "project": lambda td, me: td.project,
+    "app": lambda td, me: td.app,
+    "absTime": lambda td, me: td.abs_time,
+    "licenses": lambda td, me: td.licenses,
+    "ui": lambda td, me: td.ui,
+    "ops": lambda td, me: td.ops,
+    "run": lambda td, me: td.run,
+    "debug": lambda td, me: td.debug,
+}
+
+
 def names_for(td: TouchDesigner, me: OP | None) -> dict[str, Any]:
     """What a script finds without importing anything; `me` is the operator that runs it."""
-    finder = finders.OPShortcut(td, me, inside=False)
-    names: dict[str, Any] = {
-        **CLASSES,
-        "op": finder,
-        "opex": finders.OPEXShortcut(finder),
-        "parent": finders.ParentShortcut(td, me),
-        "ext": finders.Ext(td, me),
-        "mod": finders.MOD(td, me),
-        "root": td.root,
-        "project": td.project,
-        "app": td.app,
-        "absTime": td.abs_time,
-        "licenses": td.licenses,
-        "ui": td.ui,
-        "ops": td.ops,
-        "run": td.run,
-        "debug": td.debug,
-    }
+    names = {**CLASSES, **{name: make(td, me) for name, make in MEMBERS.items()}}
     if me is not None:
         names["me"] = me
     return names
@@ -85,7 +88,7 @@ class TdModule(types.ModuleType):
 
     def __init__(self, td: TouchDesigner) -> None:
         super().__init__("td")
-        self.__dict__["_session"] = td
+        self.__dict__.update(CLASSES, _session=td)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -93,9 +96,10 @@ class TdModule(types.ModuleType):
         session: TouchDesigner = self.__dict__["_session"]
         session._main_thread.check(f"td.{name}")
         me = session._me()
-        if name == "me" and me is None:
-            raise NotModelled("td.me outside of a script")
-        found = names_for(session, me).get(name)
-        if found is None:
+        if name in MEMBERS:
+            return MEMBERS[name](session, me)
+        if name != "me":
             raise AttributeError(f"module td has no {name!r}")
-        return found
+        if me is None:
+            raise NotModelled("td.me outside of a script")
+        return me

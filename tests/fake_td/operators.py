@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tests.fake_td.access import Guarded, Member
+from tests.fake_td.access import Member
 from tests.fake_td.built_in_pars import TABLES
+from tests.fake_td.cooking import Cooking
 from tests.fake_td.errors import NotModelled, tdError
 from tests.fake_td.finders import MOD, Ext, OPEXShortcut, OPShortcut, ParentShortcut
 from tests.fake_td.names import TRAILING_DIGITS, check_operator_name, free_name, matches
 from tests.fake_td.par_groups import ParCollection, ParGroup, ParGroupCollection
 from tests.fake_td.parameters import Par
+from tests.fake_td.storage import Storage
 from tests.fake_td.troubles import Troubles
-from tests.fake_td.wires import Connector
+from tests.fake_td.wires import Wired
 
 if TYPE_CHECKING:
     from tests.fake_td.components import COMP, timeCOMP
     from tests.fake_td.pages import Page
     from tests.fake_td.session import TouchDesigner
 
-MISSING = object()
 
-
-class OP(Troubles, Guarded):
+class OP(Wired, Cooking, Storage, Troubles):
     """An operator in the network.
 
     Fields: `_pars` in their order, `_pages` custom ones, `_wires` input index -> (source, output),
@@ -68,10 +67,7 @@ class OP(Troubles, Guarded):
         self._startup: dict[str, Any] = {}
         self._tags: set[str] = set()
         self._dock: OP | None = None
-        self._dirty = True
-        self._cooking = False
-        self._total_cooks = 0
-        self._cook_frame = -1
+        self._begin_cooking()
         self._begin_troubles()
         self._make_built_in_pars()
 
@@ -84,6 +80,9 @@ class OP(Troubles, Guarded):
             if made.default is not None:
                 par._default = par._value = made.default
             self._pars[name] = par
+
+    def _initialize(self) -> None:
+        """The initialization script of a new operator (COMP_Class, create)."""
 
     def _guard(self, name: str) -> None:
         super()._guard(name)
@@ -214,10 +213,6 @@ class OP(Troubles, Guarded):
         self._tags = set(tags)
 
     @property
-    def storage(self) -> dict[str, Any]:
-        return self._storage
-
-    @property
     def children(self) -> list[OP]:
         return []
 
@@ -249,124 +244,6 @@ class OP(Troubles, Guarded):
     def docked(self) -> list[OP]:
         beside = self._parent._children.values() if self._parent else []
         return [one for one in beside if one._dock is self]
-
-    # Connection
-
-    @property
-    def inputs(self) -> list[OP]:
-        return [self._wires[index][0] for index in sorted(self._wires)]
-
-    @property
-    def outputs(self) -> list[OP]:
-        found = [into.owner for one in self.outputConnectors for into in one.connections]
-        return list(dict.fromkeys(found))
-
-    @property
-    def inputConnectors(self) -> list[Connector]:
-        return [Connector(self, index, is_input=True) for index in range(self._num_inputs)]
-
-    @property
-    def outputConnectors(self) -> list[Connector]:
-        return [Connector(self, index, is_input=False) for index in range(self._num_outputs)]
-
-    def setInputs(self, listOfOPs: list[OP | None]) -> None:
-        for one in self.inputConnectors:
-            one.disconnect()
-        for index, source in enumerate(listOfOPs):
-            if source is not None:
-                self._input(index).connect(source)
-
-    def _input(self, index: int) -> Connector:
-        if index >= len(self.inputConnectors):
-            raise tdError(f"{self._path()} has {len(self.inputConnectors)} inputs, not {index + 1}")
-        return self.inputConnectors[index]
-
-    def _output(self, index: int) -> Connector:
-        return self.outputConnectors[index]
-
-    # Cooking
-
-    @property
-    def cookAbsFrame(self) -> float:
-        return self._cook_frame
-
-    @property
-    def cookedThisFrame(self) -> bool:
-        return self._cook_frame == self._td._frame
-
-    @property
-    def totalCooks(self) -> int:
-        return self._total_cooks
-
-    def cook(
-        self, force: bool = False, recurse: bool = False, includeUtility: bool = False
-    ) -> None:
-        if self._cooking:
-            raise tdError(f"{self._path()} cooks already: a cook loop")
-        with self._td._meter.apart():
-            if force:
-                self._dirty = True
-            self._demand()
-            if recurse:
-                for child in self.children:
-                    child.cook(force, recurse)
-
-    def _demand(self) -> None:
-        """Somebody wants the result: cooks what is out of date, inputs first, once."""
-        if self._cooking or not self._may_cook():
-            return
-        for source in self._sources():
-            source._demand()
-        if self._dirty:
-            self._dirty = False
-            self._cooking = True
-            try:
-                self._clear_cook_troubles()
-                self._cook()
-            finally:
-                self._cooking = False
-            self._total_cooks += 1
-            self._cook_frame = self._td._frame
-            self._changed()
-
-    def _may_cook(self) -> bool:
-        at: Any = self
-        while at is not None:
-            if not at._members.get("allowCooking", True):
-                return False
-            at = at._parent
-        return True
-
-    def _sources(self) -> list[OP]:
-        """The operators whose results a cook reads."""
-        return [source._behind(output) for source, output in self._wires.values()]
-
-    def _behind(self, output: int) -> OP:
-        """Who makes what leaves by output `output`."""
-        return self
-
-    def _cook(self) -> None:
-        """Makes the result anew."""
-
-    def _changed(self) -> None:
-        """Whoever reads this operator's result has to cook."""
-        for reader in self._td._readers_of(self):
-            reader._make_dirty()
-
-    def _make_dirty(self) -> None:
-        if not self._dirty:
-            self._dirty = True
-            self._changed()
-
-    def _input_changed(self) -> None:
-        self._make_dirty()
-
-    def _par_changed(self, par: Par) -> None:
-        self._make_dirty()
-        self._td._watchers.par_changed(par)
-
-    def _pulsed(self, par: Par) -> None:
-        self._td._watchers.pulsed(par)
 
     # Type
 
@@ -453,56 +330,3 @@ class OP(Troubles, Guarded):
 
     def openViewer(self, unique: bool = False, borders: bool = True) -> None:
         self._td.opened.append(f"viewer of {self._path()}")
-
-    # Storage
-
-    def fetch(
-        self,
-        key: str,
-        default: object = MISSING,
-        search: bool = True,
-        storeDefault: bool = False,
-    ) -> Any:
-        holder = self._holder(key) if search else (self if key in self._storage else None)
-        if holder is not None:
-            return holder._storage[key]
-        if default is MISSING:
-            raise tdError(f"{self._path()} has nothing stored under {key!r}")
-        if storeDefault:
-            self._storage[key] = default
-        return default
-
-    def fetchOwner(self, key: str) -> OP | None:
-        return self._holder(key)
-
-    def store(self, key: str, value: object) -> Any:
-        if not isinstance(key, str):
-            raise tdError(f"{self._path()}.store({key!r}): the key is a str")
-        self._storage[key] = value
-        return value
-
-    def unstore(self, *keys: str) -> None:
-        self._storage = _without(self._storage, keys)
-
-    def storeStartupValue(self, key: str, value: object) -> None:
-        self._startup[key] = value
-
-    def unstoreStartupValue(self, *keys: str) -> None:
-        self._startup = _without(self._startup, keys)
-
-    def _holder(self, key: str) -> OP | None:
-        return next((one for one in self._upwards() if key in one._storage), None)
-
-    def _upwards(self) -> Iterator[OP]:
-        at: OP | None = self
-        while at is not None:
-            yield at
-            at = at._parent
-
-
-def _without(entries: dict[str, Any], patterns: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in entries.items()
-        if not any(matches(key, pattern) for pattern in patterns)
-    }

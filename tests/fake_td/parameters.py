@@ -6,9 +6,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from tests.fake_td import par_styles
-from tests.fake_td.access import Guarded, Member
+from tests.fake_td.access import Member
 from tests.fake_td.errors import NotModelled, tdError
 from tests.fake_td.names import check_par_name
+from tests.fake_td.par_members import CustomMember, Kinds, Range
 
 if TYPE_CHECKING:
     from tests.fake_td.operators import OP
@@ -23,33 +24,7 @@ class ParMode(Enum):
     BIND = "BIND"
 
 
-class CustomMember(Member):
-    """A member that can be set on custom parameters only."""
-
-    def __set__(self, owner: Any, value: Any) -> None:
-        owner._check_custom(self._name)
-        super().__set__(owner, value)
-
-
-class Range(Member):
-    """min, max, ... of a custom number; the value follows a narrower range at once."""
-
-    def __init__(self, kind: type) -> None:
-        super().__init__(None, kind)
-
-    def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        return self if owner is None else owner._ranges[self._name]
-
-    def __set__(self, owner: Any, value: Any) -> None:
-        owner._check_custom(self._name)
-        if not isinstance(value, bool | int | float):
-            raise tdError(f"{owner._where}.{self._name} = {value!r}: expected a number")
-        owner._ranges[self._name] = value
-        if owner._style in par_styles.NUMBER_STYLES:
-            owner._value = par_styles.clamped(owner, owner._value)
-
-
-class Par(Guarded):
+class Par(Kinds):
     """A parameter. `_value` is its constant; `_seen` what the watchers were last told."""
 
     enable = CustomMember(True)
@@ -113,6 +88,9 @@ class Par(Guarded):
     def val(self, value: Any) -> None:
         if isinstance(value, Par):
             value = value.eval()
+        if self._mode is ParMode.BIND:
+            self._set_master(value)
+            return
         self._value = par_styles.stored(self, value)
         self._mode = ParMode.CONSTANT
         self._owner._par_changed(self)
@@ -149,10 +127,17 @@ class Par(Guarded):
     def mode(self, mode: ParMode) -> None:
         if not isinstance(mode, ParMode):
             raise tdError(f"{self._where}.mode = {mode!r}: expected a ParMode")
-        if mode is ParMode.EXPORT:
-            raise NotModelled(f"{self._where}: an export is made by a CHOP, see session.export")
+        if mode is ParMode.EXPORT and self._export is None:
+            raise tdError(f"{self._where}.mode = EXPORT: nothing exports to it")
         self._mode = mode
         self._owner._par_changed(self)
+
+    def _set_master(self, value: Any) -> None:
+        """A bound parameter's value is its master's (Binding)."""
+        master = self._td._evaluate(self._bind_expr, self._owner)
+        if not isinstance(master, Par):
+            raise NotModelled(f"{self._where}: bound to {master!r}, which is no parameter")
+        master.val = par_styles.stored(self, value)
 
     def eval(self) -> Any:
         if self._style in par_styles.OP_STYLES:
@@ -186,7 +171,10 @@ class Par(Guarded):
 
     def _snapshot(self) -> tuple[Any, str, ParMode, bool]:
         """(value, expression, mode, enable): what a Parameter Execute DAT watches."""
-        return (self._current(), self._expr, self._mode, bool(self.enable))
+        enable = self._members.get("enable", True)
+        if self._mode is ParMode.CONSTANT:
+            return (self._value, self._expr, self._mode, enable)
+        return (self._current(), self._expr, self._mode, enable)
 
     @property
     def bindMaster(self) -> object:
@@ -305,46 +293,6 @@ class Par(Guarded):
     @property
     def isCustom(self) -> bool:
         return self._page is not None
-
-    @property
-    def isPulse(self) -> bool:
-        return self._style == "Pulse"
-
-    @property
-    def isMomentary(self) -> bool:
-        return self._style == "Momentary"
-
-    @property
-    def isMenu(self) -> bool:
-        return self._style in ("Menu", "StrMenu")
-
-    @property
-    def isNumber(self) -> bool:
-        return self._style in par_styles.NUMBER_STYLES
-
-    @property
-    def isFloat(self) -> bool:
-        return self._style == "Float"
-
-    @property
-    def isInt(self) -> bool:
-        return self._style == "Int"
-
-    @property
-    def isOP(self) -> bool:
-        return self._style in par_styles.OP_STYLES
-
-    @property
-    def isPython(self) -> bool:
-        return self._style == "Python"
-
-    @property
-    def isString(self) -> bool:
-        return self._style in par_styles.TEXT_STYLES
-
-    @property
-    def isToggle(self) -> bool:
-        return self._style == "Toggle"
 
     # What is done to it
 

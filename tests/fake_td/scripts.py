@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from tests.fake_td.parameters import Par
 
 
+TEMPLATE = """
+def onSetupParameters(scriptOp):
+    return
+
+def onPulse(par):
+    return
+
+def onCook(scriptOp):
+    return
+"""
+
+
 class CookLevel(Enum):
     """When a Script operator cooks (ScriptTOP_Class, onGetCookLevel)."""
 
@@ -24,6 +36,14 @@ class CookLevel(Enum):
 
 class Scripted(CustomPages, OP):
     """Calls onCook(scriptOp) of its callbacks DAT."""
+
+    def _initialize(self) -> None:
+        """A new one has a docked DAT with empty callbacks (Script_CHOP, Summary)."""
+        assert self._parent is not None, "only components are roots"
+        dat: Any = self._parent.create("textDAT", f"{self._name}_callbacks")
+        dat.text = TEMPLATE
+        dat.dock = self
+        self._pars["callbacks"].val = dat
 
     def _cook(self) -> None:
         self._call("onCook", self)

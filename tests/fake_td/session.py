@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,26 +22,18 @@ from tests.fake_td.application import (
     Project,
 )
 from tests.fake_td.components import COMP, baseCOMP, containerCOMP, timeCOMP
-from tests.fake_td.dats import DAT
 from tests.fake_td.errors import tdError
-from tests.fake_td.meter import ComponentMeter, FrameTime
+from tests.fake_td.meter import FrameTime
 from tests.fake_td.operators import OP
 from tests.fake_td.parameters import Par, ParMode
+from tests.fake_td.running import Running
 from tests.fake_td.runs import Run, Runs
 from tests.fake_td.scripts import Scripted
 from tests.fake_td.tops import TOP
 from tests.fake_td.watchers import Watchers
 
 
-class Failure(NamedTuple):
-    """A script that raised; TouchDesigner shows it and goes on."""
-
-    where: str
-    what: str
-    trace: str
-
-
-class TouchDesigner:
+class TouchDesigner(Running):
     """The stand-in. `with TouchDesigner(folder) as touch:` puts it where `import td` finds it.
 
     Fields: `failures` and `opened` (dialogs, viewers, files) per session; `_stack` the operators
@@ -63,19 +52,17 @@ class TouchDesigner:
         self.folder = folder
         self.has_cuda = has_cuda
         self.has_on_destroy = has_on_destroy
-        self.failures: list[Failure] = []
+        self._begin_running()
         self.opened: list[str] = []
         self.printed: list[str] = []
         self._main_thread = MainThread()
-        self._meter = ComponentMeter()
         self._ids = itertools.count(1)
         self._frame = 0
+        self._num_played = 0
         self._is_playing = True
         self._is_running = True
-        self._stack: list[OP] = []
         self._looked_at: list[OP] = []
         self._initialised: dict[int, tuple[COMP, Any]] = {}
-        self._module_readers: list[list[tuple[DAT, int]]] = []
         self.app = App(self, build)
         if is_non_commercial:
             self.app.addNonCommercialLimit()
@@ -116,11 +103,6 @@ class TouchDesigner:
         found = self.root._children["project1"]
         assert isinstance(found, COMP), "made so"
         return found
-
-    def take_failures(self) -> list[Failure]:
-        """The scripts that raised so far; leaving the session does not complain of them again."""
-        taken, self.failures = self.failures, []
-        return taken
 
     def play(self, frames: int, *, rate_hz: float | None = None) -> None:
         """Runs that many frames: at once, or no faster than `rate_hz`."""
@@ -190,7 +172,7 @@ class TouchDesigner:
         state = tox.unpacked(project)
         self.root = baseCOMP(self, None, "root")
         tox.fill(self.root, state)
-        timeline = self.root._children["local"]._children["time"]  # type: ignore[attr-defined]
+        timeline = self.root._children["local"]._children["time"]
         self._timeline = timeline
         self._start()
 
@@ -239,7 +221,10 @@ class TouchDesigner:
 
     def _play_frame(self) -> None:
         assert self._is_running, "TouchDesigner has quit"
+        if not self.app.power:
+            return
         self._frame += 1
+        self._num_played += self._is_playing
         self._runs.start_frame()
         self._watchers.execute("onFrameStart", self._timeline.frame)
         self._watchers.tell()
@@ -264,61 +249,6 @@ class TouchDesigner:
         if playing != self._is_playing:
             self._is_playing = playing
             self._watchers.execute("onPlayStateChange", playing)
-
-    # Running scripts
-
-    def _call_dat(self, dat: DAT, name: str, *args: Any, complain_to: OP | None = None) -> Any:
-        """What the DAT's function `name` returns; None if it has none or raised."""
-
-        def call() -> Any:
-            function = getattr(dat.module, name, None)
-            return None if function is None else function(*args)
-
-        return self._guarded_call(dat, name, call, complain_to)
-
-    def _guarded_call(
-        self, me: OP, name: str, call: Callable[[], Any], complain_to: OP | None = None
-    ) -> Any:
-        """The component's code, timed; what it raises becomes a script error and a Failure."""
-        try:
-            with self._running(me), self._meter.component():
-                return call()
-        except Exception as problem:
-            where = f"{me._path()} {name}"
-            what = f"{type(problem).__name__}: {problem}"
-            self.failures.append(Failure(where, what, traceback.format_exc()))
-            (complain_to or me)._script_errors.append(f"{where}: {what}")
-            return None
-
-    @contextmanager
-    def _running(self, me: OP) -> Iterator[None]:
-        self._stack.append(me)
-        try:
-            yield
-        finally:
-            self._stack.pop()
-
-    def _evaluate(self, expression: str, me: OP) -> Any:
-        try:
-            with self._running(me):
-                return eval(expression, self._names_for(me))
-        except Exception as problem:
-            raise tdError(f"{me._path()}: expression {expression!r}: {problem}") from problem
-
-    def _quietly(self, read: Callable[[], Any]) -> Any:
-        """What `read` returns, None if an expression in it fails: seen when it is used."""
-        with contextlib.suppress(tdError):
-            return read()
-        return None
-
-    def _names_for(self, me: OP) -> dict[str, Any]:
-        return module.names_for(self, me)
-
-    def _me(self) -> OP | None:
-        return self._stack[-1] if self._stack else None
-
-    def _me_or_root(self) -> OP:
-        return self._stack[-1] if self._stack else self.root
 
     # Finding
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.fake_td.access import Guarded
 from tests.fake_td.errors import tdError
 from tests.fake_td.names import matches
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from tests.fake_td.operators import OP
 
 
-class Troubles:
+class Troubles(Guarded):
     """What an operator complains of: of its cook, until the next; of its scripts, until cleared."""
 
     _cooking: bool

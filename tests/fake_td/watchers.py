@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.fake_td.dats import DAT, executeDAT, parameterexecuteDAT
 from tests.fake_td.names import matches
+from tests.fake_td.parameters import ParMode
 
 if TYPE_CHECKING:
-    from tests.fake_td.parameters import Par, ParMode
+    from tests.fake_td.parameters import Par
     from tests.fake_td.session import TouchDesigner
 
 TOGGLES = {
@@ -62,16 +63,18 @@ class Watchers:
     def tell(self) -> None:
         """Pulses, then what changed since the frame before: once per parameter."""
         pulses, self._pulses = self._pulses, []
+        changed = self._changed_pars()
+        if not pulses and not changed:
+            return
         dats = [one for one in self._of(parameterexecuteDAT) if _is_on(one, "active")]
-        watched = {id(dat): self._watched(dat) for dat in dats}
+        watched = {id(dat): {id(par) for par in self._watched(dat)} for dat in dats}
         for par in pulses:
             for dat in dats:
-                if _is_on(dat, "onpulse") and _has(watched[id(dat)], par):
+                if _is_on(dat, "onpulse") and id(par) in watched[id(dat)]:
                     self._td._call_dat(dat, "onPulse", par)
-        changed = self._changed_pars()
         for dat in dats:
             for par, before in changed:
-                if _has(watched[id(dat)], par) and par.valid:
+                if id(par) in watched[id(dat)] and par.valid:
                     self._tell_one(dat, par, before)
 
     def end_frame(self) -> None:
@@ -85,11 +88,12 @@ class Watchers:
         found = []
         for operator in self._td._operators():
             for par in list(operator._pars.values()):
-                now, before = self._td._quietly(par._snapshot), par._seen
-                if now is not None and now != before:
+                is_constant = par._mode is ParMode.CONSTANT
+                now = par._snapshot() if is_constant else self._td._quietly(par._snapshot)
+                if now is not None and now != par._seen:
+                    found.append((par, par._seen))
                     par._seen = now
                     operator._make_dirty()
-                    found.append((par, before))
         return found
 
     def _tell_one(self, dat: DAT, par: Par, before: tuple[Any, str, ParMode, bool]) -> None:
@@ -121,7 +125,3 @@ class Watchers:
 
 def _is_on(dat: DAT, toggle: str) -> bool:
     return bool(dat._pars[toggle]._current())
-
-
-def _has(pars: list[Par], par: Par) -> bool:
-    return any(one is par for one in pars)

@@ -78,6 +78,46 @@ class Connector(Guarded):
         return self._inner._family if self._inner is not None else self._owner._family
 
 
+class Wired(Guarded):
+    """The wires of an operator."""
+
+    _wires: dict[int, tuple[OP, int]]
+    _num_inputs: int
+    _num_outputs: int
+
+    @property
+    def inputs(self) -> list[OP]:
+        return [self._wires[index][0] for index in sorted(self._wires)]
+
+    @property
+    def outputs(self) -> list[OP]:
+        found = [into.owner for one in self.outputConnectors for into in one.connections]
+        return list(dict.fromkeys(found))
+
+    @property
+    def inputConnectors(self) -> list[Connector]:
+        return [Connector(self, index, is_input=True) for index in range(self._num_inputs)]
+
+    @property
+    def outputConnectors(self) -> list[Connector]:
+        return [Connector(self, index, is_input=False) for index in range(self._num_outputs)]
+
+    def setInputs(self, listOfOPs: list[OP | None]) -> None:
+        for one in self.inputConnectors:
+            one.disconnect()
+        for index, source in enumerate(listOfOPs):
+            if source is not None:
+                self._input(index).connect(source)
+
+    def _input(self, index: int) -> Connector:
+        if index >= len(self.inputConnectors):
+            raise tdError(f"{self!r} has {len(self.inputConnectors)} inputs, not {index + 1}")
+        return self.inputConnectors[index]
+
+    def _output(self, index: int) -> Connector:
+        return self.outputConnectors[index]
+
+
 def _first_input(target: OP) -> Connector:
     if not target.inputConnectors:
         raise tdError(f"{target._path()} has no inputs")

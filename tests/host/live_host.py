@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,11 +119,14 @@ async def live_host(
     params: Params | None = None,
     limits: Limits = QUICK,
     text: BankedText | None = None,
+    *,
+    changes: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Stage]:
-    """A daemon that runs, not yet ready; stopped at the end."""
+    """A daemon that runs, not yet ready; stopped at the end. `changes` are of its config."""
     config = Config(
         name=name, engine="passthrough", port=0, resume="default", data_dir=str(run_dir.parent)
     )
+    config = config.model_copy(update=changes or {})
     if text is not None:
         changes = {"models_dir": str(text.models_dir), "text_idle_s": text.idle_s}
         config = config.model_copy(update=changes)

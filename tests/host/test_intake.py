@@ -206,7 +206,7 @@ def times(backlog: Backlog, source_fps: float, count: int, jitter_ns: int = 0) -
         at_ns = 10**9 + round(number * 1e9 / source_fps) + chance.randint(-jitter_ns, jitter_ns)
         backlog.push(frame(number, capture_ts_ns=at_ns))
         kept += [one.meta.frame for one in backlog.waiting]
-        backlog.waiting = []
+        backlog.sessions[0].frames.clear()
     return kept
 
 

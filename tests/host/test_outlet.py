@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.host.outlet import MAX_LEAD_FRAMES, Outlet, Pacing, pace
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
-from sdv2_host.types import Frame, FrameMeta, StyledChunk
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, StyledChunk
 
 MS = NS_PER_MS
 SECOND = 1000 * MS
@@ -141,3 +142,26 @@ def test_frames_that_an_engine_returns_later_keep_their_source(run_dir: Path, st
         frames = [reader.read_next(), reader.read_next()]
 
     assert [frame.meta.source_frame for frame in frames if frame is not None] == [1, 2]
+
+
+def test_pictures_of_lockstep_frames_say_so_and_are_due_at_once(run_dir: Path, stream: str) -> None:
+    two = StyledChunk(np.zeros((2, 2, 2, 4), np.uint8), {}, {})
+    flags = FrameFlags.LOCKSTEP | FrameFlags.DISCONTINUITY
+    render = [
+        Frame(replace(one.meta, flags=flags), one.pixels)
+        for one in (input_frame(1, now_ns()), input_frame(2, now_ns()))
+    ]
+    with (
+        FrameReader(stream, run_dir=run_dir) as reader,
+        Outlet(FrameWriter(stream, run_dir=run_dir)) as outlet,
+    ):
+        outlet.expect(render)
+        outlet.publish(two, version=1)
+        outlet.expect([input_frame(3, now_ns()), input_frame(4, now_ns())])
+        outlet.publish(two, version=1)
+        frames = [reader.read_next() for _ in range(4)]
+
+    metas = [frame.meta for frame in frames if frame is not None]
+    assert [meta.flags for meta in metas] == [FrameFlags.LOCKSTEP] * 2 + [FrameFlags.NONE] * 2
+    assert [meta.present_ts_ns for meta in metas[:2]] == [0, 0]
+    assert 0 < metas[2].present_ts_ns < metas[3].present_ts_ns

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.clock import NS_PER_MS
-from sdv2_host.host.playout import LATE_FRAMES, Playout
-from sdv2_host.types import Frame, FrameMeta
+from sdv2_host.host.playout import LATE_FRAMES, LOCKSTEP_QUIET_NS, Playout
+from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
 PIXELS = np.zeros((2, 2, 4), np.uint8)
 BEGIN_MS = 1000
@@ -212,3 +212,93 @@ def test_next_ns_names_the_moment_of_the_next_change() -> None:
     playout.decide(BEGIN_MS * NS_PER_MS)
 
     assert playout.next_ns() == (BEGIN_MS + 40) * NS_PER_MS
+
+
+def lockstep(number: int) -> Frame:
+    return Frame(FrameMeta(2, 2, source_frame=number, flags=FrameFlags.LOCKSTEP), PIXELS)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 120), st.booleans()), max_size=20),
+    st.sampled_from([None, 40]),
+)
+def test_lockstep_frames_are_answered_once_each_in_order_and_without_delay(
+    rounds: list[tuple[int, int, bool]], tick_ms: int | None
+) -> None:
+    playout = Playout(tick_ms * NS_PER_MS if tick_ms else None)
+    now, offered, answered = BEGIN_MS * NS_PER_MS, 0, []
+
+    for num_frames, wait_ms, is_frozen in rounds:
+        playout.freeze(is_frozen)
+        for _ in range(num_frames):
+            offered += 1
+            playout.offer(lockstep(offered))
+        for _ in range(num_frames):
+            assert playout.next_ns() == 0
+            shown = playout.decide(now)
+            assert shown is not None
+            assert shown.is_fresh
+            answered.append((shown.turn_of or shown.frame.meta).source_frame)
+        assert playout.next_lockstep is None
+        now += wait_ms * NS_PER_MS
+
+    assert answered == list(range(1, offered + 1))
+    assert playout.counts == (offered, 0, 0)
+
+
+def test_frozen_a_lockstep_frame_is_answered_with_the_held_picture() -> None:
+    playout = Playout()
+    playout.offer(lockstep(1))
+    playout.decide(0)
+    playout.freeze(True)
+    playout.offer(lockstep(2))
+
+    shown = playout.decide(0)
+
+    assert shown is not None
+    assert shown.frame.meta.source_frame == 1
+    assert shown.turn_of is not None
+    assert shown.turn_of.source_frame == 2
+
+
+@pytest.mark.parametrize("tick_ms", [None, 20])
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_lockstep_frame_is_shown_again_only_when_its_reader_had_time(
+    tick_ms: int | None, is_frozen: bool
+) -> None:
+    screen = Screen(Playout(tick_ms * NS_PER_MS if tick_ms else None))
+    screen.playout.offer(lockstep(1))
+    screen.playout.freeze(is_frozen)
+
+    screen.run_until(5000)
+
+    quiet_ms = LOCKSTEP_QUIET_NS // NS_PER_MS
+    assert screen.fresh == [(0, 1)]
+    assert quiet_ms <= screen.repeats[0][0] <= quiet_ms + 100
+    assert len(screen.repeats) >= 25
+
+
+def test_ordinary_frames_after_a_render_are_shown_as_ever() -> None:
+    screen = Screen(Playout())
+    screen.playout.offer(lockstep(1))
+    screen.run_until(10)
+    for number in range(2, 8):
+        screen.playout.offer(frame(number, due_ms=number * 40))
+
+    screen.run_until(600)
+
+    assert screen.fresh[1:] == [(number * 40, number) for number in range(2, 8)]
+    assert screen.repeats != []
+
+
+def test_what_waits_before_a_lockstep_frame_is_history() -> None:
+    playout = Playout()
+    for number in range(3):
+        playout.offer(frame(number, due_ms=number * 40))
+    playout.offer(lockstep(3))
+
+    shown = playout.decide(BEGIN_MS * NS_PER_MS)
+
+    assert shown is not None
+    assert shown.frame.meta.source_frame == 3
+    assert playout.counts == (1, 0, 3)

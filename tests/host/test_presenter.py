@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,33 +42,6 @@ def collect(reader: FrameReader, enough: Callable[[list[Frame]], bool]) -> list[
         else:
             frames.append(frame)
     return frames
-
-
-@pytest.fixture
-def work(run_dir: Path, stream: str) -> Iterator[FrameWriter]:
-    with FrameWriter(f"{stream}-wk", slot_count=16, run_dir=run_dir) as writer:
-        yield writer
-
-
-@pytest.fixture
-def presenter(run_dir: Path, stream: str) -> Iterator[Presenter]:
-    failures: list[RingError] = []
-    presenter = Presenter(
-        FrameReader(f"{stream}-wk", run_dir=run_dir),
-        FrameWriter(f"{stream}-out", slot_count=8, run_dir=run_dir),
-        0.0,
-        failures.append,
-        FrameReader(f"{stream}-in", run_dir=run_dir),
-    )
-    yield presenter
-    presenter.close()
-    assert failures == []
-
-
-@pytest.fixture
-def output(run_dir: Path, stream: str) -> Iterator[FrameReader]:
-    with FrameReader(f"{stream}-out", run_dir=run_dir) as reader:
-        yield reader
 
 
 def test_frames_appear_when_due_with_their_tags(
@@ -214,12 +187,6 @@ def test_a_frame_more_than_two_intervals_late_is_a_gap() -> None:
     feed(meter, [1000, 1040, 1085, 1170, 1210, 1300])
 
     assert meter.stats(NO_COUNTS, 1300 * MS).cadence_gaps == 2
-
-
-@pytest.fixture
-def source(run_dir: Path, stream: str) -> Iterator[FrameWriter]:
-    with FrameWriter(f"{stream}-in", slot_count=8, run_dir=run_dir) as writer:
-        yield writer
 
 
 def show(work: FrameWriter, presenter: Presenter, value: int, number: int = 1) -> None:

@@ -49,6 +49,10 @@ U64 = st.integers(0, 2**64 - 1)
 I64 = st.integers(-(2**63), 2**63 - 1)
 
 
+FLAGS = [FrameFlags.NONE, FrameFlags.REPEATED, FrameFlags.LOCKSTEP, FrameFlags(0xFF00)]
+"""The last one: what later versions may mean by it is not ours to refuse."""
+
+
 class Place(NamedTuple):
     """A run directory and a segment directory of one test's own."""
 
@@ -129,7 +133,7 @@ def frames(draw: st.DrawFn) -> tuple[FrameMeta, NDArray[Any]]:
         pixel_format=pixel_format,
         alpha=draw(st.sampled_from(AlphaMode)),
         orientation=draw(st.sampled_from(Orientation)),
-        flags=draw(st.sampled_from([FrameFlags.NONE, FrameFlags.REPEATED])),
+        flags=draw(st.sampled_from(FLAGS)),
         dropped_before=draw(st.integers(0, 2**32 - 1)),
         capture_ts_ns=draw(I64),
         source_frame=draw(U64),
@@ -408,6 +412,36 @@ def test_read_next_misses_nothing_over_a_new_generation(place: Place) -> None:
         taken += drain(reader)
 
     assert taken == [1, 2, 3, 4, 5]
+    assert reader.lost == 0
+
+
+class LateWriter(FrameReader):
+    """A reader whose writer publishes a frame and then grows the ring while it looks around."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__("s", run_dir=place.run_dir, segments=SegmentStore(place.segment_dir))
+        self.late: Callable[[], None] = lambda: None
+
+    def _look_around(self, frame: Frame | None, now: int, *, may_leave: bool) -> bool:
+        late, self.late = self.late, lambda: None
+        late()
+        return super()._look_around(frame, now, may_leave=may_leave)
+
+
+def test_read_next_leaves_no_segment_in_which_a_frame_came_since_it_looked(place: Place) -> None:
+    with place.writer(capacity_bytes=256) as writer, LateWriter(place) as reader:
+
+        def late() -> None:
+            publish(writer)
+            publish(writer, 64, 65)
+
+        publish(writer)
+        taken = drain(reader)
+        reader.late = late
+        taken += drain(reader)
+        taken += drain(reader)
+
+    assert taken == [1, 2, 3]
     assert reader.lost == 0
 
 

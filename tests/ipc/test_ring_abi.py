@@ -30,7 +30,7 @@ from sdv2_host.ipc.ring_layout import (
     SLOT_HEADER_BYTES,
     Geometry,
 )
-from sdv2_host.types import AlphaMode, FrameMeta, Orientation, PixelFormat
+from sdv2_host.types import AlphaMode, FrameFlags, FrameMeta, Orientation, PixelFormat
 from tests.ipc import ring_process
 
 INCLUDE = Path(__file__).parents[2] / "plugins" / "include"
@@ -233,6 +233,20 @@ def test_c_and_python_trust_the_same_slot_headers(peer: Path) -> None:
     verdicts = [_is_sound(header, capacity) for header in headers]
     assert done.stdout.decode() == "".join("01"[verdict] for verdict in verdicts)
     assert 100 < sum(verdicts) < 3900
+
+
+@pytest.mark.parametrize("flags", [FrameFlags.LOCKSTEP, FrameFlags(0xFF00)])
+def test_flags_that_a_reader_does_not_know_are_no_reason_to_refuse_a_frame(
+    peer: Path, flags: FrameFlags
+) -> None:
+    header = bytes(8) + pack_slot_body(FrameMeta(64, 64, flags=flags), 1, 0, 256, 64 * 256)
+
+    done = subprocess.run(
+        [peer, "check-slot", str(1 << 16)], input=header, capture_output=True, check=True
+    )
+
+    assert done.stdout == b"1"
+    assert parse_slot_header(header, 1, 1 << 16).meta.flags == flags
 
 
 @pytest.mark.parametrize("standard", ["c++17", "c++20"])

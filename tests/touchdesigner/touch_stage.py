@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdv2_host.commands.touchdesigner import source_folder, textport_line
+from tests.client.fake_host import FakeHost
 from tests.fake_td import TouchDesigner
 from tests.hosts import RunningHost, unique_name
 
@@ -116,3 +117,8 @@ def real_host(name: str, folder: Path, *args: str) -> Iterator[RunningHost]:
     with RunningHost("run", "--name", name, "--engine", "passthrough", *more, *args) as host:
         host.wait_for("ready")
         yield host
+
+
+def heard(host: FakeHost, address: str) -> list[tuple[object, ...]]:
+    """The arguments of each message that came for this address, in order."""
+    return [tuple(message.args) for message in host.heard if message.address == address]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import td
 
-from sdv2_host.client.host_process import CommandError
+from sdv2_host.client.host_command import CommandError
 from sdv2_host.client.status import State
 from sdv2_host.client.status import Status as HostView
 from sdv2_host.errors import ConfigError, HostError, ParamError

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import td
 
-from sdv2_host.client.host_process import HostProcess, find_command
+from sdv2_host.client.host_command import find_command
+from sdv2_host.client.host_process import HostProcess, Launch
 
 _processes: dict[int, HostProcess] = {}
 """By COMP id. Per process of TouchDesigner, and the only such table: TouchDesigner makes a new
@@ -28,16 +29,16 @@ class HostDesk:
         self._id = self.owner.id
 
     def start(self) -> None:
-        """The daemon of the pages will run. Raises: CommandError, ParamError."""
-        self._process().start(*self._words())
+        """The daemon of the pages will run. Raises: CommandError."""
+        self._process().start(self._launch())
 
     def stop(self) -> None:
         """The daemon that was started here will end; others are left alone."""
         self._process().stop()
 
     def restart(self) -> None:
-        """Raises: CommandError, ParamError."""
-        self._process().restart(*self._words())
+        """Raises: CommandError."""
+        self._process().restart(self._launch())
 
     @property
     def sentence(self) -> str:
@@ -69,14 +70,15 @@ class HostDesk:
             _processes[self._id] = HostProcess()
         return _processes[self._id]
 
-    def _words(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _launch(self) -> Launch:
         par = self.owner.par
-        args = ["run", "--name", str(par.Host.eval()), "--engine", str(par.Engine.eval())]
+        host = str(par.Host.eval())
+        args = ["run", "--name", host, "--engine", str(par.Engine.eval())]
         size = str(par.Enginesize.eval()).strip()
         if size:
             args += ["--size", size]
         args += split_arguments(str(par.Arguments.eval()))
-        return find_command(str(par.Command.eval()).strip()), tuple(args)
+        return Launch(host, find_command(str(par.Command.eval())), tuple(args))
 
 
 def split_arguments(text: str) -> list[str]:

@@ -7,7 +7,7 @@ silent about it for 200 ms after it heard, then tells what is in force if that i
 (GRAB_NS in control/osc_feedback.py); so HOLD_S has to be shorter than that.
 
 A parameter with an expression, an export or a bind belongs to that: it is never written to, and
-its value is sent whenever it changes.
+its value is sent whenever it changes, and to every host that is met.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class OnChange(Protocol):
 @dataclass(slots=True)
 class ParBoard:
     """Fields, per activation: what was agreed last with the host, by parameter; when a parameter
-    was last moved here; what the host told and is not shown yet; the parameters that are driven."""
+    was last moved here; what the host told and is not shown yet; the parameters that are driven;
+    which of them fails, for a person."""
 
     owner: td.COMP
     table: Table
@@ -51,16 +52,21 @@ class ParBoard:
     _moved_s: dict[str, float] = field(default_factory=dict)
     _told: dict[str, Change] = field(default_factory=dict)
     _driven: list[tuple[Row, td.Par]] = field(default_factory=list)
+    trouble: str = ""
 
     def __post_init__(self) -> None:
         for row in self.table.by_address.values():
-            self._agreed[row.par] = as_row_value(row, self._par(row).eval())
+            assert row.default is not None, f"{row.par} is a parameter without a default"
+            value = self._read(row, self._par(row))
+            self._agreed[row.par] = row.default if value is None else value
         self.look_for_driven()
 
     def moved(self, row: Row, par: td.Par) -> None:
         """TouchDesigner says that this parameter has another value."""
-        value = as_row_value(row, par.eval())
-        if not same(value, self._agreed[row.par]) and not row.is_sent_by_pulse:
+        value = self._read(row, par)
+        if value is None or row.is_sent_by_pulse:
+            return
+        if not same(value, self._agreed[row.par]):
             self._send(row, value)
 
     def put(self, row: Row, value: Value) -> None:
@@ -73,6 +79,13 @@ class ParBoard:
         for row in self.table.by_address.values():
             if row.is_look:
                 self._send(row, self._agreed[row.par])
+
+    def bring_driven(self) -> None:
+        """A host that was just met is sent what is driven here."""
+        for row, par in self._driven:
+            value = self._read(row, par)
+            if value is not None and not row.is_sent_by_pulse:
+                self._send(row, value)
 
     def take(self, changes: Iterable[Change]) -> None:
         """The host told these; `show_told` shows them."""
@@ -89,6 +102,7 @@ class ParBoard:
 
     def follow_driven(self) -> None:
         """What expressions, exports and binds make of their parameters is sent where it changed."""
+        self.trouble = ""
         for row, par in self._driven:
             self.moved(row, par)
 
@@ -96,6 +110,14 @@ class ParBoard:
         """Which parameters are driven now. A few times a second: nobody clicks faster."""
         pars = [(row, self._par(row)) for row in self.table.by_address.values()]
         self._driven = [(row, par) for row, par in pars if par.mode != td.ParMode.CONSTANT]
+
+    def _read(self, row: Row, par: td.Par) -> Value | None:
+        """What the parameter evaluates to; None = its expression fails, and `trouble` says so."""
+        try:
+            return as_row_value(row, par.eval())
+        except td.tdError as error:
+            self.trouble = f"the parameter {row.par} cannot be evaluated: {error}"
+            return None
 
     def _take_over(self, row: Row, value: Value) -> None:
         self.moved(row, self._par(row))  # a move that TouchDesigner has not called back for yet

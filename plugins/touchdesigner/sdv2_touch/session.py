@@ -65,6 +65,8 @@ class Session:
         if self._wish.brings:
             self.board.bring_look()
         self._path = PicturePath(TransferPath(str(owner.par.Transfer.eval())), self._input)
+        self._met = (0, 0)
+        """Process id and port of the host."""
         self._held: Frame | None = None
         self._lockstep_ended = ""
         self.sent, self.shown = Rate(time.perf_counter), Rate(time.perf_counter)
@@ -72,7 +74,8 @@ class Session:
     @property
     def trouble(self) -> str:
         """What is wrong in TouchDesigner, and what to do; '' = nothing."""
-        return self._lockstep_ended or self._limit_trouble() or self._path.trouble
+        found = (self._lockstep_ended, self._limit_trouble(), self._path.trouble)
+        return next(filter(None, (*found, self.board.trouble)), "")
 
     @property
     def status(self) -> Status:
@@ -102,6 +105,10 @@ class Session:
     def tick(self) -> None:
         """A few times a second: what the pages wish."""
         self.board.look_for_driven()
+        met = (self.status.pid, self.status.port)
+        if met != self._met:
+            self._met = met
+            self.board.bring_driven()
         wish = wish_of(self._owner, self._table)
         if wish == self._wish:
             return

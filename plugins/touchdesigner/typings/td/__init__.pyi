@@ -91,4 +91,4 @@ def run(  # Run_Command_Examples
     delayMilliSeconds: int = 0,
     delayRef: OP | None = None,
 ) -> Run: ...
-def debug(*args: object) -> None: ...  # Debug_module
+def debug(*args: object) -> None: ...  # as the examples on Extensions use it
