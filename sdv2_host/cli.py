@@ -275,6 +275,21 @@ def styles(
 # Here, not above: --help lists commands in the order in which they were added.
 add_play_commands(app)
 app.add_typer(obs_app, name="obs", rich_help_panel="Prepare")
+
+
+@app.command("touchdesigner", rich_help_panel="Prepare")
+def touchdesigner(
+    folder: Annotated[Path, typer.Argument(help="Where to.")] = Path("sdv2-touchdesigner"),
+) -> None:
+    """Write the TouchDesigner component's installer, and say how to run it there.
+
+    Example: sdv2-host touchdesigner ~/Documents/sdv2-touchdesigner
+    """
+    from sdv2_host.commands.touchdesigner import write_touchdesigner
+
+    write_touchdesigner(folder)
+
+
 app.add_typer(models_app, name="models", rich_help_panel="Prepare")
 app.add_typer(prompts_app, name="prompts", rich_help_panel="Prepare")
 app.add_typer(bench_app, name="bench", rich_help_panel="Prepare")

@@ -1,0 +1,172 @@
+"""The parameter pages of the TouchDesigner component: our tables and the component's own rows.
+
+`parameters.json` beside the component is made of this; the component builds its pages from it and
+checks what its Python API is given. Every parameter is a row of exactly one page. An action without
+needed arguments is a pulse; one with arguments is a pulse with a row for each argument before it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+from sdv2_host.actions import ACTIONS, ActionArg, ActionSpec
+from sdv2_host.params import PARAMS, SIDE_MULTIPLE, Group, ParamSpec
+from sdv2_host.surfaces.layout import WIDE_RANGE
+from sdv2_host.surfaces.touch_row import Page, Row, Style
+from sdv2_host.surfaces.touchdesigner_rows import OWN_ROWS
+
+FORMAT, VERSION = "sdv2-touchdesigner", 1
+LEFT_OUT = -1.0
+"""A number that does not go with the action."""
+
+
+GROUP_PAGES = {
+    Group.PROMPT: Page.PROMPT,
+    Group.NOISE: Page.NOISE,
+    Group.MODEL: Page.STREAM,
+    Group.OUTPUT: Page.OUTPUT,
+    Group.TIMING: Page.STREAM,
+    Group.TEMPO: Page.SHOW,
+    Group.SHOW: Page.SHOW,
+}
+PARAM_PAGES = {
+    "sink_mode": Page.SINKS,
+    "sink_threshold": Page.SINKS,
+    "panicked": Page.SHOW,
+    "safe": Page.SHOW,
+    "panic_s": Page.SHOW,
+}
+ACTION_PAGES = {
+    "preset_load": Page.PROMPT,
+    "preset_save": Page.PROMPT,
+    "preset_next": Page.PROMPT,
+    "preset_previous": Page.PROMPT,
+    "snapshot": Page.OUTPUT,
+}
+NO_ROW_ACTIONS = {"prompt_blend", "noise_bounds"}
+"""What they do, rows of parameters do: 'a:2 | b:1' as the prompt, and both bounds."""
+SUGGESTED = {("preset_load", "name"): "presets", ("cues_load", "name"): "cue_lists"}
+SECTIONS = {"Presetloadname", "Bpm", "Panic", "Cuesloadname", "Width", "Transition", "Steps"}
+"""A line is drawn before these."""
+
+
+def par_name(*words: str) -> str:
+    """TouchDesigner's name of something of ours: 'noise_s_min' is 'Noisesmin'."""
+    return "".join(words).replace("_", "").capitalize()
+
+
+def touch_pages() -> dict[Page, list[Row]]:
+    """All pages with their rows, in order."""
+    pages: dict[Page, list[Row]] = {page: list(OWN_ROWS.get(page, ())) for page in Page}
+    for spec in PARAMS.values():
+        pages[PARAM_PAGES.get(spec.name, GROUP_PAGES[spec.group])].append(_param_row(spec))
+    for action in ACTIONS.values():
+        if action.name not in NO_ROW_ACTIONS:
+            page = ACTION_PAGES.get(action.name, GROUP_PAGES[action.group])
+            pages[page].extend(_action_rows(action))
+    return {
+        page: [replace(row, begins_section=row.par in SECTIONS) for row in rows]
+        for page, rows in pages.items()
+    }
+
+
+def touch_json() -> str:
+    """`parameters.json`: the pages, every field of every row that is not its default."""
+    pages = [
+        {"name": page.value, "rows": [_short(row) for row in rows]}
+        for page, rows in touch_pages().items()
+    ]
+    content = {"format": FORMAT, "version": VERSION, "pages": pages}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def touch_markdown() -> str:
+    """The pages as tables, for the component's README."""
+    parts = []
+    for page, rows in touch_pages().items():
+        parts.append(f"#### {page.value}\n")
+        parts.append("| parameter | kind | range | default | what it does |")
+        parts.append("| --- | --- | --- | --- | --- |")
+        parts += [_markdown_row(row) for row in rows]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _short(row: Row) -> dict[str, object]:
+    blank = asdict(Row("", Style.STR, "", ""))
+    needed = ("par", "style", "label", "help")
+    values = asdict(row).items()
+    return {key: value for key, value in values if key in needed or value != blank[key]}
+
+
+def _markdown_row(row: Row) -> str:
+    default = "" if row.default is None or row.default == "" else f"`{row.default}`"
+    cells = (f"`{row.par}` {row.label}", row.style.value, row.allowed, default, row.help)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _param_row(spec: ParamSpec) -> Row:
+    limits = (spec.minimum or 0.0, spec.maximum or 0.0)
+    is_wide = limits[1] - limits[0] > WIDE_RANGE
+    row = Row(
+        par_name(spec.name),
+        _style(spec),
+        _label(spec.name, spec.unit),
+        f"{spec.help} {spec.address}",
+        spec.default,
+        choices=spec.choices,
+        param=spec.name,
+        address=spec.address,
+        is_sent_by_pulse=spec.restarts,
+        is_look=spec.in_preset,
+        multiple=SIDE_MULTIPLE if spec.restarts else 0,
+        max_chars=spec.max_chars or 0,
+        allowed=spec.allowed,
+    )
+    if spec.minimum is None or spec.maximum is None:
+        return row
+    slider = float(WIDE_RANGE) if is_wide else spec.maximum
+    return replace(row, minimum=spec.minimum, maximum=spec.maximum, slider_maximum=slider)
+
+
+def _style(spec: ParamSpec) -> Style:
+    if spec.choices:
+        return Style.MENU
+    return {bool: Style.TOGGLE, int: Style.INT, float: Style.FLOAT, str: Style.STR}[spec.kind]
+
+
+def _label(name: str, unit: str) -> str:
+    text = name.removesuffix("_ms").removesuffix("_s").replace("_", " ")
+    return f"{text[0].upper()}{text[1:]}" + (f" ({unit})" if unit and unit not in name else "")
+
+
+def _action_rows(action: ActionSpec) -> Iterator[Row]:
+    """The rows of the arguments, then the pulse."""
+    args = [] if action.sets else [_arg_row(action, arg) for arg in action.args]
+    yield from args
+    yield Row(
+        par_name(action.name),
+        Style.PULSE,
+        _label(action.name, ""),
+        f"{action.help} {action.address}",
+        action=action.name,
+        address=action.address,
+        arg_pars=tuple(map(par_name, action.sets)) or tuple(row.par for row in args),
+    )
+
+
+def _arg_row(action: ActionSpec, arg: ActionArg) -> Row:
+    label = f"{_label(action.name, '')}: {arg.name}"
+    help_ = f"{arg.help} Goes with {_label(action.name, '')}."
+    suggestions = SUGGESTED.get((action.name, arg.name), "")
+    par = par_name(action.name, arg.name)
+    if arg.kind is str:
+        style = Style.STR_MENU if suggestions else Style.STR
+        return Row(par, style, label, help_, "", suggestions=suggestions)
+    assert arg.is_optional, f"{action.name} {arg.name}: no pulse says that it is left out"
+    row = Row(par, Style.FLOAT, label, f"{help_} -1 = as it is set elsewhere.", LEFT_OUT)
+    allowed = f"{arg.minimum:.10g}..{arg.maximum:.10g}, or {LEFT_OUT:g}"
+    row = replace(row, minimum=LEFT_OUT, maximum=arg.maximum, allowed=allowed)
+    return replace(row, slider_maximum=min(arg.maximum or 0.0, 20.0))
