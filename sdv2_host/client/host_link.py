@@ -88,6 +88,7 @@ class HostLink:
     def put(self, values: Mapping[str, OutValue]) -> None:
         """These parameters shall have these values; sent at the next turn."""
         self._waiting.update(values)
+        self.told.assume(values)
 
     def call(self, call: Call) -> bool:
         """Whether the action was sent."""

@@ -60,8 +60,9 @@ class Judgement(NamedTuple):
     sentence: str
 
 
+PAUSE = "/sdv2/pause"
 SWITCHES = {
-    "/sdv2/pause": Judgement(State.PAUSED, "Paused: the picture is held until Pause is off."),
+    PAUSE: Judgement(State.PAUSED, "Paused: the picture is held until Pause is off."),
     "/sdv2/panicked": Judgement(State.HELD, "Panic: the safe picture is shown until Resume."),
     "/sdv2/blackout": Judgement(State.HELD, "Blackout is on: the output is black until it is off."),
     "/sdv2/freeze": Judgement(State.HELD, "Frozen: the picture is held until Freeze is off."),
@@ -151,7 +152,7 @@ def _playing(facts: Facts) -> Judgement:
         progress = facts.told_detail.strip()
         doing = f": {progress}" if progress not in ("", "starting") else ""
         return Judgement(State.STARTING, f"Host '{facts.host}' is starting{_sentence(doing)}")
-    if facts.is_lockstep:
+    if facts.is_lockstep and PAUSE not in facts.switches:
         return Judgement(State.LOCKSTEP, "Rendering in lock-step.")
     for address, judgement in SWITCHES.items():
         if address in facts.switches:

@@ -83,7 +83,8 @@ class Status:
     metrics: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     """All numbers of /sdv2/metrics/, by what follows that."""
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
-    """All single values of /sdv2/status/, by what follows that: preset, cue, recording..."""
+    """All of /sdv2/status/, by what follows that: preset, cue, recording... Lists, such as presets,
+    are one text with ', ' between the names."""
     delay_frames: int | None = None
     """By how many frames a picture is later than its frame in lock-step; None = not told."""
     heartbeat_age_s: float | None = None
@@ -95,6 +96,6 @@ class Status:
     frames_shown: int = 0
     """Fresh pictures fetched since the courier began."""
     complaints: tuple[Complaint, ...] = ()
-    """The last errors that the host told, newest last."""
+    """The last errors that the host told, newest last, and actions that did not reach it."""
     faults: tuple[str, ...] = ()
     """Tracebacks of the courier's own errors, newest last."""

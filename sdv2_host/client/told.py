@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sdv2_host.client.status import Complaint
@@ -27,7 +28,7 @@ class Told:
     metrics: dict[str, float] = field(default_factory=dict)
     """By what follows /sdv2/metrics/."""
     params: dict[str, OutValue] = field(default_factory=dict)
-    """By address."""
+    """By address, as far as is known: as told, or as sent to it since."""
     fresh: dict[str, OutValue] = field(default_factory=dict)
     """Those of `params` that were told since they were handed on."""
     complaints: deque[Complaint] = field(default_factory=lambda: deque(maxlen=MAX_COMPLAINTS))
@@ -51,6 +52,11 @@ class Told:
             if isinstance(value, str | int | float):
                 _put(self.params, address, value)
                 _put(self.fresh, address, value)
+
+    def assume(self, values: Mapping[str, OutValue]) -> None:
+        """These were sent: the host tells us of them only what it made another value of."""
+        for address, value in values.items():
+            _put(self.params, address, value)
 
     def _fact(self, name: str, message: OscMessage) -> None:
         """A list of texts is one line."""

@@ -88,3 +88,14 @@ def test_any_message_is_taken(address: str, args: list[OscArgument]) -> None:
     found = told((address, *args))
 
     assert isinstance(found.version, str)
+
+
+def test_what_was_sent_is_known_until_the_host_tells_another_value() -> None:
+    found = Told()
+    found.assume({"/sdv2/pause": True})
+    is_assumed = found.is_on("/sdv2/pause")
+    found.take(OscMessage("/sdv2/pause", (0,)))
+
+    assert is_assumed
+    assert not found.is_on("/sdv2/pause")
+    assert found.fresh == {"/sdv2/pause": 0}
