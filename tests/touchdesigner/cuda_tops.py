@@ -101,8 +101,11 @@ class ScreenTop:
         """What the card really had when the stream came to it."""
 
         self.addresses: list[int] = []
+        self.refusal: Exception | None = None
 
     def copyCUDAMemory(self, address: int, size: int, shape: CUDAMemoryShape, stream: int) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         assert np.dtype(shape.dataType) == np.uint8
         assert size == shape.width * shape.height * shape.numComps
         assert shape.numComps == 4

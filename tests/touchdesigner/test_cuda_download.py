@@ -209,7 +209,10 @@ def test_the_size_may_change_while_pictures_are_in_flight(
         top.paint(level, width, height)
         got.append(level_of(download.fetch(top)))  # type: ignore[arg-type]
         cuda.finish(3)  # one picture: the newest stays in flight
+    download.close()
+    gc.collect()
 
+    assert cuda.left_over() == []
     assert got == [None, 100, *range(2 * len(sizes) - 2)]
 
 
@@ -236,20 +239,6 @@ def test_whatever_happens_every_picture_is_whole_and_newer_than_the_one_before(
         assert all(level_of(one) == known for known, one in held)
 
     assert newest > 200
-
-
-def test_pictures_that_grow_leave_no_memory_behind(
-    cuda: FakeCuda, download: CudaDownload, top: PaintedTop
-) -> None:
-    for size in (3, 9, 5, 12, 12):
-        top.paint(1, size, size)
-        download.fetch(top)  # type: ignore[arg-type]
-        cuda.finish()
-
-    download.close()
-    gc.collect()
-
-    assert cuda.left_over() == []
 
 
 def test_closing_waits_for_copies_and_frees_everything(
@@ -291,6 +280,15 @@ def test_an_error_of_the_card_ends_the_download_with_a_sentence(
 
     assert "CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access" in str(caught.value)
     assert "has to be restarted" in str(caught.value)
+
+
+def test_a_refusal_of_touchdesigner_ends_the_download_with_its_words(
+    download: CudaDownload, top: PaintedTop
+) -> None:
+    top.refusal = RuntimeError("GPU was reset")
+
+    with pytest.raises(CudaPathError, match="refuses: RuntimeError: GPU was reset"):
+        fetch_painted(download, top, 1)
 
 
 def test_of_a_lost_context_nothing_is_freed(

@@ -106,8 +106,11 @@ def test_cuda_where_there_is_none_is_an_error_that_says_what_to_do(top: PaintedT
 @pytest.mark.parametrize(
     ("refusal", "reason"),
     [
-        (TypeError("'pixelFormat' is an invalid keyword argument"), "2025.32050 or later"),
-        (tdError("CUDA is not supported"), r"no CUDA memory here \(CUDA is not supported\)"),
+        (
+            TypeError("'pixelFormat' is an invalid keyword argument"),
+            "this build .* 2025.32050",
+        ),
+        (tdError("CUDA is not supported"), "refuses: tdError: CUDA is not supported"),
     ],
     ids=["older build", "other card"],
 )
@@ -210,7 +213,7 @@ def test_a_touchdesigner_on_another_card_is_told_apart_by_its_own_error(tmp_path
         ours = importlib.import_module("sdv2_touch.cuda_transfer")
         source: Any = touch.project1.create("moviefileinTOP", "source")
 
-        with pytest.raises(DeviceError, match=r"no CUDA memory here \(CUDA is not available"):
+        with pytest.raises(DeviceError, match="refuses: tdError: CUDA is not available"):
             ours.choose(
                 ours.TransferPath.CUDA,
                 source,

@@ -189,6 +189,18 @@ def test_an_upload_that_fails_ends_with_a_sentence_and_closes_clean(
     assert cuda.left_over() == []
 
 
+def test_a_refusal_of_touchdesigner_ends_the_upload_with_its_words(
+    cuda: FakeCuda, upload: CudaUpload, screen: ScreenTop
+) -> None:
+    screen.refusal = RuntimeError("not inside a cook")
+
+    with pytest.raises(CudaPathError, match="refuses: RuntimeError: not inside a cook"):
+        upload.show(screen, frame_painted(1))  # type: ignore[arg-type]
+    upload.close()
+
+    assert cuda.left_over() == []
+
+
 def test_of_a_lost_context_no_memory_of_the_upload_is_freed(
     cuda: FakeCuda, upload: CudaUpload, screen: ScreenTop
 ) -> None:

@@ -28,6 +28,7 @@ from sdv2_touch.cuda_path import (
     CudaPathError,
     ends_the_path,
     has_settled,
+    refusal_ends_the_path,
 )
 from sdv2_touch.transfer import STALE_NS
 
@@ -97,7 +98,8 @@ class CudaDownload:
                 picture = self._lend(landed)
             landing = self._idle_landing()
         if landing is not None:
-            block = top.cudaMemory(stream=self._stream, pixelFormat=PIXEL_FORMAT_NAME)
+            with refusal_ends_the_path():
+                block = top.cudaMemory(stream=self._stream, pixelFormat=PIXEL_FORMAT_NAME)
             with ends_the_path(), self._driver.current(self._context):
                 self._begin(landing, block)
         return picture

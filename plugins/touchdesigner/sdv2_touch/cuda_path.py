@@ -11,7 +11,8 @@ Rules of `cuda_download` and `cuda_upload`:
  * What a copy reads or writes is neither written, reused nor freed until the copy's event is done.
  * TouchDesigner's calls are made in its own context, whatever that is; the driver's in the one that
    TouchDesigner's memory belongs to.
- * Any error of the driver ends the path: after most of them the context is good for nothing.
+ * Any error, of the driver or of TouchDesigner's CUDA calls, ends the path: after most of the
+   driver's the context is good for nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,21 @@ def ends_the_path() -> Iterator[None]:
         raise CudaPathError(
             f"{error}; TouchDesigner has to be restarted before CUDA can be used again"
         ) from error
+
+
+@contextlib.contextmanager
+def refusal_ends_the_path() -> Iterator[None]:
+    """Whatever TouchDesigner raises of a CUDA call leaves as CudaPathError; for that call only."""
+    try:
+        yield
+    except TypeError as error:
+        raise CudaPathError(
+            f"this build of TouchDesigner has other CUDA calls, 2025.32050 or later is needed "
+            f"({error})"
+        ) from error
+    # What else it raises, and when, stands on no page. On stage numpy has to go on all the same.
+    except Exception as error:
+        raise CudaPathError(f"TouchDesigner refuses: {type(error).__name__}: {error}") from error
 
 
 def has_settled(driver: CudaDriver, context: Context, stream: Stream) -> bool:

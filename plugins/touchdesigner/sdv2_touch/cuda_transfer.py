@@ -11,7 +11,7 @@ import td
 from sdv2_host.client.cuda_driver import Context, CudaDriver, DeviceAddress, open_driver
 from sdv2_host.errors import DeviceError
 from sdv2_touch.cuda_download import CudaDownload
-from sdv2_touch.cuda_path import PIXEL_FORMAT_NAME, CudaPathError
+from sdv2_touch.cuda_path import PIXEL_FORMAT_NAME, CudaPathError, refusal_ends_the_path
 from sdv2_touch.cuda_upload import CudaUpload
 from sdv2_touch.transfer import Download, Upload
 
@@ -92,15 +92,8 @@ def _context_of(top: td.TOP, driver: CudaDriver) -> Context:
     documentation; the driver knows it of every address. Memory from a pool has none of its own:
     then it is the thread's.
     """
-    try:
+    with refusal_ends_the_path():
         block = top.cudaMemory(pixelFormat=PIXEL_FORMAT_NAME)
-    except TypeError as error:
-        raise DeviceError(
-            "this build of TouchDesigner gives CUDA memory in the TOP's own format only, "
-            "2025.32050 or later is needed"
-        ) from error
-    except td.tdError as error:
-        raise DeviceError(f"TouchDesigner gives no CUDA memory here ({error})") from error
     context = driver.context_of(DeviceAddress(block.ptr)) or driver.current_context()
     if context is None:
         raise DeviceError("TouchDesigner has no CUDA context in its main thread")

@@ -19,7 +19,7 @@ from sdv2_host.client.cuda_driver import (
     Stream,
 )
 from sdv2_host.types import Frame, Orientation, PixelFormat, Size
-from sdv2_touch.cuda_path import BYTES_PER_PIXEL, ends_the_path, has_settled
+from sdv2_touch.cuda_path import BYTES_PER_PIXEL, ends_the_path, has_settled, refusal_ends_the_path
 
 NUM_LAUNCHES = 3
 """One is shown, one is on its way to the card, one is written."""
@@ -69,7 +69,10 @@ class CudaUpload:
         shown = self._shown
         assert shown is not None, "the first picture finds all memory idle"
         assert shown.device is not None, "it was sent there"
-        script_top.copyCUDAMemory(shown.device, shown.num_bytes, shown.shape, stream=self._stream)
+        with refusal_ends_the_path():
+            script_top.copyCUDAMemory(
+                shown.device, shown.num_bytes, shown.shape, stream=self._stream
+            )
         with ends_the_path(), self._driver.current(self._context):
             self._driver.record(shown.event, self._stream)
 
