@@ -54,7 +54,7 @@ def test_parameters_presets_and_panic_go_both_ways(real: TouchStage) -> None:
     real.until(lambda: real.comp.Get("panicked") is False, "resume")
 
     assert "Neon Rain" in real.comp.par.Presetloadname.menuNames
-    assert real.fact("preset") == "Neon Rain"
+    real.until(lambda: real.fact("preset") == "Neon Rain", "named")
 
 
 def test_a_render_shows_exactly_the_frame_of_delay_frames_ago(real: TouchStage) -> None:

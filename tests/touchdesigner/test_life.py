@@ -207,18 +207,16 @@ def test_a_host_that_restarts_is_found_again_and_the_picture_held(
         until_shown(stage, 2)
 
 
-def test_the_tile_says_what_is_wrong_and_the_output_only_when_asked(
-    stage: TouchStage, host: FakeHost
-) -> None:
+def test_the_tile_says_what_is_wrong_and_the_output_only_when_asked(stage: TouchStage) -> None:
     card, pick = stage.comp.op("card"), stage.comp.op("pick")
-    stage.until(card.par.text.eval, "says")
+    stage.until(lambda: "is running" in card.par.text.eval(), "says")
     assert pick.par.index.eval() == 0
     stage.comp.par.Card = True
     stage.until(lambda: pick.par.index.eval() == 1, "asked")
 
-    until_shown(stage, 1)
-
-    stage.until(lambda: pick.par.index.eval() == 0 and not card.par.text.eval(), "live")
+    with FakeHost(stage.host, default_run_dir()):
+        until_shown(stage, 1)
+        stage.until(lambda: pick.par.index.eval() == 0 and not card.par.text.eval(), "live")
 
 
 def test_a_non_commercial_licence_is_told_which_size_to_use(tmp_path: Path) -> None:
