@@ -42,15 +42,16 @@ class Attachment:
         """A process holds the output ring."""
         return self.search.sighting is not None
 
-    def look(self, now: int) -> bool:
-        """Whether there is a new link: the host was met, or another start of it."""
-        self.search.look(self.host, now)
+    def meet(self, now: int) -> bool:
+        """Whether there is a new link, to the host that was sighted or another start of it."""
         self._find_input()
         sighting = self.search.sighting
         file = sighting.file if sighting is not None else None
         if self.link is not None and self.link.file != file:
             self.link.close()
             self.link, self._met_ns = None, now
+        if file is None:
+            self._unreachable, self._next_reach_ns = "", 0
         if self.link is not None or file is None or now < self._next_reach_ns:
             return False
         try:
@@ -59,7 +60,7 @@ class Attachment:
             self._next_reach_ns = now + REACH_NS
             self._unreachable = (
                 f"Cannot reach host '{self.host}' at {file.address} port {file.port}: "
-                f"{error.strerror}. Start it with --listen 127.0.0.1"
+                f"{error.strerror}. Start it with --listen 127.0.0.1."
             )
             return False
         self._unreachable, self._met_ns = "", now

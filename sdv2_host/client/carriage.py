@@ -64,15 +64,18 @@ class Carriage:
         if wish.host != self._wish.host:
             self._attach_anew(wish.host, now)
         self._wish = wish
-        is_new = self._at.look(now)
+        self._at.search.look(wish.host, now)
+        # Between sighting a host and meeting it: what was asked for before it was there is taken,
+        # so that none of it is sent to a host that it was not meant for.
+        self._take_values()
+        self._take_calls(now)
+        is_new = self._at.meet(now)
         if is_new and self._at.link is not None:
             brings = {key: value for key, value in self._look.items() if key in wish.brings}
             self._at.link.put(brings)
         if self._at.link is not None:
             self._at.link.turn(now)
         self._hand_on()
-        self._take_values()
-        self._take_calls(now)
         self._carry(now)
         if now >= self._next_judge_ns:
             self._next_judge_ns = now + JUDGE_NS

@@ -56,6 +56,8 @@ class Courier:
 
         The array must not be written to any more; see `Picture`.
         """
+        if not picture.capture_ts_ns:
+            picture = picture._replace(capture_ts_ns=now_ns())
         self._box.pictures_out.append(picture)
 
     def newest(self) -> Frame | None:

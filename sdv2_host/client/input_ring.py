@@ -85,7 +85,7 @@ class InputRing:
             picture.alpha,
             picture.orientation,
             flags,
-            capture_ts_ns=picture.capture_ts_ns or now,
+            capture_ts_ns=picture.capture_ts_ns,
         )
         return self._opened(picture.pixels.nbytes).publish(picture.pixels, meta)
 

@@ -193,7 +193,7 @@ def _wrong_version(facts: Facts) -> str:
     if theirs is None or ours is None:
         return f"{both}: install the two of one release. Until then some controls may do nothing."
     if _numbers(theirs) < _numbers(ours):
-        what = "the host is older: update it (pip install -U sdv2-host) and restart it"
+        what = "the host is older: update its folder, run 'python bootstrap.py' there, restart it"
     else:
         what = "the component is older: build it anew from the plugins folder of the host's release"
     return f"{both}; {what}. Until then some controls may do nothing."

@@ -27,7 +27,14 @@ class FakeHost:
     """Runs from construction to `close`; `answers` and `version` say how it talks."""
 
     def __init__(
-        self, name: str, run_dir: Path, *, version: str = __version__, answers: bool = True
+        self,
+        name: str,
+        run_dir: Path,
+        *,
+        version: str = __version__,
+        answers: bool = True,
+        listen: str = "127.0.0.1",
+        delay: int = 3,
     ) -> None:
         self.name, self.run_dir = name, run_dir
         self.version = version
@@ -36,8 +43,8 @@ class FakeHost:
         """All but pings, in order."""
         self.taken: list[Frame] = []
         """Frames of the input ring, in order."""
-        self.delay = 3
-        self.facts: dict[str, OutValue] = {"state": "live", "detail": "", "delay_frames": 3}
+        self.delay = delay
+        self.facts: dict[str, OutValue] = {"state": "live", "detail": "", "delay_frames": delay}
         self.params: dict[str, OutValue] = {"/sdv2/prompt": "the host's", "/sdv2/steps": 2}
         self.is_mute = False
         """In lock-step: takes frames and gives no pictures."""
@@ -52,7 +59,7 @@ class FakeHost:
         self._subscribers: set[tuple[str, int]] = set()
         self._beat = 0
         write_host_file(
-            HostFile(os.getpid(), name, "127.0.0.1", self.port, "", version, now_ns()), run_dir
+            HostFile(os.getpid(), name, listen, self.port, "", version, now_ns()), run_dir
         )
         self._is_running = True
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -318,6 +318,18 @@ def test_a_host_that_does_not_answer_is_told_with_its_port(courier: Courier, run
         np.testing.assert_array_equal(frame.pixels, levels(numbered(1)))
 
 
+def test_an_address_without_a_way_to_it_is_told_until_the_host_is_gone(
+    courier: Courier, run_dir: Path
+) -> None:
+    with FakeHost("a", run_dir, listen="fe80::1%999"):
+        until(lambda: courier.status.state is State.REFUSED, "refused", lambda: courier.status)
+        assert "Start it with --listen 127.0.0.1." in courier.status.sentence
+        frame = next_picture(courier, numbered(1))
+        np.testing.assert_array_equal(frame.pixels, levels(numbered(1)))
+
+    until(lambda: courier.status.state is State.NO_HOST, "gone", lambda: courier.status)
+
+
 def test_metrics_spans_and_errors_of_the_host_are_in_the_status(
     courier: Courier, run_dir: Path
 ) -> None:

@@ -144,9 +144,7 @@ def test_a_render_with_the_input_off_says_so(courier: Courier, run_dir: Path) ->
 
 
 def test_the_ring_has_room_for_what_is_under_way(courier: Courier, run_dir: Path) -> None:
-    with FakeHost("a", run_dir) as host:
-        host.delay = 7
-        host.facts["delay_frames"] = 7
+    with FakeHost("a", run_dir, delay=7):
         attached(courier)
         next_picture(courier, numbered(1))
         assert_pictures(render(courier, range(12)), range(12), 7)
