@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,15 +129,14 @@ def test_a_batch_hands_out_its_first_chunk_at_once_and_then_runs_a_chunk_late(
 
 @pytest.mark.parametrize("layout", ["serial", "batch"])
 @pytest.mark.parametrize("mode", ["corrected", "reference"])
-@pytest.mark.parametrize("steps", [[2], [1, 2, 2, 1]], ids=["all steps", "steps change"])
 def test_no_picture_needs_more_further_frames_than_the_delay(
-    files: ModelFiles, layout: str, mode: str, steps: list[int]
+    files: ModelFiles, layout: str, mode: str
 ) -> None:
-    engine = engine_of(files, layout=layout, mode=mode)
+    engine = engine_of(files, vae="taehv", layout=layout, mode=mode)
     delays: list[int] = []
     num_given = 0
 
-    for chunk, num_steps in zip(clip(engine, 8), itertools.cycle(steps), strict=False):
+    for chunk, num_steps in zip(clip(engine, 5), (1, 2, 2, 1, 2), strict=True):
         num_given += len(chunk)
         styled = engine.step(chunk, PARAMS.model_copy(update={"steps": num_steps}))
         delays += [num_given - len(delays) - 1 - k for k in range(len(styled.frames))]

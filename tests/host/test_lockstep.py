@@ -173,21 +173,17 @@ def test_a_render_with_the_embedded_model_repeats_bit_for_bit(run_dir: Path, str
     random = np.random.default_rng(2)
     frames = list(random.uniform(0, 1, (10, 64, 64, 4)).astype(np.float32))
     size = {"engine": "tiny", "width": 64, "height": 64, "threads": 1}
-    passes: list[dict[int, bytes]] = []
+    passes: list[list[bytes]] = []
 
     async def run() -> None:
         async with ready_host(run_dir, stream, Params(steps=1), **size) as (_, client):
             for _ in range(2):
                 await asyncio.to_thread(client.render, frames, FLOATS)
                 assert client.numbers == client.expected
-                passes.append(
-                    {
-                        picture.meta.source_frame - client.first: picture.pixels.tobytes()
-                        for picture in client.pictures
-                    }
-                )
+                # Of the last chunk more may have come by now, or not.
+                due = client.pictures[: len(frames) - client.delay]
+                passes.append([picture.pixels.tobytes() for picture in due])
 
     asyncio.run(run())
-    assert len(passes[0]) >= len(frames) - 3
-    assert len(set(passes[0].values())) == len(passes[0])
+    assert len(set(passes[0])) == 7
     assert passes[0] == passes[1]
