@@ -92,10 +92,10 @@ def test_a_copy_shows_the_same_host_and_only_one_feeds_it(
     stage.touch.look_at(second.op("out1"))
     stage.until(lambda: second.Status.input_trouble, "refused")
     until_shown(stage, 2)
-    pixels = second.op("out1").numpyArray()
+    shown = second.op("out1")
 
+    stage.until(lambda: np.array_equal(levels(shown.numpyArray()), levels(numbered(2))), "shown")
     assert len(couriers()) == 2
-    assert np.array_equal(levels(pixels), levels(numbered(2)))
     assert stage.status.input_trouble == ""
 
 
@@ -205,6 +205,15 @@ def test_a_host_that_restarts_is_found_again_and_the_picture_held(
 
     with FakeHost(stage.host, default_run_dir()):
         until_shown(stage, 2)
+
+
+def test_a_host_of_another_version_is_named_and_shown_all_the_same(stage: TouchStage) -> None:
+    with FakeHost(stage.host, default_run_dir(), version="9.1.0"):
+        stage.until(lambda: stage.fact("state") == "wrong version", "named")
+
+        until_shown(stage, 1)
+        assert "9.1.0" in stage.fact("sentence")
+        stage.until(lambda: stage.comp.par.Hostversion.eval() == "9.1.0", "shown")
 
 
 def test_the_tile_says_what_is_wrong_and_the_output_only_when_asked(stage: TouchStage) -> None:
