@@ -19,6 +19,7 @@ OPERATORS = {
     "parameters": "parameterexecuteDAT",
     "callbacks": "textDAT",
     "in1": "inTOP",
+    "picture": "nullTOP",
     "output": "scriptTOP",
     "output_callbacks": "textDAT",
     "card": "textTOP",
@@ -32,6 +33,7 @@ OPERATORS = {
     "help": "textDAT",
 }
 WIRES = {
+    "picture": ["in1"],
     "card": ["output"],
     "pick": ["output", "card"],
     "out1": ["pick"],

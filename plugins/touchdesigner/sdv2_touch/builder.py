@@ -10,6 +10,7 @@ import td
 
 import sdv2_host
 from sdv2_touch.pages import make_pages
+from sdv2_touch.status_board import FACTS
 from sdv2_touch.table import read_pages
 
 NAME = "StreamDiffusion"
@@ -66,7 +67,11 @@ def _make_code(comp: td.COMP) -> None:
 
 
 def _make_pictures(comp: td.COMP) -> None:
-    _put(comp, td.inTOP, "in1", Place(0, 0))
+    source = _put(comp, td.inTOP, "in1", Place(0, 0))
+    picture = _put(comp, td.nullTOP, "picture", Place(0, 1))
+    # Four components of whatever comes in; the host makes 8 bits of it anyway.
+    picture.par.format = "rgba8fixed"
+    picture.inputConnectors[0].connect(source)
     output = _put(comp, td.scriptTOP, "output", Place(1, 0))
     output.par.callbacks = _callbacks(comp, output, Place(1, 1))
     card = _put(comp, td.textTOP, "card", Place(2, 0))
@@ -89,7 +94,10 @@ def _make_status(comp: td.COMP) -> None:
     metrics.par.callbacks = _callbacks(comp, metrics, Place(0, 4))
     out = _put(comp, td.outCHOP, "out2", Place(1, 3))
     out.inputConnectors[0].connect(metrics)
-    _put(comp, td.tableDAT, "status", Place(2, 3))
+    status = _put(comp, td.tableDAT, "status", Place(2, 3))
+    status.clear()
+    status.appendRow(["name", "value"])
+    status.appendRows([[name, ""] for name in FACTS])
     _put(comp, td.textDAT, "log", Place(3, 3))
     _put(comp, td.textDAT, "help", Place(4, 3)).text = _data("README.md")
 
@@ -100,6 +108,7 @@ def _callbacks(comp: td.COMP, script: td.OP, place: Place) -> str:
     # TouchDesigner's own initialisation of a Script operator docks such a DAT already.
     dat = comp.op(name) or _put(comp, td.textDAT, name, place)
     assert isinstance(dat, td.DAT), f"{name} is no DAT"
+    _place(dat, place)
     dat.text = _data(f"dats/{name}.py")
     dat.dock = script
     return name
@@ -116,8 +125,12 @@ def _attach_extension(comp: td.COMP) -> None:
 
 def _put(comp: td.COMP, kind: type[Made], name: str, place: Place) -> Made:
     made = comp.create(kind, name)
-    made.nodeX, made.nodeY = place.column * COLUMN_PX, -place.row * ROW_PX
+    _place(made, place)
     return made
+
+
+def _place(operator: td.OP, place: Place) -> None:
+    operator.nodeX, operator.nodeY = place.column * COLUMN_PX, -place.row * ROW_PX
 
 
 def _data(name: str) -> str:

@@ -22,7 +22,7 @@ def make_bundle(touch: Path, host: Path) -> bytes:
     files = {f"{PACKAGE}/{path.name}": path for path in (touch / PACKAGE).glob("*.py")}
     for name in sorted(_closure(list(files.values()), host)):
         files[f"{CLIENT}/{name}"] = host / name
-    for name in ("parameters.json", "README.md"):
+    for name in ("parameters.json", "README.md", "LICENSE"):
         files[f"{PACKAGE}/{name}"] = touch / name
     files |= {f"{PACKAGE}/dats/{path.name}": path for path in (touch / "dats").glob("*.py")}
     content = io.BytesIO()

@@ -31,6 +31,8 @@ from sdv2_touch.status_board import Extra, StatusBoard
 from sdv2_touch.table import as_row_value, make_table, read_pages
 
 TICK_S = 0.1
+"""Each chore is done as often as that; one per frame at most, so that no frame pays for all."""
+NUM_CHORES = 4
 SHOWING = {State.LIVE, State.LOCKSTEP, State.HELD, State.PAUSED}
 """The picture is what the user wants it to be."""
 LEFT_OUT = -1.0
@@ -40,7 +42,7 @@ LEFT_OUT = -1.0
 class StreamDiffusion:
     """Fields, per extension object, which TouchDesigner makes anew when it likes: the component;
     the table of its parameters; the session while Active is on; the boards it shows its state on;
-    when the next tick is due."""
+    which chore is next, and when."""
 
     def __init__(self, owner: td.COMP, note: str = "", run_dir: Path | None = None) -> None:
         """`note`: what the loader has to say, '' = nothing; `run_dir`: None = the user's."""
@@ -62,7 +64,8 @@ class StreamDiffusion:
         """Of a button of the pages, until the next one."""
         self._told: tuple[State, str] = (State.CLOSED, "")
         self._host: tuple[str, int, str] = ("", 0, "")
-        self._next_tick_s = 0.0
+        self._next_chore = 0
+        self._next_chore_s = 0.0
 
     # The public API
 
@@ -172,9 +175,9 @@ class StreamDiffusion:
         if self._session is not None:
             self._session.frame()
         now_s = time.perf_counter()
-        if now_s >= self._next_tick_s:
-            self._next_tick_s = now_s + TICK_S
-            self._tick()
+        if now_s >= self._next_chore_s:
+            self._do_chore()
+            self._next_chore_s = now_s + TICK_S / NUM_CHORES
 
     def on_value(self, par: td.Par) -> None:
         """A parameter of the component has another value."""
@@ -231,11 +234,19 @@ class StreamDiffusion:
             on_change = functools.partial(call_back, self._owner, "onParameterChange")
             self._session = Session(self._owner, self._table, on_change, self._run_dir)
 
-    def _tick(self) -> None:
+    def _do_chore(self) -> None:
+        chores = (self._show_status, self._follow_pages, self._show_card, self._show_menus)
+        assert len(chores) == NUM_CHORES, "the time between two chores is reckoned with it"
+        chores[self._next_chore](self.Status)
+        self._next_chore = (self._next_chore + 1) % NUM_CHORES
+
+    def _follow_pages(self, status: HostView) -> None:
+        self._desk.tick()
+        if self._session is not None:
+            self._session.tick()
+
+    def _show_status(self, status: HostView) -> None:
         session = self._session
-        if session is not None:
-            session.tick()
-        status = self.Status
         extra = Extra(
             transfer=session.transfer if session is not None else "",
             process=self._desk.sentence,
@@ -243,10 +254,10 @@ class StreamDiffusion:
             output_fps=session.shown.per_s() if session is not None else 0.0,
         )
         self._status_board.show(status, extra)
-        self._desk.tick()
-        fill_menus(self._owner, self._table, status)
-        self._show_card(status)
         self._tell(status)
+
+    def _show_menus(self, status: HostView) -> None:
+        fill_menus(self._owner, self._table, status)
 
     def _show_card(self, status: HostView) -> None:
         is_bare = self._session is None or not self._session.has_picture

@@ -39,15 +39,16 @@ class OnChange(Protocol):
 
 @dataclass(slots=True)
 class ParBoard:
-    """Fields, per activation: what was agreed last with the host, by parameter; when a parameter
-    was last moved here; what the host told and is not shown yet; the parameters that are driven;
-    which of them fails, for a person."""
+    """Fields, per activation: the parameters by name; what was agreed last with the host of each;
+    when each was last moved here; what the host told and is not shown yet; the parameters that are
+    driven; which of them fails, for a person."""
 
     owner: td.COMP
     table: Table
     sender: Sender
     on_change: OnChange
     clock_s: Callable[[], float]
+    _pars: dict[str, td.Par] = field(default_factory=dict)
     _agreed: dict[str, Value] = field(default_factory=dict)
     _moved_s: dict[str, float] = field(default_factory=dict)
     _told: dict[str, Change] = field(default_factory=dict)
@@ -57,7 +58,10 @@ class ParBoard:
     def __post_init__(self) -> None:
         for row in self.table.by_address.values():
             assert row.default is not None, f"{row.par} is a parameter without a default"
-            value = self._read(row, self._par(row))
+            par = self.owner.par[row.par]
+            assert par is not None, f"the component has lost its parameter {row.par}"
+            self._pars[row.par] = par
+            value = self._read(row, par)
             self._agreed[row.par] = row.default if value is None else value
         self.look_for_driven()
 
@@ -108,7 +112,7 @@ class ParBoard:
 
     def look_for_driven(self) -> None:
         """Which parameters are driven now. A few times a second: nobody clicks faster."""
-        pars = [(row, self._par(row)) for row in self.table.by_address.values()]
+        pars = [(row, self._pars[row.par]) for row in self.table.by_address.values()]
         self._driven = [(row, par) for row, par in pars if par.mode != td.ParMode.CONSTANT]
 
     def _read(self, row: Row, par: td.Par) -> Value | None:
@@ -120,7 +124,8 @@ class ParBoard:
             return None
 
     def _take_over(self, row: Row, value: Value) -> None:
-        self.moved(row, self._par(row))  # a move that TouchDesigner has not called back for yet
+        # A move that TouchDesigner has not called back for yet.
+        self.moved(row, self._pars[row.par])
         is_held = self.clock_s() - self._moved_s.get(row.par, -HOLD_S) < HOLD_S
         if is_held or same(value, self._agreed[row.par]):
             return
@@ -129,7 +134,7 @@ class ParBoard:
 
     def _show(self, row: Row, value: Value) -> bool:
         """The parameter shows the value, unless something else drives it."""
-        par = self._par(row)
+        par = self._pars[row.par]
         if par.mode != td.ParMode.CONSTANT:
             return False
         self._agreed[row.par] = value  # first: TouchDesigner may call back at once
@@ -141,8 +146,3 @@ class ParBoard:
         self._moved_s[row.par] = self.clock_s()
         self.sender.set(row.address, value)
         self.on_change(row.address, value, "here")
-
-    def _par(self, row: Row) -> td.Par:
-        par = self.owner.par[row.par]
-        assert par is not None, f"the component has lost its parameter {row.par}"
-        return par

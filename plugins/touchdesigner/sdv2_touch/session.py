@@ -54,7 +54,7 @@ class Session:
         self, owner: td.COMP, table: Table, on_change: OnChange, run_dir: Path | None
     ) -> None:
         self._owner = owner
-        self._input = _top(owner, "in1")
+        self._input = _top(owner, "picture")
         self._output = _top(owner, "output")
         self._table = table
         self._wish = wish_of(owner, table)

@@ -113,13 +113,9 @@ class StatusBoard:
     def _write(self, facts: Mapping[str, str]) -> None:
         table = self.owner.opex("status")
         assert isinstance(table, td.DAT), "status is no DAT any more"
-        if table.numRows != len(FACTS) + 1:
-            table.clear()
-            table.appendRow(["name", "value"])
-            table.appendRows([[name, facts[name]] for name in FACTS])
-        for row, name in enumerate(FACTS, start=1):
+        for name in FACTS:
             if facts[name] != self._facts.get(name):
-                table[row, 1] = facts[name]
+                table[name, 1] = facts[name]
         self._facts = facts
 
 
