@@ -70,7 +70,10 @@ class Courier:
         return None
 
     def set(self, address: str, value: OutValue) -> None:
-        """The parameter shall have this value; of several for one address the last one is sent."""
+        """The parameter shall have this value; of several for one address the last one is sent.
+
+        Without a host it is sent to none, unless `Wish.brings` names the address.
+        """
         self._box.values.append(Change(address, value))
 
     def call(self, address: str, *args: OutValue) -> None:
@@ -79,7 +82,11 @@ class Courier:
         self._box.calls.append(Call(address, args))
 
     def changes(self) -> list[Change]:
-        """Parameters whose value the host told since the last call, each with its last value."""
+        """Parameters whose value the host told since the last call, each with its last value.
+
+        All of them after a host was met, then what changes; of what was `set` here only what the
+        host made another value of.
+        """
         try:
             told = self._box.told.popleft()
         except IndexError:
