@@ -22,7 +22,7 @@ import td
 if TYPE_CHECKING:
     from td import me
 
-BUNDLE = "sdv2.zip"
+BUNDLE, COMMAND = "sdv2.zip", "command.txt"
 
 
 def folder_of_this() -> Path:
@@ -60,5 +60,15 @@ def network_of_this() -> td.COMP:
     return place if isinstance(place, td.COMP) else td.root
 
 
+def command_beside(folder: Path) -> str:
+    """Where sdv2-host is, as it said when it wrote the folder; of a checkout, the project."""
+    told = folder / COMMAND
+    return told.read_text("utf-8") if told.is_file() else str(folder.parent.parent)
+
+
 component = install(network_of_this(), read_bundle(folder_of_this()))
-print(f"made {component.path}: wire a TOP to it, start a host on its page Host, look at its output")
+component.par.Command.val = command_beside(folder_of_this())
+print(
+    f"made {component.path}: wire a TOP to its input, press Start host on its page Host, and look "
+    "at its first output"
+)

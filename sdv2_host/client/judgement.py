@@ -94,9 +94,10 @@ def _without_host(facts: Facts) -> Judgement | None:
     others = [name for name in facts.running if name != facts.host]
     if others:
         listed = ", ".join(f"'{name}'" for name in others)
+        these = "is: choose that name" if len(others) == 1 else "are: choose one of these names"
         return Judgement(
             State.NO_HOST,
-            f"No host named '{facts.host}' is running, but {listed} is: choose that name, or "
+            f"No host named '{facts.host}' is running, but {listed} {these}, or "
             f"start '{facts.host}'.",
         )
     return Judgement(
@@ -195,7 +196,10 @@ def _wrong_version(facts: Facts) -> str:
     if _numbers(theirs) < _numbers(ours):
         what = "the host is older: update its folder, run 'python bootstrap.py' there, restart it"
     else:
-        what = "the component is older: build it anew from the plugins folder of the host's release"
+        what = (
+            "the component is older: run 'sdv2-host touchdesigner' of the host's release and "
+            "install what it writes"
+        )
     return f"{both}; {what}. Until then some controls may do nothing."
 
 

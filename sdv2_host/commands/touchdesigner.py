@@ -12,7 +12,7 @@ import sdv2_host
 from sdv2_host.errors import ConfigError
 from sdv2_host.ipc.run_dir import APP_DIR
 
-BUNDLE, INSTALLER = "sdv2.zip", "install.py"
+BUNDLE, INSTALLER, COMMAND = "sdv2.zip", "install.py", "command.txt"
 COPIED = (INSTALLER, "README.md", "LICENSE")
 
 
@@ -23,15 +23,18 @@ def write_touchdesigner(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / BUNDLE).write_bytes(make_bundle(source))
+        # TouchDesigner's PATH is not a terminal's: the component is told who wrote its folder.
+        (folder / COMMAND).write_text(sys.executable, "utf-8")
         for name in COPIED:
             shutil.copyfile(source / name, folder / name)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
     print(f"wrote {folder}")
-    print("1. In TouchDesigner open Dialogs, Textport and DATs, and paste:")
+    print("1. In TouchDesigner open Dialogs, Textport and DATs, paste this line, and press Enter:")
     print(f"   {textport_line(folder)}")
-    print("2. Wire a TOP to the input of /project1/StreamDiffusion.")
-    print("3. Press Start host on its page Host, or leave sdv2-host run open here.")
+    print("2. Wire a TOP to the input of /project1/StreamDiffusion, and look at its first output.")
+    print("3. Press Start host on its page Host, or run sdv2-host run in a terminal.")
+    print(f"The guide is {folder / 'README.md'}, and the button on the component's page About.")
 
 
 def textport_line(folder: Path) -> str:

@@ -46,7 +46,52 @@ ACTION_PAGES = {
 NO_ROW_ACTIONS = {"prompt_blend", "noise_bounds"}
 """What they do, rows of parameters do: 'a:2 | b:1' as the prompt, and both bounds."""
 SUGGESTED = {("preset_load", "name"): "presets", ("cues_load", "name"): "cue_lists"}
-SECTIONS = {"Presetloadname", "Bpm", "Panic", "Cuesloadname", "Width", "Transition", "Steps"}
+LABELS = {
+    "Seedrandomise": "Randomise seed",
+    "Lora": "LoRA",
+    "Lorastrength": "LoRA strength",
+    "Latencyboundms": "Latency bound (ms)",
+    "Prompt": "Prompt A",
+    "Promptb": "Prompt B",
+    "Crossfade": "Crossfade A to B",
+    "Prompttransitiontext": "Next prompt",
+    "Prompttransitiontime": "Next prompt: time",
+    "Prompttransition": "Go to next prompt",
+    "Presetloadname": "Preset",
+    "Presetloadseconds": "Preset: fade (s)",
+    "Presetload": "Load preset",
+    "Presetsavename": "Save as",
+    "Presetsave": "Save preset",
+    "Presetnext": "Next preset",
+    "Presetprevious": "Previous preset",
+    "Noisesmin": "Noise min (motion)",
+    "Noisesmax": "Noise max (still)",
+    "Mix": "Mix (dry to wet)",
+    "Outputsize": "Apply size",
+    "Snapshot": "Take snapshot",
+    "Panicked": "Panic is on",
+    "Safe": "Safe picture",
+    "Panics": "Panic fade (s)",
+    "Bpm": "BPM",
+    "Tap": "Tap tempo",
+    "Cuesloadname": "Cue list",
+    "Cuesload": "Load cue list",
+    "Cuegocue": "Cue number",
+    "Cuego": "Go",
+    "Cueback": "Back",
+}
+"""What a person reads, where our name alone would not tell."""
+SHOW_ORDER = (
+    *("Panic", "Resume", "Panicked", "Safe", "Panics"),
+    *("Cuesloadname", "Cuesload", "Cuegocue", "Cuego", "Cueback"),
+    *("Bpm", "Tap", "Downbeat", "Beatsperbar", "Quantize"),
+)
+"""All rows of the page; what is pressed in a hurry stands first."""
+SECTIONS = {
+    *("Sendinput", "Lockstep", "Steps", "Targetfps"),
+    *("Transition", "Prompttransitiontext", "Presetloadname", "Presetsavename", "Presetnext"),
+    *("Freeze", "Width", "Snapshot", "Cuesloadname", "Bpm", "Command", "Autostart", "Hostprocess"),
+}
 """A line is drawn before these."""
 
 
@@ -64,6 +109,7 @@ def touch_pages() -> dict[Page, list[Row]]:
         if action.name not in NO_ROW_ACTIONS:
             page = ACTION_PAGES.get(action.name, GROUP_PAGES[action.group])
             pages[page].extend(_action_rows(action))
+    pages[Page.SHOW].sort(key=lambda row: SHOW_ORDER.index(row.par))
     return {
         page: [replace(row, begins_section=row.par in SECTIONS) for row in rows]
         for page, rows in pages.items()
@@ -111,7 +157,7 @@ def _param_row(spec: ParamSpec) -> Row:
     row = Row(
         par_name(spec.name),
         _style(spec),
-        _label(spec.name, spec.unit),
+        _label(par_name(spec.name), spec.name, spec.unit),
         f"{spec.help} {spec.address}",
         spec.default,
         choices=spec.choices,
@@ -135,9 +181,10 @@ def _style(spec: ParamSpec) -> Style:
     return {bool: Style.TOGGLE, int: Style.INT, float: Style.FLOAT, str: Style.STR}[spec.kind]
 
 
-def _label(name: str, unit: str) -> str:
-    text = name.removesuffix("_ms").removesuffix("_s").replace("_", " ")
-    return f"{text[0].upper()}{text[1:]}" + (f" ({unit})" if unit and unit not in name else "")
+def _label(par: str, name: str, unit: str = "") -> str:
+    text = name.replace("_", " ")
+    made = f"{text[0].upper()}{text[1:]}" + (f" ({unit})" if unit and unit not in name else "")
+    return LABELS.get(par, made)
 
 
 def _action_rows(action: ActionSpec) -> Iterator[Row]:
@@ -147,7 +194,7 @@ def _action_rows(action: ActionSpec) -> Iterator[Row]:
     yield Row(
         par_name(action.name),
         Style.PULSE,
-        _label(action.name, ""),
+        _label(par_name(action.name), action.name),
         f"{action.help} {action.address}",
         action=action.name,
         address=action.address,
@@ -156,15 +203,16 @@ def _action_rows(action: ActionSpec) -> Iterator[Row]:
 
 
 def _arg_row(action: ActionSpec, arg: ActionArg) -> Row:
-    label = f"{_label(action.name, '')}: {arg.name}"
-    help_ = f"{arg.help} Goes with {_label(action.name, '')}."
+    pulse = _label(par_name(action.name), action.name)
+    help_ = f"{arg.help} Goes with {pulse}, {action.address}"
     suggestions = SUGGESTED.get((action.name, arg.name), "")
     par = par_name(action.name, arg.name)
+    label = _label(par, f"{pulse}: {arg.name}")
     if arg.kind is str:
         style = Style.STR_MENU if suggestions else Style.STR
         return Row(par, style, label, help_, "", suggestions=suggestions)
     assert arg.is_optional, f"{action.name} {arg.name}: no pulse says that it is left out"
-    row = Row(par, Style.FLOAT, label, f"{help_} -1 = as it is set elsewhere.", LEFT_OUT)
+    row = Row(par, Style.FLOAT, label, f"-1 = as it is set elsewhere. {help_}", LEFT_OUT)
     allowed = f"{arg.minimum:.10g}..{arg.maximum:.10g}, or {LEFT_OUT:g}"
     row = replace(row, minimum=LEFT_OUT, maximum=arg.maximum, allowed=allowed)
     return replace(row, slider_maximum=min(arg.maximum or 0.0, 20.0))

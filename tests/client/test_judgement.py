@@ -20,7 +20,7 @@ SITUATIONS = {
     "another one runs": (
         replace(NOBODY, running=("a", "b")),
         State.NO_HOST,
-        "but 'a', 'b' is: choose that name",
+        "but 'a', 'b' are: choose one of these names",
     ),
     "a bad name": (
         replace(NOBODY, refusal="host name 'Stage': use 1 to 44 of a-z"),
@@ -87,7 +87,7 @@ SITUATIONS = {
     "a newer host": (
         replace(LIVE, version="1.0.0"),
         State.WRONG_VERSION,
-        "the component is older: build it anew",
+        "the component is older: run 'sdv2-host touchdesigner'",
     ),
     "a strange host": (
         replace(LIVE, version="git"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sdv2_host.client.host_command import find_command
 from sdv2_host.commands.touchdesigner import source_folder, textport_line, write_touchdesigner
 from sdv2_host.surfaces.touch_row import Row, Style
 from sdv2_host.surfaces.touchdesigner import touch_pages
@@ -85,7 +87,8 @@ FIELDS = (
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What the parameters of a new component are, by name."""
     with touch_stage(tmp_path_factory.mktemp("fresh")) as stage:
-        stage.comp.par.Host = stage.comp.par.Host.default
+        for par in (stage.comp.par.Host, stage.comp.par.Command):
+            par.val = par.default  # the stage and the installer gave them others
         return {
             par.name: {
                 **{name: getattr(par, name) for name in FIELDS},
@@ -149,7 +152,12 @@ def test_what_the_command_writes_installs_without_the_checkout(
     stage.touch.textport(textport_line(tmp_path / "made"))
 
     made: Any = stage.touch.project1.op("StreamDiffusion1")
+    assert find_command(made.par.Command.eval()) == (sys.executable, "-m", "sdv2_host")
     assert bytes(made.vfs["sdv2.zip"].byteArray) == (tmp_path / "made/sdv2.zip").read_bytes()
+
+
+def test_of_a_checkout_the_host_is_that_of_the_checkout(stage: TouchStage) -> None:
+    assert stage.comp.par.Command.eval() == str(source_folder().parent.parent)
 
 
 def test_another_version_is_not_installed_over_a_loaded_one(
