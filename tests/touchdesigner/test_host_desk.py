@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -65,6 +67,42 @@ def test_a_host_ends_with_the_project_unless_told_otherwise(tmp_path: Path) -> N
     until(lambda: not is_running(pid), f"process {pid} has ended")
 
 
+def test_a_host_ends_with_a_component_that_is_deleted(stage: TouchStage, tmp_path: Path) -> None:
+    started(stage, tmp_path)
+    pid = stage.status.pid
+
+    stage.comp.destroy()
+    stage.play(3)
+
+    until(lambda: not is_running(pid), f"process {pid} has ended")
+
+
+def test_a_host_stays_where_it_is_to_outlive_the_project(tmp_path: Path) -> None:
+    with touch_stage(tmp_path) as stage:
+        started(stage, tmp_path)
+        stage.comp.par.Autostop = False
+        stage.play(30)
+        stage.touch.play(30, rate_hz=100)
+        pid = stage.status.pid
+
+    try:
+        assert is_running(pid)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: not is_running(pid), f"process {pid} has ended")
+
+
+def test_a_host_starts_with_the_project_where_wanted(stage: TouchStage, tmp_path: Path) -> None:
+    set_up(stage, tmp_path)
+    stage.comp.par.Autostart = True
+    stage.play(2)
+
+    stage.touch.open(stage.touch.saved())
+    stage.comp = stage.touch.project1.op("StreamDiffusion")
+
+    stage.until(lambda: stage.status.facts, "started")
+
+
 def test_a_command_that_is_not_there_is_named(stage: TouchStage) -> None:
     stage.play(2)
     stage.comp.par.Command = "/nowhere/sdv2"
@@ -76,9 +114,14 @@ def test_a_command_that_is_not_there_is_named(stage: TouchStage) -> None:
 
 def started(stage: TouchStage, folder: Path) -> None:
     """The host runs that the component has started."""
-    par = stage.comp.par
-    par.Command, par.Engine = sys.executable, "passthrough"
-    par.Arguments = f'--port 0 --data-dir "{folder / "the data"}"'
+    set_up(stage, folder)
     stage.comp.StartHost()
     stage.until(lambda: stage.status.facts, "started")
     stage.until(lambda: "ready" in stage.comp.op("log").text, "logged")
+
+
+def set_up(stage: TouchStage, folder: Path) -> None:
+    """The pages say how a host is started."""
+    par = stage.comp.par
+    par.Command, par.Engine = sys.executable, "passthrough"
+    par.Arguments = f'--port 0 --data-dir "{folder / "the data"}"'
