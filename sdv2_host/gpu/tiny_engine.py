@@ -15,9 +15,14 @@ from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.lora import NO_LORAS, BaseFn, LoraMerge, NoLoras
+from sdv2_host.stream.motion import MotionRule
 from sdv2_host.stream.spec import DEFAULT_GEOMETRY, Layout, StreamSpec
 from sdv2_host.types import Size
 from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny
+
+MOTION = MotionRule(latent_sigma=4.5)
+"""On 16 held-out clips of 0.5 to 10 px a frame, latents of this model differ 23 times as much as
+pixels do (median), and 0.2 of the pixels is the reference's sigma."""
 
 
 def tiny_spec(
@@ -32,7 +37,7 @@ def tiny_spec(
     geometry = CacheGeometry(num_sinks, window)
     if not use_sink:
         geometry = CacheGeometry(0, num_sinks + window)
-    return StreamSpec(size.height, size.width, geometry, layout)
+    return StreamSpec(size.height, size.width, geometry, layout, motion=MOTION)
 
 
 def build_tiny_engine(
