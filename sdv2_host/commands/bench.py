@@ -42,14 +42,12 @@ def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Pa
 
 
 def bench_quality(
-    config: Config, params: Params, clips: int, json_path: Path | None, out: Path | None
+    plan: quality.QualityPlan, threads: int, json_path: Path | None, out: Path | None
 ) -> None:
-    """Style recognition, warp error, PSNR, and the table of sinks and motion-aware noise."""
-    plan = quality.QualityPlan(clips=clips, params=params)
+    """Style recognition, warp error, PSNR, the table of sinks and motion-aware noise, a trace."""
 
-    def build(use_sink: bool) -> StreamEngine:
-        size = Size(plan.size_px, plan.size_px)
-        return build_tiny_engine(size, config.threads, use_sink=use_sink)
+    def build(use_sink: bool, side_px: int) -> StreamEngine:
+        return build_tiny_engine(Size(side_px, side_px), threads, use_sink=use_sink)
 
     _report(
         lambda progress: quality.run(build, plan, progress, out),
