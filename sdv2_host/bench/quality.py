@@ -28,6 +28,7 @@ from sdv2_host.bench.quality_report import draw_ablation, draw_trace, write_cont
 from sdv2_host.bench.scores import Mean, Score, squared_error
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.bench.trace import trace
+from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, ProgressFn
 
@@ -146,7 +147,7 @@ def run(
     """
     plan = QualityPlan() if plan is None else plan
     began = time.monotonic()
-    engine = engine_factory(True, plan.size_px)
+    engine = engine_factory(Past.SINKS, plan.size_px)
     result: dict[str, Any] = {"engine": engine.name, "params": plan.params.model_dump()}
     examples: list[_Example] = []
     for index, part in enumerate(plan.parts):
@@ -161,7 +162,7 @@ def run(
         else:
             share("motion and noise over a clip", 0.0)
             size_px = plan.ablation.size_px
-            small = engine_factory(True, size_px)
+            small = engine_factory(Past.SINKS, size_px)
             result["trace"] = trace(small, size_px, plan.params)
     result["seconds"] = time.monotonic() - began
     if out_dir is not None:

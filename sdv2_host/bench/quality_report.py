@@ -86,12 +86,12 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
         f"{ablation['size_px']} px in {', '.join(ablation['styles'])}",
         "slip: warp error over the difference of neighbouring pixels, in px; blur does not lower "
         "it; [95 % interval over clips]",
-        f"{'sinks':<7}{'motion-aware':<14}{'noise':>7}{'warp':>9}{'':<18}{'slip':>8}{'':<18}"
+        f"{'past':<15}{'motion-aware':<14}{'noise':>7}{'warp':>9}{'':<18}{'slip':>8}{'':<18}"
         f"{'PSNR':>6}",
     ]
     for row in ablation["corners"]:
         lines.append(
-            f"{_on(row['sink']):<7}{_on(row['motion_aware_noise']):<14}{row['mean_noise']:>7.3f}"
+            f"{row['past']:<15}{_on(row['motion_aware_noise']):<14}{row['mean_noise']:>7.3f}"
             f"{row['warp']:>9.3f} {_between(row['warp_interval']):<17}"
             f"{row['slip_px']:>8.3f} {_between(row['slip_px_interval']):<17}"
             f"{row['psnr_output']:>6.1f}"
@@ -166,7 +166,7 @@ def draw_ablation(path: Path, ablation: dict[str, Any]) -> Path:
     for measure, title in (("warp", "warp error"), ("slip_px", "slip, px")):
         corners = [
             Bar(
-                f"sinks {_on(row['sink'])}, aware noise {_on(row['motion_aware_noise'])}",
+                f"{row['past']}, motion-aware noise {_on(row['motion_aware_noise'])}",
                 row[measure],
                 *row[f"{measure}_interval"],
             )

@@ -17,7 +17,7 @@ from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
-from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.models import store
@@ -46,8 +46,8 @@ def bench_quality(
 ) -> None:
     """Style recognition, warp error, PSNR, the table of sinks and motion-aware noise, a trace."""
 
-    def build(use_sink: bool, side_px: int) -> StreamEngine:
-        return build_tiny_engine(Size(side_px, side_px), threads, use_sink=use_sink)
+    def build(past: Past, side_px: int) -> StreamEngine:
+        return build_tiny_engine(Size(side_px, side_px), threads, past)
 
     _report(
         lambda progress: quality.run(build, plan, progress, out),

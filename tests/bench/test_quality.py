@@ -18,6 +18,7 @@ from sdv2_host.bench.quality_report import format_table
 from sdv2_host.bench.scores import PSNR_CEILING_DB, Mean, psnr_db
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.errors import ModelError
+from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
 
@@ -72,8 +73,8 @@ class Watched(NamedTuple):
 def _watch(is_perfect: bool, out_dir: Path | None = None) -> Watched:
     engine, fractions = ToyEngine(is_perfect), []
 
-    def make(use_sink: bool, side_px: int) -> Engine:
-        del use_sink, side_px
+    def make(past: Past, side_px: int) -> Engine:
+        del past, side_px
         return engine
 
     result = run(make, PLAN, lambda _what, fraction: fractions.append(fraction), out_dir)
@@ -139,7 +140,7 @@ def test_pictures_are_written_when_a_folder_is_given(unchanged: Watched) -> None
 def test_a_part_alone_measures_nothing_else() -> None:
     plan = replace(PLAN, parts=("trace",))
 
-    result = run(lambda _sink, _side: ToyEngine(is_perfect=False), plan)
+    result = run(lambda _past, _side: ToyEngine(is_perfect=False), plan)
 
     assert {"styles", "ablation"} & result.keys() == set()
     assert "px/frame" in format_table(result)

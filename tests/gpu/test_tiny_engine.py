@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdv2_host.gpu.engine import StreamEngine
-from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.spec import Layout
 from sdv2_host.types import Engine, Frame, FrameMeta, Size
@@ -92,14 +92,12 @@ def test_stream_batch_hands_out_nothing_while_it_fills(models: TinyModels) -> No
     assert counts == [1, 0, 4, 4]
 
 
-def test_without_sinks_the_context_is_as_long() -> None:
+def test_the_past_is_sinks_and_window_the_window_alone_or_a_longer_window() -> None:
     card = {"num_sinks": 2, "window": 3}
 
-    with_sinks = tiny_spec(card, SIZE).geometry
-    without = tiny_spec(card, SIZE, use_sink=False).geometry
+    geometries = [tiny_spec(card, SIZE, past=past).geometry for past in Past]
 
-    assert with_sinks == (2, 3)
-    assert without == (0, 5)
+    assert geometries == [(2, 3), (0, 3), (0, 5)]
 
 
 def test_the_embedded_model_runs() -> None:
