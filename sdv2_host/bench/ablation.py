@@ -21,7 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sdv2_host.bench.held_out import Sample, render, stream
+from sdv2_host.bench.held_out import (
+    Sample,
+    Stretch,
+    as_seen,
+    find_scene,
+    render_stretches,
+    stream,
+)
 from sdv2_host.bench.scores import MOTION_BINS_PX, WarpScore, bin_name, psnr_db, squared_error
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.gpu.tiny_engine import Past
@@ -61,11 +68,16 @@ EFFECTS = (
 
 @dataclass(frozen=True, slots=True)
 class AblationPlan:
-    """What to measure: about three minutes on two free cores."""
+    """What to measure: about three minutes on two free cores.
+
+    Motion comes and goes in every clip, as noise that follows motion can only show itself there.
+    """
 
     clips: int = 20
     """Clip i has motion i mod 4 and style i mod 5: 20 have each with each."""
-    num_frames: int = 41
+    stretches: tuple[Stretch, ...] = (Stretch(0.1, 13), Stretch(1.0, 16), Stretch(0.1, 12))
+    motion_px: tuple[float, ...] = (6.0, 10.0, 4.0, 8.0)
+    """Mean motion of the clips at pace 1, px per frame of a 256-px picture."""
     size_px: int = 128
     styles: tuple[str, ...] = ("watercolor", "neon", "thermal", "vaporwave", "night")
     """Whose ground truth moves with the picture: a mosaic's cells stay where they are."""
@@ -89,7 +101,13 @@ class _Measured(NamedTuple):
 def render_clips(plan: AblationPlan, first_seed: int, progress: ProgressFn) -> list[Sample]:
     """The plan's held-out clips."""
     progress("ablation: rendering clips", 0.0)
-    return [render(first_seed, i, plan.num_frames, plan.size_px) for i in range(plan.clips)]
+    samples = []
+    for index in range(plan.clips):
+        target_px = plan.motion_px[index % len(plan.motion_px)]
+        seed, scene, motion_px = find_scene(first_seed, index, target_px)
+        clip = render_stretches(scene, plan.stretches, plan.size_px)
+        samples.append(as_seen(clip, seed, motion_px))
+    return samples
 
 
 def run(
@@ -147,7 +165,7 @@ def _summary(
     }
     return {
         "clips": plan.clips,
-        "frames_per_clip": plan.num_frames,
+        "stretches": [stretch._asdict() for stretch in plan.stretches],
         "size_px": plan.size_px,
         "styles": list(plan.styles),
         "scene_seeds": [sample.seed for sample in samples],

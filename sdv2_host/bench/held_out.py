@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,12 +47,19 @@ class Streamed(NamedTuple):
     """Of every chunk: noise_scale, motion."""
 
 
-def find_scene(first_seed: int, index: int) -> tuple[int, Scene, float]:
+class Stretch(NamedTuple):
+    """A part of a clip."""
+
+    pace: float
+    """Time in the scene runs so much faster."""
+    num_frames: int
+
+
+def find_scene(first_seed: int, index: int, target_px: float) -> tuple[int, Scene, float]:
     """Seed, scene and motion of clip `index`: many random scenes hardly move, which tests nothing.
 
     Motion is the mean over about a second, px per frame of a 256-px picture.
     """
-    target_px = MOTION_TARGETS_PX[index % len(MOTION_TARGETS_PX)]
     first = first_seed + index * CANDIDATES
     found: list[tuple[float, int, Scene, float]] = []
     for seed in range(first, first + CANDIDATES):
@@ -73,9 +81,24 @@ def _motion_px(scene: Scene) -> float:
 
 def render(first_seed: int, index: int, num_frames: int, size_px: int) -> Sample:
     """Held-out clip `index`."""
-    seed, scene, motion_px = find_scene(first_seed, index)
+    target_px = MOTION_TARGETS_PX[index % len(MOTION_TARGETS_PX)]
+    seed, scene, motion_px = find_scene(first_seed, index, target_px)
     clip = scene.render(num_frames, size_px, size_px, start=START_S, fps=FPS)
     return as_seen(clip, seed, motion_px)
+
+
+def render_stretches(scene: Scene, stretches: Sequence[Stretch], size_px: int) -> Clip:
+    """Stretches of one scene, end to end, each at its own pace."""
+    parts: list[Clip] = []
+    start_s = START_S
+    for pace, num_frames in stretches:
+        step_s = pace / FPS
+        parts.append(scene.render(num_frames + 1, size_px, size_px, start=start_s, fps=1 / step_s))
+        start_s += num_frames * step_s
+    # A stretch's first frame has no flow; it is the last frame of the stretch before.
+    return Clip(
+        *(torch.cat([frames[1:] for frames in field]) for field in zip(*parts, strict=True))
+    )
 
 
 def as_seen(clip: Clip, seed: int, motion_px: float) -> Sample:

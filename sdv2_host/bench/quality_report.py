@@ -81,9 +81,11 @@ def _style_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
+    frames = " + ".join(f"{part['num_frames']}" for part in ablation["stretches"])
+    paces = ", ".join(f"{part['pace']:g}" for part in ablation["stretches"])
     lines = [
-        f"ablation: {ablation['clips']} held-out clips x {ablation['frames_per_clip']} frames at "
-        f"{ablation['size_px']} px in {', '.join(ablation['styles'])}",
+        f"ablation: {ablation['clips']} held-out clips of {frames} frames at pace {paces}, "
+        f"{ablation['size_px']} px, in {', '.join(ablation['styles'])}",
         "slip: warp error over the difference of neighbouring pixels, in px; blur does not lower "
         "it; [95 % interval over clips]",
         f"{'past':<15}{'motion-aware':<14}{'noise':>7}{'warp':>9}{'':<18}{'slip':>8}{'':<18}"

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from sdv2_host.bench.held_out import FPS, START_S, Sample, as_seen, stream
+from sdv2_host.bench.held_out import FPS, Stretch, as_seen, render_stretches, stream
 from sdv2_host.bench.scores import REFERENCE_SIDE_PX
-from sdv2_host.bench.world import Clip, Scene
+from sdv2_host.bench.world import Scene
 from sdv2_host.params import Params
 from sdv2_host.types import Engine
 
@@ -19,13 +17,13 @@ METRICS = ("pixels", "latents")
 SCENE_SEED = 9_000_014
 SPEED_UNITS_S = 360.0
 """A held-out scene that moves about 5 px per frame at pace 1, all the time."""
-PACES = ((0.02, 33), (1.5, 32), (0.02, 32))
-"""(pace, frames) of the clip's stretches: time in the scene runs so much faster."""
+STRETCHES = (Stretch(0.02, 33), Stretch(1.5, 32), Stretch(0.02, 32))
 
 
 def trace(engine: Engine, size_px: int, params: Params) -> dict[str, Any]:
     """Per chunk: exact motion, and the motion 0..1 and noise that each metric makes of it."""
-    sample = _surge(size_px)
+    scene = Scene.random(SCENE_SEED, speed=SPEED_UNITS_S)
+    sample = as_seen(render_stretches(scene, STRETCHES, size_px), SCENE_SEED, 0.0)
     scale = REFERENCE_SIDE_PX / size_px
     speed_T = sample.clip.flow_T2HW.norm(dim=1).mean(dim=(1, 2)) * scale
     rows: list[dict[str, Any]] = []
@@ -46,17 +44,3 @@ def trace(engine: Engine, size_px: int, params: Params) -> dict[str, Any]:
         "reaction": params.motion_reaction,
         "chunks": rows,
     }
-
-
-def _surge(size_px: int) -> Sample:
-    """Stretches of one scene, end to end, each at its own pace."""
-    scene = Scene.random(SCENE_SEED, speed=SPEED_UNITS_S)
-    parts: list[Clip] = []
-    start_s = START_S
-    for pace, num_frames in PACES:
-        step_s = pace / FPS
-        parts.append(scene.render(num_frames + 1, size_px, size_px, start=start_s, fps=1 / step_s))
-        start_s += num_frames * step_s
-    # A stretch's first frame has no flow; it is the last frame of the stretch before.
-    joined = [torch.cat([part[field][1:] for part in parts]) for field in range(len(Clip._fields))]
-    return as_seen(Clip(*joined), SCENE_SEED, 0.0)

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sdv2_host.bench.ablation import CORNERS, AblationPlan, interval, run, verdict
-from sdv2_host.bench.held_out import Sample, as_seen
+from sdv2_host.bench.held_out import Sample, Stretch, as_seen, render_stretches
 from sdv2_host.bench.scores import WarpScore
 from sdv2_host.bench.world import Scene
 from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
 
-PLAN = AblationPlan(clips=6, num_frames=13, size_px=64, styles=("night", "sepia"))
+NUM_FRAMES = 13
+PLAN = AblationPlan(clips=6, size_px=64, styles=("night", "sepia"))
 PARAMS = Params(noise_s_min=0.3, noise_s_max=0.5)
 
 
@@ -54,7 +56,7 @@ class Flickering:
 def clips() -> list[Sample]:
     speeds = enumerate((20.0, 120.0, 300.0) * 2)
     scenes = [Scene.random(7_000 + index, num_layers=3, speed=speed) for index, speed in speeds]
-    return [as_seen(scene.render(PLAN.num_frames, 64, 64), 0, 0.0) for scene in scenes]
+    return [as_seen(scene.render(NUM_FRAMES, 64, 64), 0, 0.0) for scene in scenes]
 
 
 def measure(clips: list[Sample], no_sink_extra: float, steady_extra: float) -> dict[str, Any]:
@@ -136,6 +138,20 @@ def test_a_value_lies_within_its_interval(as_in_the_paper: dict[str, Any]) -> No
 
 def test_an_interval_holds_the_middle_of_the_values() -> None:
     assert interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
+
+
+def test_a_clip_of_stretches_is_one_movement_with_its_flow() -> None:
+    scene = Scene.random(7_000, num_layers=3, speed=120.0)
+    stretches = (Stretch(0.5, 5), Stretch(2.0, 4))
+
+    clip = render_stretches(scene, stretches, 64)
+
+    whole = scene.render(8, 64, 64, start=1.0 + 2.5 / 30, fps=15.0)
+    speed_T = clip.flow_T2HW.norm(dim=1).mean(dim=(1, 2))
+    assert len(clip.rgb_T3HW) == 9
+    assert float(speed_T[5:].mean() / speed_T[:5].mean()) == pytest.approx(4.0, rel=0.2)
+    # Half a pace's last frame, then every second frame of a scene at its own pace.
+    assert torch.equal(clip.layer_id_THW[4:], whole.layer_id_THW[:5])
 
 
 def test_the_result_fits_json(as_in_the_paper: dict[str, Any]) -> None:

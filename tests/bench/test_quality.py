@@ -13,6 +13,7 @@ import torch
 
 from sdv2_host.bench.ablation import AblationPlan
 from sdv2_host.bench.classifier import Classifier
+from sdv2_host.bench.held_out import Stretch
 from sdv2_host.bench.quality import QualityPlan, run
 from sdv2_host.bench.quality_report import format_table
 from sdv2_host.bench.scores import PSNR_CEILING_DB, Mean, psnr_db
@@ -28,7 +29,7 @@ PLAN = QualityPlan(
     size_px=96,
     styles=("neon", "thermal", "mosaic"),
     phrasings=1,
-    ablation=AblationPlan(clips=2, num_frames=9, size_px=64, styles=("neon", "night")),
+    ablation=AblationPlan(clips=2, stretches=(Stretch(0.1, 5), Stretch(1.0, 4)), size_px=64),
 )
 BY_PROMPT = {style.prompt: style for style in STYLES.values()}
 
@@ -121,7 +122,7 @@ def test_the_result_fits_json_and_the_table_names_every_style(perfect: Watched) 
     table = format_table(json.loads(json.dumps(perfect.result)))
 
     assert all(name in table for name in PLAN.styles)
-    assert "ablation: 2 held-out clips x 9 frames at 64 px" in table
+    assert "ablation: 2 held-out clips of 5 + 4 frames at pace 0.1, 1, 64 px" in table
     assert table.count("both ") == 4
 
 
