@@ -145,8 +145,8 @@ class Params(BaseModel):
     )
     motion_metric: Literal["pixels", "latents"] = Field(
         "pixels",
-        description="Where motion is measured: pixels = from frame to frame of the input, latents "
-        "= as the model sees it, from four frames to the next four.",
+        description="What motion is measured on: pixels = the input from frame to frame, latents "
+        "= what the model sees of it, where camera grain counts less.",
         json_schema_extra=_row("/sdv2/noise/motion_metric", Group.NOISE),
     )
     motion_window: int = Field(

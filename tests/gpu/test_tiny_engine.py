@@ -104,3 +104,21 @@ def test_the_embedded_model_runs() -> None:
     engine = build_tiny_engine(SIZE, threads=1)
 
     assert play(engine, clip(3)).shape == (9, 48, 64, 4)
+
+
+def test_camera_grain_counts_less_on_latents_than_on_pixels() -> None:
+    random = np.random.default_rng(0)
+    still = random.integers(40, 200, (6, 8, 4)).repeat(8, axis=0).repeat(8, axis=1)
+    grainy = [still + random.normal(0, 6, still.shape) for _ in range(9)]
+    frames = [Frame(FrameMeta(64, 48), pixels.astype(np.uint8)) for pixels in grainy]
+    engine = build_tiny_engine(SIZE, threads=1)
+    levels = {}
+
+    for metric in ("pixels", "latents"):
+        engine.reset()
+        params = PARAMS.model_copy(update={"motion_metric": metric})
+        chunks = [frames[:1], frames[1:5], frames[5:]]
+        levels[metric] = [engine.step(chunk, params).notes["motion"] for chunk in chunks][-1]
+
+    assert 0.2 < levels["pixels"] < 1
+    assert levels["latents"] < levels["pixels"] / 2
