@@ -62,7 +62,7 @@ def draw_lines(path: Path, times_s: Sequence[float], panels: Sequence[Panel]) ->
         draw.line(steps, fill=colour, width=2)
     draw.text((right - 60, image.height - 18), f"{times_s[-1]:.1f} s", fill=INK)
     draw.text((left, image.height - 18), "0 s", fill=INK)
-    return _save(image, path)
+    return save(image, path)
 
 
 def draw_bars(path: Path, groups: Sequence[tuple[str, Sequence[Bar]]]) -> Path:
@@ -80,7 +80,7 @@ def draw_bars(path: Path, groups: Sequence[tuple[str, Sequence[Bar]]]) -> Path:
         colour = COLOURS[index % len(COLOURS)]
         draw.text((10, top + 8), title, fill=colour)
         _draw_group(draw, bars, top + TOP_PX, colour)
-    return _save(image, path)
+    return save(image, path)
 
 
 def _draw_group(
@@ -106,7 +106,12 @@ def _draw_group(
         draw.text((WIDTH_PX - RIGHT_PX + 10, middle - 6), f"{bar.value:.4f}", fill=INK)
 
 
-def _save(image: Image.Image, path: Path) -> Path:
+def save(image: Image.Image, path: Path) -> Path:
+    """Writes the picture, and its folder if need be; the path.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)

@@ -10,9 +10,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from sdv2_host.bench.ablation import EFFECTS, verdict
-from sdv2_host.bench.plots import Bar, Panel, draw_bars, draw_lines
+from sdv2_host.bench.plots import Bar, Panel, draw_bars, draw_lines, save
 from sdv2_host.bench.trace import METRICS
-from sdv2_host.errors import ConfigError
 
 LABEL_WIDTH_PX = 96
 GAP_PX = 4
@@ -208,12 +207,7 @@ def write_contact_sheet(path: Path, examples: list[Example]) -> Path:
         for index, picture in enumerate(example[1:]):
             x = left + LABEL_WIDTH_PX + index * (side + GAP_PX)
             sheet.paste(_image(picture), (x, top))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save(sheet, path)
 
 
 def _image(rgb_3HW: Tensor) -> Image.Image:
