@@ -25,6 +25,7 @@ PROMPT_MAX_CHARS = 2000
 SIDE_MULTIPLE = 16
 MIN_SIDE_PX = 64
 MAX_SIDE_PX = 2048
+MOTION_WINDOW_MAX_FRAMES = 64
 
 
 class Group(StrEnum):
@@ -141,6 +142,26 @@ class Params(BaseModel):
         le=4.0,
         description="How strongly motion lowers the noise; 0 = not at all.",
         json_schema_extra=_row("/sdv2/noise/motion_gain", Group.NOISE, "", 0.05, can_fade=True),
+    )
+    motion_metric: Literal["pixels", "latents"] = Field(
+        "pixels",
+        description="What motion is measured on: pixels = the input from frame to frame, latents "
+        "= what the model sees of it, where camera grain counts less.",
+        json_schema_extra=_row("/sdv2/noise/motion_metric", Group.NOISE),
+    )
+    motion_window: int = Field(
+        4,
+        ge=4,
+        le=MOTION_WINDOW_MAX_FRAMES,
+        description="For how many frames a fast movement keeps the noise down.",
+        json_schema_extra=_row("/sdv2/noise/motion_window", Group.NOISE, "frames", 4),
+    )
+    motion_reaction: float = Field(
+        0.9,
+        ge=0.05,
+        le=1.0,
+        description="How quickly the noise follows the motion: 1 = at once, less = smoothly.",
+        json_schema_extra=_row("/sdv2/noise/motion_reaction", Group.NOISE, "", 0.05, can_fade=True),
     )
     sink_mode: Literal["auto", "fixed", "adaptive"] = Field(
         "auto",

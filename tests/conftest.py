@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# What takes long on a machine that others use too is no fault of the code.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 FOLDERS_WITH_PROCESSES = frozenset(
     ("client", "control", "host", "ipc", "obs", "peers", "sinks", "sources", "touchdesigner")

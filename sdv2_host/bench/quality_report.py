@@ -9,7 +9,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from sdv2_host.errors import ConfigError
+from sdv2_host.bench.ablation import EFFECTS, verdict
+from sdv2_host.bench.plots import Bar, Panel, draw_bars, draw_lines, save
+from sdv2_host.bench.trace import METRICS
 
 LABEL_WIDTH_PX = 96
 GAP_PX = 4
@@ -28,11 +30,22 @@ class Example(NamedTuple):
 
 def format_table(result: dict[str, Any]) -> str:
     """The result of `quality.run` as plain text tables for a terminal."""
+    steps = result["params"]["steps"]
+    lines = [f"engine {result['engine']}: {steps} steps, {result['seconds']:.0f} s"]
+    if "styles" in result:
+        lines += _style_lines(result)
+    if "ablation" in result:
+        lines += ["", *_ablation_lines(result["ablation"])]
+    if "trace" in result:
+        lines += ["", *_trace_lines(result["trace"])]
+    return "\n".join(lines)
+
+
+def _style_lines(result: dict[str, Any]) -> list[str]:
     plan = result["plan"]
     lines = [
-        f"engine {result['engine']}: {plan['clips']} held-out clips x {plan['frames_per_clip']} "
-        f"frames at {plan['size_px']} px, {plan['params']['steps']} steps, "
-        f"{result['seconds']:.0f} s",
+        f"{plan['clips']} held-out clips x {plan['frames_per_clip']} frames at "
+        f"{plan['size_px']} px",
         f"classifier: {result['classifier_held_out_accuracy']:.1%} right on held-out ground truth, "
         f"{result['classifier_accuracy_here']:.1%} on these clips",
         "warp error: mean |frame - previous frame moved along the exact flow|, 0..255;"
@@ -63,23 +76,113 @@ def format_table(result: dict[str, Any]) -> str:
             f"{row['motion_px']:<18}{row['share']:>8.0%}{row['warp_output']:>8.2f}"
             f"{row['warp_truth']:>7.2f}{row['warp_ratio']:>7.2f}"
         )
-    lines += [
-        "",
-        f"ablation on {', '.join(plan['ablation_styles'])}",
-        f"{'sink':<6}{'motion-aware noise':<20}{'named':>7}{'warp':>8}{'ratio':>7}"
-        f"{'fast':>7}{'PSNR':>8}",
+    return lines
+
+
+def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
+    frames = " + ".join(f"{part['num_frames']}" for part in ablation["stretches"])
+    paces = ", ".join(f"{part['pace']:g}" for part in ablation["stretches"])
+    lines = [
+        f"ablation: {ablation['clips']} held-out clips of {frames} frames at pace {paces}, "
+        f"{ablation['size_px']} px, in {', '.join(ablation['styles'])}",
+        "slip: warp error over the difference of neighbouring pixels, in px; blur does not lower "
+        "it; [95 % interval over clips]",
+        f"{'past':<15}{'motion-aware':<14}{'noise':>7}{'warp':>9}{'':<18}{'slip':>8}{'':<18}"
+        f"{'PSNR':>6}",
     ]
-    for row in result["ablation"]:
+    for row in ablation["corners"]:
         lines.append(
-            f"{_on(row['sink']):<6}{_on(row['motion_aware_noise']):<20}{row['recognised']:>7.0%}"
-            f"{row['warp_output']:>8.2f}{row['warp_ratio']:>7.2f}{row['warp_ratio_fast']:>7.2f}"
-            f"{row['psnr_output']:>8.1f}"
+            f"{row['past']:<15}{_on(row['motion_aware_noise']):<14}{row['mean_noise']:>7.3f}"
+            f"{row['warp']:>9.3f} {_between(row['warp_interval']):<17}"
+            f"{row['slip_px']:>8.3f} {_between(row['slip_px_interval']):<17}"
+            f"{row['psnr_output']:>6.1f}"
         )
-    return "\n".join(lines)
+    lines += ["", f"{'effect of':<20}{'motion, px':<12}{'on warp error':<46}{'on slip'}"]
+    for place in [{"motion_px": "all", "effects": ablation["effects"]}, *ablation["bins"]]:
+        for row in place["effects"]:
+            lines.append(
+                f"{row['effect']:<20}{place['motion_px']:<12}{_effect(row, 'warp'):<46}"
+                f"{_effect(row, 'slip_px')}"
+            )
+    return lines
+
+
+def _effect(row: dict[str, Any], measure: str) -> str:
+    low, high = row[f"{measure}_interval"]
+    return (
+        f"{row[measure]:+.4f} [{low:+.4f}, {high:+.4f}] {row[f'{measure}_percent']:+.2f} % "
+        f"{verdict(row, measure)}"
+    )
+
+
+def _between(interval: list[float]) -> str:
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _trace_lines(trace: dict[str, Any]) -> list[str]:
+    """Chunk by chunk."""
+    lines = [
+        f"motion and noise: window {trace['window_frames']} frames, gain {trace['gain']:g}, "
+        f"reaction {trace['reaction']:g}",
+        f"{'':>16}" + "".join(f"{metric:>16}" for metric in METRICS),
+        f"{'s':>6}{'px/frame':>10}" + f"{'motion':>8}{'noise':>8}" * len(METRICS),
+    ]
+    for row in trace["chunks"]:
+        seen = "".join(
+            f"{row[metric]['motion']:>8.2f}{row[metric]['noise_scale']:>8.3f}" for metric in METRICS
+        )
+        lines.append(f"{row['time_s']:>6.2f}{row['motion_px']:>10.2f}{seen}")
+    return lines
 
 
 def _on(value: bool) -> str:
     return "on" if value else "off"
+
+
+def draw_trace(path: Path, trace: dict[str, Any]) -> Path:
+    """Writes a PNG: exact motion, and motion and noise by each metric, over time; the path.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    rows = trace["chunks"]
+    motion_px = [row["motion_px"] for row in rows]
+    s_min, s_max = trace["bounds"]
+    panels = [Panel("exact motion, px per frame", motion_px, 0.0, max(1.0, *motion_px))]
+    for metric in METRICS:
+        motion = [row[metric]["motion"] for row in rows]
+        noise = [row[metric]["noise_scale"] for row in rows]
+        panels.append(Panel(f"motion as measured on {metric}", motion, 0.0, 1.0))
+        panels.append(Panel(f"noise by motion on {metric}", noise, s_min, s_max))
+    return draw_lines(path, [row["time_s"] for row in rows], panels)
+
+
+def draw_ablation(path: Path, ablation: dict[str, Any]) -> Path:
+    """Writes a PNG: the corners, the effects, and those by motion, with intervals; the path.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    groups: list[tuple[str, list[Bar]]] = []
+    for measure, title in (("warp", "warp error"), ("slip_px", "slip, px")):
+        corners = [
+            Bar(
+                f"{row['past']}, motion-aware noise {_on(row['motion_aware_noise'])}",
+                row[measure],
+                *row[f"{measure}_interval"],
+            )
+            for row in ablation["corners"]
+        ]
+        groups.append((title, corners))
+        places = [("all", ablation["effects"])]
+        places += [(f"{place['motion_px']} px", place["effects"]) for place in ablation["bins"]]
+        for index, effect in enumerate(EFFECTS):
+            bars = [
+                Bar(f"pixels: {name}", rows[index][measure], *rows[index][f"{measure}_interval"])
+                for name, rows in places
+            ]
+            groups.append((f"effect of {effect.name} on {title}; left of 0 = better", bars))
+    return draw_bars(path, groups)
 
 
 def write_contact_sheet(path: Path, examples: list[Example]) -> Path:
@@ -104,12 +207,7 @@ def write_contact_sheet(path: Path, examples: list[Example]) -> Path:
         for index, picture in enumerate(example[1:]):
             x = left + LABEL_WIDTH_PX + index * (side + GAP_PX)
             sheet.paste(_image(picture), (x, top))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save(sheet, path)
 
 
 def _image(rgb_3HW: Tensor) -> Image.Image:

@@ -15,7 +15,8 @@ from sdv2_host.bench.warp import warp
 from sdv2_host.bench.world import Clip
 
 MOTION_BINS_PX = ((0.0, 1.0), (1.0, 4.0), (4.0, math.inf))
-"""Pixels by how far they moved since the frame before."""
+"""Pixels by how far they moved since the frame before, in pixels of a 256-px picture."""
+REFERENCE_SIDE_PX = 256
 PSNR_CEILING_DB = 60.0
 """What equal pictures score: infinity neither averages nor fits JSON."""
 
@@ -45,24 +46,44 @@ class WarpScore:
 
     overall: Mean = field(default_factory=Mean)
     by_motion: list[Mean] = field(default_factory=lambda: [Mean() for _ in MOTION_BINS_PX])
+    detail_by_motion: list[Mean] = field(default_factory=lambda: [Mean() for _ in MOTION_BINS_PX])
+    """Difference of neighbouring pixels x 255, of the same pixels: what being a pixel off costs."""
 
     def add(self, frames_T3HW: Tensor, clip: Clip) -> None:
         """Adds a clip's frames; the flow and visibility are the renderer's."""
         count = len(frames_T3HW)
-        speed_THW = clip.flow_T2HW[1:count].norm(dim=1)
+        scale = REFERENCE_SIDE_PX / frames_T3HW.shape[-2]
+        speed_THW = clip.flow_T2HW[1:count].norm(dim=1) * scale
         visible_THW = clip.visible_T1HW[1:count, 0]
         moved = warp(frames_T3HW[:-1], clip.flow_T2HW[1:count])
         error_THW = (frames_T3HW[1:] - moved).abs().mean(1) * 255
-        for mean, (low, high) in zip(self.by_motion, MOTION_BINS_PX, strict=True):
+        detail_THW = neighbour_difference(frames_T3HW[1:]) * 255
+        for index, (low, high) in enumerate(MOTION_BINS_PX):
             chosen = visible_THW & (speed_THW >= low) & (speed_THW < high)
-            part = Mean(float((error_THW * chosen).sum(dtype=torch.float64)), float(chosen.sum()))
-            mean.merge(part)
+            part = _mean_where(error_THW, chosen)
+            self.by_motion[index].merge(part)
             self.overall.merge(part)
+            self.detail_by_motion[index].merge(_mean_where(detail_THW, chosen))
 
     def merge(self, other: WarpScore) -> None:
         self.overall.merge(other.overall)
         for mine, theirs in zip(self.by_motion, other.by_motion, strict=True):
             mine.merge(theirs)
+        for mine, theirs in zip(self.detail_by_motion, other.detail_by_motion, strict=True):
+            mine.merge(theirs)
+
+
+def neighbour_difference(frames_T3HW: Tensor) -> Tensor:
+    """Mean of the differences to the pixel to the right and to the one below; the edge's are 0."""
+    difference_THW = torch.zeros_like(frames_T3HW[:, 0])
+    difference_THW[..., :-1] += frames_T3HW.diff(dim=-1).abs().mean(1) / 2
+    difference_THW[..., :-1, :] += frames_T3HW.diff(dim=-2).abs().mean(1) / 2
+    return difference_THW
+
+
+def _mean_where(values_THW: Tensor, chosen_THW: Tensor) -> Mean:
+    total = (values_THW * chosen_THW).sum(dtype=torch.float64)
+    return Mean(float(total), float(chosen_THW.sum()))
 
 
 @dataclass(slots=True)
@@ -107,11 +128,11 @@ class Score:
         """Warp errors in each motion bin with its share of the visible pixels."""
         total = sum(mean.count for mean in self.warp_output.by_motion)
         rows: list[dict[str, float | str]] = []
-        for index, (low, high) in enumerate(MOTION_BINS_PX):
+        for index in range(len(MOTION_BINS_PX)):
             output, truth = self.warp_output.by_motion[index], self.warp_truth.by_motion[index]
             rows.append(
                 {
-                    "motion_px": f"{low:g}-{high:g}" if math.isfinite(high) else f"over {low:g}",
+                    "motion_px": bin_name(index),
                     "share": output.count / total if total else 0.0,
                     "warp_output": output.value,
                     "warp_truth": truth.value,
@@ -119,6 +140,12 @@ class Score:
                 }
             )
         return rows
+
+
+def bin_name(index: int) -> str:
+    """A motion bin in words, px per frame."""
+    low, high = MOTION_BINS_PX[index]
+    return f"{low:g}-{high:g}" if math.isfinite(high) else f"over {low:g}"
 
 
 def psnr_db(mean_squared_error: float) -> float:

@@ -17,7 +17,7 @@ from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
-from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.models import store
@@ -42,14 +42,12 @@ def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Pa
 
 
 def bench_quality(
-    config: Config, params: Params, clips: int, json_path: Path | None, out: Path | None
+    plan: quality.QualityPlan, threads: int, json_path: Path | None, out: Path | None
 ) -> None:
-    """Style recognition, warp error, PSNR, and the table of sinks and motion-aware noise."""
-    plan = quality.QualityPlan(clips=clips, params=params)
+    """Style recognition, warp error, PSNR, the table of sinks and motion-aware noise, a trace."""
 
-    def build(use_sink: bool) -> StreamEngine:
-        size = Size(plan.size_px, plan.size_px)
-        return build_tiny_engine(size, config.threads, use_sink=use_sink)
+    def build(past: Past, side_px: int) -> StreamEngine:
+        return build_tiny_engine(Size(side_px, side_px), threads, past)
 
     _report(
         lambda progress: quality.run(build, plan, progress, out),

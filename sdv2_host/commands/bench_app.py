@@ -65,19 +65,37 @@ def bench_quality(
     seed: Seed = None,
     threads: Threads = None,
     clips: Annotated[int, typer.Option(help="Held-out clips per style.")] = 2,
+    ablation_clips: Annotated[int, typer.Option(help="Held-out clips of the ablation.")] = 20,
+    part: Annotated[str, typer.Option(help="all, styles, ablation or trace.")] = "all",
     json_file: JsonFile = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for quality.png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for quality.png, ablation.png, motion.png.")
+    ] = None,
 ) -> None:
-    """Style recognition, warp error, PSNR and the ablation table, on held-out clips. Minutes.
+    """Style recognition, warp error, PSNR; the ablation of sinks and motion-aware noise with
+    confidence intervals; a trace of motion and noise. On held-out clips. Minutes.
 
-    Example: sdv2-host bench quality --json quality.json --out d
+    Examples:
+
+      sdv2-host bench quality --json quality.json --out d
+
+      sdv2-host bench quality --part ablation --ablation-clips 40
     """
+    from sdv2_host.bench.ablation import AblationPlan
+    from sdv2_host.bench.quality import PARTS, QualityPlan
     from sdv2_host.commands.bench import bench_quality as measure
-    from sdv2_host.commands.settings import check_range, make_config, make_params
+    from sdv2_host.commands.settings import check_choice, check_range, make_config, make_params
 
     check_range("--clips", clips, 1, 1000)
-    config = make_config(ctx.params)
-    measure(config, make_params(ctx.params), clips, json_file, out)
+    check_range("--ablation-clips", ablation_clips, 2, 1000)
+    check_choice("--part", part, ("all", *PARTS))
+    plan = QualityPlan(
+        clips=clips,
+        params=make_params(ctx.params),
+        ablation=AblationPlan(clips=ablation_clips),
+        parts=PARTS if part == "all" else (part,),
+    )
+    measure(plan, make_config(ctx.params).threads, json_file, out)
 
 
 @bench_app.command("precision")

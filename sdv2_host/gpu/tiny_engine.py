@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -15,30 +16,49 @@ from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.lora import NO_LORAS, BaseFn, LoraMerge, NoLoras
+from sdv2_host.stream.motion import MotionRule
 from sdv2_host.stream.spec import DEFAULT_GEOMETRY, Layout, StreamSpec
 from sdv2_host.types import Size
 from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny
 
+MOTION = MotionRule(latent_sigma=4.5)
+"""On 16 held-out clips of 0.5 to 10 px a frame, latents of this model differ 23 times as much as
+pixels do (median), and 0.2 of the pixels is the reference's sigma."""
+
+
+class Past(Enum):
+    """Which latent frames a stream of the embedded model looks back on."""
+
+    SINKS = "sinks"
+    """Sinks and window, as it was trained."""
+    NO_SINKS = "no sinks"
+    """The window alone: so much less."""
+    LONGER_WINDOW = "longer window"
+    """The window in the sinks' place as well: as much as with sinks."""
+
 
 def tiny_spec(
-    card: dict[str, Any], size: Size, *, use_sink: bool = True, layout: Layout = Layout.SERIAL
+    card: dict[str, Any],
+    size: Size,
+    *,
+    past: Past = Past.SINKS,
+    layout: Layout = Layout.SERIAL,
 ) -> StreamSpec:
-    """The stream the embedded model was trained for, on the CPU.
-
-    Without sinks the window takes their place, so that the length of the context is the same.
-    """
+    """The stream the embedded model was trained for, on the CPU."""
     num_sinks = int(card.get("num_sinks", DEFAULT_GEOMETRY.num_sinks))
     window = int(card.get("window", DEFAULT_GEOMETRY.window))
-    geometry = CacheGeometry(num_sinks, window)
-    if not use_sink:
-        geometry = CacheGeometry(0, num_sinks + window)
-    return StreamSpec(size.height, size.width, geometry, layout)
+    geometry = {
+        Past.SINKS: CacheGeometry(num_sinks, window),
+        Past.NO_SINKS: CacheGeometry(0, window),
+        Past.LONGER_WINDOW: CacheGeometry(0, num_sinks + window),
+    }[past]
+    return StreamSpec(size.height, size.width, geometry, layout, motion=MOTION)
 
 
 def build_tiny_engine(
     size: Size,
     threads: int,
-    use_sink: bool = True,
+    past: Past = Past.SINKS,
     layout: Layout = Layout.SERIAL,
     models_dir: str = "",
 ) -> StreamEngine:
@@ -52,7 +72,7 @@ def build_tiny_engine(
     torch.set_num_threads(threads or os.cpu_count() or 1)
     models = load_tiny()
     models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    spec = tiny_spec(models.card, size, use_sink=use_sink, layout=layout)
+    spec = tiny_spec(models.card, size, past=past, layout=layout)
     find = partial(find_lora, store.models_dir(models_dir))
     return tiny_engine(models, spec, LoraMerge(models.dit, _embedded_weights(), find))
 

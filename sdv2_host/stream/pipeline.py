@@ -2,7 +2,7 @@
 
 # B rows (1)  T pixel frames  F latent frames  C channels  H W size
 
-A step reads top to bottom: replan, motion, encode, noise, denoise, decode. Nothing on the way
+A step reads top to bottom: replan, encode, motion, noise, denoise, decode. Nothing on the way
 reads from the device.
 """
 
@@ -103,10 +103,8 @@ class StreamPipeline:
 
     def _encode_(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> ChunkInFlight:
         index, is_first = state.chunk_index, state.chunk_index == 0
-        bounds = (params.noise_s_min, params.noise_s_max)
-        gain = params.motion_gain
-        observe_(state.motion, frames_BTCHW, bounds, self.spec.motion, is_first, gain)
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
+        observe_(state.motion, frames_BTCHW, clean_BFCHW, params, self.spec.motion, is_first)
         noise = self._denoiser.noise(index, params.seed, 0, clean_BFCHW)
         timesteps_I, sigmas_I = self._denoiser.schedule(
             state.motion.noise_scale, params.steps, is_first

@@ -44,7 +44,7 @@ class StreamState:
         return cls(
             kv=fresh_kv(spec, dims),
             vae_cache=vae.init_cache(1, *size, device=spec.device, dtype=spec.dtype),
-            motion=MotionState.fresh(*size, spec.device),
+            motion=MotionState.fresh(*size, dims.in_dim, spec.device),
             batch=StreamBatch(),
             texts=TextBank(spec.num_prompts),
         )

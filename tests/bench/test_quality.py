@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from sdv2_host.bench.ablation import AblationPlan
 from sdv2_host.bench.classifier import Classifier
-from sdv2_host.bench.quality import QualityPlan, format_table, run
+from sdv2_host.bench.held_out import Stretch
+from sdv2_host.bench.quality import QualityPlan, run
+from sdv2_host.bench.quality_report import format_table
 from sdv2_host.bench.scores import PSNR_CEILING_DB, Mean, psnr_db
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.errors import ModelError
+from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
 
@@ -23,8 +28,8 @@ PLAN = QualityPlan(
     num_frames=10,
     size_px=96,
     styles=("neon", "thermal", "mosaic"),
-    ablation_styles=("neon",),
     phrasings=1,
+    ablation=AblationPlan(clips=2, stretches=(Stretch(0.1, 5), Stretch(1.0, 4)), size_px=64),
 )
 BY_PROMPT = {style.prompt: style for style in STYLES.values()}
 
@@ -35,7 +40,6 @@ class ToyEngine:
     def __init__(self, is_perfect: bool) -> None:
         self.is_perfect = is_perfect
         self.chunk_sizes: list[int] = []
-        self.noise_bounds: set[tuple[float, float]] = set()
 
     name = "toy"
     size: Size | None = None
@@ -48,14 +52,13 @@ class ToyEngine:
 
     def step(self, frames: list[Frame], params: Params) -> StyledChunk:
         self.chunk_sizes.append(len(frames))
-        self.noise_bounds.add((params.noise_s_min, params.noise_s_max))
         pixels = np.stack([frame.pixels for frame in frames])
         style = BY_PROMPT.get(params.prompt)
         if self.is_perfect and style is not None:
             rgb = torch.from_numpy(pixels[..., :3]).permute(0, 3, 1, 2).float() / 255
             styled = (style.fn(rgb) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
             pixels = np.concatenate((styled, pixels[..., 3:]), -1)
-        return StyledChunk(pixels, {}, {})
+        return StyledChunk(pixels, {}, {"noise_scale": params.noise_s_max, "motion": 0.0})
 
     def reset(self) -> None:
         self.chunk_sizes.clear()
@@ -65,20 +68,19 @@ class Watched(NamedTuple):
     """A finished run and what was seen of it."""
 
     result: dict[str, Any]
-    sinks: list[bool]
     engine: ToyEngine
     fractions: list[float]
 
 
 def _watch(is_perfect: bool, out_dir: Path | None = None) -> Watched:
-    engine, sinks, fractions = ToyEngine(is_perfect), [], []
+    engine, fractions = ToyEngine(is_perfect), []
 
-    def make(use_sink: bool) -> Engine:
-        sinks.append(use_sink)
+    def make(past: Past, side_px: int) -> Engine:
+        del past, side_px
         return engine
 
     result = run(make, PLAN, lambda _what, fraction: fractions.append(fraction), out_dir)
-    return Watched(result, sinks, engine, fractions)
+    return Watched(result, engine, fractions)
 
 
 @pytest.fixture(scope="module")
@@ -107,25 +109,8 @@ def test_an_engine_that_does_nothing_scores_as_unchanged(unchanged: Watched) -> 
     assert total["recognised"] < 0.2
 
 
-def test_the_ablation_has_its_four_corners_and_builds_an_engine_without_sinks(
-    perfect: Watched,
-) -> None:
-    rows = perfect.result["ablation"]
-
-    corners = [(row["sink"], row["motion_aware_noise"]) for row in rows]
-    assert corners == [(True, True), (True, False), (False, True), (False, False)]
-    assert perfect.sinks == [True, False]
-
-
-def test_without_motion_awareness_both_noise_bounds_are_their_mean(perfect: Watched) -> None:
-    low, high = PLAN.params.noise_s_min, PLAN.params.noise_s_max
-    mean = (low + high) / 2
-
-    assert perfect.engine.noise_bounds == {(low, high), (mean, mean)}
-
-
 def test_the_first_chunk_has_one_frame_and_later_ones_four(perfect: Watched) -> None:
-    assert perfect.engine.chunk_sizes == [1, 4, 4]
+    assert perfect.engine.chunk_sizes == [1] + [4] * 24
 
 
 def test_two_runs_measure_the_same(perfect: Watched) -> None:
@@ -138,7 +123,8 @@ def test_the_result_fits_json_and_the_table_names_every_style(perfect: Watched) 
     table = format_table(json.loads(json.dumps(perfect.result)))
 
     assert all(name in table for name in PLAN.styles)
-    assert "ablation" in table
+    assert "ablation: 2 held-out clips of 5 + 4 frames at pace 0.1, 1, 64 px" in table
+    assert table.count("both ") == 4
 
 
 def test_progress_never_goes_back_and_ends_at_one(perfect: Watched) -> None:
@@ -146,8 +132,28 @@ def test_progress_never_goes_back_and_ends_at_one(perfect: Watched) -> None:
     assert perfect.fractions[-1] == 1.0
 
 
-def test_a_contact_sheet_is_written_when_a_folder_is_given(unchanged: Watched) -> None:
-    assert Path(unchanged.result["sheet"]).stat().st_size > 1000
+def test_pictures_are_written_when_a_folder_is_given(unchanged: Watched) -> None:
+    folder = Path(unchanged.result["sheet"]).parent
+
+    for name in ("quality.png", "ablation.png", "motion.png"):
+        assert (folder / name).stat().st_size > 1000
+
+
+def test_a_part_alone_measures_nothing_else() -> None:
+    plan = replace(PLAN, parts=("trace",))
+
+    result = run(lambda _past, _side: ToyEngine(is_perfect=False), plan)
+
+    assert {"styles", "ablation"} & result.keys() == set()
+    assert "px/frame" in format_table(result)
+
+
+def test_the_trace_is_calm_fast_and_calm_again(perfect: Watched) -> None:
+    motion_px = [row["motion_px"] for row in perfect.result["trace"]["chunks"]]
+
+    assert len(motion_px) == 25
+    assert max(motion_px[:9] + motion_px[17:]) < 0.5
+    assert min(motion_px[9:17]) > 2
 
 
 def test_motion_bins_cover_all_visible_pixels(perfect: Watched) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdv2_host.gpu.engine import StreamEngine
-from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.spec import Layout
 from sdv2_host.types import Engine, Frame, FrameMeta, Size
@@ -92,17 +92,33 @@ def test_stream_batch_hands_out_nothing_while_it_fills(models: TinyModels) -> No
     assert counts == [1, 0, 4, 4]
 
 
-def test_without_sinks_the_context_is_as_long() -> None:
+def test_the_past_is_sinks_and_window_the_window_alone_or_a_longer_window() -> None:
     card = {"num_sinks": 2, "window": 3}
 
-    with_sinks = tiny_spec(card, SIZE).geometry
-    without = tiny_spec(card, SIZE, use_sink=False).geometry
+    geometries = [tiny_spec(card, SIZE, past=past).geometry for past in Past]
 
-    assert with_sinks == (2, 3)
-    assert without == (0, 5)
+    assert geometries == [(2, 3), (0, 3), (0, 5)]
 
 
 def test_the_embedded_model_runs() -> None:
     engine = build_tiny_engine(SIZE, threads=1)
 
     assert play(engine, clip(3)).shape == (9, 48, 64, 4)
+
+
+def test_camera_grain_counts_less_on_latents_than_on_pixels() -> None:
+    random = np.random.default_rng(0)
+    still = random.integers(40, 200, (6, 8, 4)).repeat(8, axis=0).repeat(8, axis=1)
+    grainy = [still + random.normal(0, 6, still.shape) for _ in range(9)]
+    frames = [Frame(FrameMeta(64, 48), pixels.astype(np.uint8)) for pixels in grainy]
+    engine = build_tiny_engine(SIZE, threads=1)
+    levels = {}
+
+    for metric in ("pixels", "latents"):
+        engine.reset()
+        params = PARAMS.model_copy(update={"motion_metric": metric})
+        chunks = [frames[:1], frames[1:5], frames[5:]]
+        levels[metric] = [engine.step(chunk, params).notes["motion"] for chunk in chunks][-1]
+
+    assert 0.2 < levels["pixels"] < 1
+    assert levels["latents"] < levels["pixels"] / 2

@@ -191,7 +191,7 @@ def test_reset_leaves_nothing_of_the_session(toy: Toy) -> None:
         assert getattr(state, name) == getattr(fresh, name)
     assert state.kv.num_written == fresh.kv.num_written
     assert not any(t.any() for t in (*state.vae_cache.encoder, *state.vae_cache.decoder))
-    assert not any(t.any() for t in (state.motion.noise_scale, state.motion.last_frame_BCHW))
+    assert not any(t.any() for t in (state.motion.noise_scale, state.motion.pixels.last_BCHW))
 
 
 def test_reset_keeps_every_tensor_in_its_place(toy: Toy) -> None:

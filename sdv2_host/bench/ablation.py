@@ -1,0 +1,241 @@
+"""The paper's ablation: sinks on/off x motion-aware noise on/off, over clips of known motion.
+
+Without motion-aware noise all chunks get the mean noise that the others got, so that neither side
+has more of it. Without sinks there is less to look back on; a window that is as much longer stands
+beside them, to tell sinks from memory. All corners see the same clips; what is resampled for the
+intervals is the clips.
+
+Two measures. Warp error is the paper's, but falls when a picture gets blurred. Slip is warp error
+over the difference of neighbouring pixels: how many pixels off a picture of this detail would be
+to cost as much.
+
+# C corners  N clips  M bins of motion  R resamplings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdv2_host.bench.held_out import (
+    Sample,
+    Stretch,
+    as_seen,
+    find_scene,
+    render_stretches,
+    stream,
+)
+from sdv2_host.bench.scores import MOTION_BINS_PX, WarpScore, bin_name, psnr_db, squared_error
+from sdv2_host.bench.styles import STYLES
+from sdv2_host.gpu.tiny_engine import Past
+from sdv2_host.params import Params
+from sdv2_host.types import Engine, ProgressFn
+
+EngineFactory = Callable[[Past, int], Engine]
+"""The second argument is the side of the picture in px."""
+RESAMPLINGS = 2000
+CONFIDENCE = 0.95
+
+
+class Corner(NamedTuple):
+    past: Past
+    motion_aware: bool
+
+
+CORNERS = tuple(Corner(past, motion_aware) for past in Past for motion_aware in (True, False))
+
+
+class Effect(NamedTuple):
+    """A difference of corners: the mean of those with, less the mean of those without."""
+
+    name: str
+    plus: tuple[Corner, ...]
+    minus: tuple[Corner, ...]
+
+
+WITH, WITHOUT, LONGER = (CORNERS[:2], CORNERS[2:4], CORNERS[4:])
+EFFECTS = (
+    Effect("sinks", WITH, WITHOUT),
+    Effect("motion-aware noise", (WITH[0], WITHOUT[0]), (WITH[1], WITHOUT[1])),
+    Effect("both", WITH[:1], WITHOUT[1:]),
+    Effect("sinks, not window", WITH, LONGER),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AblationPlan:
+    """What to measure: about three minutes on two free cores.
+
+    Motion comes and goes in every clip, as noise that follows motion can only show itself there.
+    """
+
+    clips: int = 20
+    """Clip i has motion i mod 4 and style i mod 5: 20 have each with each."""
+    stretches: tuple[Stretch, ...] = (Stretch(0.1, 13), Stretch(1.0, 16), Stretch(0.1, 12))
+    motion_px: tuple[float, ...] = (6.0, 10.0, 4.0, 8.0)
+    """Mean motion of the clips at pace 1, px per frame of a 256-px picture."""
+    size_px: int = 128
+    styles: tuple[str, ...] = ("watercolor", "neon", "thermal", "vaporwave", "night")
+    """Whose ground truth moves with the picture: a mosaic's cells stay where they are."""
+
+
+class _Sums(NamedTuple):
+    """Added up over the pixels of each clip and bin, so that clips can be pooled."""
+
+    error_CNM: NDArray[np.float64]
+    detail_CNM: NDArray[np.float64]
+    count_CNM: NDArray[np.float64]
+
+
+class _Measured(NamedTuple):
+    warp: WarpScore
+    psnr_db: float
+    noise: list[float]
+    """Of each chunk."""
+
+
+def render_clips(plan: AblationPlan, first_seed: int, progress: ProgressFn) -> list[Sample]:
+    """The plan's held-out clips."""
+    progress("ablation: rendering clips", 0.0)
+    samples = []
+    for index in range(plan.clips):
+        target_px = plan.motion_px[index % len(plan.motion_px)]
+        seed, scene, motion_px = find_scene(first_seed, index, target_px)
+        clip = render_stretches(scene, plan.stretches, plan.size_px)
+        samples.append(as_seen(clip, seed, motion_px))
+    return samples
+
+
+def run(
+    factory: EngineFactory,
+    samples: list[Sample],
+    plan: AblationPlan,
+    params: Params,
+    progress: ProgressFn,
+) -> dict[str, Any]:
+    """Corners, effects and bins with confidence intervals; fits JSON."""
+    measured: dict[Corner, list[_Measured]] = {}
+    steady = params
+    engines = {past: factory(past, plan.size_px) for past in Past}
+    for number, corner in enumerate(CORNERS):
+        progress(f"ablation: corner {number + 1} of {len(CORNERS)}", number / len(CORNERS))
+        used = params if corner.motion_aware else steady
+        measured[corner] = [
+            _measure(engines[corner.past], sample, used, plan.styles[index % len(plan.styles)])
+            for index, sample in enumerate(samples)
+        ]
+        if number == 0:
+            mean = _mean_noise(measured[corner])
+            steady = params.model_copy(update={"noise_s_min": mean, "noise_s_max": mean})
+    return _summary(plan, samples, measured)
+
+
+def _mean_noise(clips: list[_Measured]) -> float:
+    return float(np.mean([scale for one in clips for scale in one.noise]))
+
+
+def _measure(engine: Engine, sample: Sample, params: Params, style: str) -> _Measured:
+    styled = stream(
+        engine, sample.pixels_THW4, params.model_copy(update={"prompt": STYLES[style].prompt})
+    )
+    frames = styled.frames_T3HW
+    warp = WarpScore()
+    warp.add(frames, sample.clip)
+    truth = STYLES[style].fn(sample.clip.rgb_T3HW[: len(frames)])
+    noise = [notes["noise_scale"] for notes in styled.notes]
+    return _Measured(warp, psnr_db(squared_error(frames, truth).value), noise)
+
+
+def _summary(
+    plan: AblationPlan,
+    samples: list[Sample],
+    measured: dict[Corner, list[_Measured]],
+) -> dict[str, Any]:
+    sums = _sums(measured)
+    chosen_RN = np.random.default_rng(0).integers(0, plan.clips, (RESAMPLINGS, plan.clips))
+    whole = _tables(sums, chosen_RN)
+    seen = [index for index in range(len(MOTION_BINS_PX)) if sums.count_CNM[..., index].any()]
+    by_bin = {
+        bin_name(index): _tables(_Sums(*(part[..., [index]] for part in sums)), chosen_RN)
+        for index in seen
+    }
+    return {
+        "clips": plan.clips,
+        "stretches": [stretch._asdict() for stretch in plan.stretches],
+        "size_px": plan.size_px,
+        "styles": list(plan.styles),
+        "scene_seeds": [sample.seed for sample in samples],
+        "motion_px_per_frame": [sample.motion_px for sample in samples],
+        "confidence": CONFIDENCE,
+        "corners": [
+            {
+                "past": corner.past.value,
+                "motion_aware_noise": corner.motion_aware,
+                "mean_noise": _mean_noise(measured[corner]),
+                "psnr_output": float(np.mean([one.psnr_db for one in measured[corner]])),
+                **whole["corners"][index],
+            }
+            for index, corner in enumerate(CORNERS)
+        ],
+        "effects": whole["effects"],
+        "bins": [
+            {"motion_px": name, "effects": tables["effects"]} for name, tables in by_bin.items()
+        ],
+    }
+
+
+def _sums(measured: dict[Corner, list[_Measured]]) -> _Sums:
+    warps = [[one.warp for one in measured[corner]] for corner in CORNERS]
+    return _Sums(
+        np.array([[[mean.total for mean in one.by_motion] for one in row] for row in warps]),
+        np.array([[[m.total for m in one.detail_by_motion] for one in row] for row in warps]),
+        np.array([[[mean.count for mean in one.by_motion] for one in row] for row in warps]),
+    )
+
+
+def _tables(sums: _Sums, chosen_RN: NDArray[np.int64]) -> dict[str, Any]:
+    """Corners and effects of one place: values over all clips, intervals over resampled clips."""
+    error_CN, detail_CN, count_CN = (part.sum(axis=2) for part in sums)
+    measures = {
+        "warp": (error_CN, count_CN),
+        "slip_px": (error_CN, detail_CN),
+    }
+    corners: list[dict[str, Any]] = [{} for _ in CORNERS]
+    effects: list[dict[str, Any]] = [{"effect": effect.name} for effect in EFFECTS]
+    for measure, (over_CN, under_CN) in measures.items():
+        value_C = over_CN.sum(axis=1) / under_CN.sum(axis=1)
+        # A resampling without a clip that has such pixels says nothing of them: 0 / 0.
+        with np.errstate(invalid="ignore"):
+            value_CR = over_CN[:, chosen_RN].sum(axis=2) / under_CN[:, chosen_RN].sum(axis=2)
+        for index in range(len(CORNERS)):
+            corners[index][measure] = float(value_C[index])
+            corners[index][f"{measure}_interval"] = interval(value_CR[index])
+        for row, effect in zip(effects, EFFECTS, strict=True):
+            plus = [CORNERS.index(corner) for corner in effect.plus]
+            minus = [CORNERS.index(corner) for corner in effect.minus]
+            base = float(value_C[minus].mean())
+            row[measure] = float(value_C[plus].mean()) - base
+            row[f"{measure}_interval"] = interval(
+                value_CR[plus].mean(axis=0) - value_CR[minus].mean(axis=0)
+            )
+            row[f"{measure}_percent"] = 100 * row[measure] / base
+    return {"corners": corners, "effects": effects}
+
+
+def interval(values_R: NDArray[np.float64]) -> list[float]:
+    """What the middle 95 % of the values lie between, those that are no number left out."""
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.nanpercentile(values_R, [tail, 100 - tail])
+    return [float(low), float(high)]
+
+
+def verdict(row: dict[str, Any], measure: str) -> str:
+    """lower or higher when the whole interval is; undecided when it holds zero."""
+    low, high = row[f"{measure}_interval"]
+    if low <= 0 <= high:
+        return "undecided"
+    return "lower" if high < 0 else "higher"

@@ -1,0 +1,158 @@
+"""The ablation finds the effects that toy engines were built with, and no others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sdv2_host.bench.ablation import CORNERS, AblationPlan, interval, run, verdict
+from sdv2_host.bench.held_out import Sample, Stretch, as_seen, render_stretches
+from sdv2_host.bench.scores import WarpScore
+from sdv2_host.bench.world import Scene
+from sdv2_host.gpu.tiny_engine import Past
+from sdv2_host.params import Params
+from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
+
+NUM_FRAMES = 13
+PLAN = AblationPlan(clips=6, size_px=64, styles=("night", "sepia"))
+PARAMS = Params(noise_s_min=0.3, noise_s_max=0.5)
+
+
+class Flickering:
+    """The input, brighter in every other frame by an amount that depends on the corner."""
+
+    name = "toy"
+    size: Size | None = None
+    first_chunk_frames = 1
+    chunk_frames = 4
+
+    def __init__(self, extra: float, steady_extra: float) -> None:
+        self.extra, self.steady_extra = extra, steady_extra
+        self.noise: list[tuple[float, float]] = []
+
+    def warm_up(self, params: Params, progress: ProgressFn) -> None:
+        progress("nothing to warm up", 1.0)
+
+    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
+        bounds = (params.noise_s_min, params.noise_s_max)
+        self.noise.append(bounds)
+        amount = self.extra + self.steady_extra * (bounds[0] == bounds[1])
+        pixels = np.stack([frame.pixels for frame in frames]).astype(np.float32)
+        pixels[::2] += amount
+        noise = bounds[1] if len(frames) == 1 else bounds[0]
+        return StyledChunk(
+            np.clip(pixels, 0, 255).astype(np.uint8), {}, {"noise_scale": noise, "motion": 1.0}
+        )
+
+    def reset(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Sample]:
+    speeds = enumerate((20.0, 120.0, 300.0) * 2)
+    scenes = [Scene.random(7_000 + index, num_layers=3, speed=speed) for index, speed in speeds]
+    return [as_seen(scene.render(NUM_FRAMES, 64, 64), 0, 0.0) for scene in scenes]
+
+
+def measure(clips: list[Sample], no_sink_extra: float, steady_extra: float) -> dict[str, Any]:
+    def make(past: Past, side_px: int) -> Engine:
+        assert side_px == PLAN.size_px
+        return Flickering(4.0 + (no_sink_extra if past is Past.NO_SINKS else 0.0), steady_extra)
+
+    return run(make, clips, PLAN, PARAMS, lambda _what, _fraction: None)
+
+
+@pytest.fixture(scope="module")
+def as_in_the_paper(clips: list[Sample]) -> dict[str, Any]:
+    return measure(clips, no_sink_extra=4.0, steady_extra=8.0)
+
+
+def test_the_corners_come_in_their_order(as_in_the_paper: dict[str, Any]) -> None:
+    rows = as_in_the_paper["corners"]
+
+    corners = [(corner.past.value, corner.motion_aware) for corner in CORNERS]
+    assert [(row["past"], row["motion_aware_noise"]) for row in rows] == corners
+    assert len(corners) == 6
+
+
+def test_what_lowers_the_error_is_found_and_both_together_lower_it_most(
+    as_in_the_paper: dict[str, Any],
+) -> None:
+    effects = {row["effect"]: row for row in as_in_the_paper["effects"]}
+    errors = [row["warp"] for row in as_in_the_paper["corners"]]
+
+    for measure_name in ("warp", "slip_px"):
+        verdicts = [verdict(row, measure_name) for row in effects.values()]
+        assert verdicts == ["lower", "lower", "lower", "undecided"]
+    assert effects["both"]["warp"] < effects["motion-aware noise"]["warp"]
+    assert effects["motion-aware noise"]["warp"] < effects["sinks"]["warp"] < 0
+    assert errors[0] == min(errors)
+
+
+def test_what_does_nothing_is_undecided(clips: list[Sample]) -> None:
+    rows = measure(clips, no_sink_extra=0.0, steady_extra=0.0)["effects"]
+
+    assert [row["warp"] for row in rows] == [0.0] * 4
+    assert {verdict(row, "warp") for row in rows} == {"undecided"}
+
+
+def test_what_raises_the_error_is_said_so(clips: list[Sample]) -> None:
+    rows = measure(clips, no_sink_extra=-3.0, steady_extra=0.0)["effects"]
+
+    assert verdict(rows[0], "warp") == "higher"
+    assert verdict(rows[1], "warp") == "undecided"
+
+
+def test_every_corner_has_the_same_mean_noise(as_in_the_paper: dict[str, Any]) -> None:
+    means = [row["mean_noise"] for row in as_in_the_paper["corners"]]
+
+    assert means == pytest.approx([(0.5 + 3 * 0.3) / 4] * 6)
+
+
+def test_a_corner_is_the_pooled_warp_error_of_its_clips(
+    clips: list[Sample], as_in_the_paper: dict[str, Any]
+) -> None:
+    pooled = WarpScore()
+    for clip in (sample.clip for sample in clips):
+        shown = (clip.rgb_T3HW * 255).round()
+        # Chunks of 1, 4, 4, 4 frames: the first of each and its third are brighter.
+        shown[[0, 1, 3, 5, 7, 9, 11]] += 4.0
+        pooled.add(shown.clamp(0, 255) / 255, clip)
+
+    assert as_in_the_paper["corners"][0]["warp"] == pytest.approx(pooled.overall.value, rel=1e-4)
+
+
+def test_a_value_lies_within_its_interval(as_in_the_paper: dict[str, Any]) -> None:
+    rows = [*as_in_the_paper["corners"], *as_in_the_paper["effects"]]
+
+    for row in rows:
+        low, high = row["warp_interval"]
+        assert low <= row["warp"] <= high
+    assert all(row["warp_interval"][0] < row["warp_interval"][1] for row in rows[:-1])
+
+
+def test_an_interval_holds_the_middle_of_the_values() -> None:
+    assert interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
+
+
+def test_a_clip_of_stretches_is_one_movement_with_its_flow() -> None:
+    scene = Scene.random(7_000, num_layers=3, speed=120.0)
+    stretches = (Stretch(0.5, 5), Stretch(2.0, 4))
+
+    clip = render_stretches(scene, stretches, 64)
+
+    whole = scene.render(8, 64, 64, start=1.0 + 2.5 / 30, fps=15.0)
+    speed_T = clip.flow_T2HW.norm(dim=1).mean(dim=(1, 2))
+    assert len(clip.rgb_T3HW) == 9
+    assert float(speed_T[5:].mean() / speed_T[:5].mean()) == pytest.approx(4.0, rel=0.2)
+    # Half a pace's last frame, then every second frame of a scene at its own pace.
+    assert torch.equal(clip.layer_id_THW[4:], whole.layer_id_THW[:5])
+
+
+def test_the_result_fits_json(as_in_the_paper: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(as_in_the_paper)) == as_in_the_paper
