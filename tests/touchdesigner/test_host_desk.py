@@ -125,3 +125,11 @@ def set_up(stage: TouchStage, folder: Path) -> None:
     par = stage.comp.par
     par.Command, par.Engine = sys.executable, "passthrough"
     par.Arguments = f'--port 0 --data-dir "{folder / "the data"}"'
+
+
+def test_arguments_with_an_open_quote_are_refused_in_the_status(stage: TouchStage) -> None:
+    stage.comp.par.Arguments = "--prompt 'gold"
+
+    stage.comp.par.Starthost.pulse()
+
+    stage.until(lambda: "a quote in it is not closed" in stage.fact("sentence"), "refused")

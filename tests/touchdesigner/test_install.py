@@ -184,6 +184,7 @@ def test_a_release_is_a_tox_that_plays_and_says_what_it_is(
     path = Path(stage.comp.Release(str(tmp_path / "release")))
     manifest = json.loads(path.with_suffix(".json").read_text("utf-8"))
 
+    here = stage.comp.par.Command.eval()
     loaded: Any = stage.touch.project1.loadTox(str(path))
     stage.play(2)
 
@@ -192,6 +193,7 @@ def test_a_release_is_a_tox_that_plays_and_says_what_it_is(
     assert manifest["size"] == path.stat().st_size
     assert set(manifest["custom_pars"]) == {row.par for _, row in ROWS}
     assert loaded.op("status")["state", 1].val == "no host"
+    assert (here, loaded.par.Command.eval()) == (str(source_folder().parent.parent), "")
 
 
 def install_again(stage: TouchStage) -> Any:

@@ -6,6 +6,7 @@ import pytest
 
 from sdv2_host.client.status import State
 from sdv2_host.errors import ConfigError, ParamError
+from sdv2_host.ipc.frame_ring import default_run_dir
 from tests.client.fake_host import FakeHost
 from tests.touchdesigner.touch_stage import TouchStage, heard
 
@@ -101,7 +102,25 @@ def test_a_button_that_cannot_says_why_in_the_status(stage: TouchStage) -> None:
     stage.until(lambda: "is running" in stage.fact("sentence"), "the next one clears it")
 
 
+def test_a_button_that_could_not_is_forgotten_when_a_host_is_met(stage: TouchStage) -> None:
+    stage.play(2)
+    stage.comp.par.Openpage.pulse()
+    stage.until(lambda: "no control page" in stage.fact("sentence"), "refused")
+
+    with FakeHost(stage.host, default_run_dir()):
+        stage.until(lambda: "no control page" not in stage.fact("sentence"), "met")
+
+
 def test_errors_that_the_host_tells_are_shown(stage: TouchStage, host: FakeHost) -> None:
     host.tell("/sdv2/error", "/sdv2/lora", "there is no LoRA ink")
 
     stage.until(lambda: stage.fact("error") == "/sdv2/lora: there is no LoRA ink", "shown")
+    assert stage.comp.par.Lasterror.eval() == "/sdv2/lora: there is no LoRA ink"
+
+
+def test_what_was_refused_of_here_is_shown_without_an_address(
+    stage: TouchStage, host: FakeHost
+) -> None:
+    host.tell("/sdv2/error", "osc 127.0.0.1:5000", "no preset 'Nix'")
+
+    stage.until(lambda: stage.comp.par.Lasterror.eval() == "no preset 'Nix'", "shown")

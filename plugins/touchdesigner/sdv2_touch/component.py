@@ -27,7 +27,7 @@ from sdv2_touch.callbacks import call_back
 from sdv2_touch.host_desk import HostDesk
 from sdv2_touch.menus import fill_menus
 from sdv2_touch.release import release
-from sdv2_touch.session import Session
+from sdv2_touch.session import NOBODY, Session
 from sdv2_touch.status_board import Extra, StatusBoard
 from sdv2_touch.table import as_row_value, make_table, read_pages
 
@@ -36,6 +36,7 @@ TICK_S = 0.1
 NUM_CHORES = 4
 SHOWING = {State.LIVE, State.LOCKSTEP, State.HELD, State.PAUSED}
 """The picture is what the user wants it to be."""
+OFF = "The component is off: switch Active on, page Stream."
 
 
 class StreamDiffusion:
@@ -59,7 +60,7 @@ class StreamDiffusion:
         self._status_board = StatusBoard(owner)
         self._session: Session | None = None
         self._complaint = ""
-        """Of a button of the pages, until the next one."""
+        """Of a button of the pages, until the next one is pressed or a host is met."""
         self._told: tuple[State, str] = (State.CLOSED, "")
         self._host: tuple[str, int, str] = ("", 0, "")
         self._next_chore = 0
@@ -71,7 +72,7 @@ class StreamDiffusion:
     def Status(self) -> HostView:
         """One snapshot: state, sentence, numbers. Its fields are those of client/status.py."""
         if self._session is None:
-            sentence = self._note or self._complaint or "not active: switch Active on, page Stream"
+            sentence = self._note or self._complaint or OFF
             return HostView(State.CLOSED, sentence, str(self._owner.par.Host.eval()))
         status = self._session.status
         sentence = self._note or self._complaint or self._session.trouble or status.sentence
@@ -267,6 +268,8 @@ class StreamDiffusion:
             pick.index.val = index
 
     def _tell(self, status: HostView) -> None:
+        if status.state is not self._told[0] and status.state not in NOBODY:
+            self._complaint = ""
         if (status.state, status.sentence) != self._told:
             self._told = (status.state, status.sentence)
             call_back(self._owner, "onStateChange", status.state.value, status.sentence)
@@ -298,7 +301,7 @@ class StreamDiffusion:
     def _open_page(self) -> None:
         url = self.Status.page_url
         if not url:
-            raise CommandError("no host runs: there is no control page to open")
+            raise CommandError("No host is running: there is no control page to open.")
         td.ui.viewFile(url)
 
     def _par(self, name: str) -> td.Par:

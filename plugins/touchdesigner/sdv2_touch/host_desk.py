@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import td
 
-from sdv2_host.client.host_command import find_command
+from sdv2_host.client.host_command import CommandError, find_command
 from sdv2_host.client.host_process import HostProcess, Launch
 
 _processes: dict[int, HostProcess] = {}
@@ -88,9 +88,16 @@ class HostDesk:
 
 
 def split_arguments(text: str) -> list[str]:
-    """The words of a command line; quotes hold words together, a backslash is one (Windows)."""
+    """The words of a command line; quotes hold words together, a backslash is one (Windows).
+
+    Raises:
+        CommandError: a quote is not closed.
+    """
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split = True
     lexer.escape = ""
     lexer.commenters = ""
-    return list(lexer)
+    try:
+        return list(lexer)
+    except ValueError as error:
+        raise CommandError(f"More arguments: {text}: a quote in it is not closed.") from error

@@ -26,7 +26,7 @@ def release(comp: td.COMP, folder: Path) -> Path:
     path = folder / f"StreamDiffusion-v{version}.tox"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        comp.save(str(path))
+        _save_for_others(comp, path)
         content = path.read_bytes()
         manifest = {
             "name": "StreamDiffusion",
@@ -45,3 +45,13 @@ def release(comp: td.COMP, folder: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"cannot write in {folder}: {error.strerror}") from error
     return path
+
+
+def _save_for_others(comp: td.COMP, path: Path) -> None:
+    """The .tox, without where sdv2-host is on this machine."""
+    command = comp.par.Command.eval()
+    comp.par.Command.val = ""
+    try:
+        comp.save(str(path))
+    finally:
+        comp.par.Command.val = command

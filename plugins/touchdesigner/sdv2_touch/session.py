@@ -168,7 +168,7 @@ class Session:
         return (
             f"a Non-Commercial TouchDesigner shows at most {NON_COMMERCIAL_PX}x{NON_COMMERCIAL_PX} "
             f"and the host's picture is {size}: set a smaller Width and Height on the page Output "
-            "and press Output size"
+            "and press Apply size"
         )
 
 

@@ -58,13 +58,12 @@ def numbers_of(status: Status, extra: Extra) -> dict[str, float]:
 
 def facts_of(status: Status, extra: Extra) -> dict[str, str]:
     """The rows of the table `status`, always all of them."""
-    errors = [f"{complaint.origin}: {complaint.text}" for complaint in status.complaints]
     found = {
         "state": status.state.value,
         "sentence": status.sentence,
         "host": status.host,
         "version": status.version,
-        "error": errors[-1] if errors else "",
+        "error": _error(status),
         "detail": status.detail,
         "problem": status.problem,
         "input": status.input_trouble,
@@ -72,6 +71,15 @@ def facts_of(status: Status, extra: Extra) -> dict[str, str]:
         "process": extra.process,
     }
     return {name: found[name] if name in found else _told(status, name) for name in FACTS}
+
+
+def _error(status: Status) -> str:
+    """The last one that the host told, with what it is about."""
+    if not status.complaints:
+        return ""
+    origin, text = status.complaints[-1]
+    # Over OSC a host answers with an origin only who caused it: that is this component.
+    return text if origin.startswith("osc ") else f"{origin}: {text}"
 
 
 def _told(status: Status, name: str) -> str:
@@ -95,6 +103,7 @@ class StatusBoard:
             self._numbers = numbers
             self.owner.opex("metrics").cook(force=True)
         _set_text(self.owner, "Status", facts["sentence"] or facts["state"])
+        _set_text(self.owner, "Lasterror", facts["error"])
         _set_text(self.owner, "Hostversion", facts["version"])
         _set_text(self.owner, "Hostprocess", facts["process"])
         _set_text(self.owner, "Version", sdv2_host.__version__)
