@@ -13,7 +13,7 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.ipc.run_dir import APP_DIR
 
 BUNDLE, INSTALLER, COMMAND = "sdv2.zip", "install.py", "command.txt"
-COPIED = (INSTALLER, "README.md", "LICENSE")
+COPIED = (INSTALLER, "README.md", "LICENSE", "pages.jpg")
 
 
 def write_touchdesigner(folder: Path) -> None:

@@ -88,7 +88,7 @@ SHOW_ORDER = (
 )
 """All rows of the page; what is pressed in a hurry stands first."""
 SECTIONS = {
-    *("Sendinput", "Lockstep", "Steps", "Targetfps"),
+    *("Sendinput", "Lockstep", "Steps", "Targetfps", "Seedrandomise"),
     *("Transition", "Prompttransitiontext", "Presetloadname", "Presetsavename", "Presetnext"),
     *("Freeze", "Width", "Snapshot", "Cuesloadname", "Bpm", "Command", "Autostart", "Hostprocess"),
 }

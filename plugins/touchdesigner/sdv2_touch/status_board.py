@@ -77,9 +77,10 @@ def _error(status: Status) -> str:
     """The last one that the host told, with what it is about."""
     if not status.complaints:
         return ""
+    # The reason first: a parameter shows the beginning of a long text only. The rest says who
+    # asked, which may be another surface.
     origin, text = status.complaints[-1]
-    # Over OSC a host answers with an origin only who caused it: that is this component.
-    return text if origin.startswith("osc ") else f"{origin}: {text}"
+    return f"{text} ({origin})"
 
 
 def _told(status: Status, name: str) -> str:
