@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sdv2_host.commands.touchdesigner import (
+    COMMAND,
     COPIED,
     make_bundle,
     source_folder,
@@ -100,7 +101,8 @@ def test_the_command_writes_what_touchdesigner_needs(tmp_path: Path) -> None:
     done = sdv2_host("touchdesigner", str(tmp_path / "made"))
 
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "made").iterdir()} == {*COPIED, "sdv2.zip"}
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {*COPIED, COMMAND, "sdv2.zip"}
+    assert (tmp_path / "made" / COMMAND).read_text("utf-8") == sys.executable
     assert f"runpy.run_path({str(tmp_path / 'made' / 'install.py')!r})" in done.stdout
     assert (tmp_path / "made" / "sdv2.zip").read_bytes() == make_bundle(source_folder())
 

@@ -133,3 +133,15 @@ def test_arguments_with_an_open_quote_are_refused_in_the_status(stage: TouchStag
     stage.comp.par.Starthost.pulse()
 
     stage.until(lambda: "a quote in it is not closed" in stage.fact("sentence"), "refused")
+
+
+def test_a_host_that_could_not_start_says_why_in_the_status(
+    stage: TouchStage, tmp_path: Path
+) -> None:
+    set_up(stage, tmp_path)
+    stage.comp.par.Arguments = "--no-such-option"
+
+    stage.comp.par.Starthost.pulse()
+
+    stage.until(lambda: "The host has ended" in stage.fact("sentence"), "told")
+    assert stage.fact("state") == "no host"

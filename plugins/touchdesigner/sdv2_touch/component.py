@@ -75,7 +75,10 @@ class StreamDiffusion:
             sentence = self._note or self._complaint or OFF
             return HostView(State.CLOSED, sentence, str(self._owner.par.Host.eval()))
         status = self._session.status
-        sentence = self._note or self._complaint or self._session.trouble or status.sentence
+        sentence = self._note or self._complaint or self._session.trouble
+        if not sentence and status.state is State.NO_HOST:
+            sentence = self._desk.trouble
+        sentence = sentence or status.sentence
         return dataclasses.replace(status, sentence=sentence)
 
     def SetPrompt(self, text: str, seconds: float | None = None, deck: str = "a") -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import td
 
 from sdv2_host.client.host_command import CommandError, find_command
-from sdv2_host.client.host_process import HostProcess, Launch
+from sdv2_host.client.host_process import HostProcess, Launch, ProcessStatus
 
 _processes: dict[int, HostProcess] = {}
 """By COMP id. Per process of TouchDesigner, and the only such table: TouchDesigner makes a new
@@ -45,6 +45,14 @@ class HostDesk:
         """How the daemon does that was started here; '' = none was."""
         process = _processes.get(self._id)
         return process.status.sentence if process is not None else ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the daemon that was started here does not run; '' = it does, or was stopped."""
+        process = _processes.get(self._id)
+        status = process.status if process is not None else ProcessStatus()
+        is_down = status != ProcessStatus() and not status.is_running and status.exit_code != 0
+        return status.sentence if is_down else ""
 
     def tick(self) -> None:
         """The DAT `log` has the daemon's newest lines."""
