@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import Enum, IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -46,6 +46,35 @@ class FrameFlags(IntFlag):
     LOCKSTEP = 16
     """For renders: the host drops no such frame, and publishes the picture of each once as fresh,
     in order, as soon as it is made."""
+
+
+class Layout(Enum):
+    """How the denoising steps of a stream share the device; the pictures are the same."""
+
+    SERIAL = "serial"
+    """All steps of a chunk back to back: lowest latency."""
+    BATCH = "batch"
+    """One forward per chunk, row i holding the chunk that is i chunks old: highest throughput,
+    pictures come num_steps - 1 chunks late."""
+
+
+class Shape(NamedTuple):
+    """What one `Engine.step` does."""
+
+    chunk_frames: int
+    """Pixel frames it is given: the paper's T'."""
+    layout: Layout
+    steps: int
+    """Denoising steps of every picture; in a batch also its rows, the paper's B."""
+
+    @property
+    def late_chunks(self) -> int:
+        """Chunks that go in until the picture of one comes out."""
+        return self.steps - 1 if self.layout is Layout.BATCH else 0
+
+    def __str__(self) -> str:
+        plural = "" if self.steps == 1 else "s"
+        return f"chunks of {self.chunk_frames}, {self.layout.value}, {self.steps} step{plural}"
 
 
 class Size(NamedTuple):

@@ -16,8 +16,8 @@ from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import Layout, StreamSpec
-from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size, StyledChunk
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import StreamingVAE

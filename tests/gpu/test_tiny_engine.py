@@ -6,8 +6,7 @@ import pytest
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_engine, tiny_spec
 from sdv2_host.params import Params
-from sdv2_host.stream.spec import Layout
-from sdv2_host.types import Engine, Frame, FrameMeta, Size
+from sdv2_host.types import Engine, Frame, FrameMeta, Layout, Size
 from sdv2_host.wan.tiny_weights import TinyModels
 
 SIZE = Size(64, 48)
