@@ -21,6 +21,9 @@ ParamValue = str | int | float | bool
 Patch = Mapping[str, ParamValue]
 """Validated {parameter name: value}; made by `validate` or `coerce_all`."""
 
+SloMode = Literal["off", "chunks", "steps"]
+"""What the scheduler may change."""
+
 PROMPT_MAX_CHARS = 2000
 SIDE_MULTIPLE = 16
 MIN_SIDE_PX = 64
