@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -169,20 +169,36 @@ class Engine(Protocol):
 
     @property
     def chunk_frames(self) -> int:
-        """Frames wanted by every later `step`."""
+        """Frames wanted by every later `step`, as started."""
+
+    @property
+    def layout(self) -> Layout:
+        """As started."""
 
     @property
     def delay_frames(self) -> int:
         """How many further frames `step` is given, at most, until it returns a frame's picture.
 
-        The same for the engine's life, whatever the parameters.
+        The same for the engine's life, whatever the parameters, with chunks and layout as started.
+        """
+
+    @property
+    def step_ms(self) -> Mapping[Shape, float]:
+        """What a step takes, by shape, measured by `warm_up`; empty: there is nothing to choose.
+
+        A multiple of `chunk_frames` that is in it may be given to `step` in its place.
         """
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         """After this the first `step` is as fast as any other."""
 
-    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
-        """Style the frames; same number out as in, same order."""
+    def step(
+        self, frames: list[Frame], params: Params, layout: Layout | None = None
+    ) -> StyledChunk:
+        """Style the frames; same number out as in over a session, same order.
+
+        `layout` None = as started.
+        """
 
     def reset(self) -> None:
         """The next `step` begins a session equal to a fresh engine's."""
