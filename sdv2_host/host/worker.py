@@ -22,6 +22,7 @@ from sdv2_host.host.child_side import ChildExit, Send, die_with_daemon, exit_chi
 from sdv2_host.host.engines import build_engine
 from sdv2_host.host.intake import Intake
 from sdv2_host.host.outlet import WORK_RING_SLOTS, Outlet
+from sdv2_host.host.schedule import Schedule
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import (
     MAX_LINE_BYTES,
@@ -121,7 +122,7 @@ def run(inbox: Inbox, send: Send) -> None:
     gc.collect()
     gc.freeze()
     with (
-        Outlet(_open_work_ring(config.work_stream, run_dir, inbox)) as outlet,
+        Outlet(_open_work_ring(config.work_stream, run_dir, _work_slots(engine), inbox)) as outlet,
         Intake(
             FrameReader(config.input_stream, run_dir=run_dir),
             engine.first_chunk_frames,
@@ -131,8 +132,9 @@ def run(inbox: Inbox, send: Send) -> None:
         die_with_daemon(False)
         send(_ready(engine, begin_ns))
         problem = ""
+        schedule = Schedule(engine, inbox.newest.params)
         while not inbox.is_stopped:
-            turn = _style_chunk(inbox, engine, intake, outlet)
+            turn = _style_chunk(inbox, engine, intake, outlet, schedule)
             send(turn.message)
             if turn.problem is not None and turn.problem != problem:
                 problem = turn.problem
@@ -147,10 +149,13 @@ class Turn(NamedTuple):
     """The engine's, '' = it has none; None = it was not asked."""
 
 
-def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -> Turn:
+def _style_chunk(
+    inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet, schedule: Schedule
+) -> Turn:
     """One turn: take a chunk, style it with the newest parameters, publish it."""
     params = inbox.newest.params
-    intake.follow(params.target_fps, params.latency_bound_ms)
+    wish = schedule.plan(params, intake.source_fps, intake.counts.queue_depth)
+    intake.follow(params.target_fps, wish)
     if params.pause:
         intake.discard()
         outlet.heartbeat()
@@ -164,9 +169,15 @@ def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -
         engine.reset()
         outlet.restart()
     snapshot = inbox.newest
+    is_lockstep = any(frame.is_lockstep for frame in chunk.frames)
+    shape = schedule.shape_of(len(chunk.frames), snapshot.params, is_lockstep=is_lockstep)
+    begin_ns = now_ns()
     outlet.expect(chunk.frames)
-    styled = engine.step(chunk.frames, snapshot.params)
+    with_steps = snapshot.params.model_copy(update={"steps": shape.steps})
+    styled = engine.step(chunk.frames, with_steps, shape.layout)
     outlet.publish(styled, snapshot.version)
+    is_usual = not chunk.begins_session and "lora" not in styled.spans_ms
+    schedule.took(shape, (now_ns() - begin_ns) / NS_PER_MS, is_usual=is_usual)
     counts = intake.counts
     report = Report(
         version=snapshot.version,
@@ -177,6 +188,7 @@ def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -
         dropped=counts.dropped,
         queue_depth=counts.queue_depth,
         rss_bytes=_rss_bytes(),
+        schedule=schedule.says,
     )
     return Turn(report, styled.problem)
 
@@ -198,14 +210,21 @@ def _ready(engine: Engine, begin_ns: int) -> Ready:
         first_chunk_frames=engine.first_chunk_frames,
         chunk_frames=engine.chunk_frames,
         delay_frames=engine.delay_frames,
+        step_ms={str(shape): round(ms, 1) for shape, ms in engine.step_ms.items()},
     )
 
 
-def _open_work_ring(stream: str, run_dir: Path | None, inbox: Inbox) -> FrameWriter:
+def _work_slots(engine: Engine) -> int:
+    """Longer chunks come with more frames at once, and a batch that ends with those in flight."""
+    longest = max((shape.chunk_frames for shape in engine.step_ms), default=engine.chunk_frames)
+    return WORK_RING_SLOTS + longest - engine.chunk_frames
+
+
+def _open_work_ring(stream: str, run_dir: Path | None, num_slots: int, inbox: Inbox) -> FrameWriter:
     deadline_ns = now_ns() + int(TAKEOVER_S * 1e9)
     while True:
         try:
-            return FrameWriter(stream, slot_count=WORK_RING_SLOTS, run_dir=run_dir)
+            return FrameWriter(stream, slot_count=num_slots, run_dir=run_dir)
         except AlreadyRunningError:
             if now_ns() > deadline_ns or inbox.wait_stopped(0.05):
                 raise

@@ -44,7 +44,7 @@ SMOOTHING = 0.1
 MAX_ERROR = 0.3
 """More error than this in one step is a spike, and counts as this."""
 NEWS = 0.1
-"""Relative change of the load that is worth another sentence."""
+"""Relative change of a rate that is worth another sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,18 @@ class StepTable:
         The chunk fills, in a batch further chunks follow, and the last call takes its time. An
         engine that is behind takes frames from all of that time, as far apart as it can do.
         """
-        interval_ms = max(1000 / fps, self.ms(shape) / shape.chunk_frames)
-        num_waited = shape.chunk_frames * (1 + shape.late_chunks) - 1
-        return num_waited * interval_ms + self.ms(shape)
+        filling_ms = (shape.chunk_frames - 1) * self._interval_ms(shape, fps)
+        return filling_ms + self.after_start_ms(shape, fps)
+
+    def after_start_ms(self, shape: Shape, fps: float) -> float:
+        """From when a chunk is full to its pictures; 0 for a shape that was never measured."""
+        if shape not in self.step_ms:
+            return 0.0
+        num_later = shape.chunk_frames * shape.late_chunks
+        return num_later * self._interval_ms(shape, fps) + self.ms(shape)
+
+    def _interval_ms(self, shape: Shape, fps: float) -> float:
+        return max(1000 / fps if fps else 0.0, self.ms(shape) / shape.chunk_frames)
 
     def base(self, steps: int) -> Shape:
         """The chunks and layout as started."""
@@ -125,8 +134,8 @@ class SloState:
     """...since so many decisions."""
     says: str = ""
     """One line for a person: what is done and why."""
-    said_fps: float = 0.0
-    """The load that the line speaks of."""
+    said_fps: tuple[float, float] = (0.0, 0.0)
+    """The rates that the line speaks of: possible, wanted."""
 
 
 class Decision(NamedTuple):
@@ -239,11 +248,14 @@ def _tell(
     state: SloState, table: StepTable, load: Load, holds: bool, has_changed: bool
 ) -> SloState:
     """The state with a line that is true now, the same one while nothing is new."""
-    has_news = abs(load.fps - state.said_fps) > NEWS * state.said_fps
+    fps = (table.fps(state.shape), load.fps)
+    has_news = any(
+        abs(now - said) > NEWS * said for now, said in zip(fps, state.said_fps, strict=True)
+    )
     if state.says and holds == state.holds and not has_changed and not has_news:
         return state
     says = _sentence(table, load, state.shape, holds)
-    return replace(state, holds=holds, says=says, said_fps=load.fps)
+    return replace(state, holds=holds, says=says, said_fps=fps)
 
 
 def _sentence(table: StepTable, load: Load, shape: Shape, holds: bool) -> str:

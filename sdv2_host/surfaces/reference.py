@@ -15,6 +15,7 @@ OUT_ROWS = (
     ("/sdv2/status/problem", "s", "what of the parameters is not followed, and why"),
     ("/sdv2/status/live_prompt", "s", "the prompt in use"),
     ("/sdv2/status/encoding", "s", "what is being done for a newer one"),
+    ("/sdv2/status/schedule", "s", "how long chunks are and why, or nothing"),
     ("/sdv2/status/preset", "s", "the preset loaded last"),
     ("/sdv2/status/cue, next_cue, cue_list", "s", "where the show is"),
     ("/sdv2/status/recording, snapshot", "s", "files being written, written last"),
