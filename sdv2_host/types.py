@@ -200,5 +200,8 @@ class Engine(Protocol):
         `layout` None = as started.
         """
 
+    def finish(self) -> StyledChunk:
+        """The pictures that a batch still owes, if any; the session goes on."""
+
     def reset(self) -> None:
         """The next `step` begins a session equal to a fresh engine's."""

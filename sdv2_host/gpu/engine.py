@@ -183,6 +183,12 @@ class StreamEngine:
         }
         return StyledChunk(pixels, timer.finish_chunk(), notes, problem)
 
+    @torch.inference_mode()
+    def finish(self) -> StyledChunk:
+        with self._naming_memory():
+            pixels = self._staging.download(self.pipeline.flush(self._state))
+        return StyledChunk(pixels, {}, {})
+
     def _merge_loras_(self, params: Params) -> str:
         """Why the LoRAs are not as asked; '' = they are, or will be within some chunks."""
         if not self._lora.is_due(params):

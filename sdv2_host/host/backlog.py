@@ -122,7 +122,17 @@ class Backlog:
             self.dropped += 1
             return
         session.frames.append(frame)
-        while len(self.waiting) - num_lockstep > BACKLOG_CHUNKS * self.wish.num_frames:
+        self._thin_out()
+
+    def follow(self, wish: ChunkWish) -> None:
+        """The wish holds from now on; for shorter chunks fewer frames wait."""
+        self.wish = wish
+        self._thin_out()
+
+    def _thin_out(self) -> None:
+        session = self.sessions[-1]
+        num_ordinary = sum(not one.is_lockstep for one in self.waiting)
+        for _ in range(num_ordinary - BACKLOG_CHUNKS * self.wish.num_frames):
             session.frames.pop(session.most_crowded())
             self.dropped += 1
 

@@ -63,5 +63,8 @@ class PassthroughEngine:
         problem = "engine passthrough takes no LoRAs" if params.lora else ""
         return StyledChunk(pictures, spans_ms, {}, problem)
 
+    def finish(self) -> StyledChunk:
+        return StyledChunk(np.empty((0, 1, 1, 4), np.uint8), {}, {})
+
     def reset(self) -> None:
         """Nothing survives a chunk here."""

@@ -83,7 +83,7 @@ class Intake:
         """The live parameter of that name and the wish hold from now on."""
         with self._arrival:
             self._backlog.target_fps = target_fps
-            self._backlog.wish = wish
+            self._backlog.follow(wish)
 
     @property
     def source_fps(self) -> float:

@@ -10,13 +10,16 @@ from sdv2_host.types import Engine, Shape
 
 FILL_MARGIN = 1.5
 """A source may take so many times longer to fill a longer chunk than its rate says."""
+STALL_CHUNKS = 1.5
+"""A source that is silent for as long as it takes to fill so many chunks has stalled."""
 
 
 class Schedule:
     """Asked before each chunk, told after it. Used by the worker's thread.
 
     Fields, per process: the table, corrected by what steps take; the newest decision; what it was
-    made for; steps since the shape changed last; whether lock-step frames come.
+    made for; steps since the shape changed last; whether lock-step frames come; whether a batch
+    may hold back pictures; when the newest chunk was done.
     """
 
     def __init__(self, engine: Engine, params: Params) -> None:
@@ -28,6 +31,8 @@ class Schedule:
         self._previous = as_started
         self._num_equal = 0
         self._is_lockstep = False
+        self._may_owe = False
+        self._end_ns = 0
 
     @property
     def says(self) -> str:
@@ -60,16 +65,30 @@ class Schedule:
             return self._table.base(params.steps)._replace(chunk_frames=num_frames)
         return shape if params.steps == self._load.steps else shape._replace(steps=params.steps)
 
-    def took(self, shape: Shape, step_ms: float, *, is_usual: bool) -> None:
-        """A chunk of this shape took so long, from its frames to its pictures.
+    def took(self, shape: Shape, begin_ns: int, end_ns: int, *, is_usual: bool) -> None:
+        """A chunk of this shape was made, from its frames to its pictures.
 
         Not `is_usual`: the first of a session, or one with work that no other has.
         """
         self._num_equal = self._num_equal + 1 if shape == self._previous else 0
         self._previous = shape
+        self._may_owe = shape.late_chunks > 0
+        self._end_ns = end_ns
         # A change finishes what is in flight, and a batch fills in as many steps as it has rows.
         if is_usual and self._num_equal > shape.late_chunks:
-            self._table = self._table.observed(shape, step_ms)
+            self._table = self._table.observed(shape, (end_ns - begin_ns) / NS_PER_MS)
+
+    def owes_pictures(self, now_ns: int) -> bool:
+        """A batch holds back pictures until further chunks come, and the source has stalled.
+
+        True once after each chunk. Lock-step clients reckon with pictures that are held back.
+        """
+        load, shape = self._load, self._previous
+        chunk_ms = 1000 * shape.chunk_frames / load.fps if load.fps else 0.0
+        waited_ms = (now_ns - self._end_ns) / NS_PER_MS
+        is_due = self._may_owe and not self._is_lockstep and waited_ms > STALL_CHUNKS * chunk_ms
+        self._may_owe &= not is_due
+        return is_due
 
     def _wish(self, load: Load) -> ChunkWish:
         base_frames = self._table.as_started.chunk_frames

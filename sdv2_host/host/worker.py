@@ -163,6 +163,8 @@ def _style_chunk(
         return Turn(Heartbeat(), None)
     chunk = intake.next_chunk(IDLE_S)
     if chunk is None:
+        if schedule.owes_pictures(now_ns()):
+            outlet.publish(engine.finish(), inbox.newest.version)
         outlet.heartbeat()
         return Turn(Heartbeat(), None)
     if chunk.begins_session:
@@ -177,7 +179,7 @@ def _style_chunk(
     styled = engine.step(chunk.frames, with_steps, shape.layout)
     outlet.publish(styled, snapshot.version)
     is_usual = not chunk.begins_session and "lora" not in styled.spans_ms
-    schedule.took(shape, (now_ns() - begin_ns) / NS_PER_MS, is_usual=is_usual)
+    schedule.took(shape, begin_ns, now_ns(), is_usual=is_usual)
     counts = intake.counts
     report = Report(
         version=snapshot.version,

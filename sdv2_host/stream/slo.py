@@ -34,13 +34,13 @@ SPARE_BUSY = 1.05
 """A shape is changed to for its rate when that is so much more than needed..."""
 SPARE_CALM = 1.15
 """...and left for a better one that has so much to spare: 10 % of noise in step times moves
-neither. Only one that is below 1.0 is in need of a change."""
-OVER_LIMIT = 1.1
-"""The shape in use may be so much over the latency limit that others must keep."""
+neither. Only one that is below 1.0 is in need of a change. The same holds for its latency."""
+AIM = 0.95
+"""Of the user's bound: the rest is for what steps take more than they usually do."""
 BUSY_CHUNKS = 2
 CALM_CHUNKS = 12
 """Decisions in a row that must wish for the same change before it is made."""
-SMOOTHING = 0.1
+SMOOTHING = 0.2
 MAX_ERROR = 0.3
 """More error than this in one step is a spike, and counts as this."""
 NEWS = 0.1
@@ -160,18 +160,21 @@ def allowed_shapes(table: StepTable, load: Load) -> list[Shape]:
 def latency_limit_ms(table: StepTable, load: Load) -> float:
     """What a chosen shape may need from a frame to its picture."""
     if load.latency_bound_ms:
-        return load.latency_bound_ms
+        return AIM * load.latency_bound_ms
     return MAX_GROWTH * table.latency_ms(table.base(load.steps), load.fps)
 
 
 def knee(table: StepTable, load: Load, spare: float = 1.0) -> Shape:
-    """The best shape for a load that does not change; see the top of the file."""
+    """The best shape for a load that does not change; see the top of the file.
+
+    `spare`: what rates must be over the load, and latencies under the limit.
+    """
     shapes = allowed_shapes(table, load)
     base = shapes[0]
     if len(shapes) == 1:
         return base
     latency_ms = {shape: table.latency_ms(shape, load.fps) for shape in shapes}
-    limit_ms = latency_limit_ms(table, load)
+    limit_ms = latency_limit_ms(table, load) / spare
     within = [shape for shape in shapes if latency_ms[shape] <= limit_ms]
     within = within or [min(shapes, key=lambda shape: latency_ms[shape])]
     meeting = [shape for shape in within if table.fps(shape) >= spare * load.fps]
@@ -209,8 +212,7 @@ def decide(state: SloState, table: StepTable, load: Load) -> Decision:
 
 
 def _holds(table: StepTable, load: Load, shape: Shape) -> bool:
-    limit_ms = OVER_LIMIT * latency_limit_ms(table, load)
-    keeps_limit = table.latency_ms(shape, load.fps) <= limit_ms
+    keeps_limit = table.latency_ms(shape, load.fps) <= latency_limit_ms(table, load)
     return keeps_limit and table.fps(shape) >= load.fps
 
 

@@ -70,7 +70,7 @@ def test_a_rate_that_needs_more_gets_another_shape_and_frames_in_time_for_the_bo
 
 def test_a_chunk_that_the_source_did_not_fill_is_made_as_long_as_it_is() -> None:
     schedule = Schedule(SlowEngine(), PARAMS)
-    params = PARAMS.model_copy(update={"latency_bound_ms": 330.0})
+    params = PARAMS.model_copy(update={"latency_bound_ms": 350.0})
     only_chunks = SlowEngine()
     only_chunks.step_ms = {s: ms for s, ms in SlowEngine.step_ms.items() if s.layout is SERIAL}
     schedule = Schedule(only_chunks, PARAMS)
@@ -109,7 +109,7 @@ def test_a_device_that_slows_down_brings_another_shape() -> None:
     for _ in range(60):
         schedule.plan(params, 35.0, 0)
         shape = schedule.shape_of(4, params, is_lockstep=False)
-        schedule.took(shape, 1.6 * SlowEngine.step_ms[shape], is_usual=True)
+        schedule.took(shape, 0, round(1.6e6 * SlowEngine.step_ms[shape]), is_usual=True)
 
     assert shape == Shape(4, SERIAL, 1)
     assert schedule.says.startswith("chunks of 4, serial, 1 step: 5")
@@ -120,12 +120,27 @@ def test_a_step_after_a_change_and_one_that_is_unusual_teach_nothing() -> None:
     shape = Shape(4, SERIAL, 2)
 
     for is_usual in (False, False, False):
-        schedule.took(shape, 1000.0, is_usual=is_usual)
+        schedule.took(shape, 0, 10**9, is_usual=is_usual)
     for other in (Shape(8, SERIAL, 2), shape) * 5:
-        schedule.took(other, 1000.0, is_usual=True)
+        schedule.took(other, 0, 10**9, is_usual=True)
     schedule.plan(PARAMS, 30.0, 0)
 
     assert "40 fps possible" in schedule.says
+
+
+def test_a_stalled_source_gets_the_pictures_that_its_batch_owes_once() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    planned(schedule, PARAMS, 45.0)
+    second_ns = 10**9
+    assert not schedule.owes_pictures(second_ns)
+
+    schedule.took(Shape(4, BATCH, 2), 0, second_ns, is_usual=True)
+
+    due_ns = second_ns + 6 * second_ns // 45
+    times_ns = (due_ns - 10**6, due_ns + 10**6, 5 * second_ns)
+    assert [schedule.owes_pictures(at_ns) for at_ns in times_ns] == [False, True, False]
+    schedule.took(Shape(4, SERIAL, 2), 0, second_ns, is_usual=True)
+    assert not schedule.owes_pictures(5 * second_ns)
 
 
 def test_an_overloaded_host_lowers_the_steps_where_it_may_and_says_so(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sdv2_host.params import SloMode
 from sdv2_host.stream.slo import (
+    AIM,
     MAX_GROWTH,
     WORTH,
     Decision,
@@ -147,7 +148,7 @@ def test_the_knee_is_the_least_latency_that_meets_the_load_or_the_highest_rate(
         assert chosen == base
         return
     latency = {shape: table.latency_ms(shape, load.fps) for shape in shapes}
-    limit = load.latency_bound_ms or MAX_GROWTH * latency[base]
+    limit = AIM * load.latency_bound_ms or MAX_GROWTH * latency[base]
     within = [shape for shape in shapes if latency[shape] <= limit]
     meeting = [shape for shape in within if table.fps(shape) >= load.fps]
     if meeting:
@@ -242,7 +243,7 @@ def test_a_device_that_slows_down_is_followed_and_a_spike_is_not() -> None:
     table = NARROW
     shape = NARROW.base(2)
     spiked = table.observed(shape, 10 * table.ms(shape))
-    assert 1.0 < spiked.slowdown <= 1.03
+    assert 1.0 < spiked.slowdown <= 1.07
 
     for _ in range(60):
         table = table.observed(shape, 1.5 * NARROW.ms(shape))
