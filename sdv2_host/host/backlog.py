@@ -121,8 +121,17 @@ class Backlog:
         if not self._is_wanted(frame.meta):
             self.dropped += 1
             return
+        if self._is_after_stall(session, frame.meta):
+            self._drop_ordinary()
         session.frames.append(frame)
         self._thin_out()
+
+    def _is_after_stall(self, session: Session, meta: FrameMeta) -> bool:
+        """Whether what a source left before it stalled is too old for a chunk with this frame."""
+        if not session.frames or not self.wish.max_age_ns or session.has_lockstep:
+            return False
+        gap_ns = meta.publish_ts_ns - session.frames[-1].meta.publish_ts_ns
+        return gap_ns > self.wish.max_age_ns
 
     def follow(self, wish: ChunkWish) -> None:
         """The wish holds from now on; for shorter chunks fewer frames wait."""

@@ -282,6 +282,15 @@ def test_a_longer_chunk_waits_for_a_source_only_as_long_as_its_rate_says() -> No
     assert backlog.next_count(1, 10_000) == 0  # the two that are left are no chunk
 
 
+def test_what_a_source_left_before_a_stall_is_dropped_once_it_is_too_late_for_the_bound() -> None:
+    backlog = Backlog(wish=ChunkWish(4, 4, max_age_ns=500))
+    for number, at_ns in ((1, 100), (2, 200), (3, 700), (4, 1201)):
+        backlog.push(frame(number, publish_ts_ns=at_ns))
+
+    assert numbers(backlog.waiting) == [4]
+    assert backlog.dropped == 3
+
+
 def test_a_longer_chunk_is_taken_whole_once_it_is_full() -> None:
     backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500))
     backlog.push(frame(1))
