@@ -184,7 +184,7 @@ def _style_chunk(
     report = Report(
         version=snapshot.version,
         spans_ms=_finite(styled.spans_ms),
-        notes=_finite(styled.notes),
+        notes=_finite({**styled.notes, "chunk_frames": float(len(chunk.frames))}),
         frames_in=counts.frames_in,
         frames_out=counts.taken,
         dropped=counts.dropped,
