@@ -91,6 +91,23 @@ def test_stream_batch_hands_out_nothing_while_it_fills(models: TinyModels) -> No
     assert counts == [1, 0, 4, 4]
 
 
+def test_a_batch_gives_out_what_it_owes_when_asked_and_goes_on(models: TinyModels) -> None:
+    chunks = clip(5)
+    serial, batch = engine_of(models), engine_of(models, Layout.BATCH)
+    expected = play(serial, chunks)
+
+    pictures = [batch.step(chunk, PARAMS).frames for chunk in chunks[:3]]
+    pictures.append(batch.finish().frames)
+    pictures += [batch.step(chunk, PARAMS).frames for chunk in chunks[3:]]
+    pictures.append(batch.finish().frames)
+
+    assert [len(one) for one in pictures] == [1, 0, 4, 4, 0, 4, 4]
+    # Forwards of one and of two rows round differently, by a level at most.
+    got = np.concatenate(pictures).astype(int)
+    assert np.abs(got - expected).max() <= 1
+    assert len(serial.finish().frames) == 0
+
+
 def test_without_sinks_the_context_is_as_long() -> None:
     card = {"num_sinks": 2, "window": 3}
 
