@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import NamedTuple
 
 from sdv2_host.params import SloMode
@@ -40,6 +41,8 @@ AIM = 0.95
 BUSY_CHUNKS = 2
 CALM_CHUNKS = 12
 """Decisions in a row that must wish for the same change before it is made."""
+LEARNING_STEPS = 5
+"""The first steps count by their median: the machine may have been busy while it warmed up."""
 SMOOTHING = 0.2
 MAX_ERROR = 0.3
 """More error than this in one step is a spike, and counts as this."""
@@ -57,6 +60,8 @@ class StepTable:
     """As measured at warm-up."""
     slowdown: float = 1.0
     """Of the device since then, smoothed; the same for all shapes."""
+    first_ratios: tuple[float, ...] = ()
+    """Times of the first steps over those in the table, LEARNING_STEPS at most."""
 
     def ms(self, shape: Shape) -> float:
         return self.step_ms[shape] * self.slowdown
@@ -92,6 +97,9 @@ class StepTable:
         """The table after a step of this shape took so long."""
         if shape not in self.step_ms:
             return self
+        if len(self.first_ratios) < LEARNING_STEPS:
+            ratios = (*self.first_ratios, took_ms / self.step_ms[shape])
+            return replace(self, slowdown=median(ratios), first_ratios=ratios)
         error = took_ms / self.ms(shape) - 1
         correction = SMOOTHING * min(max(error, -MAX_ERROR), MAX_ERROR)
         return replace(self, slowdown=self.slowdown * (1 + correction))
