@@ -91,7 +91,8 @@ class Config(BaseModel):
     )
     layout: Literal["serial", "batch"] = Field(
         "serial",
-        description="Denoising steps: serial = lowest latency, batch = highest throughput.",
+        description="Denoising steps: serial = lowest latency, batch = highest throughput. Of "
+        "lock-step frames, and where slo_mode is off, always; else what to begin with.",
     )
     max_steps: int = Field(
         0,

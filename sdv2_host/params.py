@@ -21,6 +21,9 @@ ParamValue = str | int | float | bool
 Patch = Mapping[str, ParamValue]
 """Validated {parameter name: value}; made by `validate` or `coerce_all`."""
 
+SloMode = Literal["off", "chunks", "steps"]
+"""What the scheduler may change; see `Params.slo_mode`."""
+
 PROMPT_MAX_CHARS = 2000
 SIDE_MULTIPLE = 16
 MIN_SIDE_PX = 64
@@ -264,8 +267,15 @@ class Params(BaseModel):
         0.0,
         ge=0.0,
         le=10000.0,
-        description="Frames that have waited longer than this are dropped; 0 = no bound.",
+        description="Frames whose picture would come later than this are dropped, and chunks are "
+        "chosen to keep it; 0 = no bound.",
         json_schema_extra=_row("/sdv2/slo/latency_ms", Group.TIMING, "ms", 10, in_preset=False),
+    )
+    slo_mode: SloMode = Field(
+        "chunks",
+        description="What may change when the engine cannot keep the rate: nothing (off), the "
+        "length and layout of chunks, or the steps too.",
+        json_schema_extra=_row("/sdv2/slo/mode", Group.TIMING, in_preset=False),
     )
     bpm: float = Field(
         120.0,

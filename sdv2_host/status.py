@@ -126,6 +126,11 @@ class HostStatus:
     ttff_ms: float | None = None
     spans_ms: dict[str, float] = field(default_factory=dict)
     """Per stage and chunk, mean of the last 32 chunks."""
+    step_ms: dict[str, float] = field(default_factory=dict)
+    """What a step takes by chunk length, layout and steps, as the warm-up measured it; what is not
+    in it the engine cannot do."""
+    schedule: str = ""
+    """What the scheduler does to keep the rate, and why; '' = it has nothing to decide."""
     notes: dict[str, float] = field(default_factory=dict)
     """What the engine decided for the newest chunk."""
     problem: str = ""

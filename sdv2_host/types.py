@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import Enum, IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -46,6 +46,35 @@ class FrameFlags(IntFlag):
     LOCKSTEP = 16
     """For renders: the host drops no such frame, and publishes the picture of each once as fresh,
     in order, as soon as it is made."""
+
+
+class Layout(Enum):
+    """How the denoising steps of a stream share the device; the pictures are the same."""
+
+    SERIAL = "serial"
+    """All steps of a chunk back to back: lowest latency."""
+    BATCH = "batch"
+    """One forward per chunk, row i holding the chunk that is i chunks old: highest throughput,
+    pictures come num_steps - 1 chunks late."""
+
+
+class Shape(NamedTuple):
+    """What one `Engine.step` does."""
+
+    chunk_frames: int
+    """Pixel frames it is given: the paper's T'."""
+    layout: Layout
+    steps: int
+    """Denoising steps of every picture; in a batch also its rows, the paper's B."""
+
+    @property
+    def late_chunks(self) -> int:
+        """Chunks that go in until the picture of one comes out."""
+        return self.steps - 1 if self.layout is Layout.BATCH else 0
+
+    def __str__(self) -> str:
+        plural = "" if self.steps == 1 else "s"
+        return f"chunks of {self.chunk_frames}, {self.layout.value}, {self.steps} step{plural}"
 
 
 class Size(NamedTuple):
@@ -140,20 +169,39 @@ class Engine(Protocol):
 
     @property
     def chunk_frames(self) -> int:
-        """Frames wanted by every later `step`."""
+        """Frames wanted by every later `step`, as started."""
+
+    @property
+    def layout(self) -> Layout:
+        """As started."""
 
     @property
     def delay_frames(self) -> int:
         """How many further frames `step` is given, at most, until it returns a frame's picture.
 
-        The same for the engine's life, whatever the parameters.
+        The same for the engine's life, whatever the parameters, with chunks and layout as started.
+        """
+
+    @property
+    def step_ms(self) -> Mapping[Shape, float]:
+        """What a step takes, by shape, measured by `warm_up`; empty: there is nothing to choose.
+
+        A multiple of `chunk_frames` that is in it may be given to `step` in its place.
         """
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         """After this the first `step` is as fast as any other."""
 
-    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
-        """Style the frames; same number out as in, same order."""
+    def step(
+        self, frames: list[Frame], params: Params, layout: Layout | None = None
+    ) -> StyledChunk:
+        """Style the frames; same number out as in over a session, same order.
+
+        `layout` None = as started.
+        """
+
+    def finish(self) -> StyledChunk:
+        """The pictures that a batch still owes, if any; the session goes on."""
 
     def reset(self) -> None:
         """The next `step` begins a session equal to a fresh engine's."""

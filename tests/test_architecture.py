@@ -40,9 +40,9 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"base", "ipc", "models"},
     "obs": {"base", "ipc", "control"},
     "host": {"base", "ipc", "models", "control", "obs"},
-    "worker": {"base", "ipc", "control", "host", "gpu", "models", "wan"},
+    "worker": {"base", "ipc", "control", "host", "stream", "gpu", "models", "wan"},
 }
-WORKER_MODULES = {"host.worker", "host.engines", "host.text_worker"}
+WORKER_MODULES = {"host.worker", "host.engines", "host.schedule", "host.text_worker"}
 LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
     "host.engines": {"sdv2_host.gpu.tiny_engine", "sdv2_host.gpu.wan_engine"},

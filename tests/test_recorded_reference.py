@@ -22,8 +22,9 @@ from sdv2_host.gpu.wan_spec import GEOMETRY, TIMESTEPS, reference_rules
 from sdv2_host.params import Params
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.reference_cache import ReferenceKVCache
-from sdv2_host.stream.spec import Layout, StreamSpec
+from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.stream.state import StreamState
+from sdv2_host.types import Layout
 from sdv2_host.wan.dims import WanDims, WanVAEDims
 from sdv2_host.wan.streaming_vae import Decoded, Encoded, VAECache
 from sdv2_host.wan.vae import WanVAE

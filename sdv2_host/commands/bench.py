@@ -10,7 +10,16 @@ from typing import Any
 
 import torch
 
-from sdv2_host.bench import control, pipeline, precision, quality, quality_report, ring
+from sdv2_host.bench import (
+    control,
+    pipeline,
+    precision,
+    quality,
+    quality_report,
+    ring,
+    slo,
+    slo_report,
+)
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
@@ -21,7 +30,7 @@ from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.models import store
-from sdv2_host.params import Params
+from sdv2_host.params import Params, SloMode
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn, Size
 from sdv2_host.wan.tiny_weights import load_tiny
@@ -124,3 +133,18 @@ def bench_control(
         return asyncio.run(storm).to_json()
 
     _report(measure, control.format_table, json_path)
+
+
+def bench_slo(seconds: float, mode: SloMode, json_path: Path | None, out: Path | None) -> None:
+    """The scheduler on models of GPUs, beside fixed batches, an unbounded queue and an oracle."""
+    if out is not None:
+        check_writable(out / "slo.png")
+        json_path = json_path or out / "slo.json"
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        result = slo.run(seconds, mode, progress)
+        if out is not None:
+            slo_report.write_picture(out / "slo.png", result)
+        return result
+
+    _report(measure, slo_report.format_table, json_path)

@@ -166,3 +166,25 @@ def bench_control(
 
     config = make_config({"engine": engine, "size": size})
     measure(config, seconds, rounds, rate, json_file)
+
+
+@bench_app.command("slo")
+def bench_slo(
+    seconds: Annotated[int, typer.Option(help="Simulated, of each load.")] = 20,
+    mode: Annotated[str, typer.Option(help="What the scheduler may change.")] = "chunks",
+    json_file: JsonFile = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for slo.png and slo.json.")] = None,
+) -> None:
+    """Scheduling: models of GPUs under spikes, stalls and heat, beside an oracle. Minutes.
+
+    Example: sdv2-host bench slo --out d
+    """
+    from typing import cast, get_args
+
+    from sdv2_host.commands.bench import bench_slo as measure
+    from sdv2_host.commands.settings import check_choice, check_range
+    from sdv2_host.params import SloMode
+
+    check_range("--seconds", seconds, 4, 600)
+    check_choice("--mode", mode, get_args(SloMode))
+    measure(seconds, cast(SloMode, mode), json_file, out)

@@ -150,6 +150,7 @@ def _status_text(answer: dict[str, Any]) -> str:
         f"chunk     {spans} ms" if spans else "",
         f"problem   {answer['problem']}" if answer["problem"] else "",
         f"encoding  {answer['encoding']}" if answer["encoding"] else "",
+        f"schedule  {answer['schedule']}" if answer.get("schedule") else "",
         f"recording {answer['recording']}" if answer["recording"] else "",
         f"camera    {answer['camera']}" if answer.get("camera") else "",  # older hosts: not told
         f"touch shm {answer['touch_shm']}" if answer.get("touch_shm") else "",

@@ -279,6 +279,7 @@ def status_values(status: HostStatus) -> dict[str, OutValue]:
         STATUS_ROOT + "detail": status.detail,
         STATUS_ROOT + "problem": status.problem,
         STATUS_ROOT + "encoding": status.encoding,
+        STATUS_ROOT + "schedule": status.schedule,
         STATUS_ROOT + "live_prompt": status.prompt,
         STATUS_ROOT + "recording": status.recording,
         STATUS_ROOT + "delay_frames": status.delay_frames,

@@ -25,7 +25,8 @@ from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.params import Params
 from sdv2_host.stream.kv_cache import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import Layout, StreamSpec
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import Layout
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, WanDims
 from sdv2_host.wan.streaming_vae import StreamingVAE
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import DeviceError
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.staging import Staging
+from sdv2_host.gpu.step_times import (
+    SLOW_CHUNK_MS,
+    Measured,
+    WarmUpStep,
+    as_started,
+    compose,
+    filling,
+    otherwise,
+)
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import Layout, StreamSpec
-from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size, StyledChunk
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import StreamingVAE
@@ -42,7 +54,8 @@ class StreamEngine:
     """The streaming pipeline with one set of models, at one size.
 
     With Layout.BATCH a step may return no frames while the batch fills (`StyledChunk.frames`
-    has T = 0) and more than it was given when the number of steps changes; order is kept.
+    has T = 0) and more than it was given when the number of steps, the layout or the length of
+    chunks changes; order is kept.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class StreamEngine:
         self._timer = SpanTimer(spec.device)
         self._staging = Staging(self._size, spec.device, spec.dtype)
         self._lora = models.lora
+        self._step_ms: dict[Shape, float] = {}
         self.pipeline = StreamPipeline(
             models.dit, models.vae, models.text, spec, span=self._timer.span
         )
@@ -77,32 +91,68 @@ class StreamEngine:
         return FRAMES_PER_LATENT
 
     @property
+    def layout(self) -> Layout:
+        return self._spec.layout
+
+    @property
     def delay_frames(self) -> int:
         # A chunk's first frame waits for its others, and in a batch of as many steps as there are
         # rows for one chunk per further step; the first chunk of a session is done at once.
         late_chunks = self._spec.num_rows - 1 if self._spec.layout is Layout.BATCH else 0
         return max(self.first_chunk_frames, self.chunk_frames * (1 + late_chunks)) - 1
 
+    @property
+    def step_ms(self) -> Mapping[Shape, float]:
+        return self._step_ms
+
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
-        """After this every shape of work has run once, for 1 to 4 steps; ends with a reset.
+        """After this every part of the work has run once and `step_ms` is known; a reset ends it.
 
-        A session long enough to fill the cache, as attention's shapes grow until then, and to
-        fill a stream batch of every depth.
+        Longer chunks for which there is no memory are not in `step_ms`.
         """
-        num_rows = self._spec.num_rows
-        plan = [1] * (self._spec.geometry.num_slots + 1)
-        plan += [steps for steps in range(2, num_rows + 1) for _ in range(steps)]
-        pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
-        frame = Frame(FrameMeta(self._size.width, self._size.height), pixels)
+        fill, usual, others = (plan(self._spec) for plan in (filling, as_started, otherwise))
+        num_steps = len(fill) + len(usual) + len(others)
+        done = itertools.count(1)
+
+        def run(steps: list[WarmUpStep], text: str) -> Iterator[Measured]:
+            for one in self._measure(steps, params):
+                progress(text, next(done) / num_steps)
+                yield one
+
         self.reset()
-        for index, num_steps in enumerate(plan):
-            count = self.chunk_frames if index else self.first_chunk_frames
-            self.step([frame] * count, params.model_copy(update={"steps": num_steps}))
-            progress(f"warming up, {num_steps} of {num_rows} steps", (index + 1) / len(plan))
+        with self._naming_memory():
+            self._step(self._blank(self.first_chunk_frames), _with_steps(params, 1))
+            measured = list(run([*fill, *usual], "warming up"))[len(fill) :]
+        if measured[0].step_ms < SLOW_CHUNK_MS:
+            try:
+                for one in run(others, "measuring step times"):
+                    measured.append(one)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        self._step_ms = compose(measured, self._spec)
+        progress("warm", 1.0)
         self.reset()
 
-    @torch.inference_mode()
-    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
+    def _measure(self, steps: list[WarmUpStep], params: Params) -> Iterator[Measured]:
+        """Runs them, on blank pictures."""
+        lag = self._timer.lag_chunks
+        running: deque[tuple[WarmUpStep, float]] = deque()
+        for step in [*steps, *steps[-1:] * lag]:
+            frames, layout, num_steps = step.shape
+            begin_ns = now_ns()
+            styled = self._step(self._blank(frames), _with_steps(params, num_steps), layout)
+            running.append((step, (now_ns() - begin_ns) / NS_PER_MS))
+            if len(running) > lag:
+                yield Measured(*running.popleft(), styled.spans_ms["denoise"])
+
+    def _blank(self, count: int) -> list[Frame]:
+        pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
+        return [Frame(FrameMeta(self._size.width, self._size.height), pixels)] * count
+
+    def step(
+        self, frames: list[Frame], params: Params, layout: Layout | None = None
+    ) -> StyledChunk:
         """Spans: upload, encode, denoise, decode, download, and lora while one is being merged.
 
         Notes: chunk, noise_scale, motion, steps.
@@ -111,15 +161,18 @@ class StreamEngine:
             DeviceError: the device's memory ran out.
         """
         with self._naming_memory():
-            return self._step(frames, params)
+            return self._step(frames, params, layout)
 
-    def _step(self, frames: list[Frame], params: Params) -> StyledChunk:
+    @torch.inference_mode()
+    def _step(
+        self, frames: list[Frame], params: Params, layout: Layout | None = None
+    ) -> StyledChunk:
         state, timer = self._state, self._timer
         chunk_index = state.chunk_index
         problem = self._merge_loras_(params)
         with timer.span("upload"):
             frames_BTCHW = self._staging.upload(frames)
-        styled_BTCHW = self.pipeline.step(state, frames_BTCHW, params)
+        styled_BTCHW = self.pipeline.step(state, frames_BTCHW, params, layout)
         with timer.span("download"):
             pixels = self._staging.download(styled_BTCHW)
         notes = {
@@ -129,6 +182,12 @@ class StreamEngine:
             "steps": float(params.steps),
         }
         return StyledChunk(pixels, timer.finish_chunk(), notes, problem)
+
+    @torch.inference_mode()
+    def finish(self) -> StyledChunk:
+        with self._naming_memory():
+            pixels = self._staging.download(self.pipeline.flush(self._state))
+        return StyledChunk(pixels, {}, {})
 
     def _merge_loras_(self, params: Params) -> str:
         """Why the LoRAs are not as asked; '' = they are, or will be within some chunks."""
@@ -156,3 +215,7 @@ class StreamEngine:
                 f"{self.name} at {self._size} ran out of memory on {self._spec.device}: "
                 f"{self._advice()}"
             ) from error
+
+
+def _with_steps(params: Params, num_steps: int) -> Params:
+    return params.model_copy(update={"steps": num_steps})

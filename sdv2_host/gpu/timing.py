@@ -30,6 +30,11 @@ class SpanTimer:
         self._recorded: list[_Span] = []
         self._previous: list[_Span] = []
 
+    @property
+    def lag_chunks(self) -> int:
+        """How many chunks later `finish_chunk` tells a chunk's spans."""
+        return 1 if self._on_cuda else 0
+
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
         """Time spent inside counts towards `name` in this chunk."""

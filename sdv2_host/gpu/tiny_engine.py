@@ -17,8 +17,8 @@ from sdv2_host.models.loras import find_lora
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.lora import NO_LORAS, BaseFn, LoraMerge, NoLoras
 from sdv2_host.stream.motion import MotionRule
-from sdv2_host.stream.spec import DEFAULT_GEOMETRY, Layout, StreamSpec
-from sdv2_host.types import Size
+from sdv2_host.stream.spec import DEFAULT_GEOMETRY, StreamSpec
+from sdv2_host.types import Layout, Size
 from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny
 
 MOTION = MotionRule(latent_sigma=4.5)

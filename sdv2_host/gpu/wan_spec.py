@@ -10,7 +10,8 @@ import torch
 from sdv2_host.config import Config
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.motion import MotionRule
-from sdv2_host.stream.spec import CacheMode, Layout, StreamSpec
+from sdv2_host.stream.spec import CacheMode, StreamSpec
+from sdv2_host.types import Layout
 from sdv2_host.wan.dims import WAN_1_3B, WAN_14B, WanDims
 
 WAN_DIMS: dict[str, WanDims] = {"wan-1.3b": WAN_1_3B, "wan-14b": WAN_14B}

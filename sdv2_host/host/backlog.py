@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
-BACKLOG_FRAMES = 12
-"""Frames kept at most: three chunks. A 1080p float frame is 33 MB."""
+BACKLOG_CHUNKS = 2
+"""Frames kept at most, in chunks of the length that is wished for: one to be taken, and as many
+again to choose evenly spaced ones from. A 1080p float frame is 33 MB."""
 LOCKSTEP_FRAMES = 64
 """Lock-step frames kept at most. A ring has no more slots, so whoever waits for its pictures as it
 should never comes here; a writer that does not must not fill the memory."""
 MAX_GAP_NS = 5 * NS_PER_S
 GAP_SMOOTHING = 0.1
+
+
+class ChunkWish(NamedTuple):
+    """What the next chunk of a session should be; a session's first has a length of its own."""
+
+    num_frames: int
+    base_frames: int
+    """A chunk as started: `num_frames` is a multiple of it, and any other will do where the source
+    does not fill the longer chunk in time."""
+    patience_ns: int = 0
+    """How old the oldest frame may be by then."""
+    max_age_ns: int = 0
+    """Frames that are older when a chunk is made are dropped; 0 = none are."""
+
+
+USUAL_WISH = ChunkWish(4, 4)
 
 
 @dataclass(slots=True)
@@ -66,6 +84,7 @@ class Backlog:
     """Since the start."""
     previous: FrameMeta | None = None
     """Of the newest frame ever pushed."""
+    wish: ChunkWish = USUAL_WISH
     target_fps: float = 0.0
     """Frames per second to keep at most, 0 = all."""
     due_ns: float = 0.0
@@ -102,8 +121,27 @@ class Backlog:
         if not self._is_wanted(frame.meta):
             self.dropped += 1
             return
+        if self._is_after_stall(session, frame.meta):
+            self._drop_ordinary()
         session.frames.append(frame)
-        if len(self.waiting) - num_lockstep > BACKLOG_FRAMES:
+        self._thin_out()
+
+    def _is_after_stall(self, session: Session, meta: FrameMeta) -> bool:
+        """Whether what a source left before it stalled is too old for a chunk with this frame."""
+        if not session.frames or not self.wish.max_age_ns or session.has_lockstep:
+            return False
+        gap_ns = meta.publish_ts_ns - session.frames[-1].meta.publish_ts_ns
+        return gap_ns > self.wish.max_age_ns
+
+    def follow(self, wish: ChunkWish) -> None:
+        """The wish holds from now on; for shorter chunks fewer frames wait."""
+        self.wish = wish
+        self._thin_out()
+
+    def _thin_out(self) -> None:
+        session = self.sessions[-1]
+        num_ordinary = sum(not one.is_lockstep for one in self.waiting)
+        for _ in range(num_ordinary - BACKLOG_CHUNKS * self.wish.num_frames):
             session.frames.pop(session.most_crowded())
             self.dropped += 1
 
@@ -140,14 +178,15 @@ class Backlog:
         self.due_ns = max(self.due_ns, time_ns - interval_ns) + interval_ns
         return True
 
-    def expire(self, before_ns: int, keep: int) -> None:
-        """Frames published before this time are dropped, but for the newest `keep`.
+    def expire(self, now_ns: int, keep: int) -> None:
+        """Frames older than is wished for are dropped, but for the newest `keep`.
 
         Not where a lock-step frame is among them: then all wait for their turn.
         """
         session = self.sessions[0]
-        if session.has_lockstep:
+        if session.has_lockstep or not self.wish.max_age_ns:
             return
+        before_ns = now_ns - self.wish.max_age_ns
         old = sum(frame.meta.publish_ts_ns < before_ns for frame in session.frames)
         count = max(0, min(old, len(session.frames) - keep))
         session.frames = session.frames[count:]
@@ -159,21 +198,32 @@ class Backlog:
         if self.previous is not None:
             self.sessions[-1].taken_number = self.previous.frame
 
-    def next_count(self, first_frames: int, chunk_frames: int) -> int:
+    def next_count(self, first_frames: int, now_ns: int) -> int:
         """Frames of the next chunk, which wait; 0 = there are too few yet.
 
         A session that another one follows, with too few frames left for a chunk, is over: what it
-        left is dropped.
+        left is dropped. Chunks of lock-step frames are as started.
         """
         while True:
             session = self.sessions[0]
-            count = first_frames if session.is_new else chunk_frames
-            if len(session.frames) >= count:
+            count = self._count(session, first_frames, now_ns)
+            if count or len(self.sessions) == 1:
                 return count
-            if len(self.sessions) == 1:
-                return 0
             self.dropped += len(session.frames)
             self.sessions.pop(0)
+
+    def _count(self, session: Session, first_frames: int, now_ns: int) -> int:
+        num_waiting, wish = len(session.frames), self.wish
+        if session.is_new:
+            return first_frames if num_waiting >= first_frames else 0
+        if num_waiting < wish.base_frames or session.has_lockstep:
+            return wish.base_frames if num_waiting >= wish.base_frames else 0
+        if num_waiting >= wish.num_frames:
+            return wish.num_frames
+        is_over = session is not self.sessions[-1]
+        age_ns = now_ns - session.frames[0].meta.publish_ts_ns
+        can_wait = not is_over and age_ns <= wish.patience_ns
+        return 0 if can_wait else num_waiting - num_waiting % wish.base_frames
 
     def take(self, count: int, keeps_up: bool) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; needs as many waiting.

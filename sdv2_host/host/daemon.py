@@ -256,6 +256,8 @@ class Daemon:
             self._situation.was_ready = True
             self.ready.set()
             log.info("%s is ready after %.0f ms", message.engine, message.warmup_ms)
+            if message.step_ms:
+                log.info("a step takes, in ms: %s", message.step_ms)
 
     def _on_progress(self, text: str, fraction: float) -> None:
         self._situation.detail = text

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import Config
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
-from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
+from sdv2_host.types import Engine, Frame, Layout, ProgressFn, Shape, Size, StyledChunk
 
 
 def build_engine(config: Config, progress: ProgressFn) -> Engine:
@@ -43,17 +46,25 @@ class PassthroughEngine:
     size: Size | None = None
     first_chunk_frames = 1
     chunk_frames = 4
+    layout = Layout.SERIAL
     delay_frames = 3
+    step_ms: Mapping[Shape, float] = MappingProxyType({})
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         progress("passthrough needs no warm-up", 1.0)
 
-    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
+    def step(
+        self, frames: list[Frame], params: Params, layout: Layout | None = None
+    ) -> StyledChunk:
+        del layout
         begin_ns = now_ns()
         pictures = np.stack([to_rgba8(frame) for frame in frames])
         spans_ms = {"convert": (now_ns() - begin_ns) / NS_PER_MS}
         problem = "engine passthrough takes no LoRAs" if params.lora else ""
         return StyledChunk(pictures, spans_ms, {}, problem)
+
+    def finish(self) -> StyledChunk:
+        return StyledChunk(np.empty((0, 1, 1, 4), np.uint8), {}, {})
 
     def reset(self) -> None:
         """Nothing survives a chunk here."""

@@ -9,13 +9,15 @@ import threading
 from types import TracebackType
 from typing import NamedTuple
 
-from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.errors import WorkerError
-from sdv2_host.host.backlog import Backlog
+from sdv2_host.host.backlog import Backlog, ChunkWish
+from sdv2_host.host.source_rate import SourceRate
 from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.types import Frame
 
 POLL_S = 0.002
+PATIENCE_LOOK_S = 0.02
 PATIENCE_CHUNKS = 4
 """An engine that had frames waiting for so many chunks in a row is behind, not late once."""
 
@@ -52,9 +54,8 @@ class Intake:
         """`first_frames` are wanted for the first chunk of a session, then `chunk_frames`."""
         self._reader = reader
         self._first_frames = first_frames
-        self._chunk_frames = chunk_frames
-        self._backlog = Backlog()
-        self._latency_bound_ns = 0
+        self._backlog = Backlog(wish=ChunkWish(chunk_frames, chunk_frames))
+        self._rate = SourceRate()
         self._frames_in = 0
         self._taken = 0
         self._chunks_since_wait = 0
@@ -78,11 +79,17 @@ class Intake:
     ) -> None:
         self.close()
 
-    def follow(self, target_fps: float, latency_bound_ms: float) -> None:
-        """The live parameters of these names hold from now on."""
+    def follow(self, target_fps: float, wish: ChunkWish) -> None:
+        """The live parameter of that name and the wish hold from now on."""
         with self._arrival:
             self._backlog.target_fps = target_fps
-            self._latency_bound_ns = round(latency_bound_ms * NS_PER_MS)
+            self._backlog.follow(wish)
+
+    @property
+    def source_fps(self) -> float:
+        """0 = not known yet."""
+        with self._arrival:
+            return self._rate.fps
 
     def discard(self) -> None:
         """What waits is dropped, lock-step frames excepted: they wait for when it goes on."""
@@ -97,14 +104,12 @@ class Intake:
         """
         with self._arrival:
             must_wait = self._next_count() == 0
-            arrived = self._arrival.wait_for(lambda: self._next_count() > 0, timeout_s)
+            count = self._wait_for_frames(timeout_s)
             if not self._thread.is_alive():
                 raise WorkerError("the thread that reads the input ring has ended, see above")
-            if not arrived:
+            if not count:
                 return None
-            count = self._next_count()
-            if self._latency_bound_ns:
-                self._backlog.expire(now_ns() - self._latency_bound_ns, count)
+            self._backlog.expire(now_ns(), count)
             begins_session = self._backlog.begins_session
             keeps_up = self._chunks_since_wait < PATIENCE_CHUNKS
             frames = self._backlog.take(count, keeps_up)
@@ -113,7 +118,18 @@ class Intake:
             return IntakeChunk(frames, begins_session)
 
     def _next_count(self) -> int:
-        return self._backlog.next_count(self._first_frames, self._chunk_frames)
+        return self._backlog.next_count(self._first_frames, now_ns())
+
+    def _wait_for_frames(self, timeout_s: float) -> int:
+        """Frames of the next chunk, 0 = too few came in time."""
+        deadline_ns = now_ns() + round(timeout_s * NS_PER_S)
+        while not (count := self._next_count()):
+            left_s = (deadline_ns - now_ns()) / NS_PER_S
+            if left_s <= 0 or not self._thread.is_alive():
+                break
+            # The patience for a longer chunk may end with no frame to wake this.
+            self._arrival.wait(min(left_s, PATIENCE_LOOK_S))
+        return count
 
     @property
     def counts(self) -> IntakeCounts:
@@ -138,6 +154,7 @@ class Intake:
             while frame is not None:
                 with self._arrival:
                     self._frames_in += 1
+                    self._rate.push(frame.meta)
                     self._backlog.push(frame)
                     self._arrival.notify()
                 frame = self._reader.read_next()

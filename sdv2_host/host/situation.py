@@ -66,6 +66,8 @@ class Situation:
             latency_ms=stats.latency_ms,
             ttff_ms=stats.ttff_ms,
             spans_ms=self.worker.spans_ms,
+            step_ms=ready.step_ms if ready is not None else {},
+            schedule=newest.schedule if newest else "",
             notes=newest.notes if newest else {},
             problem=problem,
             prompt=desk.live.a if desk.live else "",

@@ -24,6 +24,7 @@ from sdv2_host.host.child_side import ChildExit, Send, die_with_daemon, exit_chi
 from sdv2_host.host.engines import build_engine
 from sdv2_host.host.intake import Intake
 from sdv2_host.host.outlet import WORK_RING_SLOTS, Outlet
+from sdv2_host.host.schedule import Schedule
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import (
     MAX_LINE_BYTES,
@@ -123,7 +124,7 @@ def run(inbox: Inbox, send: Send) -> None:
     gc.collect()
     gc.freeze()
     with (
-        Outlet(_open_work_ring(config.work_stream, run_dir, inbox)) as outlet,
+        Outlet(_open_work_ring(config.work_stream, run_dir, _work_slots(engine), inbox)) as outlet,
         Intake(
             FrameReader(config.input_stream, run_dir=run_dir),
             engine.first_chunk_frames,
@@ -133,8 +134,9 @@ def run(inbox: Inbox, send: Send) -> None:
         die_with_daemon(False)
         send(_ready(engine, begin_ns))
         problem = ""
+        schedule = Schedule(engine, inbox.newest.params)
         while not inbox.is_stopped:
-            turn = _style_chunk(inbox, engine, intake, outlet)
+            turn = _style_chunk(inbox, engine, intake, outlet, schedule)
             send(turn.message)
             if turn.problem is not None and turn.problem != problem:
                 problem = turn.problem
@@ -149,10 +151,13 @@ class Turn(NamedTuple):
     """The engine's, '' = it has none; None = it was not asked."""
 
 
-def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -> Turn:
+def _style_chunk(
+    inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet, schedule: Schedule
+) -> Turn:
     """One turn: take a chunk, style it with the newest parameters, publish it."""
     params = inbox.newest.params
-    intake.follow(params.target_fps, params.latency_bound_ms)
+    wish = schedule.plan(params, intake.source_fps, intake.counts.queue_depth)
+    intake.follow(params.target_fps, wish)
     if params.pause:
         intake.discard()
         outlet.heartbeat()
@@ -160,25 +165,34 @@ def _style_chunk(inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet) -
         return Turn(Heartbeat(), None)
     chunk = intake.next_chunk(IDLE_S)
     if chunk is None:
+        if schedule.owes_pictures(now_ns()):
+            outlet.publish(engine.finish(), inbox.newest.version)
         outlet.heartbeat()
         return Turn(Heartbeat(), None)
     if chunk.begins_session:
         engine.reset()
         outlet.restart()
     snapshot = inbox.newest
+    is_lockstep = any(frame.is_lockstep for frame in chunk.frames)
+    shape = schedule.shape_of(len(chunk.frames), snapshot.params, is_lockstep=is_lockstep)
+    begin_ns = now_ns()
     outlet.expect(chunk.frames)
-    styled = engine.step(chunk.frames, snapshot.params)
+    with_steps = snapshot.params.model_copy(update={"steps": shape.steps})
+    styled = engine.step(chunk.frames, with_steps, shape.layout)
     outlet.publish(styled, snapshot.version)
+    is_usual = not chunk.begins_session and "lora" not in styled.spans_ms
+    schedule.took(shape, begin_ns, now_ns(), is_usual=is_usual)
     counts = intake.counts
     report = Report(
         version=snapshot.version,
         spans_ms=_finite(styled.spans_ms),
-        notes=_finite(styled.notes),
+        notes=_finite({**styled.notes, "chunk_frames": float(len(chunk.frames))}),
         frames_in=counts.frames_in,
         frames_out=counts.taken,
         dropped=counts.dropped,
         queue_depth=counts.queue_depth,
         rss_bytes=psutil.Process().memory_info().rss,
+        schedule=schedule.says,
     )
     return Turn(report, styled.problem)
 
@@ -200,14 +214,21 @@ def _ready(engine: Engine, begin_ns: int) -> Ready:
         first_chunk_frames=engine.first_chunk_frames,
         chunk_frames=engine.chunk_frames,
         delay_frames=engine.delay_frames,
+        step_ms={str(shape): round(ms, 1) for shape, ms in engine.step_ms.items()},
     )
 
 
-def _open_work_ring(stream: str, run_dir: Path | None, inbox: Inbox) -> FrameWriter:
+def _work_slots(engine: Engine) -> int:
+    """Longer chunks come with more frames at once, and a batch that ends with those in flight."""
+    longest = max((shape.chunk_frames for shape in engine.step_ms), default=engine.chunk_frames)
+    return WORK_RING_SLOTS + longest - engine.chunk_frames
+
+
+def _open_work_ring(stream: str, run_dir: Path | None, num_slots: int, inbox: Inbox) -> FrameWriter:
     deadline_ns = now_ns() + int(TAKEOVER_S * 1e9)
     while True:
         try:
-            return FrameWriter(stream, slot_count=WORK_RING_SLOTS, run_dir=run_dir)
+            return FrameWriter(stream, slot_count=num_slots, run_dir=run_dir)
         except AlreadyRunningError:
             if now_ns() > deadline_ns or inbox.wait_stopped(0.05):
                 raise

@@ -78,6 +78,8 @@ class Ready(_Message):
     chunk_frames: int
     delay_frames: int
     """Further frames, at most, until the picture of a frame is there."""
+    step_ms: dict[str, float] = {}
+    """What a step takes, by shape; empty: the engine has one only."""
 
 
 class Report(_Message):
@@ -97,6 +99,8 @@ class Report(_Message):
     queue_depth: int
     """Frames still waiting in the intake."""
     rss_bytes: int
+    schedule: str = ""
+    """What is done to keep the rate, and why; '' = nothing is to be decided."""
 
 
 class Heartbeat(_Message):

@@ -18,9 +18,10 @@ from torch import Tensor
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stream.denoise import Denoiser, NoiseFn, keyed_noise
 from sdv2_host.stream.motion import observe_
-from sdv2_host.stream.spec import CacheMode, Layout, StreamSpec
+from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.stream_batch import ChunkInFlight
+from sdv2_host.types import Layout
 from sdv2_host.wan.flow import add_noise
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import StreamingVAE
@@ -58,23 +59,34 @@ class StreamPipeline:
         return StreamState.fresh(self.spec, self._dit.dims, self._vae)
 
     @torch.inference_mode()
-    def step(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> Tensor:
+    def step(
+        self,
+        state: StreamState,
+        frames_BTCHW: Tensor,
+        params: Params,
+        layout: Layout | None = None,
+    ) -> Tensor:
         """Restyled frames [1, T', 3, H, W] of every chunk that is ready, for [-1, 1], not clamped.
 
         `frames_BTCHW` [1, T, 3, H, W] in [-1, 1]: T = 1 + 4k for a session's first chunk, 4k
-        later. SERIAL: T' = T. BATCH: the first chunk comes back at once, later ones
-        params.steps - 1 chunks late, so T' is 0 while the batch fills; a change of the number
-        of steps finishes what is in flight and returns it at once.
+        later, k at most `StreamSpec.longest_chunk`. SERIAL: T' = T. BATCH: the first chunk comes
+        back at once, later ones params.steps - 1 chunks late, so T' is 0 while the batch fills; a
+        change of the number of steps, of the layout or of T finishes what is in flight and
+        returns it at once. `layout` None: the spec's.
+
+        The layout makes no difference to the pictures. A longer chunk does: its frames see each
+        other, have one level of motion, and see that much less of the past.
 
         New parameters hold from this chunk on. Rows of the cache that
         a higher number of steps brings into use continue from the last row in use.
         """
         state.kv.sink_threshold = sink_threshold(params, self.spec)
-        done = self._replan_(state, params.steps)
+        layout = layout or self.spec.layout
+        done = self._replan_(state, params.steps, layout)
         with self._span("encode"):
             chunk = self._encode_(state, frames_BTCHW, params)
         with self._span("denoise"):
-            done += self._denoise_(state, chunk)
+            done += self._denoise_(state, chunk, layout)
         with self._span("decode"):
             return self._decode_(state, done)
 
@@ -83,12 +95,13 @@ class StreamPipeline:
         """Frames [1, T', 3, H, W] of all chunks still in flight, oldest first."""
         return self._decode_(state, self._drain_(state))
 
-    def _replan_(self, state: StreamState, num_steps: int) -> list[ChunkInFlight]:
-        """Chunks finished because the number of steps changes."""
+    def _replan_(self, state: StreamState, num_steps: int, layout: Layout) -> list[ChunkInFlight]:
+        """Chunks finished because the number of steps or the layout changes."""
+        done = self._drain_(state) if layout is Layout.SERIAL else []
         if num_steps == state.num_steps:
-            return []
+            return done
         assert 1 <= num_steps <= self.spec.num_rows, f"{num_steps} steps"
-        done = self._drain_(state)
+        done += self._drain_(state)
         if state.chunk_index > 0:
             state.kv.change_steps_(state.num_steps, num_steps)
         state.num_steps = num_steps
@@ -127,18 +140,24 @@ class StreamPipeline:
         state.chunk_index += 1
         return chunk
 
-    def _denoise_(self, state: StreamState, chunk: ChunkInFlight) -> list[ChunkInFlight]:
+    def _denoise_(
+        self, state: StreamState, chunk: ChunkInFlight, layout: Layout
+    ) -> list[ChunkInFlight]:
         """Chunks that are clean now. The first is done at once in both layouts: no one waits
         for the batch to fill, and its frame count may differ from the others'."""
-        if self.spec.layout is Layout.SERIAL or chunk.is_first:
+        if layout is Layout.SERIAL or chunk.is_first:
             while not chunk.is_done:
                 self._denoiser.advance_(state.kv, [chunk])
             if chunk.is_first:
                 self._end_first_chunk_(state, chunk)
             return [chunk]
+        # The rows of a batch hold equally many frames.
+        in_flight = state.batch.chunks
+        has_other_length = bool(in_flight) and in_flight[0].num_latents != chunk.num_latents
+        done = self._drain_(state) if has_other_length else []
         state.batch.push(chunk)
         self._denoiser.advance_(state.kv, state.batch.chunks)
-        return state.batch.pop_done()
+        return done + state.batch.pop_done()
 
     def _end_first_chunk_(self, state: StreamState, chunk: ChunkInFlight) -> None:
         """The reference starts its batch full: rows past the first begin with zeros for latents,

@@ -10,6 +10,7 @@ import torch
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.motion import MotionRule
 from sdv2_host.stream.positions import PositionMode
+from sdv2_host.types import Layout
 
 DEFAULT_GEOMETRY = CacheGeometry(num_sinks=1, window=4)
 DEFAULT_MOTION = MotionRule()
@@ -23,22 +24,13 @@ class CacheMode(Enum):
     """What StreamDiffusionV2 does, its faults included; see `ReferenceKVCache`."""
 
 
-class Layout(Enum):
-    """How the denoising steps of a stream share the device; the pictures are the same."""
-
-    SERIAL = "serial"
-    """All steps of a chunk back to back: lowest latency."""
-    BATCH = "batch"
-    """One forward per chunk, row i holding the chunk that is i chunks old: highest throughput,
-    pictures come num_steps - 1 chunks late."""
-
-
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
     height_px: int
     width_px: int
     geometry: CacheGeometry = DEFAULT_GEOMETRY
     layout: Layout = Layout.SERIAL
+    """Of chunks for which no other is asked. With CacheMode.REFERENCE none other can be."""
     cache: CacheMode = CacheMode.ROLLING
     positions: PositionMode = PositionMode.RELATIVE
     timesteps: tuple[float, ...] = (700.0, 500.0, 400.0, 200.0)
@@ -61,6 +53,14 @@ class StreamSpec:
     for 14B."""
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
+
+    @property
+    def longest_chunk(self) -> int:
+        """Latent frames of a chunk that leave one of the past in the window beside the sinks.
+
+        Source: streamv2v/inference.py: (num_kv_cache - num_sink_tokens - 1), with --target_fps.
+        """
+        return max(1, self.geometry.window - 1)
 
     @property
     def num_rows(self) -> int:

@@ -10,8 +10,9 @@ from sdv2_host.stream.kv_cache import KVCache, RollingKVCache
 from sdv2_host.stream.motion import MotionState
 from sdv2_host.stream.prompt import LookMemory, TextBank
 from sdv2_host.stream.reference_cache import ReferenceKVCache
-from sdv2_host.stream.spec import CacheMode, Layout, StreamSpec
+from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.stream.stream_batch import StreamBatch
+from sdv2_host.types import Layout
 from sdv2_host.wan.dims import WanDims
 from sdv2_host.wan.streaming_vae import StreamingVAE, VAECache
 

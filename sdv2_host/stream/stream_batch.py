@@ -39,6 +39,10 @@ class ChunkInFlight:
         return self.index == 0
 
     @property
+    def num_latents(self) -> int:
+        return self.x_BFCHW.shape[1]
+
+    @property
     def is_done(self) -> bool:
         return self.step == self.num_steps
 

@@ -15,13 +15,15 @@ OUT_ROWS = (
     ("/sdv2/status/problem", "s", "what of the parameters is not followed, and why"),
     ("/sdv2/status/live_prompt", "s", "the prompt in use"),
     ("/sdv2/status/encoding", "s", "what is being done for a newer one"),
+    ("/sdv2/status/schedule", "s", "how long chunks are and why, or nothing"),
     ("/sdv2/status/preset", "s", "the preset loaded last"),
     ("/sdv2/status/cue, next_cue, cue_list", "s", "where the show is"),
     ("/sdv2/status/recording, snapshot", "s", "files being written, written last"),
     ("/sdv2/status/delay_frames", "i",
      "frames, at most, that follow a frame before its picture comes; 0 while not known"),
     ("/sdv2/metrics/fps, latency_ms, latency_p95_ms, dropped, repeated, queue_depth, restarts, "
-     "chunk_ms, span_STAGE_ms, noise_scale, motion", "f", "five times a second, floats for CHOPs"),
+     "chunk_ms, chunk_frames, span_STAGE_ms, noise_scale, motion", "f",
+     "five times a second, floats for CHOPs"),
     ("/sdv2/error", "s s", "address or origin, and the reason"),
     ("/sdv2/pong", "s s f", "answer to a ping: its token, version, uptime in s"),
 )  # fmt: skip

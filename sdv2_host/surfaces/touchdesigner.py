@@ -51,6 +51,7 @@ LABELS = {
     "Lora": "LoRA",
     "Lorastrength": "LoRA strength",
     "Latencyboundms": "Latency bound (ms)",
+    "Slomode": "When too slow",
     "Prompt": "Prompt A",
     "Promptb": "Prompt B",
     "Crossfade": "Crossfade A to B",

@@ -17,8 +17,8 @@ from sdv2_host.gpu.wan_spec import wan_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import Layout, StreamSpec
-from sdv2_host.types import Size
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import Layout, Size
 from sdv2_host.wan.dims import WanDims, WanVAEDims
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder

@@ -17,8 +17,7 @@ from sdv2_host.models.loras import find_lora
 from sdv2_host.models.store import lora_dir
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import LoraMerge
-from sdv2_host.stream.spec import Layout
-from sdv2_host.types import Frame, FrameMeta, Size
+from sdv2_host.types import Frame, FrameMeta, Layout, Size
 from sdv2_host.wan.dims import TINY_DIT
 from sdv2_host.wan.lora import read_lora
 from sdv2_host.wan.tiny_weights import TinyModels

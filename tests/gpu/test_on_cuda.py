@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.timing import SpanTimer
+from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
-from sdv2_host.types import Frame, FrameMeta, Size
+from sdv2_host.types import Frame, FrameMeta, Layout, Shape, Size
 from sdv2_host.wan.tiny_weights import TinyModels
 
 pytestmark = [
@@ -40,6 +43,22 @@ def test_a_steady_chunk_never_waits_for_the_device(models: TinyModels) -> None:
         torch.cuda.set_sync_debug_mode("default")
         for module in (models.dit, models.vae, models.text):
             module.cpu()
+
+
+def test_warm_up_measures_steps_by_the_spans_that_come_a_chunk_later(models: TinyModels) -> None:
+    for module in (models.dit, models.vae, models.text):
+        module.to(CUDA)
+    try:
+        engine = tiny_engine(models, replace(tiny_spec({}, Size(64, 48)), device=CUDA))
+        engine.warm_up(Params(), lambda _text, _fraction: None)
+    finally:
+        for module in (models.dit, models.vae, models.text):
+            module.cpu()
+
+    table = engine.step_ms
+    assert {shape.chunk_frames for shape in table} == {4, 8, 12}
+    assert all(ms > 0 for ms in table.values())
+    assert table[Shape(4, Layout.SERIAL, 4)] > table[Shape(4, Layout.SERIAL, 1)]
 
 
 def test_staging_agrees_with_the_cpu() -> None:

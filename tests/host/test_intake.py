@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdv2_host.host.backlog import BACKLOG_FRAMES, Backlog
+from sdv2_host.host.backlog import BACKLOG_CHUNKS, Backlog, ChunkWish
 from sdv2_host.host.intake import Intake, IntakeChunk
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, PixelFormat
 
+BACKLOG_FRAMES = BACKLOG_CHUNKS * 4
 PIXELS = np.zeros((2, 2, 4), np.uint8)
 
 
@@ -241,11 +242,11 @@ def test_after_a_pause_of_the_source_the_target_rate_begins_anew() -> None:
 
 
 def test_frames_past_the_bound_are_dropped_and_counted_but_a_chunk_stays() -> None:
-    backlog = Backlog()
+    backlog = Backlog(wish=ChunkWish(4, 4, max_age_ns=150))
     for number in range(1, 9):
         backlog.push(frame(number, publish_ts_ns=number * 100))
 
-    backlog.expire(650, keep=4)
+    backlog.expire(800, keep=4)
     assert [one.meta.frame for one in backlog.waiting] == [5, 6, 7, 8]
 
     backlog.expire(10_000, keep=2)
@@ -265,3 +266,59 @@ def test_what_is_discarded_is_dropped_and_the_session_goes_on() -> None:
     assert backlog.dropped == 1
     assert not backlog.begins_session
     assert [one.meta.frame for one in backlog.waiting] == [6]
+
+
+def test_a_longer_chunk_waits_for_a_source_only_as_long_as_its_rate_says() -> None:
+    backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500))
+    backlog.push(frame(1))
+    backlog.take(1, keeps_up=True)
+    for number in range(2, 8):
+        backlog.push(frame(number, publish_ts_ns=number * 100))
+
+    counts = [backlog.next_count(1, now_ns) for now_ns in (650, 700, 701)]
+    backlog.take(4, keeps_up=True)
+
+    assert counts == [0, 0, 4]
+    assert backlog.next_count(1, 10_000) == 0  # the two that are left are no chunk
+
+
+def test_what_a_source_left_before_a_stall_is_dropped_once_it_is_too_late_for_the_bound() -> None:
+    backlog = Backlog(wish=ChunkWish(4, 4, max_age_ns=500))
+    for number, at_ns in ((1, 100), (2, 200), (3, 700), (4, 1201)):
+        backlog.push(frame(number, publish_ts_ns=at_ns))
+
+    assert numbers(backlog.waiting) == [4]
+    assert backlog.dropped == 3
+
+
+def test_a_longer_chunk_is_taken_whole_once_it_is_full() -> None:
+    backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500))
+    backlog.push(frame(1))
+    backlog.take(1, keeps_up=True)
+    for number in range(2, 10):
+        backlog.push(frame(number, publish_ts_ns=number * 100))
+
+    assert backlog.next_count(1, 0) == 8
+    assert numbers(backlog.take(8, keeps_up=True)) == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from([4, 8, 12])), max_size=30))
+def test_no_more_than_two_chunks_wait_whatever_their_length(
+    rounds: list[tuple[int, int]],
+) -> None:
+    backlog = Backlog()
+    counter = itertools.count(1)
+    taken: list[int] = []
+
+    for arriving, length in rounds:
+        backlog.follow(ChunkWish(length, 4))
+        for _ in range(arriving):
+            backlog.push(frame(next(counter)))
+        waited = len(backlog.waiting)
+        if count := backlog.next_count(1, 10**18):
+            taken += numbers(backlog.take(count, keeps_up=False))
+
+        assert waited <= 2 * length
+        assert len(taken) + backlog.dropped + len(backlog.waiting) == next(counter) - 1
+        counter = itertools.count(len(taken) + backlog.dropped + len(backlog.waiting) + 1)
+    assert taken == sorted(set(taken))

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdv2_host.host.backlog import BACKLOG_FRAMES, LOCKSTEP_FRAMES, Backlog
+from sdv2_host.host.backlog import BACKLOG_CHUNKS, LOCKSTEP_FRAMES, Backlog, ChunkWish
 from sdv2_host.host.intake import Intake
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
 PIXELS = np.zeros((2, 2, 4), np.uint8)
 FIRST, CHUNK = 1, 4
+BACKLOG_FRAMES = BACKLOG_CHUNKS * CHUNK
 LOCKSTEP, ORDINARY = FrameFlags.LOCKSTEP, FrameFlags.NONE
 BEGIN = FrameFlags.LOCKSTEP | FrameFlags.DISCONTINUITY
 
@@ -44,7 +45,7 @@ class Feed:
 
     def take(self, keeps_up: bool = False) -> bool:
         """A chunk, if there is one."""
-        count = self.backlog.next_count(FIRST, CHUNK)
+        count = self.backlog.next_count(FIRST, now_ns=0)
         if not count:
             return False
         if self.backlog.begins_session:
@@ -65,7 +66,7 @@ class Feed:
 def test_of_lockstep_frames_each_is_taken_once_in_order_however_slow_the_engine(
     rounds: list[tuple[int, int, bool]],
 ) -> None:
-    feed = Feed()
+    feed = Feed(Backlog(wish=ChunkWish(2 * CHUNK, CHUNK, max_age_ns=1)))
     feed.push(BEGIN)
 
     for num_arriving, num_chunks, keeps_up in rounds:

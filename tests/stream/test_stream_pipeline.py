@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from sdv2_host.blend import parse_blend
@@ -19,8 +21,8 @@ from sdv2_host.stream.noise import chunk_noise, noise_key
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.positions import PositionMode
 from sdv2_host.stream.rotary_book import RotaryBook
-from sdv2_host.stream.spec import Layout
 from sdv2_host.stream.state import StreamState
+from sdv2_host.types import Layout
 from sdv2_host.wan.attention import WholeAttend, block_causal_mask
 from sdv2_host.wan.flow import sigma_of, sigma_table
 from sdv2_host.wan.rope import rotary_table
@@ -149,6 +151,48 @@ def sequential_with_whole_attention(toy: Toy, chunks: list[Tensor], params: Para
         frames, cache = toy.vae.decode(x, cache, is_first=index == 0)
         pictures.append(frames)
     return torch.cat(pictures, 1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.sampled_from(list(Layout)), st.integers(1, 4)),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(max_examples=10, deadline=None)
+def test_any_sequence_of_shapes_gives_the_frames_of_serial_chunks_in_order(
+    toy: Toy, shapes: list[tuple[int, Layout, int]]
+) -> None:
+    pipeline = toy.pipeline(geometry=CacheGeometry(num_sinks=1, window=4))
+    lengths = [num_latents * 4 for num_latents, _, _ in shapes]
+    first, *others = toy.clip(1 + sum(lengths)).split([1, *lengths], dim=1)
+    params = [PARAMS.model_copy(update={"steps": steps}) for _, _, steps in shapes]
+    serial, state = pipeline.fresh_state(), pipeline.fresh_state()
+
+    expected = [pipeline.step(serial, first, params[0])]
+    got = [pipeline.step(state, first, params[0])]
+    for frames, (_, layout, _), snapshot in zip(others, shapes, params, strict=True):
+        expected.append(pipeline.step(serial, frames, snapshot))
+        got.append(pipeline.step(state, frames, snapshot, layout))
+    got.append(pipeline.flush(state))
+
+    torch.testing.assert_close(torch.cat(got, 1), torch.cat(expected, 1), **CLOSE)
+    assert [one.shape[1] for one in expected] == [1, *lengths]
+
+
+def test_a_change_to_serial_returns_what_is_in_flight_at_once(toy: Toy) -> None:
+    pipeline = toy.pipeline()
+    state = pipeline.fresh_state()
+    params = PARAMS.model_copy(update={"steps": 3})
+    layouts = [*[Layout.BATCH] * 4, Layout.SERIAL, Layout.SERIAL, Layout.BATCH]
+
+    counts = [
+        pipeline.step(state, chunk, params, layout).shape[1]
+        for chunk, layout in zip(chunks_of(toy.clip(25)), layouts, strict=True)
+    ]
+
+    assert counts == [1, 0, 0, 4, 12, 4, 0]
 
 
 @pytest.mark.parametrize("layout", list(Layout))

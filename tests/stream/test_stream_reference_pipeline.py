@@ -20,7 +20,8 @@ from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.noise import chunk_noise, noise_key
 from sdv2_host.stream.positions import reset_index
 from sdv2_host.stream.rotary_book import RotaryBook
-from sdv2_host.stream.spec import CacheMode, Layout
+from sdv2_host.stream.spec import CacheMode
+from sdv2_host.types import Layout
 from sdv2_host.wan.flow import sigma_of, sigma_table
 from sdv2_host.wan.model import TextKV
 from tests.stream.conftest import GRID, Toy

@@ -3,7 +3,7 @@
 import { $, element, fill, setText } from "/dom.js";
 
 const HISTORY_LENGTH = 300; // five a second
-const FRAMES_PER_CHUNK = 4;
+const USUAL_CHUNK_FRAMES = 4;
 const LANES = [
   { key: "fps", unit: "fps", colour: "#8aa4ff" },
   { key: "latency", unit: "ms", colour: "#ff7ab8" },
@@ -27,7 +27,8 @@ export class Meters {
     put("frames-in", status.frames_in);
     put("frames-out", status.frames_out);
     put("worker-restarts", status.worker_restarts);
-    this.showSpans(status.spans_ms ?? {}, status.fps ?? 0);
+    this.showSpans(status.spans_ms ?? {}, status.fps ?? 0, status.notes?.chunk_frames ?? USUAL_CHUNK_FRAMES);
+    setText($("schedule"), status.schedule ?? "");
     const previous = this.history.at(-1);
     const lost = previous ? Math.max(0, status.dropped - previous.total) : 0;
     this.history.push({ fps: status.fps ?? 0, latency: latency.p50 ?? 0, drops: lost, total: status.dropped });
@@ -37,10 +38,10 @@ export class Meters {
   }
 
   /** The bar is as long as the frames of a chunk last: what is left of it is head-room. */
-  showSpans(spans, fps) {
+  showSpans(spans, fps, chunkFrames) {
     const entries = Object.entries(spans).filter(([, ms]) => ms > 0);
     const spent = entries.reduce((sum, [, ms]) => sum + ms, 0);
-    const budget = fps > 0 ? (1000 * FRAMES_PER_CHUNK) / fps : spent;
+    const budget = fps > 0 ? (1000 * chunkFrames) / fps : spent;
     const longest = Math.max(spent, budget, 1);
     const worst = Math.max(...entries.map(([, ms]) => ms));
     const names = entries.map(([name]) => name);

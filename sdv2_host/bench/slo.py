@@ -1,0 +1,135 @@
+"""The scheduler in simulated hours: deadlines, drops and latency beside three baselines.
+
+The host is the product's own (`slo_simulation`), the devices are models (`slo_devices`), the loads
+`slo_world`'s. Baselines: the fixed batch (a chunk of 4, all steps in a batch, newest frames win),
+the reference's queue without bounds, and an oracle that knows the future (`slo_oracle`). Beside
+them stands the host as started, which never reschedules. The oracle is asked for the most frames
+at equal latency: at the 99th percentile of the scheduler's own.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import numpy as np
+
+from sdv2_host.bench.slo_devices import ALL, StageTimes
+from sdv2_host.bench.slo_oracle import most_in_time
+from sdv2_host.bench.slo_simulation import Host, NewestWins, Run, UnboundedQueue, simulate
+from sdv2_host.bench.slo_world import World, worlds
+from sdv2_host.params import Params, SloMode
+from sdv2_host.stream.slo import Load, StepTable, allowed_shapes
+from sdv2_host.types import Layout, ProgressFn, Shape
+
+BOUND_CHUNKS = 3.0
+"""The latency bound, in latencies of a chunk as started with the slowest source."""
+MIN_BOUND_MS = 500.0
+SLOWEST_FPS = 16
+USUAL_STEP_MS = 80.0
+"""A device that takes longer is simulated longer, so that it makes as many chunks."""
+MOST_SECONDS = 3.0
+"""Times the seconds asked for: the oracle takes long."""
+
+
+def run(
+    seconds: float, mode: SloMode, progress: ProgressFn, devices: list[StageTimes] | None = None
+) -> dict[str, Any]:
+    """All devices in all worlds of about `seconds`."""
+    cases = []
+    devices = devices or ALL
+    for index, times in enumerate(devices):
+        length_s = seconds * _stretch(times)
+        loads = worlds(length_s)
+        for number, world in enumerate(loads):
+            cases.append(measure_case(times, world, mode))
+            done = (index + (number + 1) / len(loads)) / len(devices)
+            progress(f"{times.name}, {world.name}", done)
+    return {"mode": mode, "seconds": seconds, "cases": cases, "summary": _summary(cases)}
+
+
+def _stretch(times: StageTimes) -> float:
+    step_ms = times.step_ms()[_started(times)]
+    return min(MOST_SECONDS, max(1.0, step_ms / USUAL_STEP_MS))
+
+
+def _started(times: StageTimes) -> Shape:
+    return Shape(4, Layout.SERIAL, times.max_steps)
+
+
+def bound_ms(times: StageTimes) -> float:
+    """The latency bound that the hosts are given."""
+    table = StepTable(_started(times), times.step_ms())
+    return max(MIN_BOUND_MS, BOUND_CHUNKS * table.latency_ms(_started(times), SLOWEST_FPS))
+
+
+def measure_case(times: StageTimes, world: World, mode: SloMode) -> dict[str, Any]:
+    """All hosts in one world."""
+    bound, steps = bound_ms(times), times.max_steps
+    params = Params(steps=steps, slo_mode=mode, latency_bound_ms=bound)
+    fixed = params.model_copy(update={"slo_mode": "off"})
+    scheduler = NewestWins(times, params)
+    hosts: dict[str, Host] = {
+        "scheduler": scheduler,
+        "as started": NewestWins(times, fixed),
+        "fixed batch": NewestWins(times, fixed, Layout.BATCH),
+        "unbounded queue": UnboundedQueue(steps),
+    }
+    runs = {name: simulate(host, world, times) for name, host in hosts.items()}
+    equal_ms = _percentile(runs["scheduler"], 99)
+    in_time = sum(ms <= equal_ms for ms in runs["scheduler"].latency_ms.values())
+    table = StepTable(_started(times), times.step_ms())
+    shapes = allowed_shapes(table, Load(steps, source_fps=SLOWEST_FPS, mode=mode))
+    oracle = most_in_time({shape: table.step_ms[shape] for shape in shapes}, world, equal_ms)
+    return {
+        "device": times.name,
+        "world": world.name,
+        "seconds": world.seconds,
+        "frames": len(world.arrivals_ns),
+        "bound_ms": bound,
+        "hosts": {name: _measures(one, world, bound) for name, one in runs.items()},
+        "oracle": {"latency_ms": equal_ms, "shown_in_time": oracle},
+        "in_time": in_time,
+        "oracle_ratio": in_time / oracle if oracle else 1.0,
+        "says": scheduler.says,
+    }
+
+
+def _measures(run: Run, world: World, bound: float) -> dict[str, Any]:
+    latencies = list(run.latency_ms.values())
+    return {
+        "shown": len(latencies),
+        "fps": len(latencies) / world.seconds,
+        "missed": sum(ms > bound for ms in latencies),
+        "not_shown": len(world.arrivals_ns) - len(latencies),
+        "latency_ms": {f"p{p}": _percentile(run, p) for p in (50, 95, 99)},
+        "most_waiting_chunks": run.most_waiting_chunks,
+        "changes": run.num_changes,
+        "shapes": {str(shape): frames for shape, frames in run.shapes.items()},
+    }
+
+
+def _percentile(run: Run, percent: int) -> float:
+    latencies = list(run.latency_ms.values())
+    return float(np.percentile(latencies, percent)) if latencies else 0.0
+
+
+def _summary(cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the issue asks for, over all cases and without the stalls."""
+
+    def ratios(with_stalls: bool) -> list[float]:
+        return [
+            case["oracle_ratio"] for case in cases if ("stalls" in case["world"]) == with_stalls
+        ]
+
+    steady, stalls = ratios(False), ratios(True)
+    return {
+        "oracle_ratio_median": statistics.median(steady + stalls),
+        "oracle_ratio_worst": min(steady),
+        "oracle_ratio_worst_with_stalls": min(stalls, default=1.0),
+        "within_5_percent": sum(ratio >= 0.95 for ratio in steady + stalls),
+        "cases": len(cases),
+        "most_waiting_chunks": max(
+            case["hosts"]["scheduler"]["most_waiting_chunks"] for case in cases
+        ),
+    }

@@ -1,0 +1,106 @@
+"""The most frames that any schedule could have shown in time, knowing all that is to come.
+
+Dynamic programming over (when the engine is free, the first frame not used yet), forward in time:
+start a chunk of any shape with the oldest frames that will still be in time, now or when the next
+frame comes. Older frames first is no restriction: the newer ones stay for later. Of states that
+meet within a millisecond the better one is kept. Where the model is simplified it is in the
+oracle's favour: a batch is full from its first step on and costs nothing to leave, frames need not
+be evenly spaced. So no real schedule shows more than a frame or two beyond it.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sdv2_host.bench.slo_world import World
+from sdv2_host.clock import NS_PER_MS
+from sdv2_host.types import Shape
+
+
+class _Option(NamedTuple):
+    num_frames: int
+    step_ms: float
+    late_ms: float
+    """From the start of its step to the pictures of a chunk."""
+
+
+class _State(NamedTuple):
+    """Better is more."""
+
+    num_shown: int
+    minus_free_ms: float
+    """When the engine is free."""
+
+
+def most_in_time(step_ms: Mapping[Shape, float], world: World, bound_ms: float) -> int:
+    """Frames whose pictures could have come within `bound_ms` of them, before the world's end."""
+    options = [
+        _Option(shape.chunk_frames, ms, ms * (1 + shape.late_chunks))
+        for shape, ms in step_ms.items()
+    ]
+    options = [one for one in options if not any(_is_better(other, one) for other in options)]
+    arrivals_ms = [at / NS_PER_MS for at in world.arrivals_ns]
+    duration_ms = world.duration_ns / NS_PER_MS
+    fastest_ms = min(one.late_ms for one in options) * min(world.slowness)
+    best: list[dict[int, _State]] = [{} for _ in range(int(duration_ms) + 1)]
+    best[0][0] = _State(0, 0.0)
+    most = 0
+    for cell in range(len(best)):
+        # Frames that nothing can show in time any more make no difference.
+        expired = bisect.bisect_left(arrivals_ms, cell + fastest_ms - bound_ms)
+        states, best[cell] = _undominated(best[cell], expired), {}
+        for first, (num_shown, minus_now) in states:
+            now_ms = -minus_now
+            num_come = bisect.bisect_right(arrivals_ms, now_ms)
+            if num_come < len(arrivals_ms):
+                _offer(best, max(arrivals_ms[num_come], cell + 1), first, num_shown)
+            for num_frames, work_ms, late_ms in options:
+                if first + num_frames > num_come:
+                    continue
+                shown_ms = world.end_ms(now_ms, late_ms)
+                soonest = bisect.bisect_left(arrivals_ms, shown_ms - bound_ms)
+                after = max(first, soonest) + num_frames
+                if after <= num_come and shown_ms <= duration_ms:
+                    most = max(most, num_shown + num_frames)
+                    free_ms = world.end_ms(now_ms, work_ms)
+                    _offer(best, free_ms, after, num_shown + num_frames)
+    return most
+
+
+def shapes_allowed(
+    step_ms: Mapping[Shape, float], steps: int, *, fewer: bool
+) -> dict[Shape, float]:
+    """The part of a table that the scheduler may use, for the oracle to use too."""
+    most = {shape: ms for shape, ms in step_ms.items() if shape.steps <= steps}
+    return {shape: ms for shape, ms in most.items() if fewer or shape.steps == steps}
+
+
+def _is_better(one: _Option, other: _Option) -> bool:
+    return (
+        one != other
+        and one.num_frames == other.num_frames
+        and one.step_ms <= other.step_ms
+        and one.late_ms <= other.late_ms
+    )
+
+
+def _offer(best: list[dict[int, _State]], free_ms: float, first: int, num_shown: int) -> None:
+    cell = int(free_ms)
+    if cell < len(best):
+        state = _State(num_shown, -free_ms)
+        best[cell][first] = max(state, best[cell].get(first, state))
+
+
+def _undominated(states: dict[int, _State], expired: int) -> list[tuple[int, _State]]:
+    """Without those that have shown no more frames and have fewer left."""
+    merged: dict[int, _State] = {}
+    for first, state in states.items():
+        place = max(first, expired)
+        merged[place] = max(state, merged.get(place, state))
+    kept: list[tuple[int, _State]] = []
+    for first, state in sorted(merged.items()):
+        if not kept or state.num_shown > kept[-1][1].num_shown:
+            kept.append((first, state))
+    return kept

@@ -1,0 +1,109 @@
+"""The scheduler in the worker: what it knows of the engine, and what it has decided."""
+
+from __future__ import annotations
+
+from sdv2_host.clock import NS_PER_MS
+from sdv2_host.host.backlog import ChunkWish
+from sdv2_host.params import Params
+from sdv2_host.stream.slo import Load, SloState, StepTable, decide
+from sdv2_host.types import Engine, Shape
+
+FILL_MARGIN = 1.5
+"""A source may take so many times longer to fill a longer chunk than its rate says."""
+STALL_CHUNKS = 1.5
+"""A source that is silent for as long as it takes to fill so many chunks has stalled."""
+
+
+class Schedule:
+    """Asked before each chunk, told after it. Used by the worker's thread.
+
+    Fields, per process: the table, corrected by what steps take; the newest decision; what it was
+    made for; steps since the shape changed last; whether lock-step frames come; whether a batch
+    may hold back pictures; when the newest chunk was done.
+    """
+
+    def __init__(self, engine: Engine, params: Params) -> None:
+        as_started = Shape(engine.chunk_frames, engine.layout, params.steps)
+        self._table = StepTable(as_started, engine.step_ms)
+        self._state = SloState(as_started)
+        self._shape = as_started
+        self._load = Load(params.steps)
+        self._previous = as_started
+        self._num_equal = 0
+        self._is_lockstep = False
+        self._may_owe = False
+        self._end_ns = 0
+
+    @property
+    def says(self) -> str:
+        """What is done to keep the rate, and why; '' = there is nothing to decide."""
+        return self._state.says
+
+    def plan(self, params: Params, source_fps: float, num_waiting: int) -> ChunkWish:
+        """What to wait for; the decision for the next chunk is made."""
+        load = Load(
+            steps=params.steps,
+            source_fps=source_fps,
+            target_fps=params.target_fps,
+            latency_bound_ms=params.latency_bound_ms,
+            num_waiting=num_waiting,
+            mode=params.slo_mode,
+            is_lockstep=self._is_lockstep,
+        )
+        decision = decide(self._state, self._table, load)
+        self._state, self._shape, self._load = decision.state, decision.shape, load
+        return self._wish(load)
+
+    def shape_of(self, num_frames: int, params: Params, *, is_lockstep: bool) -> Shape:
+        """How a chunk of so many frames, which were waited for, is to be made.
+
+        `params` may be newer than those of `plan`.
+        """
+        self._is_lockstep = is_lockstep
+        shape = self._shape._replace(chunk_frames=num_frames)
+        if is_lockstep:
+            return self._table.base(params.steps)._replace(chunk_frames=num_frames)
+        return shape if params.steps == self._load.steps else shape._replace(steps=params.steps)
+
+    def took(self, shape: Shape, begin_ns: int, end_ns: int, *, is_usual: bool) -> None:
+        """A chunk of this shape was made, from its frames to its pictures.
+
+        Not `is_usual`: the first of a session, or one with work that no other has.
+        """
+        self._num_equal = self._num_equal + 1 if shape == self._previous else 0
+        self._previous = shape
+        self._may_owe = shape.late_chunks > 0
+        self._end_ns = end_ns
+        # A change finishes what is in flight, and a batch fills in as many steps as it has rows.
+        if is_usual and self._num_equal > shape.late_chunks:
+            self._table = self._table.observed(shape, (end_ns - begin_ns) / NS_PER_MS)
+
+    def owes_pictures(self, now_ns: int) -> bool:
+        """A batch holds back pictures until further chunks come, and the source has stalled.
+
+        True once after each chunk. Lock-step clients reckon with pictures that are held back.
+        """
+        load, shape = self._load, self._previous
+        chunk_ms = 1000 * shape.chunk_frames / load.fps if load.fps else 0.0
+        waited_ms = (now_ns - self._end_ns) / NS_PER_MS
+        is_due = self._may_owe and not self._is_lockstep and waited_ms > STALL_CHUNKS * chunk_ms
+        self._may_owe &= not is_due
+        return is_due
+
+    def _wish(self, load: Load) -> ChunkWish:
+        base_frames = self._table.as_started.chunk_frames
+        num_frames = self._shape.chunk_frames
+        patience_ms = FILL_MARGIN * num_frames * 1000 / load.fps if load.fps else 0.0
+        return ChunkWish(
+            num_frames,
+            base_frames,
+            patience_ns=round(patience_ms * NS_PER_MS),
+            max_age_ns=round(self._max_age_ms(load) * NS_PER_MS),
+        )
+
+    def _max_age_ms(self, load: Load) -> float:
+        """Of a frame that is still in time for the latency bound; 0 = there is none."""
+        if not load.latency_bound_ms:
+            return 0.0
+        still_ms = self._table.after_start_ms(self._shape, load.fps)
+        return max(1.0, load.latency_bound_ms - still_ms)

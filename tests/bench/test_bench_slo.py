@@ -1,0 +1,128 @@
+"""The scheduler in simulated time: its laws, the oracle above it, and what the bench tells."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdv2_host.bench import slo, slo_report
+from sdv2_host.bench.slo_devices import ALL
+from sdv2_host.bench.slo_oracle import most_in_time
+from sdv2_host.bench.slo_simulation import NewestWins, UnboundedQueue, simulate
+from sdv2_host.bench.slo_world import World, worlds
+from sdv2_host.params import Params, SloMode
+from sdv2_host.types import Layout, Shape
+
+RTX_4090, H100, H200, _, _, H200_14B = ALL
+NS_PER_MS = 1_000_000
+
+
+def world_of(gaps_ms: list[int], slowness: list[float]) -> World:
+    """Frames with these gaps; every 250 ms the device is so slow. Lasts until all is done."""
+    arrivals_ns = tuple(at * NS_PER_MS for at in itertools.accumulate(gaps_ms))
+    num_ms = max(arrivals_ns[-1] // NS_PER_MS, 250 * len(slowness)) + 20_000
+    factors = [slowness[min(ms // 250, len(slowness) - 1)] for ms in range(num_ms)]
+    progress = itertools.accumulate((1 / factor for factor in factors), initial=0.0)
+    return World("made up", arrivals_ns, tuple(factors), tuple(progress))
+
+
+made_up = st.builds(
+    world_of,
+    st.lists(st.sampled_from([1, 8, 16, 17, 33, 41, 250, 1500]), min_size=1, max_size=150),
+    st.lists(st.sampled_from([0.5, 1.0, 1.5, 4.0]), min_size=1, max_size=12),
+)
+
+
+@given(
+    made_up,
+    st.sampled_from(get_args(SloMode)),
+    st.sampled_from([0.0, 60.0, 300.0, 900.0]),
+    st.sampled_from([H200, H200_14B, RTX_4090]),
+)
+@settings(deadline=None, max_examples=40)
+def test_any_load_leaves_the_frames_promised_in_order_and_two_chunks_waiting_at_most(
+    world: World, mode: SloMode, bound_ms: float, device: slo.StageTimes
+) -> None:
+    params = Params(steps=device.max_steps, slo_mode=mode, latency_bound_ms=bound_ms)
+    host = NewestWins(device, params)
+
+    run = simulate(host, world, device)
+
+    shown = list(run.latency_ms)
+    assert shown == sorted(set(shown))
+    # All that was given to the engine came back: also what a stalled source left in a batch.
+    assert len(shown) == sum(run.shapes.values())
+    assert len(shown) + host.num_dropped + host.num_waiting == len(world.arrivals_ns)
+    assert host.num_waiting < 8
+    assert run.most_waiting_chunks <= 2
+
+
+@given(made_up, st.sampled_from([100.0, 400.0, 1500.0]))
+@settings(deadline=None, max_examples=20)
+def test_nobody_shows_more_in_time_than_the_oracle(world: World, bound_ms: float) -> None:
+    params = Params(steps=2, latency_bound_ms=bound_ms)
+    table = {shape: ms for shape, ms in H200_14B.step_ms().items() if shape.steps == 2}
+
+    best = most_in_time(table, world, bound_ms)
+
+    for host in (NewestWins(H200_14B, params), UnboundedQueue(2)):
+        run = simulate(host, world, H200_14B)
+        # A session begins with a chunk of one frame, which the oracle knows nothing of.
+        assert sum(ms <= bound_ms for ms in run.latency_ms.values()) <= best + 4
+
+
+def test_the_oracle_knows_what_a_person_can_work_out() -> None:
+    table = {Shape(4, Layout.SERIAL, 1): 100.0}
+    world = world_of([10] * 12, [1.0])
+
+    # The chunks are done at 140, 240 and 340 ms; their oldest frames came at 10, 50 and 90 ms.
+    assert most_in_time(table, world, 260.0) == 12
+    assert most_in_time(table, world, 189.0) == 8
+    assert most_in_time(table, world, 129.0) == 0
+
+
+def test_without_a_bound_the_reference_queue_grows_and_ours_does_not() -> None:
+    load = next(world for world in worlds(20.0) if world.name == "60 fps, steady")
+
+    queue = simulate(UnboundedQueue(2), load, H200_14B)
+    ours = simulate(NewestWins(H200_14B, Params(steps=2)), load, H200_14B)
+
+    assert max(queue.latency_ms.values()) > 5000
+    assert max(ours.latency_ms.values()) < 500
+
+
+@pytest.mark.parametrize("fps", [30, 60])
+def test_under_steady_overload_the_scheduler_is_within_five_percent_of_the_oracle(
+    fps: int,
+) -> None:
+    load = next(world for world in worlds(20.0) if world.name == f"{fps} fps, steady")
+    case = slo.measure_case(H200_14B, load, "chunks")
+
+    assert case["oracle_ratio"] >= 0.95
+    assert case["hosts"]["scheduler"]["missed"] == 0
+
+
+def test_the_devices_are_as_fast_as_was_published() -> None:
+    """See slo_devices: the estimate for an H200, and the authors' 16.6 fps for one step."""
+    fps = [4000 / H200.step_ms()[Shape(4, Layout.SERIAL, steps)] for steps in (1, 2, 4)]
+    assert fps == pytest.approx([100, 87, 68], rel=0.06)
+    assert 4000 / RTX_4090.step_ms()[Shape(4, Layout.SERIAL, 1)] == pytest.approx(16.6, rel=0.06)
+
+
+def test_the_bench_writes_a_table_and_a_picture(tmp_path: Path) -> None:
+    told: list[float] = []
+
+    result = slo.run(4.0, "steps", lambda _, done: told.append(done), [H200])
+
+    path = slo_report.write_picture(tmp_path / "new" / "slo.png", result)
+    table = slo_report.format_table(result)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert len(result["cases"]) == 17
+    assert "60 fps, thermal" in table
+    assert told == sorted(told)
+    assert told[-1] == 1.0

@@ -1,0 +1,184 @@
+"""The scheduler in the worker, and through a whole host with the embedded model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdv2_host.clock import now_ns
+from sdv2_host.config import Config
+from sdv2_host.host.backlog import ChunkWish
+from sdv2_host.host.daemon import Daemon
+from sdv2_host.host.engines import PassthroughEngine
+from sdv2_host.host.schedule import Schedule
+from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.params import Params
+from sdv2_host.status import HostStatus
+from sdv2_host.types import FrameMeta, Layout, Shape
+
+SERIAL, BATCH = Layout.SERIAL, Layout.BATCH
+
+
+class SlowEngine(PassthroughEngine):
+    """40 fps with two steps as started, 50 in chunks of 8 or a batch, 80 with one step."""
+
+    step_ms: Mapping[Shape, float] = {
+        Shape(4, SERIAL, 1): 50.0,
+        Shape(4, SERIAL, 2): 100.0,
+        Shape(8, SERIAL, 1): 90.0,
+        Shape(8, SERIAL, 2): 160.0,
+        Shape(4, BATCH, 2): 80.0,
+    }
+
+
+PARAMS = Params(steps=2)
+
+
+def planned(schedule: Schedule, params: Params, source_fps: float, chunks: int = 20) -> ChunkWish:
+    wish = schedule.plan(params, source_fps, 0)
+    for _ in range(chunks):
+        wish = schedule.plan(params, source_fps, 0)
+    return wish
+
+
+def test_before_the_source_is_known_chunks_are_as_started() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+
+    wish = schedule.plan(PARAMS, 0.0, 0)
+
+    assert wish == ChunkWish(4, 4)
+    assert schedule.shape_of(4, PARAMS, is_lockstep=False) == Shape(4, SERIAL, 2)
+    assert schedule.says == ""
+
+
+def test_a_rate_that_needs_more_gets_another_shape_and_frames_in_time_for_the_bound() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    params = PARAMS.model_copy(update={"latency_bound_ms": 400.0})
+
+    wish = planned(schedule, params, 45.0)
+
+    assert schedule.shape_of(4, params, is_lockstep=False) == Shape(4, BATCH, 2)
+    # Four further frames and the step come after the chunk is full.
+    still_ms = 4000 / 45 + 80
+    assert wish.max_age_ns == pytest.approx((400 - still_ms) * 1e6)
+    assert "batch" in schedule.says
+
+
+def test_a_chunk_that_the_source_did_not_fill_is_made_as_long_as_it_is() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    params = PARAMS.model_copy(update={"latency_bound_ms": 350.0})
+    only_chunks = SlowEngine()
+    only_chunks.step_ms = {s: ms for s, ms in SlowEngine.step_ms.items() if s.layout is SERIAL}
+    schedule = Schedule(only_chunks, PARAMS)
+
+    wish = planned(schedule, params, 45.0)
+
+    assert (wish.num_frames, wish.base_frames) == (8, 4)
+    assert wish.patience_ns == pytest.approx(1.5 * 8e9 / 45)
+    assert schedule.shape_of(4, params, is_lockstep=False) == Shape(4, SERIAL, 2)
+
+
+def test_lock_step_frames_are_made_as_started() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    planned(schedule, PARAMS, 45.0)
+
+    assert schedule.shape_of(4, PARAMS, is_lockstep=True) == Shape(4, SERIAL, 2)
+    assert planned(schedule, PARAMS, 45.0).num_frames == 4
+    assert schedule.shape_of(4, PARAMS, is_lockstep=True) == Shape(4, SERIAL, 2)
+
+
+def test_steps_that_changed_while_frames_came_hold_for_them() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    schedule.plan(PARAMS, 30.0, 0)
+
+    shape = schedule.shape_of(4, Params(steps=1), is_lockstep=False)
+
+    assert shape == Shape(4, SERIAL, 1)
+
+
+def test_a_device_that_slows_down_brings_another_shape() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    params = PARAMS.model_copy(update={"slo_mode": "steps"})
+    planned(schedule, params, 35.0)
+    assert schedule.shape_of(4, params, is_lockstep=False) == Shape(4, SERIAL, 2)
+
+    for _ in range(60):
+        schedule.plan(params, 35.0, 0)
+        shape = schedule.shape_of(4, params, is_lockstep=False)
+        schedule.took(shape, 0, round(1.6e6 * SlowEngine.step_ms[shape]), is_usual=True)
+
+    assert shape == Shape(4, SERIAL, 1)
+    assert schedule.says.startswith("chunks of 4, serial, 1 step: 5")
+
+
+def test_a_step_after_a_change_and_one_that_is_unusual_teach_nothing() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    shape = Shape(4, SERIAL, 2)
+
+    for is_usual in (False, False, False):
+        schedule.took(shape, 0, 10**9, is_usual=is_usual)
+    for other in (Shape(8, SERIAL, 2), shape) * 5:
+        schedule.took(other, 0, 10**9, is_usual=True)
+    schedule.plan(PARAMS, 30.0, 0)
+
+    assert "40 fps possible" in schedule.says
+
+
+def test_a_stalled_source_gets_the_pictures_that_its_batch_owes_once() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    planned(schedule, PARAMS, 45.0)
+    second_ns = 10**9
+    assert not schedule.owes_pictures(second_ns)
+
+    schedule.took(Shape(4, BATCH, 2), 0, second_ns, is_usual=True)
+
+    due_ns = second_ns + 6 * second_ns // 45
+    times_ns = (due_ns - 10**6, due_ns + 10**6, 5 * second_ns)
+    assert [schedule.owes_pictures(at_ns) for at_ns in times_ns] == [False, True, False]
+    schedule.took(Shape(4, SERIAL, 2), 0, second_ns, is_usual=True)
+    assert not schedule.owes_pictures(5 * second_ns)
+
+
+def test_an_overloaded_host_lowers_the_steps_where_it_may_and_says_so(
+    run_dir: Path, stream: str
+) -> None:
+    config = Config(
+        name=stream,
+        engine="tiny",
+        width=192,
+        height=192,
+        threads=1,
+        port=0,
+        resume="default",
+        data_dir=str(run_dir.parent),
+    )
+    daemon = Daemon(config, Params(steps=4, slo_mode="steps"), run_dir=run_dir)
+
+    status = asyncio.run(status_with(daemon, "1 step", run_dir))
+
+    assert status.schedule.startswith("chunks of 4, serial, 1 step: ")
+    assert status.notes["steps"] == 1
+    assert status.step_ms["chunks of 4, serial, 4 steps"] > 0
+    assert status.dropped > 0
+
+
+async def status_with(daemon: Daemon, said: str, run_dir: Path) -> HostStatus:
+    """The host's status once its scheduler says this, with a source of 120 fps."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(daemon.run(stop))
+    try:
+        async with asyncio.timeout(100):
+            await daemon.ready.wait()
+            with FrameWriter(daemon.config.input_stream, run_dir=run_dir) as writer:
+                pixels = np.zeros((64, 64, 4), np.uint8)
+                while said not in daemon.snapshot().schedule:
+                    writer.publish(pixels, FrameMeta(64, 64, capture_ts_ns=now_ns()))
+                    await asyncio.sleep(1 / 120)
+        return daemon.snapshot()
+    finally:
+        stop.set()
+        await asyncio.wait({running})
