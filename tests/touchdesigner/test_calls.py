@@ -20,10 +20,6 @@ PULSES = {row.par: row.address for row in ROWS if row.action and not row.arg_par
 OTHER_VALUES: dict[str, OutValue] = {
     "prompt": "bronze",
     "prompt_b": "tin",
-    "transition_unit": "chunks",
-    "sink_mode": "fixed",
-    "safe": "black",
-    "quantize": "bar",
     "lora": "ink",
 }
 
@@ -55,6 +51,8 @@ def other_value(row: Any) -> OutValue:
         return not row.default
     if row.param in OTHER_VALUES:
         return OTHER_VALUES[row.param]
+    if row.choices:
+        return next(choice for choice in row.choices if choice != row.default)
     low, high = float(row.minimum), float(row.maximum)
     value = high if row.default != high else low
     return int(value) if row.style is Style.INT else value
