@@ -24,7 +24,7 @@ from sdv2_host.host.on_air import Moment, OnAir
 from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
 from sdv2_host.host.prompt_desk import Decks, DeskListener, open_desk
 from sdv2_host.host.situation import Situation
-from sdv2_host.host.supervisor import Limits, Supervisor
+from sdv2_host.host.supervisor import STARTED_ANEW, Limits, Supervisor
 from sdv2_host.host.text_process import TextSetup
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
@@ -277,7 +277,8 @@ class Daemon:
         self._desk.worker_died()
         self._set_problem("engine", "")
         self._situation.detail = f"the worker {reason}"
-        self.console.note("error", "host", self._situation.detail)
+        level = "info" if reason == STARTED_ANEW else "error"
+        self.console.note(level, "host", self._situation.detail)
 
     def _allowed(self, patch: Patch) -> Patch:
         """The patch with no more steps than this host keeps caches for."""

@@ -30,6 +30,8 @@ from sdv2_host.params import Params
 log = logging.getLogger(__name__)
 
 WORKER = child_process.module_command("sdv2_host.host.worker")
+STARTED_ANEW = "is started anew with other settings"
+"""Why a worker ended that nothing was wrong with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Supervisor:
             self._is_up = False
             reason = await self._live()
             if self._wanted != self._config:
-                self._on_death("is started anew with other settings")
+                self._on_death(STARTED_ANEW)
                 continue
             if self._failure is not None and not self._was_ready:
                 raise child_process.as_host_error(self._failure, "the worker")

@@ -227,6 +227,7 @@ def test_another_size_starts_the_engine_anew_and_the_output_never_stops(
             status = stage.daemon.snapshot()
             assert (status.worker_restarts, status.state.value) == (0, "live")
             assert stage.daemon._supervisor._config.size == Size(320, 256)
+            assert {n.level for n in stage.daemon.console.notices} <= {"info"}  # it was asked for
             times = [frame.meta.publish_ts_ns for frame in stage.seen]
             gaps_ms = np.diff(times) / NS_PER_MS
             assert gaps_ms.max() < 1500
