@@ -155,6 +155,12 @@ class Params(BaseModel):
         description="Adaptive: a kept frame less similar to the newest than this is replaced.",
         json_schema_extra=_row("/sdv2/sink/threshold", Group.MODEL, "", 0.01, can_fade=True),
     )
+    drift: Literal["off", "watch", "act"] = Field(
+        "watch",
+        description="When the picture drifts from how its look began, though the source does not: "
+        "watch = it is told, act = sinks are made new and a few chunks get more noise.",
+        json_schema_extra=_row("/sdv2/drift", Group.MODEL, in_preset=False),
+    )
     lora: str = Field(
         "",
         max_length=LORA_MAX_CHARS,

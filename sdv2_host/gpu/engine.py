@@ -14,6 +14,7 @@ from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.params import Params
+from sdv2_host.stream.drift import LIMIT, MAX_ANCHORS
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import Layout, StreamSpec
@@ -32,6 +33,11 @@ class StreamModels(NamedTuple):
     text: TextEncoder
     lora: LoraMerge | NoLoras = NO_LORAS
     """Writes LoRAs into the weights of `dit`."""
+
+
+DRIFT_TEXT = (
+    f"the picture has drifted more than {LIMIT:g} times its own spread from how this look began: "
+)
 
 
 def _smaller() -> str:
@@ -105,7 +111,7 @@ class StreamEngine:
     def step(self, frames: list[Frame], params: Params) -> StyledChunk:
         """Spans: upload, encode, denoise, decode, download, and lora while one is being merged.
 
-        Notes: chunk, noise_scale, motion, steps.
+        Notes: chunk, noise_scale, motion, steps, and drift while it is watched.
 
         Raises:
             DeviceError: the device's memory ran out.
@@ -128,7 +134,24 @@ class StreamEngine:
             "motion": float(state.motion.level),
             "steps": float(params.steps),
         }
-        return StyledChunk(pixels, timer.finish_chunk(), notes, problem)
+        problems = [problem]
+        if params.drift != "off":
+            notes["drift"] = float(state.drift.level)
+            problems.append(self._drift_problem(params))
+        return StyledChunk(pixels, timer.finish_chunk(), notes, "; ".join(filter(None, problems)))
+
+    def _drift_problem(self, params: Params) -> str:
+        """What the watchdog says; the same as long as one drift, or one re-anchor, lasts."""
+        drift = self._state.drift
+        if bool(drift.is_anchoring):
+            return DRIFT_TEXT + "the sinks are made new, the next chunks get more noise"
+        if not bool(drift.is_out):
+            return ""
+        if params.drift == "watch":
+            return DRIFT_TEXT + "/sdv2/drift act would make the sinks new"
+        if not self.pipeline.reanchors(params):
+            return DRIFT_TEXT + "mode reference only watches it"
+        return DRIFT_TEXT + f"{MAX_ANCHORS} re-anchors did not help, another seed or prompt may"
 
     def _merge_loras_(self, params: Params) -> str:
         """Why the LoRAs are not as asked; '' = they are, or will be within some chunks."""

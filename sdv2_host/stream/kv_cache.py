@@ -69,6 +69,8 @@ class RowCall(NamedTuple):
     """Number in the stream of the first of them."""
     refresh_sinks: bool = False
     """The newest frame also overwrites all sinks."""
+    reanchors: Tensor | None = None
+    """The same, as a 0-dim boolean that only the device knows; None = no."""
 
 
 class KVCache(Protocol):
@@ -216,7 +218,7 @@ class RollingKVCache:
             )
             for call in calls
         ]
-        replaced = self.refresh_sinks_(plans, tokens_BSE, self.sink_threshold)
+        replaced = self.refresh_sinks_(plans, tokens_BSE, self.sink_threshold, _anchors(calls))
         return CachedAttend(self, plans, rotary.tables(plans), replaced)
 
     def advance_(self, calls: Sequence[RowCall]) -> None:
@@ -231,13 +233,18 @@ class RollingKVCache:
             self.copy_row_(before - 1, row)
 
     def refresh_sinks_(
-        self, plans: Sequence[RowPlan], tokens_BSE: Tensor, threshold: float
+        self,
+        plans: Sequence[RowPlan],
+        tokens_BSE: Tensor,
+        threshold: float,
+        anchors_B: Tensor | None = None,
     ) -> Tensor | None:
         """[B, num_sinks] booleans: sinks that these tokens' newest frame replaces.
 
         The paper's rule: alpha_i = cos(h_t, s_i) of the frames' mean tokens, sink i is replaced
-        where alpha_i < threshold; only once all sinks are filled. None when no row can replace.
-        The sinks' means are kept up with in any case: the threshold may change with every call.
+        where alpha_i < threshold; all of a row's where `anchors_B` is true. Only once all are
+        filled. None when no row can replace. The means are kept up with in any case: the
+        threshold may change with every call.
         """
         num_sinks = self.geometry.num_sinks
         if num_sinks == 0:
@@ -249,6 +256,9 @@ class RollingKVCache:
         replaced = None
         if threshold > -1:
             replaced = F.cosine_similarity(newest_B1E, sinks_BSE, dim=-1) < threshold
+        if anchors_B is not None:
+            anchors_BS = anchors_B[:, None].expand(-1, num_sinks)
+            replaced = anchors_BS.clone() if replaced is None else replaced | anchors_BS
         for index, plan in enumerate(plans):
             if replaced is not None and self.num_written[plan.row] < num_sinks:
                 replaced[index] = False
@@ -260,6 +270,15 @@ class RollingKVCache:
         if replaced is not None:
             sinks_BSE.copy_(torch.where(replaced.unsqueeze(-1), newest_B1E, sinks_BSE))
         return replaced
+
+
+def _anchors(calls: Sequence[RowCall]) -> Tensor | None:
+    """Per row whether it re-anchors; None when no call may."""
+    known = next((call.reanchors for call in calls if call.reanchors is not None), None)
+    if known is None:
+        return None
+    never = torch.zeros_like(known)
+    return torch.stack([never if call.reanchors is None else call.reanchors for call in calls])
 
 
 class CachedAttend:

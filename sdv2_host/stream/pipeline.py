@@ -3,7 +3,7 @@
 # B rows (1)  T pixel frames  F latent frames  C channels  H W size
 
 A step reads top to bottom: replan, motion, encode, noise, denoise, decode. Nothing on the way
-reads from the device.
+reads from the device; what the drift watchdog found in one step, it acts on in the next.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ class StreamPipeline:
         with self._span("denoise"):
             done += self._denoise_(state, chunk)
         with self._span("decode"):
-            return self._decode_(state, done)
+            styled_BTCHW = self._decode_(state, done)
+        if done and params.drift != "off":
+            latents_BFCHW = torch.cat([one.x_BFCHW for one in done], dim=1)
+            state.drift.see_picture_(latents_BFCHW, styled_BTCHW, acts=self.reanchors(params))
+        return styled_BTCHW
 
     @torch.inference_mode()
     def flush(self, state: StreamState) -> Tensor:
@@ -108,9 +112,11 @@ class StreamPipeline:
         observe_(state.motion, frames_BTCHW, bounds, self.spec.motion, is_first, gain)
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
         noise = self._denoiser.noise(index, params.seed, 0, clean_BFCHW)
-        timesteps_I, sigmas_I = self._denoiser.schedule(
-            state.motion.noise_scale, params.steps, is_first
-        )
+        acts = self._watch_source_(state, clean_BFCHW, frames_BTCHW, params)
+        scale = state.motion.noise_scale
+        if acts:
+            scale = state.drift.noise_scale(scale)
+        timesteps_I, sigmas_I = self._denoiser.schedule(scale, params.steps, is_first)
         blend = prompts_of(params)
         has_new_look = state.look.refreshes(blend, state.has_new_weights)
         chunk = ChunkInFlight(
@@ -119,15 +125,31 @@ class StreamPipeline:
             text=state.texts.get(blend, self._text, self._dit),
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,
-            x_BFCHW=add_noise(clean_BFCHW, noise, state.motion.noise_scale),
+            x_BFCHW=add_noise(clean_BFCHW, noise, scale),
             refresh_sinks=has_new_look and self.spec.refresh_sinks_on_prompt,
             num_steps=params.steps,
             first_frame=state.num_latents,
+            reanchors=state.drift.refreshes_sinks if acts else None,
         )
         state.num_latents += clean_BFCHW.shape[1]
         state.has_new_weights = False
         state.chunk_index += 1
         return chunk
+
+    def reanchors(self, params: Params) -> bool:
+        """Whether drift is acted against. The reference's cache has no sinks to be made new."""
+        return params.drift == "act" and self.spec.cache is CacheMode.ROLLING
+
+    def _watch_source_(
+        self, state: StreamState, clean_BFCHW: Tensor, frames_BTCHW: Tensor, params: Params
+    ) -> bool:
+        """The watchdog, if it is on, has seen what this chunk is made of; whether it acts."""
+        if params.drift == "off":
+            state.drift.look = None
+            return False
+        state.drift.begin_look_(params, state.has_new_weights)
+        state.drift.see_source_(clean_BFCHW, frames_BTCHW)
+        return self.reanchors(params)
 
     def _denoise_(self, state: StreamState, chunk: ChunkInFlight) -> list[ChunkInFlight]:
         """Chunks that are clean now. The first is done at once in both layouts: no one waits

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sdv2_host.stream.drift import DriftState
 from sdv2_host.stream.kv_cache import KVCache, RollingKVCache
 from sdv2_host.stream.motion import MotionState
 from sdv2_host.stream.prompt import LookMemory, TextBank
@@ -23,6 +24,7 @@ class StreamState:
     kv: KVCache
     vae_cache: VAECache
     motion: MotionState
+    drift: DriftState
     batch: StreamBatch
     texts: TextBank
     """Per process."""
@@ -45,6 +47,7 @@ class StreamState:
             kv=fresh_kv(spec, dims),
             vae_cache=vae.init_cache(1, *size, device=spec.device, dtype=spec.dtype),
             motion=MotionState.fresh(*size, spec.device),
+            drift=DriftState.fresh(dims.in_dim, spec.device),
             batch=StreamBatch(),
             texts=TextBank(spec.num_prompts),
         )
@@ -56,6 +59,7 @@ class StreamState:
         for memory in (*self.vae_cache.encoder, *self.vae_cache.decoder):
             memory.zero_()
         self.motion.reset_()
+        self.drift.reset_()
         self.batch = StreamBatch()
         self.chunk_index = 0
         self.num_latents = 0
