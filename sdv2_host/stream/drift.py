@@ -1,6 +1,6 @@
 """Drift watchdog: does the picture still look as it did when this look began?
 
-# B rows (1)  T frames  C channels  H W size  S statistics  G groups of them
+# B rows (1)  T frames  C channels  H W size  S statistics
 
 Mean and spread of every channel, of the latents and of the colours, are followed for the picture
 and for the source. The first chunks of a look say in which band they lie; later a slow average is

@@ -3,7 +3,7 @@
 # B rows (1)  T pixel frames  F latent frames  C channels  H W size
 
 A step reads top to bottom: replan, motion, encode, noise, denoise, decode. Nothing on the way
-reads from the device; what the drift watchdog found in one step, it acts on in the next.
+reads from the device.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class StreamPipeline:
         later. SERIAL: T' = T. BATCH: the first chunk comes back at once, later ones
         params.steps - 1 chunks late, so T' is 0 while the batch fills; a change of the number
         of steps finishes what is in flight and returns it at once.
+
+        What the drift watchdog finds in a step, it acts on in the next.
 
         New parameters hold from this chunk on. Rows of the cache that
         a higher number of steps brings into use continue from the last row in use.
@@ -136,21 +138,6 @@ class StreamPipeline:
         state.chunk_index += 1
         return chunk
 
-    def reanchors(self, params: Params) -> bool:
-        """Whether drift is acted against. The reference's cache has no sinks to be made new."""
-        return params.drift == "act" and self.spec.cache is CacheMode.ROLLING
-
-    def _watch_source_(
-        self, state: StreamState, clean_BFCHW: Tensor, frames_BTCHW: Tensor, params: Params
-    ) -> bool:
-        """The watchdog, if it is on, has seen what this chunk is made of; whether it acts."""
-        if params.drift == "off":
-            state.drift.look = None
-            return False
-        state.drift.begin_look_(params, state.has_new_weights)
-        state.drift.see_source_(clean_BFCHW, frames_BTCHW)
-        return self.reanchors(params)
-
     def _denoise_(self, state: StreamState, chunk: ChunkInFlight) -> list[ChunkInFlight]:
         """Chunks that are clean now. The first is done at once in both layouts: no one waits
         for the batch to fill, and its frame count may differ from the others'."""
@@ -192,6 +179,21 @@ class StreamPipeline:
             )
             pictures.append(frames)
         return torch.cat(pictures, dim=1) if len(pictures) > 2 else pictures[-1]
+
+    def reanchors(self, params: Params) -> bool:
+        """Whether drift is acted against. The reference's cache has no sinks to be made new."""
+        return params.drift == "act" and self.spec.cache is CacheMode.ROLLING
+
+    def _watch_source_(
+        self, state: StreamState, clean_BFCHW: Tensor, frames_BTCHW: Tensor, params: Params
+    ) -> bool:
+        """The watchdog, if it is on, has seen what this chunk is made of; whether it acts."""
+        if params.drift == "off":
+            state.drift.look = None
+            return False
+        state.drift.begin_look_(params, state.has_new_weights)
+        state.drift.see_source_(clean_BFCHW, frames_BTCHW)
+        return self.reanchors(params)
 
 
 def sink_threshold(params: Params, spec: StreamSpec) -> float:

@@ -24,10 +24,10 @@ class StreamState:
     kv: KVCache
     vae_cache: VAECache
     motion: MotionState
-    drift: DriftState
     batch: StreamBatch
     texts: TextBank
     """Per process."""
+    drift: DriftState
     chunk_index: int = 0
     """Number of the next chunk of this session."""
     num_latents: int = 0
@@ -47,9 +47,9 @@ class StreamState:
             kv=fresh_kv(spec, dims),
             vae_cache=vae.init_cache(1, *size, device=spec.device, dtype=spec.dtype),
             motion=MotionState.fresh(*size, spec.device),
-            drift=DriftState.fresh(dims.in_dim, spec.device),
             batch=StreamBatch(),
             texts=TextBank(spec.num_prompts),
+            drift=DriftState.fresh(dims.in_dim, spec.device),
         )
 
     @torch.inference_mode()
