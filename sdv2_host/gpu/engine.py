@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sdv2_host.errors import DeviceError
+from sdv2_host.gpu.look_shelf import LookShelf
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.timing import SpanTimer
@@ -68,6 +70,7 @@ class StreamEngine:
         self._timer = SpanTimer(spec.device)
         self._staging = Staging(self._size, spec.device, spec.dtype)
         self._lora = models.lora
+        self._looks = LookShelf()
         self.pipeline = StreamPipeline(
             models.dit, models.vae, models.text, spec, span=self._timer.span
         )
@@ -100,6 +103,7 @@ class StreamEngine:
         plan += [steps for steps in range(2, num_rows + 1) for _ in range(steps)]
         pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
         frame = Frame(FrameMeta(self._size.width, self._size.height), pixels)
+        self._looks.skip(params.looks)
         self.reset()
         for index, num_steps in enumerate(plan):
             count = self.chunk_frames if index else self.first_chunk_frames
@@ -123,9 +127,12 @@ class StreamEngine:
         state, timer = self._state, self._timer
         chunk_index = state.chunk_index
         problem = self._merge_loras_(params)
+        early_BTCHW = self._do_looks_(params)
         with timer.span("upload"):
             frames_BTCHW = self._staging.upload(frames)
         styled_BTCHW = self.pipeline.step(state, frames_BTCHW, params)
+        if early_BTCHW is not None:
+            styled_BTCHW = torch.cat([early_BTCHW, styled_BTCHW], dim=1)
         with timer.span("download"):
             pixels = self._staging.download(styled_BTCHW)
         notes = {
@@ -134,7 +141,7 @@ class StreamEngine:
             "motion": float(state.motion.level),
             "steps": float(params.steps),
         }
-        problems = [problem]
+        problems = [problem, self._looks.problem]
         if params.drift != "off":
             notes["drift"] = float(state.drift.level)
             problems.append(self._drift_problem(params))
@@ -152,6 +159,21 @@ class StreamEngine:
         if not self.pipeline.reanchors(params):
             return DRIFT_TEXT + "mode reference only watches it"
         return DRIFT_TEXT + f"{MAX_ANCHORS} re-anchors did not help, another seed or prompt may"
+
+    def _do_looks_(self, params: Params) -> Tensor | None:
+        """Looks are saved and recalled; frames of the chunks that were in flight before that.
+
+        Not before a session's first chunk, which is of another length than those that follow a
+        look; what is asked for then is done a chunk later.
+        """
+        if self._state.chunk_index == 0:
+            return None
+        early_BTCHW = None
+        for order in self._looks.due(params.looks):
+            if early_BTCHW is None:
+                early_BTCHW = self.pipeline.flush(self._state)
+            self._looks.do_(order, self._state)
+        return early_BTCHW
 
     def _merge_loras_(self, params: Params) -> str:
         """Why the LoRAs are not as asked; '' = they are, or will be within some chunks."""
