@@ -125,9 +125,9 @@ class StreamEngine:
 
     def _step(self, frames: list[Frame], params: Params) -> StyledChunk:
         state, timer = self._state, self._timer
-        chunk_index = state.chunk_index
         problem = self._merge_loras_(params)
         early_BTCHW = self._do_looks_(params)
+        chunk_index = state.chunk_index
         with timer.span("upload"):
             frames_BTCHW = self._staging.upload(frames)
         styled_BTCHW = self.pipeline.step(state, frames_BTCHW, params)
@@ -150,14 +150,14 @@ class StreamEngine:
     def _drift_problem(self, params: Params) -> str:
         """What the watchdog says; the same as long as one drift, or one re-anchor, lasts."""
         drift = self._state.drift
-        if bool(drift.is_anchoring):
-            return DRIFT_TEXT + "the sinks are made new, the next chunks get more noise"
-        if not bool(drift.is_out):
+        if not bool((drift.is_out > 0) | drift.is_anchoring):
             return ""
         if params.drift == "watch":
             return DRIFT_TEXT + "/sdv2/drift act would make the sinks new"
         if not self.pipeline.reanchors(params):
             return DRIFT_TEXT + "mode reference only watches it"
+        if float(drift.num_anchors) < MAX_ANCHORS or bool(drift.is_anchoring):
+            return DRIFT_TEXT + "the sinks are made new, a few chunks get more noise"
         return DRIFT_TEXT + f"{MAX_ANCHORS} re-anchors did not help, another seed or prompt may"
 
     def _do_looks_(self, params: Params) -> Tensor | None:

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sdv2_host.stream.positions import PositionMode, key_positions
-from sdv2_host.stream.rotary_book import RotaryBook, RotaryTables
+from sdv2_host.stream.rotary_book import RotaryBook, RotaryTables, joined
 from sdv2_host.wan.attention import SelfAttend, attention
-from sdv2_host.wan.rope import Rotary, rotate
+from sdv2_host.wan.rope import rotate
 
 
 class CacheGeometry(NamedTuple):
@@ -312,8 +312,8 @@ class CachedAttend:
         self._write_(held_k, k_BSND)
         self._write_(held_v, v_BSND)
         if len({plan.num_filled for plan in self._plans}) == 1:
-            query = _join(self._tables.query)
-            key = _join(self._tables.key)
+            query = joined(self._tables.query)
+            key = joined(self._tables.key)
             num_keys = self._plans[0].num_filled * self._cache.tokens_per_frame
             keys = rotate(held_k[:, :num_keys], key)
             return attention(rotate(q_BSND, query), keys, held_v[:, :num_keys])
@@ -342,13 +342,3 @@ class CachedAttend:
             sink = held[:, slot * num_tokens : (slot + 1) * num_tokens]
             replaced_B111 = self._replaced_sinks[:, slot, None, None, None]
             sink.copy_(torch.where(replaced_B111, newest, sink))
-
-
-def _join(tables: list[Rotary]) -> Rotary:
-    """One table for all rows: the shared one, or the rows' own stacked."""
-    if all(table is tables[0] for table in tables):
-        return tables[0]
-    return Rotary(
-        torch.stack([table.cos_SP for table in tables]),
-        torch.stack([table.sin_SP for table in tables]),
-    )

@@ -88,7 +88,7 @@ def test_a_picture_spoilt_for_good_comes_back_when_drift_is_acted_against(
     assert error(whole, acted, slice(-4, None)) < 4
     assert error(whole, acted, slice(0, SPOILT_CHUNK)) == 0
     assert whole.problems == [""]
-    told = DRIFT_TEXT + "the sinks are made new, the next chunks get more noise"
+    told = DRIFT_TEXT + "the sinks are made new, a few chunks get more noise"
     assert acted.problems == ["", told, ""]
 
 
