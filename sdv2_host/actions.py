@@ -140,6 +140,21 @@ _ROWS = (
     _action(
         "preset_previous", "/sdv2/preset/previous", Group.SHOW, "The preset before the last loaded."
     ),
+    _action(
+        "look_save",
+        "/sdv2/look/save",
+        Group.SHOW,
+        "The stream as it is now, what it remembers included, under this name; until the end.",
+        _name("look"),
+    ),
+    _action(
+        "look_recall",
+        "/sdv2/look/recall",
+        Group.SHOW,
+        "The stream goes on from this look, with its parameters, at the next chunk.",
+        _name("look"),
+    ),
+    _action("look_forget", "/sdv2/look/forget", Group.SHOW, "No such look.", _name("look")),
     _action("cues_load", "/sdv2/cue/load", Group.SHOW, "This cue list.", _name("cue list")),
     _action(
         "cue_go",

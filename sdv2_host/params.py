@@ -72,6 +72,17 @@ def _state(address: str, group: Group = Group.OUTPUT, unit: str = "") -> dict[st
     return _row(address, group, unit, in_preset=False, is_output=True)
 
 
+class LookOrder(BaseModel):
+    """Something to do with a look, once, before the chunk that comes with it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    serial: int
+    """Counts orders, from 1."""
+    verb: Literal["save", "recall", "forget"]
+    name: str
+
+
 class Params(BaseModel):
     """One snapshot of the live parameters. Field order is the order in tables and pages."""
 
@@ -178,6 +189,12 @@ class Params(BaseModel):
         le=1.0,
         description="Adaptive: a kept frame less similar to the newest than this is replaced.",
         json_schema_extra=_row("/sdv2/sink/threshold", Group.MODEL, "", 0.01, can_fade=True),
+    )
+    drift: Literal["off", "watch", "act"] = Field(
+        "watch",
+        description="When the picture drifts from how its look began, though the source does not: "
+        "watch = it is told, act = sinks are made new and a few chunks get more noise.",
+        json_schema_extra=_row("/sdv2/drift", Group.MODEL, in_preset=False),
     )
     lora: str = Field(
         "",
@@ -305,6 +322,10 @@ class Params(BaseModel):
     """What a chunk is conditioned on, where that is no more what the decks say: during a
     transition. Not a row of the table: set by the host, `prompts_of` reads it."""
 
+    looks: tuple[LookOrder, ...] = ()
+    """The newest orders, oldest first; an engine does each once. Not a row of the table: set by
+    the host, so that a look comes back with its parameters, at the same chunk."""
+
     @field_validator("lora")
     @classmethod
     def _check_lora(cls, text: str) -> str:
@@ -399,7 +420,7 @@ def _spec(name: str) -> ParamSpec:
 
 
 PARAMS: dict[str, ParamSpec] = {
-    name: _spec(name) for name in Params.model_fields if name != "blend"
+    name: _spec(name) for name in Params.model_fields if name not in {"blend", "looks"}
 }
 BY_ADDRESS: dict[str, ParamSpec] = {spec.address: spec for spec in PARAMS.values()}
 NORM_ROOT = "/sdv2/norm/"

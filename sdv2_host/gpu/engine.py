@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import DeviceError
+from sdv2_host.gpu.look_shelf import LookShelf
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.step_times import (
@@ -26,6 +28,7 @@ from sdv2_host.gpu.step_times import (
 )
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.params import Params
+from sdv2_host.stream.drift import LIMIT, MAX_ANCHORS
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
@@ -44,6 +47,11 @@ class StreamModels(NamedTuple):
     text: TextEncoder
     lora: LoraMerge | NoLoras = NO_LORAS
     """Writes LoRAs into the weights of `dit`."""
+
+
+DRIFT_TEXT = (
+    f"the picture has drifted more than {LIMIT:g} times its own spread from how this look began: "
+)
 
 
 def _smaller() -> str:
@@ -76,6 +84,7 @@ class StreamEngine:
         self._staging = Staging(self._size, spec.device, spec.dtype)
         self._lora = models.lora
         self._step_ms: dict[Shape, float] = {}
+        self._looks = LookShelf()
         self.pipeline = StreamPipeline(
             models.dit, models.vae, models.text, spec, span=self._timer.span
         )
@@ -119,6 +128,7 @@ class StreamEngine:
                 progress(text, next(done) / num_steps)
                 yield one
 
+        self._looks.skip(params.looks)
         self.reset()
         with self._naming_memory():
             self._step(self._blank(self.first_chunk_frames), _with_steps(params, 1))
@@ -155,7 +165,7 @@ class StreamEngine:
     ) -> StyledChunk:
         """Spans: upload, encode, denoise, decode, download, and lora while one is being merged.
 
-        Notes: chunk, noise_scale, motion, steps.
+        Notes: chunk, noise_scale, motion, steps, and drift while it is watched.
 
         Raises:
             DeviceError: the device's memory ran out.
@@ -168,11 +178,14 @@ class StreamEngine:
         self, frames: list[Frame], params: Params, layout: Layout | None = None
     ) -> StyledChunk:
         state, timer = self._state, self._timer
-        chunk_index = state.chunk_index
         problem = self._merge_loras_(params)
+        early_BTCHW = self._do_looks_(params)
+        chunk_index = state.chunk_index
         with timer.span("upload"):
             frames_BTCHW = self._staging.upload(frames)
         styled_BTCHW = self.pipeline.step(state, frames_BTCHW, params, layout)
+        if early_BTCHW is not None:
+            styled_BTCHW = torch.cat([early_BTCHW, styled_BTCHW], dim=1)
         with timer.span("download"):
             pixels = self._staging.download(styled_BTCHW)
         notes = {
@@ -181,7 +194,39 @@ class StreamEngine:
             "motion": float(state.motion.level),
             "steps": float(params.steps),
         }
-        return StyledChunk(pixels, timer.finish_chunk(), notes, problem)
+        problems = [problem, self._looks.problem]
+        if params.drift != "off":
+            notes["drift"] = float(state.drift.level)
+            problems.append(self._drift_problem(params))
+        return StyledChunk(pixels, timer.finish_chunk(), notes, "; ".join(filter(None, problems)))
+
+    def _drift_problem(self, params: Params) -> str:
+        """What the watchdog says; the same as long as one drift, or one re-anchor, lasts."""
+        drift = self._state.drift
+        if not bool((drift.is_out > 0) | drift.is_anchoring):
+            return ""
+        if params.drift == "watch":
+            return DRIFT_TEXT + "/sdv2/drift act would make the sinks new"
+        if not self.pipeline.reanchors(params):
+            return DRIFT_TEXT + "mode reference only watches it"
+        if float(drift.num_anchors) < MAX_ANCHORS or bool(drift.is_anchoring):
+            return DRIFT_TEXT + "the sinks are made new, a few chunks get more noise"
+        return DRIFT_TEXT + f"{MAX_ANCHORS} re-anchors did not help, another seed or prompt may"
+
+    def _do_looks_(self, params: Params) -> Tensor | None:
+        """Looks are saved and recalled; frames of the chunks that were in flight before that.
+
+        Not before a session's first chunk, which is of another length than those that follow a
+        look; what is asked for then is done a chunk later.
+        """
+        if self._state.chunk_index == 0:
+            return None
+        early_BTCHW = None
+        for order in self._looks.due(params.looks):
+            if early_BTCHW is None:
+                early_BTCHW = self.pipeline.flush(self._state)
+            self._looks.do_(order, self._state)
+        return early_BTCHW
 
     @torch.inference_mode()
     def finish(self) -> StyledChunk:

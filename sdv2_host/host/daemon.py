@@ -16,10 +16,11 @@ from typing import Any
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.control.console import Console
-from sdv2_host.control.fader import Duration
+from sdv2_host.control.fader import AT_ONCE, Duration
 from sdv2_host.control.state_file import State
 from sdv2_host.errors import RingError
 from sdv2_host.host.control_room import ControlRoom
+from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
 from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
 from sdv2_host.host.prompt_desk import Decks, DeskListener, open_desk
@@ -29,12 +30,14 @@ from sdv2_host.host.text_process import TextSetup
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
 from sdv2_host.param_values import apply
-from sdv2_host.params import Params, Patch
+from sdv2_host.params import LookOrder, Params, Patch
 from sdv2_host.status import HostStatus
 from sdv2_host.types import ProgressFn, Size
 
 log = logging.getLogger(__name__)
 
+MAX_LOOK_ORDERS = 16
+"""Kept in the parameters: more than can be asked for between two chunks by hand."""
 FADE_PERIOD_S = 1 / 60
 """Between two looks at what a fade has come to: no output shows more frames than that."""
 
@@ -80,6 +83,7 @@ class Daemon:
         self._sent = params
         self._version = 0
         self._num_chunks = 0
+        self._num_looks = 0
         self._situation = Situation(config)
         self._supervisor = Supervisor(
             config,
@@ -94,6 +98,8 @@ class Daemon:
         self._desk = open_desk(config, text, listener)
         self._presenter: Presenter | None = None
         self._room = ControlRoom(self.console, config, run_dir, styles)
+        self._look_desk = LookDesk(self.console, self._order_look)
+        self.console.register(self._look_desk.handlers())
         self._kept = kept
         self._fading: asyncio.Task[None] | None = None
         self._ring_failure: asyncio.Future[RingError] | None = None
@@ -139,6 +145,17 @@ class Daemon:
         if (changed.width, changed.height) != (before.width, before.height):
             self._resize(changed)
         return changed
+
+    def _order_look(self, verb: str, name: str, patch: Patch) -> None:
+        """The worker's next chunk comes after this, with the patch, which holds at once."""
+        before = self.params
+        self._num_looks += 1
+        order = LookOrder.model_validate({"serial": self._num_looks, "verb": verb, "name": name})
+        looks = (*before.looks, order)[-MAX_LOOK_ORDERS:]
+        changed = apply(before, self._allowed(patch)).model_copy(update={"looks": looks})
+        self._desk.ask(Decks(changed.prompt, changed.prompt_b))
+        self._on_air.ask(changed, AT_ONCE, self._desk.live, self._now())
+        self._send()
 
     def _ask_again(self, decks: Decks) -> None:
         """For a prompt that failed: what it lacked may be there by now."""
@@ -275,6 +292,7 @@ class Daemon:
     def _on_death(self, reason: str) -> None:
         self._situation.worker.died()
         self._desk.worker_died()
+        self._look_desk.lose(reason)
         self._set_problem("engine", "")
         self._situation.detail = f"the worker {reason}"
         level = "info" if reason == STARTED_ANEW else "error"

@@ -75,6 +75,7 @@ class Denoiser:
                 num_frames,
                 chunk.first_frame,
                 chunk.refresh_sinks,
+                chunk.reanchors,
             )
             for chunk in chunks
         ]

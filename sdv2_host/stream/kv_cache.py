@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sdv2_host.stream.positions import PositionMode, key_positions
-from sdv2_host.stream.rotary_book import RotaryBook, RotaryTables
+from sdv2_host.stream.rotary_book import RotaryBook, RotaryTables, joined
 from sdv2_host.wan.attention import SelfAttend, attention
-from sdv2_host.wan.rope import Rotary, rotate
+from sdv2_host.wan.rope import rotate
 
 
 class CacheGeometry(NamedTuple):
@@ -69,6 +69,8 @@ class RowCall(NamedTuple):
     """Number in the stream of the first of them."""
     refresh_sinks: bool = False
     """The newest frame also overwrites all sinks."""
+    reanchors: Tensor | None = None
+    """The same, as a 0-dim boolean that only the device knows; None = no."""
 
 
 class KVCache(Protocol):
@@ -216,7 +218,7 @@ class RollingKVCache:
             )
             for call in calls
         ]
-        replaced = self.refresh_sinks_(plans, tokens_BSE, self.sink_threshold)
+        replaced = self.refresh_sinks_(plans, tokens_BSE, self.sink_threshold, _anchors(calls))
         return CachedAttend(self, plans, rotary.tables(plans), replaced)
 
     def advance_(self, calls: Sequence[RowCall]) -> None:
@@ -231,13 +233,18 @@ class RollingKVCache:
             self.copy_row_(before - 1, row)
 
     def refresh_sinks_(
-        self, plans: Sequence[RowPlan], tokens_BSE: Tensor, threshold: float
+        self,
+        plans: Sequence[RowPlan],
+        tokens_BSE: Tensor,
+        threshold: float,
+        anchors_B: Tensor | None = None,
     ) -> Tensor | None:
         """[B, num_sinks] booleans: sinks that these tokens' newest frame replaces.
 
         The paper's rule: alpha_i = cos(h_t, s_i) of the frames' mean tokens, sink i is replaced
-        where alpha_i < threshold; only once all sinks are filled. None when no row can replace.
-        The sinks' means are kept up with in any case: the threshold may change with every call.
+        where alpha_i < threshold; all of a row's where `anchors_B` is true. Only once all are
+        filled. None when no row can replace. The means are kept up with in any case: the
+        threshold may change with every call.
         """
         num_sinks = self.geometry.num_sinks
         if num_sinks == 0:
@@ -249,6 +256,9 @@ class RollingKVCache:
         replaced = None
         if threshold > -1:
             replaced = F.cosine_similarity(newest_B1E, sinks_BSE, dim=-1) < threshold
+        if anchors_B is not None:
+            anchors_BS = anchors_B[:, None].expand(-1, num_sinks)
+            replaced = anchors_BS.clone() if replaced is None else replaced | anchors_BS
         for index, plan in enumerate(plans):
             if replaced is not None and self.num_written[plan.row] < num_sinks:
                 replaced[index] = False
@@ -260,6 +270,15 @@ class RollingKVCache:
         if replaced is not None:
             sinks_BSE.copy_(torch.where(replaced.unsqueeze(-1), newest_B1E, sinks_BSE))
         return replaced
+
+
+def _anchors(calls: Sequence[RowCall]) -> Tensor | None:
+    """Per row whether it re-anchors; None when no call may."""
+    known = next((call.reanchors for call in calls if call.reanchors is not None), None)
+    if known is None:
+        return None
+    never = torch.zeros_like(known)
+    return torch.stack([never if call.reanchors is None else call.reanchors for call in calls])
 
 
 class CachedAttend:
@@ -293,8 +312,8 @@ class CachedAttend:
         self._write_(held_k, k_BSND)
         self._write_(held_v, v_BSND)
         if len({plan.num_filled for plan in self._plans}) == 1:
-            query = _join(self._tables.query)
-            key = _join(self._tables.key)
+            query = joined(self._tables.query)
+            key = joined(self._tables.key)
             num_keys = self._plans[0].num_filled * self._cache.tokens_per_frame
             keys = rotate(held_k[:, :num_keys], key)
             return attention(rotate(q_BSND, query), keys, held_v[:, :num_keys])
@@ -323,13 +342,3 @@ class CachedAttend:
             sink = held[:, slot * num_tokens : (slot + 1) * num_tokens]
             replaced_B111 = self._replaced_sinks[:, slot, None, None, None]
             sink.copy_(torch.where(replaced_B111, newest, sink))
-
-
-def _join(tables: list[Rotary]) -> Rotary:
-    """One table for all rows: the shared one, or the rows' own stacked."""
-    if all(table is tables[0] for table in tables):
-        return tables[0]
-    return Rotary(
-        torch.stack([table.cos_SP for table in tables]),
-        torch.stack([table.sin_SP for table in tables]),
-    )

@@ -77,6 +77,8 @@ class StreamPipeline:
         The layout makes no difference to the pictures. A longer chunk does: its frames see each
         other, have one level of motion, and see that much less of the past.
 
+        What the drift watchdog finds in a step, it acts on in the next.
+
         New parameters hold from this chunk on. Rows of the cache that
         a higher number of steps brings into use continue from the last row in use.
         """
@@ -88,7 +90,11 @@ class StreamPipeline:
         with self._span("denoise"):
             done += self._denoise_(state, chunk, layout)
         with self._span("decode"):
-            return self._decode_(state, done)
+            styled_BTCHW = self._decode_(state, done)
+        if done and params.drift != "off":
+            latents_BFCHW = torch.cat([one.x_BFCHW for one in done], dim=1)
+            state.drift.see_picture_(latents_BFCHW, styled_BTCHW, acts=self.reanchors(params))
+        return styled_BTCHW
 
     @torch.inference_mode()
     def flush(self, state: StreamState) -> Tensor:
@@ -119,9 +125,11 @@ class StreamPipeline:
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
         observe_(state.motion, frames_BTCHW, clean_BFCHW, params, self.spec.motion, is_first)
         noise = self._denoiser.noise(index, params.seed, 0, clean_BFCHW)
-        timesteps_I, sigmas_I = self._denoiser.schedule(
-            state.motion.noise_scale, params.steps, is_first
-        )
+        acts = self._watch_source_(state, clean_BFCHW, frames_BTCHW, params)
+        scale = state.motion.noise_scale
+        if acts:
+            scale = state.drift.noise_scale(scale)
+        timesteps_I, sigmas_I = self._denoiser.schedule(scale, params.steps, is_first)
         blend = prompts_of(params)
         has_new_look = state.look.refreshes(blend, state.has_new_weights)
         chunk = ChunkInFlight(
@@ -130,10 +138,11 @@ class StreamPipeline:
             text=state.texts.get(blend, self._text, self._dit),
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,
-            x_BFCHW=add_noise(clean_BFCHW, noise, state.motion.noise_scale),
+            x_BFCHW=add_noise(clean_BFCHW, noise, scale),
             refresh_sinks=has_new_look and self.spec.refresh_sinks_on_prompt,
             num_steps=params.steps,
             first_frame=state.num_latents,
+            reanchors=state.drift.refreshes_sinks if acts else None,
         )
         state.num_latents += clean_BFCHW.shape[1]
         state.has_new_weights = False
@@ -187,6 +196,21 @@ class StreamPipeline:
             )
             pictures.append(frames)
         return torch.cat(pictures, dim=1) if len(pictures) > 2 else pictures[-1]
+
+    def reanchors(self, params: Params) -> bool:
+        """Whether drift is acted against. The reference's cache has no sinks to be made new."""
+        return params.drift == "act" and self.spec.cache is CacheMode.ROLLING
+
+    def _watch_source_(
+        self, state: StreamState, clean_BFCHW: Tensor, frames_BTCHW: Tensor, params: Params
+    ) -> bool:
+        """The watchdog, if it is on, has seen what this chunk is made of; whether it acts."""
+        if params.drift == "off":
+            state.drift.look = None
+            return False
+        state.drift.begin_look_(params, state.has_new_weights)
+        state.drift.see_source_(clean_BFCHW, frames_BTCHW)
+        return self.reanchors(params)
 
 
 def sink_threshold(params: Params, spec: StreamSpec) -> float:

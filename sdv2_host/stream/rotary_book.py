@@ -67,3 +67,13 @@ class RotaryBook:
             [self.table(plan.query_positions) for plan in plans],
             [self.table(plan.key_positions) for plan in plans],
         )
+
+
+def joined(tables: list[Rotary]) -> Rotary:
+    """One table for all rows: the shared one, or the rows' own stacked."""
+    if all(table is tables[0] for table in tables):
+        return tables[0]
+    return Rotary(
+        torch.stack([table.cos_SP for table in tables]),
+        torch.stack([table.sin_SP for table in tables]),
+    )

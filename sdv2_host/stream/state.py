@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sdv2_host.stream.drift import DriftState
 from sdv2_host.stream.kv_cache import KVCache, RollingKVCache
 from sdv2_host.stream.motion import MotionState
 from sdv2_host.stream.prompt import LookMemory, TextBank
@@ -27,6 +28,7 @@ class StreamState:
     batch: StreamBatch
     texts: TextBank
     """Per process."""
+    drift: DriftState
     chunk_index: int = 0
     """Number of the next chunk of this session."""
     num_latents: int = 0
@@ -48,6 +50,7 @@ class StreamState:
             motion=MotionState.fresh(*size, dims.in_dim, spec.device),
             batch=StreamBatch(),
             texts=TextBank(spec.num_prompts),
+            drift=DriftState.fresh(dims.in_dim, spec.device),
         )
 
     @torch.inference_mode()
@@ -57,6 +60,7 @@ class StreamState:
         for memory in (*self.vae_cache.encoder, *self.vae_cache.decoder):
             memory.zero_()
         self.motion.reset_()
+        self.drift.reset_()
         self.batch = StreamBatch()
         self.chunk_index = 0
         self.num_latents = 0

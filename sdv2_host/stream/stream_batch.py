@@ -31,6 +31,8 @@ class ChunkInFlight:
     """Number in the stream of its first latent frame."""
     step: int = 0
     """Next step to run."""
+    reanchors: Tensor | None = None
+    """0-dim boolean on the device: as `refresh_sinks`; None = no."""
     is_shown: bool = True
     """False for the reference's warm-up chunks, which no picture is made from."""
 

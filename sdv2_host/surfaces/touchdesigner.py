@@ -32,6 +32,7 @@ GROUP_PAGES = {
 PARAM_PAGES = {
     "sink_mode": Page.SINKS,
     "sink_threshold": Page.SINKS,
+    "drift": Page.SINKS,
     "panicked": Page.SHOW,
     "safe": Page.SHOW,
     "panic_s": Page.SHOW,
@@ -41,6 +42,9 @@ ACTION_PAGES = {
     "preset_save": Page.PROMPT,
     "preset_next": Page.PROMPT,
     "preset_previous": Page.PROMPT,
+    "look_save": Page.PROMPT,
+    "look_recall": Page.PROMPT,
+    "look_forget": Page.PROMPT,
     "snapshot": Page.OUTPUT,
 }
 NO_ROW_ACTIONS = {"prompt_blend", "noise_bounds"}
@@ -65,6 +69,13 @@ LABELS = {
     "Presetsave": "Save preset",
     "Presetnext": "Next preset",
     "Presetprevious": "Previous preset",
+    "Looksavename": "Keep look as",
+    "Looksave": "Keep look",
+    "Lookrecallname": "Look",
+    "Lookrecall": "Recall look",
+    "Lookforgetname": "Look to forget",
+    "Lookforget": "Forget look",
+    "Drift": "Drift watchdog",
     "Noisesmin": "Noise min (motion)",
     "Noisesmax": "Noise max (still)",
     "Mix": "Mix (dry to wet)",
@@ -91,6 +102,7 @@ SHOW_ORDER = (
 SECTIONS = {
     *("Sendinput", "Lockstep", "Steps", "Targetfps", "Seedrandomise"),
     *("Transition", "Prompttransitiontext", "Presetloadname", "Presetsavename", "Presetnext"),
+    *("Looksavename", "Drift"),
     *("Freeze", "Width", "Snapshot", "Cuesloadname", "Bpm", "Command", "Autostart", "Hostprocess"),
 }
 """A line is drawn before these."""

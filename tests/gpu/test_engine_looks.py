@@ -1,0 +1,115 @@
+"""Looks in an engine: orders are done once, between two chunks, and what cannot be is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.gpu.look_shelf import LookShelf
+from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
+from sdv2_host.params import LookOrder, Params
+from sdv2_host.stream.snapshot import state_bytes
+from sdv2_host.stream.spec import Layout
+from sdv2_host.types import Frame, FrameMeta, Size
+from sdv2_host.wan.tiny_weights import TinyModels
+
+SIZE = Size(64, 48)
+SAVE = LookOrder(serial=1, verb="save", name="a")
+RECALL = LookOrder(serial=2, verb="recall", name="a")
+FORGET = LookOrder(serial=3, verb="forget", name="a")
+AGAIN = LookOrder(serial=4, verb="recall", name="a")
+NEON = Params(prompt="neon outline")
+
+
+def with_orders(params: Params, *orders: LookOrder) -> Params:
+    return params.model_copy(update={"looks": orders})
+
+
+def frames(count: int, seed: int) -> list[Frame]:
+    random = np.random.default_rng(seed)
+    shape = (count, *SIZE[::-1], 4)
+    pictures = random.integers(0, 256, shape, dtype=np.uint8)
+    return [Frame(FrameMeta(*SIZE), picture) for picture in pictures]
+
+
+def begun(models: TinyModels, layout: Layout = Layout.SERIAL) -> StreamEngine:
+    engine = tiny_engine(models, tiny_spec({}, SIZE, layout=layout))
+    for index in range(6):
+        engine.step(frames(4 if index else 1, index), NEON)
+    return engine
+
+
+@pytest.mark.parametrize(("layout", "num_same"), [(Layout.SERIAL, 12), (Layout.BATCH, 8)])
+def test_a_recalled_look_equals_having_gone_on(
+    models: TinyModels, layout: Layout, num_same: int
+) -> None:
+    """And no frame is lost: in a batch, those in flight come out first."""
+    engine = begun(models, layout)
+    gone_on = [engine.step(frames(4, 100), with_orders(NEON, SAVE)).frames]
+    gone_on += [engine.step(frames(4, seed), with_orders(NEON, SAVE)).frames for seed in (101, 102)]
+    other = with_orders(Params(prompt="gold", seed=5, steps=3), SAVE)
+    num_out = sum(len(engine.step(frames(4, seed), other).frames) for seed in range(200, 204))
+
+    params = with_orders(NEON, SAVE, RECALL)
+    recalled = [engine.step(frames(4, seed), params).frames for seed in (100, 101, 102)]
+
+    first, expected = np.concatenate(recalled), np.concatenate(gone_on)
+    assert np.array_equal(first[-num_same:], expected[-num_same:])
+    assert num_out + len(first) + len(expected) == 40
+
+
+def test_an_order_is_done_once(models: TinyModels) -> None:
+    engine = begun(models)
+    params = with_orders(NEON, SAVE, RECALL)
+
+    first, second = (engine.step(frames(4, 100), params).frames for _ in range(2))
+
+    assert not np.array_equal(first, second)
+
+
+def test_what_is_asked_before_the_first_chunk_is_done_after_it(models: TinyModels) -> None:
+    engine = begun(models)
+    engine.reset()
+
+    counts = [len(engine.step(frames(n, 7), with_orders(NEON, SAVE)).frames) for n in (1, 4)]
+    recalled = engine.step(frames(4, 7), with_orders(NEON, SAVE, RECALL))
+
+    assert counts == [1, 4]
+    assert recalled.problem == ""
+
+
+def test_a_look_that_is_not_there_is_told_with_those_that_are(models: TinyModels) -> None:
+    engine = begun(models)
+    other = LookOrder(serial=2, verb="save", name="b")
+
+    engine.step(frames(4, 1), with_orders(NEON, SAVE, other))
+    gone = engine.step(frames(4, 2), with_orders(NEON, SAVE, other, FORGET, AGAIN))
+
+    assert gone.problem == "no look 'a' in this engine's memory, there are b"
+
+
+def test_orders_for_the_worker_before_are_not_done(models: TinyModels) -> None:
+    engine = tiny_engine(models, tiny_spec({}, SIZE))
+    params = with_orders(NEON, SAVE, RECALL)
+    engine.warm_up(params, lambda _what, _fraction: None)
+    engine.step(frames(1, 0), params)
+
+    styled = engine.step(frames(4, 1), with_orders(NEON, SAVE, RECALL, FORGET))
+
+    assert styled.problem == "no look 'a' in this engine's memory, there are none"
+
+
+def test_a_look_too_many_is_refused_and_room_can_be_made(models: TinyModels) -> None:
+    state = begun(models).pipeline.fresh_state()
+    shelf = LookShelf(max_bytes=state_bytes(state) * 3 // 2)
+
+    shelf.do_(SAVE, state)
+    shelf.do_(LookOrder(serial=2, verb="save", name="b"), state)
+    refused = shelf.problem
+    shelf.do_(FORGET, state)
+    shelf.do_(LookOrder(serial=5, verb="save", name="b"), state)
+
+    assert "look 'b' needs" in refused
+    assert "/sdv2/look/forget makes room" in refused
+    assert shelf.problem == ""

@@ -1,0 +1,76 @@
+"""LookDesk: what is ordered of the worker, and what is refused before it is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdv2_host.control.console import Console
+from sdv2_host.errors import ParamError
+from sdv2_host.host.look_desk import LookDesk
+from sdv2_host.params import Patch
+from tests.control.fake_stage import FakeStage
+
+
+class Rig:
+    """A desk whose orders are written down."""
+
+    def __init__(self) -> None:
+        self.console = Console(FakeStage())
+        self.orders: list[tuple[str, str, Patch]] = []
+        self.desk = LookDesk(self.console, lambda *order: self.orders.append(order))
+        self.console.register(self.desk.handlers())
+
+    def call(self, verb: str, name: str) -> str:
+        return self.console.call(f"look_{verb}", (name,), "test")
+
+
+def test_a_recall_brings_the_parameters_that_were_saved() -> None:
+    rig = Rig()
+    rig.console.set({"seed": 7, "noise_s_max": 0.6}, "test")
+    rig.call("save", "calm")
+    rig.console.set({"seed": 8}, "test")
+
+    rig.call("recall", "calm")
+
+    assert [order[:2] for order in rig.orders] == [("save", "calm"), ("recall", "calm")]
+    patch = rig.orders[1][2]
+    assert (patch["seed"], patch["noise_s_max"]) == (7, 0.6)
+    assert "drift" not in patch
+    assert rig.console.board["looks"] == ["calm"]
+
+
+def test_an_unknown_look_is_refused_with_those_there_are() -> None:
+    rig = Rig()
+    rig.call("save", "calm")
+    rig.call("save", "storm")
+
+    with pytest.raises(ParamError, match="look 'gale' is none; there are calm, storm"):
+        rig.call("recall", "gale")
+
+    assert len(rig.orders) == 2
+
+
+def test_a_look_that_went_with_its_worker_says_so() -> None:
+    rig = Rig()
+    rig.call("save", "calm")
+
+    rig.desk.lose("is started anew with other settings")
+
+    went = "look 'calm' is gone, the worker is started anew with other settings; there are none"
+    with pytest.raises(ParamError, match=went):
+        rig.call("recall", "calm")
+    assert rig.console.board["looks"] == []
+
+
+def test_a_forgotten_look_is_unknown() -> None:
+    rig = Rig()
+    rig.call("save", "calm")
+    rig.call("forget", "calm")
+
+    with pytest.raises(ParamError, match="there are none"):
+        rig.call("forget", "calm")
+
+
+def test_a_name_that_no_preset_could_have_is_refused() -> None:
+    with pytest.raises(ParamError, match="expected 1 to 64 letters"):
+        Rig().call("save", "../x")
