@@ -8,6 +8,9 @@ from enum import StrEnum
 
 Value = str | int | float | bool
 
+LEFT_OUT = -1.0
+"""A number that does not go with its action."""
+
 
 class Style(StrEnum):
     """Of a custom parameter: `appendSTYLE` of TouchDesigner's Page makes it."""

@@ -14,12 +14,10 @@ from dataclasses import asdict, replace
 from sdv2_host.actions import ACTIONS, ActionArg, ActionSpec
 from sdv2_host.params import PARAMS, SIDE_MULTIPLE, Group, ParamSpec
 from sdv2_host.surfaces.layout import WIDE_RANGE
-from sdv2_host.surfaces.touch_row import Page, Row, Style
+from sdv2_host.surfaces.touch_row import LEFT_OUT, Page, Row, Style
 from sdv2_host.surfaces.touchdesigner_rows import OWN_ROWS
 
 FORMAT, VERSION = "sdv2-touchdesigner", 1
-LEFT_OUT = -1.0
-"""A number that does not go with the action."""
 
 
 GROUP_PAGES = {

@@ -65,6 +65,17 @@ def test_a_host_ends_with_the_project_unless_told_otherwise(tmp_path: Path) -> N
     until(lambda: not is_running(pid), f"process {pid} has ended")
 
 
+def test_a_host_starts_with_the_project_where_wanted(stage: TouchStage, tmp_path: Path) -> None:
+    set_up(stage, tmp_path)
+    stage.comp.par.Autostart = True
+    stage.play(2)
+
+    stage.touch.open(stage.touch.saved())
+    stage.comp = stage.touch.project1.op("StreamDiffusion")
+
+    stage.until(lambda: stage.status.facts, "started")
+
+
 def test_a_command_that_is_not_there_is_named(stage: TouchStage) -> None:
     stage.play(2)
     stage.comp.par.Command = "/nowhere/sdv2"
@@ -76,9 +87,14 @@ def test_a_command_that_is_not_there_is_named(stage: TouchStage) -> None:
 
 def started(stage: TouchStage, folder: Path) -> None:
     """The host runs that the component has started."""
-    par = stage.comp.par
-    par.Command, par.Engine = sys.executable, "passthrough"
-    par.Arguments = f'--port 0 --data-dir "{folder / "the data"}"'
+    set_up(stage, folder)
     stage.comp.StartHost()
     stage.until(lambda: stage.status.facts, "started")
     stage.until(lambda: "ready" in stage.comp.op("log").text, "logged")
+
+
+def set_up(stage: TouchStage, folder: Path) -> None:
+    """The pages say how a host is started."""
+    par = stage.comp.par
+    par.Command, par.Engine = sys.executable, "passthrough"
+    par.Arguments = f'--port 0 --data-dir "{folder / "the data"}"'

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import td
@@ -20,7 +21,7 @@ from sdv2_host.client.host_command import CommandError
 from sdv2_host.client.status import State
 from sdv2_host.client.status import Status as HostView
 from sdv2_host.errors import ConfigError, HostError, ParamError
-from sdv2_host.surfaces.touch_row import Row, Value
+from sdv2_host.surfaces.touch_row import LEFT_OUT, Row, Value
 from sdv2_touch.builder import parameters_text
 from sdv2_touch.callbacks import call_back
 from sdv2_touch.host_desk import HostDesk
@@ -35,8 +36,6 @@ TICK_S = 0.1
 NUM_CHORES = 4
 SHOWING = {State.LIVE, State.LOCKSTEP, State.HELD, State.PAUSED}
 """The picture is what the user wants it to be."""
-LEFT_OUT = -1.0
-"""What a number shows that does not go with its action."""
 
 
 class StreamDiffusion:
@@ -44,11 +43,10 @@ class StreamDiffusion:
     the table of its parameters; the session while Active is on; the boards it shows its state on;
     which chore is next, and when."""
 
-    def __init__(self, owner: td.COMP, note: str = "", run_dir: Path | None = None) -> None:
-        """`note`: what the loader has to say, '' = nothing; `run_dir`: None = the user's."""
+    def __init__(self, owner: td.COMP, note: str = "") -> None:
+        """`note`: what the loader has to say to a person, '' = nothing."""
         self._owner = owner
         self._note = note
-        self._run_dir = run_dir
         # A component of another version may lack some of the parameters that the code knows.
         pages = read_pages(parameters_text())
         self._table = make_table(
@@ -232,7 +230,7 @@ class StreamDiffusion:
             # Not a method of ours: what holds the session must not be held by it, or an extension
             # that TouchDesigner drops without a word would live on, thread and all.
             on_change = functools.partial(call_back, self._owner, "onParameterChange")
-            self._session = Session(self._owner, self._table, on_change, self._run_dir)
+            self._session = Session(self._owner, self._table, on_change)
 
     def _do_chore(self) -> None:
         chores = (self._show_status, self._follow_pages, self._show_card, self._show_menus)
@@ -278,9 +276,8 @@ class StreamDiffusion:
             self._host = host
             call_back(self._owner, "onHostChange", status.host, status.version)
 
-    def _press(self, action: object) -> None:
+    def _press(self, action: Callable[[], object]) -> None:
         """A button's own errors are shown as the status, for there is nobody to raise them to."""
-        assert callable(action)
         self._complaint = ""
         try:
             action()

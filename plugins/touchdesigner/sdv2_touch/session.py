@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 import weakref
-from pathlib import Path
 
 import td
 
@@ -50,15 +49,13 @@ class Session:
     """Fields, per activation: the courier and all that goes with it; the picture shown; what is
     wrong here, for a person; counters of frames sent and shown."""
 
-    def __init__(
-        self, owner: td.COMP, table: Table, on_change: OnChange, run_dir: Path | None
-    ) -> None:
+    def __init__(self, owner: td.COMP, table: Table, on_change: OnChange) -> None:
         self._owner = owner
         self._input = _top(owner, "picture")
         self._output = _top(owner, "output")
         self._table = table
         self._wish = wish_of(owner, table)
-        self.courier = Courier(self._wish, run_dir=run_dir)
+        self.courier = Courier(self._wish)
         # Without a goodbye (old builds call no onDestroyTD) the last reference's end closes it.
         self._finalizer = weakref.finalize(self, self.courier.close)
         self.board = ParBoard(owner, table, self.courier, on_change, time.perf_counter)
