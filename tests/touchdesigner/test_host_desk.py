@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -62,6 +64,31 @@ def test_a_host_ends_with_the_project_unless_told_otherwise(tmp_path: Path) -> N
         started(stage, tmp_path)
         pid = stage.status.pid
 
+    until(lambda: not is_running(pid), f"process {pid} has ended")
+
+
+def test_a_host_ends_with_a_component_that_is_deleted(stage: TouchStage, tmp_path: Path) -> None:
+    started(stage, tmp_path)
+    pid = stage.status.pid
+
+    stage.comp.destroy()
+    stage.play(3)
+
+    until(lambda: not is_running(pid), f"process {pid} has ended")
+
+
+def test_a_host_stays_where_it_is_to_outlive_the_project(tmp_path: Path) -> None:
+    with touch_stage(tmp_path) as stage:
+        started(stage, tmp_path)
+        stage.comp.par.Autostop = False
+        stage.play(30)
+        stage.touch.play(30, rate_hz=100)
+        pid = stage.status.pid
+
+    try:
+        assert is_running(pid)
+    finally:
+        os.kill(pid, signal.SIGTERM)
     until(lambda: not is_running(pid), f"process {pid} has ended")
 
 

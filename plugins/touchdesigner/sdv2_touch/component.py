@@ -216,11 +216,10 @@ class StreamDiffusion:
     def onDestroyTD(self) -> None:
         """TouchDesigner lets go of this object: the component is gone, or gets a new extension.
 
-        The daemon is left to the new one; without a component nobody could stop it any more.
+        Which of the two can be told only when the frame is over; see `close_if_gone`.
         """
         self._switch(False)
-        if not self._owner.valid:
-            self._desk.close()
+        td.run("args[0]()", self._desk.close_if_gone, fromOP=td.root, delayFrames=1)
 
     def _switch(self, is_active: bool) -> None:
         if self._session is not None:

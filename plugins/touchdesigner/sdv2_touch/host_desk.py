@@ -65,6 +65,12 @@ class HostDesk:
         if process is not None:
             process.close(stops=self._stops)
 
+    def close_if_gone(self) -> None:
+        """Without the component nobody could stop the daemon any more: then as `close`. A new
+        extension of the component goes on with it."""
+        if not self.owner.valid:
+            self.close()
+
     def _process(self) -> HostProcess:
         if self._id not in _processes:
             _processes[self._id] = HostProcess()
