@@ -52,6 +52,15 @@ def started(process: HostProcess) -> int:
     return process.status.pid
 
 
+def test_an_error_of_ours_is_told_and_the_next_start_is_obeyed(process: HostProcess) -> None:
+    process.start(toy("\0"))  # no system takes that as an argument
+    until(lambda: "please report it: ValueError" in process.status.sentence)
+
+    process.start(toy())
+
+    started(process)
+
+
 def test_it_starts_tells_its_lines_and_stops_in_good_order(process: HostProcess) -> None:
     process.start(toy())
     pid = started(process)
