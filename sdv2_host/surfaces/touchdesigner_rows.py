@@ -65,9 +65,11 @@ OWN_ROWS: dict[Page, tuple[Row, ...]] = {
         _menu(
             "Transfer",
             "Transfer",
-            ("auto", "numpy", "cuda"),
-            "How pictures leave and enter the graphics card: auto = by CUDA where TouchDesigner "
-            "offers it.",
+            ("numpy", "auto", "cuda"),
+            "How pictures leave and enter the graphics card. numpy = on every machine; auto = by "
+            "CUDA where TouchDesigner offers it, for large pictures. CUDA was not tried in "
+            "TouchDesigner yet: an error of it takes TouchDesigner's own CUDA along until a "
+            "restart, so try it before a show.",
         ),
         _toggle(
             "Lockstep",
