@@ -240,3 +240,24 @@ def with_a_comment(bundle: bytes) -> bytes:
     with zipfile.ZipFile(content, "a") as archive:
         archive.comment = b"another"
     return content.getvalue()
+
+
+def test_a_component_that_lacks_a_part_says_so_once_and_goes_on_when_it_is_back(
+    stage: TouchStage,
+) -> None:
+    stage.comp.par.Active = False
+    stage.until(lambda: not couriers(), "off")
+    stage.comp.op("output").name = "elsewhere"
+
+    stage.comp.par.Active = True
+    stage.play(30)
+
+    (failure,) = stage.failures()
+    assert "'output'" in failure
+    assert couriers() == []
+    assert "could not begin" in stage.fact("sentence")
+    stage.comp.par.Active = False
+    stage.comp.op("elsewhere").name = "output"
+    stage.play(5)
+    stage.comp.par.Active = True
+    stage.until(couriers, "begun")
