@@ -121,7 +121,9 @@ class Courier:
     def close(self) -> None:
         """The thread has ended, rings and socket are closed; within a second, whatever hangs."""
         self._is_closing = True
-        self._thread.join(CLOSE_S)
+        # Python's collector may end an application's last reference to us in our own thread.
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_S)
 
     def __enter__(self) -> Courier:
         return self

@@ -30,7 +30,7 @@ class HostLog:
         self._path = Path(name)
         self.write_fd = handle
         """For the daemon; closed by `started`."""
-        self._reader = self._path.open("rb")
+        self._reader = self._path.open("rb", buffering=0)
         if sys.platform != "win32":
             self._path.unlink()  # gone with the last of us who has it open
         self._rest = b""
@@ -41,6 +41,8 @@ class HostLog:
 
     def look(self) -> bool:
         """Takes what is new, as far as is taken at once; whether there may be more."""
+        # A C library may remember that the end was reached (Wine's does), until the file is moved.
+        self._reader.seek(0, os.SEEK_CUR)
         chunk = self._reader.read(LOOK_BYTES)
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         self.lines.extend(map(_as_text, whole))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from sdv2_host.client.host_log import HostLog
 from sdv2_host.errors import RingError
 from sdv2_host.ipc.host_file import sight_host
 from sdv2_host.ipc.run_dir import run_dirs
+
+_log = logging.getLogger(__name__)
 
 LOOK_S = 0.1
 GRACE_S = 10.0
@@ -108,7 +111,13 @@ class HostProcess:
 
     def _run(self) -> None:
         while not self._is_closing:
-            self._turn()
+            try:
+                self._turn()
+            # As in the courier: an error of ours that ended the thread would leave a Start that
+            # does nothing and says nothing. It becomes the sentence, and the next order is obeyed.
+            except Exception as error:
+                self._status = replace(self._status, sentence=_fault(error))
+                _log.exception("the host's process could not be looked after")
             time.sleep(LOOK_S)
         while self._orders:
             self._obey(self._orders.popleft())
@@ -197,6 +206,10 @@ class HostProcess:
             process.stdin.flush()
         self._kill_s = time.monotonic() + self._grace_s
         self._status = replace(self._status, is_stopping=True, sentence="The host is stopping.")
+
+
+def _fault(error: Exception) -> str:
+    return f"An error of this component, please report it: {type(error).__name__}: {error}."
 
 
 def _why_ended(code: int, last_line: str, *, was_asked: bool) -> str:

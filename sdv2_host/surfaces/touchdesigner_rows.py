@@ -74,9 +74,11 @@ OWN_ROWS: dict[Page, tuple[Row, ...]] = {
         _menu(
             "Transfer",
             "Transfer",
-            ("auto", "numpy", "cuda"),
-            "How pictures leave and enter the graphics card: auto = by CUDA where TouchDesigner "
-            "offers it. Guide: Pictures by numpy or CUDA.",
+            ("numpy", "auto", "cuda"),
+            "How pictures leave and enter the graphics card. numpy = on every machine; auto = by "
+            "CUDA where TouchDesigner offers it, for large pictures. CUDA was not tried in "
+            "TouchDesigner yet: an error of it takes TouchDesigner's own CUDA along until a "
+            "restart, so try it before a show. Guide: Pictures by numpy or CUDA.",
         ),
         _toggle(
             "Lockstep",

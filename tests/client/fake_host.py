@@ -22,6 +22,10 @@ from sdv2_host.ipc.osc_encode import OutValue, encode_message
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
+MAX_FRAMES = 4
+"""Between two looks at the OSC port."""
+MAX_KEPT = 200
+
 
 class FakeHost:
     """Runs from construction to `close`; `answers` and `version` say how it talks."""
@@ -42,7 +46,7 @@ class FakeHost:
         self.heard: list[OscMessage] = []
         """All but pings, in order."""
         self.taken: list[Frame] = []
-        """Frames of the input ring, in order."""
+        """Frames of the input ring, in order: the last MAX_KEPT since a cut."""
         self.delay = delay
         self.facts: dict[str, OutValue] = {"state": "live", "detail": "", "delay_frames": delay}
         self.params: dict[str, OutValue] = {"/sdv2/prompt": "the host's", "/sdv2/steps": 2}
@@ -111,13 +115,17 @@ class FakeHost:
         while self._is_running:
             self._listen()
             self._writer.heartbeat()
-            while (frame := self._reader.read_next()) is not None:
+            # Not for as long as frames come: they may come faster than they can be taken.
+            for _ in range(MAX_FRAMES):
+                frame = self._reader.read_next()
+                if frame is None:
+                    break
                 self._take(frame)
 
     def _take(self, frame: Frame) -> None:
         if FrameFlags.DISCONTINUITY in frame.meta.flags:
             self.taken = []
-        self.taken.append(frame)
+        self.taken = [*self.taken[-MAX_KEPT + 1 :], frame]
         is_lockstep = FrameFlags.LOCKSTEP in frame.meta.flags
         shown = self.taken[-1 - self.delay :][:1] if is_lockstep else [frame]
         is_due = not is_lockstep or len(self.taken) > self.delay

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sdv2_host.client.courier import Courier
 from sdv2_host.client.mailbox import Picture, Wish
@@ -453,3 +455,31 @@ def test_frames_carry_no_lockstep_flag_while_a_show_is_played(
         next_picture(courier, numbered(1))
 
     assert all(FrameFlags.LOCKSTEP not in frame.meta.flags for frame in host.taken)
+
+
+def test_it_may_be_closed_by_its_own_thread_as_a_garbage_collector_does(run_dir: Path) -> None:
+    courier = Courier(Wish("a"), run_dir=run_dir)
+    failed: list[BaseException | None] = []
+
+    def close() -> None:
+        try:
+            courier.close()
+        except RuntimeError as error:
+            failed.append(error)
+        else:
+            failed.append(None)
+
+    with FakeHost("a", run_dir):
+        until(lambda: courier.status.facts)
+        weakref.finalize(send_and_forget(courier), close)
+        until(lambda: failed)
+
+    assert failed == [None]
+    until(lambda: not any(one.name == "courier a" for one in threading.enumerate()))
+
+
+def send_and_forget(courier: Courier) -> NDArray[np.float32]:
+    """A picture that only the courier holds, once the caller has let go of it."""
+    pixels = numbered(1)
+    courier.send_frame(Picture(pixels))
+    return pixels

@@ -52,6 +52,15 @@ def started(process: HostProcess) -> int:
     return process.status.pid
 
 
+def test_an_error_of_ours_is_told_and_the_next_start_is_obeyed(process: HostProcess) -> None:
+    process.start(toy("\0"))  # no system takes that as an argument
+    until(lambda: "please report it: ValueError" in process.status.sentence)
+
+    process.start(toy())
+
+    started(process)
+
+
 def test_it_starts_tells_its_lines_and_stops_in_good_order(process: HostProcess) -> None:
     process.start(toy())
     pid = started(process)
@@ -132,7 +141,7 @@ def test_a_program_that_is_none_is_told(process: HostProcess, tmp_path: Path) ->
     process.start(Launch("a", (str(tmp_path / "nothing"),), ()))
 
     until(lambda: "cannot be started" in process.status.sentence)
-    assert "No such file" in process.status.sentence
+    assert "nothing: " in process.status.sentence  # and then the system's own words
 
 
 def test_at_the_end_of_the_application_it_stops_or_goes_on_as_was_wished(run_dir: Path) -> None:

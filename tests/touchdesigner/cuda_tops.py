@@ -101,7 +101,11 @@ class ScreenTop:
         """What the card really had when the stream came to it."""
 
         self.addresses: list[int] = []
+        self.by_numpy: list[NDArray[np.uint8]] = []
         self.refusal: Exception | None = None
+
+    def copyNumpyArray(self, pixels: NDArray[np.uint8]) -> None:
+        self.by_numpy.append(pixels)
 
     def copyCUDAMemory(self, address: int, size: int, shape: CUDAMemoryShape, stream: int) -> None:
         if self.refusal is not None:

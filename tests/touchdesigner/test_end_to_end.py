@@ -12,7 +12,7 @@ from tests.client.waiting import levels, numbered
 from tests.touchdesigner.touch_stage import TouchStage, real_host, touch_stage
 
 SIZE = (96, 64)
-NUM_FRAMES = 12
+NUM_FRAMES = 60
 
 
 @pytest.fixture(scope="module")

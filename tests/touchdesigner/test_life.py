@@ -6,7 +6,6 @@ import io
 import threading
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -163,8 +162,7 @@ def test_a_project_that_is_saved_and_opened_goes_on(stage: TouchStage, host: Fak
     stage.comp.par.Prompt = "the project's"
     until_shown(stage, 1)
 
-    stage.touch.open(stage.touch.saved())
-    reopened(stage)
+    stage.reopen()
 
     until_shown(stage, 2)
     assert len(couriers()) == 1
@@ -207,15 +205,6 @@ def test_a_host_that_restarts_is_found_again_and_the_picture_held(
         until_shown(stage, 2)
 
 
-def test_a_host_of_another_version_is_named_and_shown_all_the_same(stage: TouchStage) -> None:
-    with FakeHost(stage.host, default_run_dir(), version="9.1.0"):
-        stage.until(lambda: stage.fact("state") == "wrong version", "named")
-
-        until_shown(stage, 1)
-        assert "9.1.0" in stage.fact("sentence")
-        stage.until(lambda: stage.comp.par.Hostversion.eval() == "9.1.0", "shown")
-
-
 def test_the_tile_says_what_is_wrong_and_the_output_only_when_asked(stage: TouchStage) -> None:
     card, pick = stage.comp.op("card"), stage.comp.op("pick")
     stage.until(lambda: "is running" in card.par.text.eval(), "says")
@@ -245,16 +234,30 @@ def test_a_non_commercial_licence_is_told_which_size_to_use(tmp_path: Path) -> N
         assert stage.failures() == []
 
 
-def reopened(stage: TouchStage) -> None:
-    """The stage's operators are those of the project that is open now."""
-    project: Any = stage.touch.project1
-    stage.comp, stage.source = project.op("StreamDiffusion"), project.op("source")
-    stage.touch.look_at(stage.comp.op("out1"))
-
-
 def with_a_comment(bundle: bytes) -> bytes:
     """A zip of the same files that is another version."""
     content = io.BytesIO(bundle)
     with zipfile.ZipFile(content, "a") as archive:
         archive.comment = b"another"
     return content.getvalue()
+
+
+def test_a_component_that_lacks_a_part_says_so_once_and_goes_on_when_it_is_back(
+    stage: TouchStage,
+) -> None:
+    stage.comp.par.Active = False
+    stage.until(lambda: not couriers(), "off")
+    stage.comp.op("output").name = "elsewhere"
+
+    stage.comp.par.Active = True
+    stage.play(30)
+
+    (failure,) = stage.failures()
+    assert "'output'" in failure
+    assert couriers() == []
+    assert "could not begin" in stage.fact("sentence")
+    stage.comp.par.Active = False
+    stage.comp.op("elsewhere").name = "output"
+    stage.play(5)
+    stage.comp.par.Active = True
+    stage.until(couriers, "begun")

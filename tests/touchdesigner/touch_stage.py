@@ -56,6 +56,13 @@ class TouchStage:
         """The source shows this picture, bottom row first."""
         self.touch.show(self.source, pixels)
 
+    def reopen(self) -> None:
+        """The project is saved and opened again; the stage's operators are the new ones."""
+        self.touch.open(self.touch.saved())
+        project: Any = self.touch.project1
+        self.comp, self.source = project.op("StreamDiffusion"), project.op("source")
+        self.touch.look_at(self.comp.op("out1"))
+
     def seen(self) -> NDArray[np.uint8]:
         """The picture at the component's output as 8 bit, bottom row first."""
         pixels = self.comp.op("out1").numpyArray()
@@ -86,6 +93,8 @@ def install(touch: TouchDesigner) -> TouchStage:
     comp: Any = touch.project1.op("StreamDiffusion")
     source: Any = touch.project1.create("moviefileinTOP", "source")
     comp.inputConnectors[0].connect(source)
+    # Smaller than the stand-in's own, which took most of the time of these tests.
+    touch.show(source, np.zeros((16, 32, 4), np.float32))
     touch.look_at(comp.op("out1"))
     host = unique_name()
     comp.par.Host = host

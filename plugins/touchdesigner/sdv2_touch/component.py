@@ -34,6 +34,9 @@ from sdv2_touch.table import as_row_value, make_table, read_pages
 TICK_S = 0.1
 """Each chore is done as often as that; one per frame at most, so that no frame pays for all."""
 NUM_CHORES = 4
+COULD_NOT = (
+    "could not begin, and its script errors say why: mend that, then switch Active off and on"
+)
 SHOWING = {State.LIVE, State.LOCKSTEP, State.HELD, State.PAUSED}
 """The picture is what the user wants it to be."""
 OFF = "The component is off: switch Active on, page Stream."
@@ -59,6 +62,8 @@ class StreamDiffusion:
         self._desk = HostDesk(owner)
         self._status_board = StatusBoard(owner)
         self._session: Session | None = None
+        self._is_on = False
+        """As Active was when it was looked at last."""
         self._complaint = ""
         """Of a button of the pages, until the next one is pressed or a host is met."""
         self._told: tuple[State, str] = (State.CLOSED, "")
@@ -72,7 +77,8 @@ class StreamDiffusion:
     def Status(self) -> HostView:
         """One snapshot: state, sentence, numbers. Its fields are those of client/status.py."""
         if self._session is None:
-            sentence = self._note or self._complaint or OFF
+            off = COULD_NOT if self._is_on else OFF
+            sentence = self._note or self._complaint or off
             return HostView(State.CLOSED, sentence, str(self._owner.par.Host.eval()))
         status = self._session.status
         sentence = self._note or self._complaint or self._session.trouble
@@ -172,7 +178,8 @@ class StreamDiffusion:
     def on_frame(self) -> None:
         """A frame of TouchDesigner begins."""
         is_active = bool(self._owner.par.Active.eval())
-        if is_active != (self._session is not None):
+        if is_active != self._is_on:
+            self._is_on = is_active  # first: what fails is not tried again in each frame
             self._switch(is_active)
         if self._session is not None:
             self._session.frame()

@@ -54,11 +54,11 @@ class CudaUpload:
         self._frame: Frame | None = None
         """What `_shown` holds: a frame that is shown for several cooks is sent to the card once."""
 
-    def show(self, script_top: td.scriptTOP, frame: Frame) -> None:
-        """The Script TOP has the picture, in the order of our stream.
+    def show(self, script_top: td.scriptTOP, frame: Frame) -> bool:
+        """Whether the Script TOP has the picture, in the order of our stream.
 
-        `frame` is uint8 [H, W, 4]. While earlier pictures are still on their way, the one before
-        stays for another cook.
+        `frame` is uint8 [H, W, 4]. False while earlier pictures are still on their way: the one
+        before stays for another cook.
 
         Raises:
             CudaPathError: see there; only `close` is of use afterwards.
@@ -75,6 +75,7 @@ class CudaUpload:
             )
         with ends_the_path(), self._driver.current(self._context):
             self._driver.record(shown.event, self._stream)
+        return frame is self._frame
 
     def close(self) -> None:
         """Everything is freed. Waits for copies.

@@ -21,7 +21,7 @@ from sdv2_touch.par_board import OnChange, ParBoard
 from sdv2_touch.picture_path import PicturePath
 from sdv2_touch.rate import Rate
 from sdv2_touch.table import Table
-from sdv2_touch.transfer import picture_now
+from sdv2_touch.transfer import NumpyUpload, picture_now
 
 ALPHAS = {
     "premultiplied": AlphaMode.PREMULTIPLIED,
@@ -55,16 +55,19 @@ class Session:
         self._output = _top(owner, "output")
         self._table = table
         self._wish = wish_of(owner, table)
+        self._path = PicturePath(TransferPath(str(owner.par.Transfer.eval())))
+        # Late, for its thread must not be left behind by what fails before.
         self.courier = Courier(self._wish)
         # Without a goodbye (old builds call no onDestroyTD) the last reference's end closes it.
         self._finalizer = weakref.finalize(self, self.courier.close)
         self.board = ParBoard(owner, table, self.courier, on_change, time.perf_counter)
         if self._wish.brings:
             self.board.bring_look()
-        self._path = PicturePath(TransferPath(str(owner.par.Transfer.eval())), self._input)
         self._met = (0, 0)
         """Process id and port of the host."""
         self._held: Frame | None = None
+        self._is_late = False
+        """The output has the picture before the held one still."""
         self._lockstep_ended = ""
         self.sent, self.shown = Rate(time.perf_counter), Rate(time.perf_counter)
 
@@ -116,18 +119,25 @@ class Session:
 
     def cook(self, script_top: td.scriptTOP) -> None:
         """The held picture is in the Script TOP, called inside its cook."""
-        if self._held is not None:
-            self._path.show(script_top, self._held)
+        if self._held is None:
+            return
+        if self._owner.par.Lockstep.eval():
+            # By CUDA it could be the picture before, and a render has to have this one.
+            NumpyUpload().show(script_top, self._held)
+            self._is_late = False
+        else:
+            self._is_late = not self._path.show(script_top, self._held)
 
     def close(self) -> None:
         """Nothing of the session is left: no thread, ring or socket. The picture stays shown."""
         self._finalizer()
         self._path.close()
+        self._held = None
 
     def choose_path(self) -> None:
         """Pictures go as the page says now."""
         self._path.close()
-        self._path = PicturePath(TransferPath(str(self._owner.par.Transfer.eval())), self._input)
+        self._path = PicturePath(TransferPath(str(self._owner.par.Transfer.eval())))
 
     def _send(self) -> None:
         if not self._wish.publishes or not self._owner.inputs or self.status.state in NOBODY:
@@ -138,12 +148,13 @@ class Session:
             self.sent.count()
 
     def _show(self, frame: Frame | None) -> None:
-        if frame is None:
+        if frame is None and not self._is_late:
             return
-        self._held = frame
+        if frame is not None:
+            self._held = frame
+            self.shown.count()
         if not self._limit_trouble():
             self._output.cook(force=True)
-            self.shown.count()
 
     def _exchange(self) -> None:
         timeout_s = float(self._owner.par.Locksteptimeout.eval())

@@ -27,7 +27,8 @@ class Download(Protocol):
 class Upload(Protocol):
     """The host's picture for a Script TOP, called inside its cook."""
 
-    def show(self, script_top: td.scriptTOP, frame: Frame) -> None: ...
+    def show(self, script_top: td.scriptTOP, frame: Frame) -> bool:
+        """Whether it has this picture; if not it keeps the one before, and is to cook again."""
 
     def close(self) -> None:
         """What was allocated is freed."""
@@ -67,8 +68,9 @@ def picture_now(top: td.TOP) -> Picture:
 class NumpyUpload:
     """By `copyNumpyArray`. Source: ScriptTOP_Class."""
 
-    def show(self, script_top: td.scriptTOP, frame: Frame) -> None:
+    def show(self, script_top: td.scriptTOP, frame: Frame) -> bool:
         script_top.copyNumpyArray(frame.pixels)
+        return True
 
     def close(self) -> None:
         pass
