@@ -103,6 +103,27 @@ def test_a_preset_is_loaded_and_a_look_saved(room: Room) -> None:
     page.close()
 
 
+def test_a_look_is_kept_recalled_and_forgotten_by_its_name(room: Room) -> None:
+    page, ear = room.page(), Ear(room.port)
+    ear.send("/sdv2/subscribe")
+    names = page.locator("#look-names option")
+    noise = page.get_by_role("slider", name="noise s max")
+    ear.send("/sdv2/noise/s_max", 0.75)
+    expect(noise).to_have_value("0.75")
+    page.get_by_role("combobox", name="Look").fill("calm")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    expect(names).to_have_attribute("value", "calm")
+
+    ear.send("/sdv2/noise/s_max", 0.9)
+    expect(noise).to_have_value("0.9")
+    page.get_by_role("button", name="Recall", exact=True).click()
+    expect(noise).to_have_value("0.75")
+    page.get_by_role("button", name="Forget", exact=True).click()
+
+    expect(names).to_have_count(0)
+    page.close()
+
+
 def test_an_osc_address_is_learnt_and_forgotten(room: Room) -> None:
     page, ear = room.page(), Ear(room.port)
     page.get_by_role("button", name="Learn an OSC address for mix").click()
@@ -123,6 +144,7 @@ def test_a_fader_under_the_finger_is_not_written_over(room: Room) -> None:
     fader = page.get_by_role("slider", name="Crossfader from deck A to deck B")
     fader.hover()
     page.mouse.down()
+    ear.until("/sdv2/prompt/crossfade", 0.5)
     expect(fader).to_have_value("0.5")
 
     ear.send("/sdv2/prompt/crossfade", 0.125)

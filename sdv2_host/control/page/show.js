@@ -10,6 +10,7 @@ export class Show {
     this.clockOffsetMs = 0;
     this.listenTransport();
     this.listenPresets();
+    this.listenLooks();
     this.listenCues();
     requestAnimationFrame(() => this.drawBeat());
   }
@@ -42,6 +43,16 @@ export class Show {
     });
   }
 
+  listenLooks() {
+    for (const button of document.querySelectorAll("[data-look]")) {
+      button.addEventListener("click", () => {
+        const name = $("look").value.trim();
+        if (name) this.link.call(button.dataset.look, [name]);
+        else $("look").focus();
+      });
+    }
+  }
+
   loadPreset(name) {
     const fade = $("preset-fade").value;
     this.link.call("preset_load", fade === "" ? [name] : [name, Number(fade)]);
@@ -65,6 +76,7 @@ export class Show {
     if (facts.tempo) this.clockOffsetMs = facts.tempo.now_ms - performance.now();
     this.showPresets();
     this.showCues();
+    fill($("look-names"), this.board.looks ?? [], (name) => element("option", { value: name }));
     setText($("pending"), this.board.tempo?.pending ? `waits for the beat: ${this.board.tempo.pending}` : "");
   }
 
