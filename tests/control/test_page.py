@@ -258,6 +258,16 @@ def test_what_was_refused_is_said_where_it_is_seen(room: Room, fragment: str) ->
     page.close()
 
 
+@pytest.mark.parametrize("width_px", [1000, 1320, 1400, 1900])
+def test_a_long_state_leaves_the_head_of_the_page_low(room: Room, width_px: int) -> None:
+    page = room.page(size=(width_px, 900))
+
+    expect(page.locator("#connection")).to_contain_text("no frames come in on ring")
+
+    assert page.locator("header").bounding_box()["height"] < 130
+    page.close()
+
+
 @pytest.mark.parametrize("width", [320, 390, 620, 1000, 1180, 1400, 1900])
 def test_nothing_is_wider_than_the_page(room: Room, width: int) -> None:
     page = room.page("", (width, 800))
