@@ -72,6 +72,10 @@ def _state(address: str, group: Group = Group.OUTPUT, unit: str = "") -> dict[st
     return _row(address, group, unit, in_preset=False, is_output=True)
 
 
+MAX_LOOKS = 32
+"""Kept at once."""
+
+
 class LookOrder(BaseModel):
     """Something to do with a look, once, before the chunk that comes with it."""
 

@@ -18,7 +18,7 @@ from sdv2_host.config import Config
 from sdv2_host.control.console import Console
 from sdv2_host.control.fader import AT_ONCE, Duration
 from sdv2_host.control.state_file import State
-from sdv2_host.errors import RingError
+from sdv2_host.errors import RingError, WorkerError
 from sdv2_host.host.control_room import ControlRoom
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
@@ -148,6 +148,9 @@ class Daemon:
 
     def _order_look(self, verb: str, name: str, patch: Patch) -> None:
         """The worker's next chunk comes after this, with the patch, which holds at once."""
+        if verb == "save" and self._situation.worker.ready is None:
+            # The next worker begins with these parameters and takes their orders for done.
+            raise WorkerError(f"/sdv2/look/save {name!r}: no engine is ready to save it")
         before = self.params
         self._num_looks += 1
         order = LookOrder.model_validate({"serial": self._num_looks, "verb": verb, "name": name})

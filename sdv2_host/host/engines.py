@@ -61,7 +61,7 @@ class PassthroughEngine:
         pictures = np.stack([to_rgba8(frame) for frame in frames])
         spans_ms = {"convert": (now_ns() - begin_ns) / NS_PER_MS}
         problem = "engine passthrough takes no LoRAs" if params.lora else ""
-        if params.looks:
+        if params.looks and params.looks[-1].verb != "forget":
             problem = "engine passthrough has no looks: it remembers nothing"
         return StyledChunk(pictures, spans_ms, {}, problem)
 

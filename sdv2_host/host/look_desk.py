@@ -7,10 +7,13 @@ from collections.abc import Callable
 from sdv2_host.actions import NAME, NAME_SYNTAX, Args
 from sdv2_host.control.console import Console, Handler, Held
 from sdv2_host.errors import ParamError
-from sdv2_host.params import PARAMS, ParamValue, Patch
+from sdv2_host.params import MAX_LOOKS, PARAMS, ParamValue, Patch
 
 OrderFn = Callable[[str, str, Patch], None]
-"""(verb, name, patch): the worker does it before its next chunk, which is made with the patch."""
+"""(verb, name, patch): the worker does it before its next chunk, which is made with the patch.
+
+Raises WorkerError for a save while there is no worker to keep it.
+"""
 
 
 class LookDesk:
@@ -43,6 +46,11 @@ class LookDesk:
         name = str(args[0]).strip()
         if not NAME.fullmatch(name):
             raise ParamError(f"/sdv2/look/save {name[:80]!r}, expected {NAME_SYNTAX}")
+        if name not in self._looks and len(self._looks) >= MAX_LOOKS:
+            raise ParamError(
+                f"/sdv2/look/save {name!r}: there are {len(self._looks)} looks, allowed are "
+                f"{MAX_LOOKS}: /sdv2/look/forget makes room"
+            )
         params = self._console.params
         chosen = {key: getattr(params, key) for key, spec in PARAMS.items() if spec.in_preset}
         self._order("save", name, {})

@@ -87,7 +87,9 @@ class Schedule:
         chunk_ms = 1000 * shape.chunk_frames / load.fps if load.fps else 0.0
         waited_ms = (now_ns - self._end_ns) / NS_PER_MS
         is_due = self._may_owe and not self._is_lockstep and waited_ms > STALL_CHUNKS * chunk_ms
-        self._may_owe &= not is_due
+        if is_due:
+            self._may_owe = False
+            self._num_equal = 0  # the batch fills anew
         return is_due
 
     def _wish(self, load: Load) -> ChunkWish:

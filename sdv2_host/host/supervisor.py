@@ -154,6 +154,7 @@ class Supervisor:
             if self._config != before and not self._is_up:
                 self._wanted = before
                 self._on_refused(f"{reason}; going back to {before.size}")
+            self._on_death(reason)
             delay_s = self._crash_loop.delay_s(now_ns())
             if delay_s is None:
                 return (
@@ -161,7 +162,6 @@ class Supervisor:
                     f"{self._limits.death_window_s:.0f} s, the last one {reason}; the output "
                     "keeps its last frame; restart the host when the cause is gone"
                 )
-            self._on_death(reason)
             log.warning("worker %s; starting another in %.1f s", reason, delay_s)
             await asyncio.sleep(delay_s)
             self.num_restarts += 1

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sdv2_host.config import Config
 from sdv2_host.host.engines import PassthroughEngine, build_engine
 from sdv2_host.ipc.pixels import to_rgba8
-from sdv2_host.params import Params
+from sdv2_host.params import LookOrder, Params
 from sdv2_host.types import Frame, FrameMeta, Orientation, PixelFormat
 
 RNG = np.random.default_rng(3)
@@ -71,3 +71,16 @@ def test_passthrough_is_chunked_like_the_models() -> None:
     assert (engine.first_chunk_frames, engine.chunk_frames) == (1, 4)
     assert engine.delay_frames == 3
     assert engine.size is None
+
+
+def test_a_look_that_passthrough_cannot_keep_is_told_until_it_is_forgotten() -> None:
+    save = LookOrder(serial=1, verb="save", name="calm")
+    forget = LookOrder(serial=2, verb="forget", name="calm")
+    frames = [SAME_PICTURE["RGBA8"]]
+
+    problems = [
+        PassthroughEngine().step(frames, Params(looks=orders)).problem
+        for orders in ((), (save,), (save, forget))
+    ]
+
+    assert problems == ["", "engine passthrough has no looks: it remembers nothing", ""]

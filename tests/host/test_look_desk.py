@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from sdv2_host.config import Config
 from sdv2_host.control.console import Console
-from sdv2_host.errors import ParamError
+from sdv2_host.errors import ParamError, WorkerError
+from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.look_desk import LookDesk
-from sdv2_host.params import Patch
+from sdv2_host.params import MAX_LOOKS, Params, Patch
 from tests.control.fake_stage import FakeStage
 
 
@@ -74,3 +78,26 @@ def test_a_forgotten_look_is_unknown() -> None:
 def test_a_name_that_no_preset_could_have_is_refused() -> None:
     with pytest.raises(ParamError, match="expected 1 to 64 letters"):
         Rig().call("save", "../x")
+
+
+def test_no_more_looks_are_listed_than_an_engine_keeps() -> None:
+    rig = Rig()
+    for number in range(MAX_LOOKS):
+        rig.call("save", f"look {number}")
+
+    rig.call("save", "look 0")
+    with pytest.raises(ParamError, match="there are 32 looks, allowed are 32: /sdv2/look/forget"):
+        rig.call("save", "one more")
+
+    assert len(rig.orders) == MAX_LOOKS + 1
+
+
+def test_without_an_engine_that_is_ready_no_look_is_saved(tmp_path: Path, stream: str) -> None:
+    config = Config(name=stream, engine="passthrough", port=0, data_dir=str(tmp_path))
+    daemon = Daemon(config, Params(), run_dir=tmp_path)
+
+    with pytest.raises(WorkerError, match="no engine is ready"):
+        daemon.console.call("look_save", ("calm",), "test")
+
+    assert "looks" not in daemon.console.board
+    assert daemon.params.looks == ()

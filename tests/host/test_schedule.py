@@ -143,6 +143,21 @@ def test_a_stalled_source_gets_the_pictures_that_its_batch_owes_once() -> None:
     assert not schedule.owes_pictures(5 * second_ns)
 
 
+def test_a_batch_that_was_emptied_teaches_nothing_until_it_is_full() -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    planned(schedule, PARAMS, 45.0)
+    shape = Shape(4, BATCH, 2)
+    for _ in range(8):
+        schedule.took(shape, 0, 80_000_000, is_usual=True)
+
+    for _ in range(8):
+        assert schedule.owes_pictures(10**10)
+        schedule.took(shape, 0, 40_000_000, is_usual=True)
+    planned(schedule, PARAMS, 45.0)
+
+    assert "50 fps possible" in schedule.says
+
+
 def test_an_overloaded_host_lowers_the_steps_where_it_may_and_says_so(
     run_dir: Path, stream: str
 ) -> None:

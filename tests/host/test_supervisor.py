@@ -85,6 +85,21 @@ def test_the_reason_of_a_death_names_the_signal(run_dir: Path, stream: str) -> N
     assert list(run_dir.glob("*.json")) == []
 
 
+def test_the_death_after_which_it_gives_up_is_told_too(run_dir: Path, stream: str) -> None:
+    async def run() -> list[str]:
+        witness = Witness()
+        supervisor = make_supervisor(witness, run_dir, stream, Limits(max_deaths=1))
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(20):
+            await witness.ready.wait()
+            assert supervisor.worker_pid is not None
+            os.kill(supervisor.worker_pid, signal.SIGKILL)
+            assert "died 1 times" in await running
+        return witness.deaths
+
+    assert asyncio.run(run()) == ["was killed by signal 9"]
+
+
 def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
     return Supervisor(
         Config(name=stream, engine="passthrough"),

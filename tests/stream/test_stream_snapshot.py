@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from sdv2_host.params import Params
 from sdv2_host.stream.kv_cache import RollingKVCache
 from sdv2_host.stream.snapshot import restore_, snapshot, state_bytes
 from sdv2_host.stream.spec import CacheMode, Layout
+from sdv2_host.stream.state import StreamState
 from tests.stream.conftest import Toy
 
 PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
@@ -40,16 +42,20 @@ def test_a_recalled_stream_goes_on_as_the_one_that_was_saved(
         assert torch.equal(torch.cat(got, dim=1), torch.cat(expected, dim=1))
 
 
+def memories(state: StreamState) -> list[Tensor]:
+    assert isinstance(state.kv, RollingKVCache)
+    return [*state.kv.k_RSHD, *state.vae_cache.encoder, *state.vae_cache.decoder]
+
+
 def test_a_look_comes_back_into_the_memory_that_the_stream_has(toy: Toy) -> None:
     pipeline = toy.pipeline()
     state = pipeline.fresh_state()
     pipeline.step(state, toy.clip(1), PARAMS)
-    assert isinstance(state.kv, RollingKVCache)
-    before = [tensor.data_ptr() for tensor in state.kv.k_RSHD]
+    before = [tensor.data_ptr() for tensor in memories(state)]
 
     restore_(state, snapshot(state))
 
-    assert [tensor.data_ptr() for tensor in state.kv.k_RSHD] == before
+    assert [tensor.data_ptr() for tensor in memories(state)] == before
 
 
 def test_a_snapshot_takes_what_it_says(toy: Toy) -> None:
