@@ -121,7 +121,7 @@ class StreamDiffusion:
 
     def Go(self, cue: str | int | float | None = None) -> None:
         """The next cue, or the one of this number."""
-        number = cue if isinstance(cue, str | None) else f"{cue:g}"
+        number = cue if isinstance(cue, str | None) else f"{cue:.8g}"
         self._call("cue_go", *(() if number is None else (number,)))
 
     def Back(self) -> None:
