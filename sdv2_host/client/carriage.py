@@ -139,6 +139,7 @@ class Carriage:
         output, ring = self._at.output, self._at.input
         if self._desk.is_busy:
             self._box.pictures_out.clear()  # given before: now the application waits
+            self._box.pictures_in.clear()  # of before too: it would be shown after the render
         elif self._box.pictures_out:
             self._desk.end()
             self._publish(now)

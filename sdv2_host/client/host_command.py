@@ -32,7 +32,16 @@ def find_command(text: str) -> tuple[str, ...]:
     named = text.strip().strip("\"'").strip()
     if not named or named == PROGRAM:
         return _on_path()
-    path = Path(named).expanduser()
+    try:
+        return _at(Path(named).expanduser())
+    except OSError as error:  # it may not be looked at, or is no path at all
+        raise CommandError(
+            f"Cannot look for {PROGRAM} in {named:.200}: {error.strerror}."
+        ) from error
+
+
+def _at(path: Path) -> tuple[str, ...]:
+    """Raises: CommandError; OSError: it may not be looked at."""
     if path.is_file():
         is_python = path.name.lower().startswith("python")
         return (str(path), "-m", "sdv2_host") if is_python else (str(path),)

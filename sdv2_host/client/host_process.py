@@ -193,7 +193,7 @@ class HostProcess:
         pid = f" (process {sighting.file.pid})" if sighting.file is not None else ""
         return (
             f"Host '{host}' runs already and was not started from here{pid}: it is used as it is. "
-            "To start it from here, stop it where it was started."
+            "To start it from here, stop it where it was started, or end that process."
         )
 
     def _ask_to_end(self) -> None:

@@ -28,10 +28,6 @@ class HostSearch:
         self._next_look_ns = 0
         self._next_list_ns = 0
 
-    def forget(self) -> None:
-        """The next look is at once."""
-        self.sighting, self.refusal, self._next_look_ns = None, "", 0
-
     def look(self, name: str, now: int) -> None:
         """Five times a second: a file or two are read."""
         if now >= self._next_look_ns:

@@ -85,7 +85,7 @@ def _without_host(facts: Facts) -> Judgement | None:
         return Judgement(
             State.FAULT,
             f"An error of this component, please report it: {facts.fault}. It goes on by itself; "
-            "the log has the details.",
+            "Status.faults has the details.",
         )
     if facts.refusal:
         return Judgement(State.REFUSED, _sentence(facts.refusal[:1].upper() + facts.refusal[1:]))

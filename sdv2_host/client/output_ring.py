@@ -35,11 +35,6 @@ class OutputRing:
         self._status = RingStatus.ABSENT
         self._next_status_ns = 0
 
-    @property
-    def lost(self) -> int:
-        """Pictures that were overwritten before `next` took them."""
-        return self._reader.lost
-
     def newest(self, now: int) -> Frame | None:
         """The newest picture that was not taken yet."""
         frame = self._reader.read_newest()

@@ -22,6 +22,8 @@ from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import AlreadyRunningError, RingError
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.pixels import to_rgba8
+from sdv2_host.ipc.ring_descriptor import lock_path
+from sdv2_host.ipc.run_dir import default_run_dir, is_lock_held
 from sdv2_host.ipc.touch_layout import FORMATS
 from sdv2_host.ipc.touch_objects import NamedObjects, windows_objects
 from sdv2_host.ipc.touch_receiver import Look, TouchPicture, TouchReceiver
@@ -129,9 +131,10 @@ class InputFromTouch:
 
     def _publish(self, picture: TouchPicture, is_still: bool, now: int) -> None:
         try:
+            meta = meta_of(picture, is_still, now)  # first: what cannot be styled makes no ring
             if self._ring is None:
                 self._ring = self._open_ring()
-            self._ring.publish(picture.pixels, meta_of(picture, is_still, now))
+            self._ring.publish(picture.pixels, meta)
         except (RingError, AlreadyRunningError) as error:
             self._end(str(error), is_problem=True)
             self._retry_ns = now + RETRY_NS
@@ -161,6 +164,24 @@ def meta_of(picture: TouchPicture, is_still: bool, now: int) -> FrameMeta:
     )
 
 
+def open_input(stream: str, run_dir: Path | None) -> FrameWriter:
+    """The ring is ours; never waits for it.
+
+    Raises:
+        AlreadyRunningError: another program writes there.
+        RingError: no memory, or the run directory is not ours.
+    """
+    directory = run_dir if run_dir is not None else default_run_dir()
+    # The writer's own try for a lock that is held takes a tenth of a second, for which the output
+    # would stand still.
+    if is_lock_held(lock_path(directory, stream)):
+        raise AlreadyRunningError(
+            f"stream {stream} is already written by another program; stop that one or choose "
+            "another name"
+        )
+    return FrameWriter(stream, slot_count=SLOT_COUNT, run_dir=directory)
+
+
 def exchange(
     objects: NamedObjects, args: argparse.Namespace, teller: StateTeller, stop: threading.Event
 ) -> None:
@@ -173,7 +194,7 @@ def exchange(
     shown, taken = shown_name(args.name), taken_name(args.name)
 
     def open_ring() -> FrameWriter:
-        return FrameWriter(args.input_stream, slot_count=SLOT_COUNT, run_dir=args.run_dir)
+        return open_input(args.input_stream, args.run_dir)
 
     with (
         FrameReader(args.stream, run_dir=args.run_dir) as reader,

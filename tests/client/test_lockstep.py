@@ -171,6 +171,18 @@ def test_a_show_ends_the_render_and_another_one_begins_anew(
     assert_pictures(shown, range(20, 30), 3)
 
 
+def test_a_picture_of_before_a_render_is_not_handed_out_after_it(
+    courier: Courier, run_dir: Path
+) -> None:
+    with FakeHost("a", run_dir):
+        attached(courier)
+        courier.send_frame(Picture(numbered(1)))
+        until(lambda: courier.status.frames_shown == 1)
+        render(courier, range(5))
+
+        assert courier.newest() is None
+
+
 def test_repeats_while_the_application_renders_push_no_picture_out(
     courier: Courier, run_dir: Path
 ) -> None:

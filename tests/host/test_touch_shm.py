@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,10 +20,11 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("files stand for Windows' objects here", allow_module_level=True)
 
-from sdv2_host.errors import ConfigError
+from sdv2_host.errors import AlreadyRunningError, ConfigError
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
+from sdv2_host.sinks.touch_shm import open_input
 from sdv2_host.types import FrameMeta
 from tests.host.live_host import QUICK, Stage, is_alive, picture
 from tests.host.test_outputs import config_of
@@ -127,12 +129,24 @@ def test_what_cannot_be_styled_is_said_and_left_out(
 
             with FrameWriter(f"{stream}-in", run_dir=run_dir) as other:  # the ring is still free
                 top.write(picture(2))
-                await stage.until(lambda: "is already written by process" in text_of(stage))
+                await stage.until(lambda: "is already written by another program" in text_of(stage))
                 other.publish(picture(3), FrameMeta(24, 16))
             await stage.until(lambda: "24x16 8-bit fixed (RGBA)" in text_of(stage))
             top.close()
 
     asyncio.run(body())
+
+
+def test_a_ring_that_another_writes_is_left_without_a_wait(
+    stream: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_sleep(_: float) -> None:
+        raise AssertionError("the output stands still meanwhile")
+
+    with FrameWriter(f"{stream}-in", run_dir=run_dir):
+        monkeypatch.setattr(time, "sleep", no_sleep)
+        with pytest.raises(AlreadyRunningError, match="already written by another program"):
+            open_input(f"{stream}-in", run_dir)
 
 
 def test_a_picture_that_stands_still_goes_on(

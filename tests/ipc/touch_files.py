@@ -86,9 +86,12 @@ class FileObjects:
         if found is not None:
             return found
         path = self._folder / name
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        # Locked before it has its name: a file without a lock is what the dead left.
+        unnamed = path.with_name(f"{name}.{os.getpid()}.Mutex")
+        fd = os.open(unnamed, os.O_RDWR | os.O_CREAT, 0o600)
         os.ftruncate(fd, -(-num_bytes // PAGE_BYTES) * PAGE_BYTES)
         fcntl.flock(fd, fcntl.LOCK_SH)
+        unnamed.rename(path)
         return FileMemory(path, fd, True)
 
     def find_memory(self, name: str, is_writable: bool) -> FileMemory | None:

@@ -64,6 +64,7 @@ def other_value(row: Any) -> OutValue:
         (lambda c: c.Go(), "/sdv2/cue/go", ()),
         (lambda c: c.Go(3), "/sdv2/cue/go", ("3",)),
         (lambda c: c.Go(2.5), "/sdv2/cue/go", ("2.5",)),
+        (lambda c: c.Go(1234.5678), "/sdv2/cue/go", ("1234.5678",)),
         (lambda c: c.Go("10"), "/sdv2/cue/go", ("10",)),
         (lambda c: c.Back(), "/sdv2/cue/back", ()),
         (lambda c: c.Panic(), "/sdv2/panic", ()),

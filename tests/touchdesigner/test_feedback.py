@@ -132,8 +132,21 @@ def test_an_expression_that_fails_is_named_and_the_rest_goes_on(
     assert stage.failures() == []
 
 
+def test_what_is_no_number_is_named_and_not_sent(stage: TouchStage, host: FakeHost) -> None:
+    stage.comp.par.Crossfade.expr = "float('nan')"
+
+    stage.until(lambda: "Crossfade cannot be evaluated" in stage.fact("sentence"), "named")
+    settle(stage, host)
+    assert heard(host, CROSSFADE) == []
+    stage.comp.par.Crossfade.expr = "0.5"
+    stage.until(lambda: heard(host, CROSSFADE) == [(0.5,)], "mended")
+
+
 def test_a_fader_that_is_moved_here_is_not_fought(stage: TouchStage, host: FakeHost) -> None:
     stage.play(20)
+    board = stage.comp.ext.StreamDiffusion._session.board
+    now_s = board.clock_s()
+    board.clock_s = lambda: now_s  # no pause of a busy machine ends the hold
     for number in range(1, 21):
         stage.comp.par.Crossfade = number / 20
         stage.play(2)

@@ -261,3 +261,13 @@ def test_a_component_that_lacks_a_part_says_so_once_and_goes_on_when_it_is_back(
     stage.play(5)
     stage.comp.par.Active = True
     stage.until(couriers, "begun")
+
+
+def test_a_part_that_goes_while_it_plays_takes_no_other_along(stage: TouchStage) -> None:
+    stage.play(3)
+    stage.comp.op("card").name = "elsewhere"
+
+    with FakeHost(stage.host, default_run_dir()):
+        stage.until(lambda: stage.fact("state") == "live", "told")
+
+    assert {failure for failure in stage.failures() if "'card'" not in failure} == set()

@@ -121,7 +121,7 @@ class StreamDiffusion:
 
     def Go(self, cue: str | int | float | None = None) -> None:
         """The next cue, or the one of this number."""
-        number = cue if isinstance(cue, str | None) else f"{cue:g}"
+        number = cue if isinstance(cue, str | None) else f"{cue:.8g}"
         self._call("cue_go", *(() if number is None else (number,)))
 
     def Back(self) -> None:
@@ -185,8 +185,8 @@ class StreamDiffusion:
             self._session.frame()
         now_s = time.perf_counter()
         if now_s >= self._next_chore_s:
-            self._do_chore()
             self._next_chore_s = now_s + TICK_S / NUM_CHORES
+            self._do_chore()
 
     def on_value(self, par: td.Par) -> None:
         """A parameter of the component has another value."""
@@ -245,8 +245,9 @@ class StreamDiffusion:
     def _do_chore(self) -> None:
         chores = (self._show_status, self._follow_pages, self._show_card, self._show_menus)
         assert len(chores) == NUM_CHORES, "the time between two chores is reckoned with it"
-        chores[self._next_chore](self.Status)
-        self._next_chore = (self._next_chore + 1) % NUM_CHORES
+        chore = chores[self._next_chore]
+        self._next_chore = (self._next_chore + 1) % NUM_CHORES  # first: one that fails stops none
+        chore(self.Status)
 
     def _follow_pages(self, status: HostView) -> None:
         self._desk.tick()

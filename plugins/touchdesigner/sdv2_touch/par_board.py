@@ -12,6 +12,7 @@ its value is sent whenever it changes, and to every host that is met.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -116,12 +117,17 @@ class ParBoard:
         self._driven = [(row, par) for row, par in pars if par.mode != td.ParMode.CONSTANT]
 
     def _read(self, row: Row, par: td.Par) -> Value | None:
-        """What the parameter evaluates to; None = its expression fails, and `trouble` says so."""
+        """What the parameter evaluates to; None = what drives it fails, and `trouble` says so."""
         try:
-            return as_row_value(row, par.eval())
+            value = as_row_value(row, par.eval())
         except td.tdError as error:
             self.trouble = f"the parameter {row.par} cannot be evaluated: {error}"
             return None
+        # Equal to nothing, itself included, it would be sent in each frame.
+        if isinstance(value, float) and math.isnan(value):
+            self.trouble = f"the parameter {row.par} cannot be evaluated: it is driven by no number"
+            return None
+        return value
 
     def _take_over(self, row: Row, value: Value) -> None:
         # A move that TouchDesigner has not called back for yet.
