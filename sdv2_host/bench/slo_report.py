@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from sdv2_host.errors import ConfigError
+from sdv2_host.bench.plots import save
 
 INK, DIM, BACKGROUND = (236, 238, 244), (120, 124, 136), (18, 19, 24)
 COLOURS = {
@@ -76,12 +76,7 @@ def write_picture(path: Path, result: dict[str, Any]) -> Path:
         cases = [case for case in result["cases"] if case["device"] == device]
         _draw_device(draw, TOP_PX + row * (2 * PANEL_PX + 40), device, cases)
     _draw_labels(picture, size[1] - LABEL_PX, [case["world"] for case in cases])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save(picture, path)
 
 
 def _draw_device(

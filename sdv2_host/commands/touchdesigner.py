@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sdv2_host
 from sdv2_host.errors import ConfigError
-from sdv2_host.ipc.run_dir import APP_DIR
+from sdv2_host.host.folders import shipped
 
 BUNDLE, INSTALLER, COMMAND = "sdv2.zip", "install.py", "command.txt"
 COPIED = (INSTALLER, "README.md", "LICENSE", "pages.jpg")
@@ -43,10 +43,8 @@ def textport_line(folder: Path) -> str:
 
 
 def source_folder() -> Path:
-    """In a checkout beside the package, else where a wheel puts its data files."""
-    beside = Path(sdv2_host.__file__).parent.parent / "plugins" / "touchdesigner"
-    shipped = Path(sys.prefix) / "share" / APP_DIR / "touchdesigner"
-    return beside if beside.is_dir() else shipped
+    """Where the component's own files are."""
+    return shipped("plugins/touchdesigner")
 
 
 def make_bundle(source: Path) -> bytes:

@@ -14,26 +14,28 @@ import pytest
 from sdv2_host.host.folders import shipped
 
 ROOT = Path(__file__).parents[2]
-ASK = "from sdv2_host.host.folders import shipped; print(shipped('presets'))"
+ASK = "import sys; from sdv2_host.host.folders import shipped; print(shipped(sys.argv[1]))"
 
 
-def test_a_checkout_has_its_presets_beside_the_package() -> None:
-    assert shipped("presets") == ROOT / "presets"
+@pytest.mark.parametrize("name", ["presets", "plugins/touchdesigner"])
+def test_a_checkout_has_its_files_beside_the_package(name: str) -> None:
+    assert shipped(name) == ROOT / name
 
 
+@pytest.mark.parametrize("name", ["presets", "plugins/touchdesigner"])
 @pytest.mark.parametrize("place", ["site/share", "base/share"])
-def test_presets_are_found_where_pip_puts_them(place: str, tmp_path: Path) -> None:
+def test_files_are_found_where_pip_puts_them(place: str, name: str, tmp_path: Path) -> None:
     """site: with --target, base: with --user."""
     ignore = shutil.ignore_patterns("assets", "__pycache__")
     shutil.copytree(ROOT / "sdv2_host", tmp_path / "site/sdv2_host", ignore=ignore)
-    presets = tmp_path / place / "sdv2-host/presets"
-    presets.mkdir(parents=True)
+    folder = tmp_path / place / "sdv2-host" / name
+    folder.mkdir(parents=True)
     path = os.pathsep.join((str(tmp_path / "site"), *site.getsitepackages()))
     env = {**os.environ, "PYTHONPATH": path, "PYTHONUSERBASE": str(tmp_path / "base")}
 
     done = subprocess.run(
-        [sys.executable, "-c", ASK], env=env, cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", ASK, name], env=env, cwd=tmp_path, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
 
-    assert Path(done.stdout.strip()) == presets
+    assert Path(done.stdout.strip()) == folder
