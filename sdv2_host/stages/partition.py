@@ -1,0 +1,158 @@
+"""The best contiguous partition of a list of items over devices that differ.
+
+The rate of a pipeline is that of its slowest stage, so the largest stage time is minimised: over
+all cuts, and over all orders of the devices, because the ends carry the autoencoder. A device may
+get nothing. Memory is a hard limit. Of partitions with equal slowest stages the one with the least
+sum of squares is taken: slack is spread, so that a little noise moves nothing.
+
+Source: StreamDiffusionV2, section 4.2 "DiT block scheduler"; the search over orders is by subsets:
+within a time limit, the items that a set of devices can take from the front are the most that one
+of them can add to what the others can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sdv2_host.stages.work import Work
+
+PRECISION = 1e-9
+"""Relative, of the largest stage time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Which device runs which items: device order[i] those from cuts[i] to cuts[i + 1]."""
+
+    order: tuple[int, ...]
+    cuts: tuple[int, ...]
+
+    def items_of(self, place: int) -> range:
+        return range(self.cuts[place], self.cuts[place + 1])
+
+    def stage_ms(self, work: Work) -> list[float]:
+        """Time per chunk of each place in the order."""
+        return [
+            math.fsum(work.cost_ms[device][item] for item in self.items_of(place))
+            for place, device in enumerate(self.order)
+        ]
+
+    def slowest_ms(self, work: Work) -> float:
+        """The time between two chunks, where nothing but the stages takes time."""
+        return max(self.stage_ms(work))
+
+    def is_within_memory(self, work: Work) -> bool:
+        return all(
+            _fits(work, device, self.cuts[place], self.cuts[place + 1])
+            for place, device in enumerate(self.order)
+        )
+
+
+def best_partition(work: Work) -> Partition | None:
+    """The partition with the least slowest stage over all cuts and orders; None = memory is short.
+
+    2^W subsets: for up to a dozen devices.
+    """
+    upto = [work.upto_ms(device) for device in range(work.num_devices)]
+    order = _order_within(work, upto, math.inf)
+    if order is None:
+        return None
+    low, high = 0.0, _slowest_ms(work, order)
+    while high - low > PRECISION * high:
+        middle = (low + high) / 2
+        found = _order_within(work, upto, middle)
+        low, high, order = (middle, high, order) if found is None else (low, middle, found)
+    return best_cuts(work, order)
+
+
+def _slowest_ms(work: Work, order: Sequence[int]) -> float:
+    partition = best_cuts(work, order)
+    assert partition is not None, "an order of devices that hold all of it"
+    return partition.slowest_ms(work)
+
+
+def best_cuts(work: Work, order: Sequence[int]) -> Partition | None:
+    """The best partition with the devices in this order; None = memory is short.
+
+    Two passes: the least slowest stage, then, within it, the least sum of squares.
+    """
+    first = _least(work, order, math.inf)
+    if first is None:
+        return None
+    limit_ms = first.slowest_ms(work) * (1 + PRECISION)
+    return _least(work, order, limit_ms)
+
+
+def _least(work: Work, order: Sequence[int], limit_ms: float) -> Partition | None:
+    """Dynamic programming over places: without a limit the least maximum, with one the least sum
+    of squares within it."""
+    num_items = work.num_items
+    by_squares = math.isfinite(limit_ms)
+    value = [0.0 if end == 0 else math.inf for end in range(num_items + 1)]
+    begins: list[list[int]] = []
+    for device in order:
+        upto = work.upto_ms(device)
+        after, begin_of = [math.inf] * (num_items + 1), [-1] * (num_items + 1)
+        for end in range(num_items + 1):
+            for begin in range(end, -1, -1):
+                stage_ms = upto[end] - upto[begin]
+                if stage_ms > limit_ms or not _fits(work, device, begin, end):
+                    break  # more items take more time and memory
+                if not by_squares and stage_ms >= after[end]:
+                    break
+                before = value[begin]
+                total = before + stage_ms**2 if by_squares else max(before, stage_ms)
+                if total < after[end]:
+                    after[end], begin_of[end] = total, begin
+        value = after
+        begins.append(begin_of)
+    if math.isinf(value[num_items]):
+        return None
+    cuts = [num_items]
+    for begin_of in reversed(begins):
+        cuts.insert(0, begin_of[cuts[0]])
+    return Partition(tuple(order), tuple(cuts))
+
+
+def _order_within(
+    work: Work, upto: Sequence[Sequence[float]], limit_ms: float
+) -> tuple[int, ...] | None:
+    """An order of the devices in which all items fit into stages of `limit_ms`; None = there is
+    none."""
+    num_devices = work.num_devices
+    furthest = [0] * (1 << num_devices)
+    last = [-1] * (1 << num_devices)
+    for subset in range(1, 1 << num_devices):
+        for device in range(num_devices):
+            if not subset >> device & 1:
+                continue
+            begin = furthest[subset ^ (1 << device)]
+            end = _furthest(work, device, upto[device], begin, limit_ms)
+            if end > furthest[subset] or last[subset] < 0:
+                furthest[subset], last[subset] = end, device
+    subset = (1 << num_devices) - 1
+    if furthest[subset] < work.num_items:
+        return None
+    order: list[int] = []
+    while subset:
+        order.insert(0, last[subset])
+        subset ^= 1 << last[subset]
+    return tuple(order)
+
+
+def _furthest(work: Work, device: int, upto: Sequence[float], begin: int, limit_ms: float) -> int:
+    """One past the last item that the device can take from `begin` on."""
+    end = begin
+    while (
+        end < work.num_items
+        and upto[end + 1] - upto[begin] <= limit_ms
+        and _fits(work, device, begin, end + 1)
+    ):
+        end += 1
+    return end
+
+
+def _fits(work: Work, device: int, begin: int, end: int) -> bool:
+    return not work.room_bytes or work.bytes_of(begin, end) <= work.room_bytes[device]
