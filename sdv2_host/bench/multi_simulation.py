@@ -1,8 +1,10 @@
 """A stream over many devices in simulated time: when each part of each chunk runs.
 
-A device does one thing at a time, in a fixed order: encode the newest chunk, run its blocks, decode.
-What leaves a device is at the next one a hop later. In a ring the last device sends the rows back
-before it decodes, the first encodes before it waits for them, and `lanes` messages are under way.
+A device does one thing at a time, in a fixed order: encode the newest chunk, run its blocks,
+decode. What leaves a device is at the next one a hop later. In a ring the last device sends the
+rows back before it decodes, the first encodes before it waits for them, and `lanes` messages are
+under way. No more messages than that and one are between the first item and the last, so nothing
+piles up before a slow stage: the newest frames win.
 
 # m micro-steps, one per chunk that enters
 """
@@ -32,7 +34,7 @@ class Traffic:
     hop_ms: float = 1.0
     """From the end of a stage to the data at the next device."""
     lanes: int = 0
-    """Messages under way in a ring; 0 = one per device with work."""
+    """Messages under way; 0 = one per device with work."""
     jitter: float = 0.0
     """Standard deviation of every time, relative."""
     seed: int = 0
@@ -44,8 +46,7 @@ class Outcome:
 
     fps: float
     latency_ms: dict[str, float]
-    """p50, p95, p99, from when a chunk is taken, or where there is a source, has come, to its
-    pictures."""
+    """p50, p95, p99, from when a chunk is taken to its pictures."""
     busy: tuple[float, ...]
     """Part of the time that each place works; the rest are bubbles."""
 
@@ -79,8 +80,11 @@ def simulate(work: Work, partition: Partition, traffic: Traffic) -> Outcome:
     clock = _Clock([0.0] * len(partition.order), [0.0] * len(partition.order), rng, traffic.jitter)
     entered, left = [], []
     for step in range(traffic.num_chunks + laps * lanes):
-        came_ms = step * 1000 * FRAMES_PER_CHUNK / traffic.source_fps if traffic.source_fps else 0.0
-        begin_ms = came_ms if traffic.source_fps else clock.free_ms[places[0]]
+        room_ms = left[step - lanes - 1] if step > lanes else 0.0
+        begin_ms = max(clock.free_ms[places[0]], room_ms)
+        if traffic.source_fps:
+            came_ms = step * 1000 * FRAMES_PER_CHUNK / traffic.source_fps
+            begin_ms = max(begin_ms, came_ms)
         entered.append(begin_ms)
         left.append(_micro_step(work, partition, places, traffic, (clock, step, lanes, begin_ms)))
     done = left[laps * lanes :]
@@ -128,7 +132,7 @@ class Throttling:
 
     seconds: int = 600
     factor: float = 1.5
-    period_s: int = 120
+    period_s: int = 300
     """Hot for the second half of each."""
     noise: float = 0.1
     """Standard deviation of a measured stage time, relative."""
@@ -143,22 +147,22 @@ def follow(
     nothing, moves made). `rules` None = nothing ever moves."""
     start = best_partition(work)
     assert start is not None, "work that fits"
-    rng, slowness = random.Random(seed), Slowness.none(work.num_devices)
-    balance, done, clairvoyant, num_moves = Balance(start), 0.0, 0.0, 0
-    hot = start.order[len(start.order) // 2]
+    hot_device = start.order[len(start.order) // 2]
+    factors = [1.0] * work.num_devices
+    factors[hot_device] = throttling.factor
+    states = {False: Slowness.of_devices([1.0] * work.num_devices), True: Slowness.of_devices(factors)}
+    true_work = {is_hot: state.of(work) for is_hot, state in states.items()}
+    best_ms = {is_hot: _best_ms(one, start) for is_hot, one in true_work.items()}
+    rng, slowness, balance = random.Random(seed), states[False], Balance(start)
+    done, clairvoyant, num_moves = 0.0, 0.0, 0
     for second in range(throttling.seconds):
         is_hot = second % throttling.period_s >= throttling.period_s // 2
-        factors = [1.0] * work.num_devices
-        factors[hot] = throttling.factor if is_hot else 1.0
-        true_work = Slowness(tuple(factors)).of(work)
-        best = best_cuts(true_work, start.order)
-        assert best is not None, "work that fits"
-        clairvoyant += 1000 / best.slowest_ms(true_work)
-        chunks = 1000 / balance.partition.slowest_ms(true_work)
+        clairvoyant += 1000 / best_ms[is_hot]
+        chunks = 1000 / balance.partition.slowest_ms(true_work[is_hot])
         if rules is not None:
-            for device in range(work.num_devices):
+            for device, factor in enumerate(states[is_hot].factors):
                 for _ in range(max(1, round(chunks))):
-                    ratio = factors[device] * max(0.2, rng.gauss(1.0, throttling.noise))
+                    ratio = factor * max(0.2, rng.gauss(1.0, throttling.noise))
                     slowness = slowness.observed(device, ratio, rules)
             verdict = plan_moves(
                 balance, slowness.of(work), float(second), throttling.move_ms, rules
@@ -169,3 +173,9 @@ def follow(
             chunks *= max(0.0, 1 - moved * throttling.move_ms / 1000)
         done += chunks
     return done / clairvoyant, num_moves
+
+
+def _best_ms(work: Work, start: Partition) -> float:
+    best = best_cuts(work, start.order)
+    assert best is not None, "work that fits"
+    return best.slowest_ms(work)

@@ -2,7 +2,7 @@
 
 A device that gets hot, or shares its card with a render, takes longer for the same blocks. Moving
 blocks costs: their keys and values travel, and the stream stands still meanwhile. So a better
-partition is made only when it is better by more than noise, for several plans in a row, not soon
+partition is made only when plans in a row show that it is better by more than noise, not soon
 after the last move, and when it earns more than it costs.
 
 Pure: no torch, no clock; the caller measures and says when it is.
@@ -23,12 +23,17 @@ from sdv2_host.stages.work import Work
 class Rules:
     """What a move must show."""
 
-    smoothing: float = 0.2
-    """Of a new measurement against those before."""
-    min_gain: float = 0.04
+    smoothing: float = 0.05
+    """Of a new measurement against those before..."""
+    jump_smoothing: float = 0.3
+    """...and of a second, quicker average..."""
+    jump: float = 0.15
+    """...which is believed where it differs by so much: a device that throttles does it at once."""
+    min_gain: float = 0.05
     """Relative, of the slowest stage."""
-    plans_in_a_row: int = 3
-    """That wish for a move before it is made..."""
+    evidence: float = 0.2
+    """Gains of plans in a row, added up, that a move is made for: two plans that promise a tenth,
+    or four that promise a twentieth..."""
     cooldown_s: float = 15.0
     """...and so long after the last one."""
     horizon_s: float = 30.0
@@ -44,21 +49,30 @@ class Slowness:
     """
 
     factors: tuple[float, ...]
+    quick: tuple[float, ...]
+    """The same, smoothed less."""
 
     @classmethod
-    def none(cls, num_devices: int) -> Slowness:
-        return cls((1.0,) * num_devices)
+    def of_devices(cls, factors: Sequence[float]) -> Slowness:
+        return cls(tuple(factors), tuple(factors))
 
     def observed(self, device: int, ratio: float, rules: Rules) -> Slowness:
         """After a stage of this device took `ratio` times what was first measured for its items."""
-        before = self.factors[device]
-        after = before + rules.smoothing * (ratio - before)
-        return Slowness((*self.factors[:device], after, *self.factors[device + 1 :]))
+        slow, quick = self.factors[device], self.quick[device]
+        slow += rules.smoothing * (ratio - slow)
+        quick += rules.jump_smoothing * (ratio - quick)
+        if abs(quick - slow) > rules.jump * slow:
+            slow = quick
+        return Slowness(_with(self.factors, device, slow), _with(self.quick, device, quick))
 
     def of(self, work: Work) -> Work:
         """The work as it is now."""
         costs = zip(work.cost_ms, self.factors, strict=True)
         return replace(work, cost_ms=tuple(tuple(ms * by for ms in one) for one, by in costs))
+
+
+def _with(values: tuple[float, ...], index: int, value: float) -> tuple[float, ...]:
+    return (*values[:index], value, *values[index + 1 :])
 
 
 class Move(NamedTuple):
@@ -74,7 +88,8 @@ class Balance:
     """Where the items are, and since when they had better be elsewhere. Lifetime: an epoch."""
 
     partition: Partition
-    wishes: int = 0
+    evidence: float = 0.0
+    """Gains of the plans in a row that wished for a move, added up."""
     moved_s: float = float("-inf")
     """When the last move was made."""
 
@@ -97,20 +112,20 @@ def plan_moves(
     before = balance.partition
     better = best_cuts(work, before.order)
     if better is None or better.cuts == before.cuts:
-        return Verdict(replace(balance, wishes=0), (), "")
+        return Verdict(replace(balance, evidence=0.0), (), "")
     slow_ms, fast_ms = before.slowest_ms(work), better.slowest_ms(work)
     moves = moves_between(before, better)
     stall_s = move_ms / 1000 * sum(len(move.items) for move in moves)
     gain = 1 - fast_ms / slow_ms
     is_worth = gain > rules.min_gain and gain * rules.horizon_s > stall_s
-    wishes = balance.wishes + 1 if is_worth else 0
-    if wishes < rules.plans_in_a_row or now_s - balance.moved_s < rules.cooldown_s:
-        return Verdict(replace(balance, wishes=wishes), (), "")
+    evidence = balance.evidence + gain if is_worth else 0.0
+    if evidence < rules.evidence or now_s - balance.moved_s < rules.cooldown_s:
+        return Verdict(replace(balance, evidence=evidence), (), "")
     says = (
         f"{sum(len(move.items) for move in moves)} blocks moved: slowest stage "
         f"{slow_ms:.1f} ms, now {fast_ms:.1f} ms"
     )
-    return Verdict(Balance(better, 0, now_s), moves, says)
+    return Verdict(Balance(better, 0.0, now_s), moves, says)
 
 
 def moves_between(before: Partition, after: Partition) -> tuple[Move, ...]:
