@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "stream": {"base", "wan"},
     "models": {"base"},
     "gpu": {"base", "wan", "stream", "models"},
+    "stages": {"base", "wan", "stream", "gpu"},
     "sources": {"base", "ipc"},
     "sinks": {"base", "ipc"},
     "surfaces": {"base"},

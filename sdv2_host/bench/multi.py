@@ -195,7 +195,7 @@ def _balancing(devices: list[DeviceTimes], num_steps: int, name: str) -> dict[st
     rules = {
         "scheduler": Rules(),
         "never": None,
-        "eager": Rules(min_gain=0.0, plans_in_a_row=1, cooldown_s=0.0),
+        "eager": Rules(min_gain=0.0, evidence=0.0, cooldown_s=0.0),
     }[name]
     share, moves = follow(as_work(devices, num_steps, Route.RING), Throttling(), rules)
     return {"rules": name, "of_clairvoyant": share, "moves": moves}

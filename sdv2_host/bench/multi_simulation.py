@@ -150,7 +150,10 @@ def follow(
     hot_device = start.order[len(start.order) // 2]
     factors = [1.0] * work.num_devices
     factors[hot_device] = throttling.factor
-    states = {False: Slowness.of_devices([1.0] * work.num_devices), True: Slowness.of_devices(factors)}
+    states = {
+        False: Slowness.of_devices([1.0] * work.num_devices),
+        True: Slowness.of_devices(factors),
+    }
     true_work = {is_hot: state.of(work) for is_hot, state in states.items()}
     best_ms = {is_hot: _best_ms(one, start) for is_hot, one in true_work.items()}
     rng, slowness, balance = random.Random(seed), states[False], Balance(start)

@@ -12,6 +12,8 @@ import torch
 
 from sdv2_host.bench import (
     control,
+    multi,
+    multi_report,
     pipeline,
     precision,
     quality,
@@ -20,6 +22,7 @@ from sdv2_host.bench import (
     slo,
     slo_report,
 )
+from sdv2_host.bench.multi_simulation import Traffic
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
@@ -31,6 +34,7 @@ from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_m
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.models import store
 from sdv2_host.params import Params, SloMode
+from sdv2_host.stages.work import DeviceTimes
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn, Size
 from sdv2_host.wan.tiny_weights import load_tiny
@@ -148,3 +152,24 @@ def bench_slo(seconds: float, mode: SloMode, json_path: Path | None, out: Path |
         return result
 
     _report(measure, slo_report.format_table, json_path)
+
+
+def bench_multi(
+    devices: list[DeviceTimes],
+    num_steps: int,
+    traffic: Traffic,
+    json_path: Path | None,
+    out: Path | None,
+) -> None:
+    """Many devices in simulated time: routes, placements, balancing, and the paper's figures."""
+    if out is not None:
+        check_writable(out / "multi.png")
+        json_path = json_path or out / "multi.json"
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        result = multi.run(devices, num_steps, traffic, progress)
+        if out is not None:
+            multi_report.write_picture(out / "multi.png", result)
+        return result
+
+    _report(measure, multi_report.format_table, json_path)

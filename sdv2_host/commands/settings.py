@@ -84,7 +84,7 @@ def _expected(error: ErrorDetails) -> str:
     return error["msg"].lower().replace("input should be", "expected")
 
 
-def check_range(option: str, value: int, minimum: int, maximum: int) -> None:
+def check_range(option: str, value: float, minimum: float, maximum: float) -> None:
     """Raises: ConfigError when `value` is out of its range."""
     if not minimum <= value <= maximum:
         raise ConfigError(f"{option} {value}: expected {minimum}..{maximum}")

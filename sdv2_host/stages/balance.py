@@ -23,7 +23,7 @@ from sdv2_host.stages.work import Work
 class Rules:
     """What a move must show."""
 
-    smoothing: float = 0.05
+    smoothing: float = 0.03
     """Of a new measurement against those before..."""
     jump_smoothing: float = 0.3
     """...and of a second, quicker average..."""
