@@ -32,7 +32,7 @@ def format_table(result: dict[str, Any]) -> str:
             for route in ("ring", "chain")
         ]
         lines.append(f"{row['devices']:<24}" + "".join(f"{cell:>26}" for cell in cells))
-    lines += ["", "600 s, one device 1.5 times slower in every second minute, times known to 10 %:"]
+    lines += ["", "600 s, one device 1.5 times slower for 150 s of every 300, times known to 10 %:"]
     for row in result["balancing"]:
         lines.append(
             f"  moves: {row['rules']:<12}{row['of_clairvoyant']:>7.1%} of a scheduler that knows, "

@@ -78,7 +78,8 @@ def simulate(work: Work, partition: Partition, traffic: Traffic) -> Outcome:
     laps = work.num_steps - 1 if work.route is Route.RING else 0
     rng = random.Random(traffic.seed)
     clock = _Clock([0.0] * len(partition.order), [0.0] * len(partition.order), rng, traffic.jitter)
-    entered, left = [], []
+    entered: list[float] = []
+    left: list[float] = []
     for step in range(traffic.num_chunks + laps * lanes):
         room_ms = left[step - lanes - 1] if step > lanes else 0.0
         begin_ms = max(clock.free_ms[places[0]], room_ms)
