@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sdv2_host.bench.warp import warp
-from sdv2_host.bench.world import Clip
 
 MOTION_BINS_PX = ((0.0, 1.0), (1.0, 4.0), (4.0, math.inf))
 """Pixels by how far they moved since the frame before, in pixels of a 256-px picture."""
 REFERENCE_SIDE_PX = 256
 PSNR_CEILING_DB = 60.0
 """What equal pictures score: infinity neither averages nor fits JSON."""
+
+
+class Motion(Protocol):
+    """How a clip moves: known by the renderer, or estimated."""
+
+    @property
+    def flow_T2HW(self) -> Tensor:  # noqa: N802  (a shape in a name)
+        """(x, y) px: what is at p of frame t was at p + flow of frame t-1; frame 0 is zero."""
+
+    @property
+    def visible_T1HW(self) -> Tensor:  # noqa: N802
+        """bool: in frame t-1 that point was inside the picture and not covered; frame 0 False."""
 
 
 @dataclass(slots=True)
@@ -49,8 +61,8 @@ class WarpScore:
     detail_by_motion: list[Mean] = field(default_factory=lambda: [Mean() for _ in MOTION_BINS_PX])
     """Difference of neighbouring pixels x 255, of the same pixels: what being a pixel off costs."""
 
-    def add(self, frames_T3HW: Tensor, clip: Clip) -> None:
-        """Adds a clip's frames; the flow and visibility are the renderer's."""
+    def add(self, frames_T3HW: Tensor, clip: Motion) -> None:
+        """Adds the first frames of a clip, or all of them."""
         count = len(frames_T3HW)
         scale = REFERENCE_SIDE_PX / frames_T3HW.shape[-2]
         speed_THW = clip.flow_T2HW[1:count].norm(dim=1) * scale
