@@ -1,12 +1,9 @@
-"""The paper's CLIP scores, by the CLIP that a user brings: how alike neighbouring frames are, and
-how well a frame fits its prompt.
+"""The CLIP that a user brings, for the paper's scores: frames and prompts to embeddings.
 
-Both are cosines of embeddings, times 100 as in the paper's table, whose one CLIP number is that of
-neighbouring frames. The script reads openai/clip-vit-base-patch32, every frame of the output at its
-own size, and averages over a video's frames.
+The paper's script takes openai/clip-vit-base-patch32. Importing this module takes seconds, for
+transformers: only what was given a CLIP does.
 
-Source: arXiv 2511.07399, section 5; StreamDiffusionV2, evaluation/clip_score.py at commit 4e0f1f6,
-which a later commit removed.
+Source: StreamDiffusionV2, evaluation/clip_score.py at commit 4e0f1f6, since removed.
 
 # T frames   B frames of a batch   H W size in px   E embedding
 """
@@ -29,7 +26,6 @@ from sdv2_host.wan.weights import Part, check
 
 PUBLISHED = "openai/clip-vit-base-patch32"
 BATCH_FRAMES = 16
-SCALE = 100
 CLIP = Part(
     "",
     ("model.safetensors", "pytorch_model.bin"),
@@ -73,21 +69,6 @@ class ClipEncoder:
         ids = torch.tensor([self._tokenizer.encode(text).ids], device=self._model.device)
         read = self._model.text_model(input_ids=ids)
         return F.normalize(self._model.text_projection(read.pooler_output)[0].float().cpu(), dim=0)
-
-
-def neighbour_scores(embeds_TE: Tensor) -> list[float]:
-    """Cosine x 100 of each frame but the first with the one before it."""
-    return _listed((embeds_TE[1:] * embeds_TE[:-1]).sum(1))
-
-
-def prompt_scores(embeds_TE: Tensor, prompt_E: Tensor) -> list[float]:
-    """Cosine x 100 of each frame with the prompt."""
-    return _listed(embeds_TE @ prompt_E)
-
-
-def _listed(cosines_T: Tensor) -> list[float]:
-    scores: list[float] = (cosines_T * SCALE).tolist()
-    return scores
 
 
 def load_clip(folder: Path, device: torch.device) -> ClipEncoder:

@@ -1,6 +1,7 @@
 """What a viewer sees over time, without any weights: flicker, and drift of the picture's levels.
 
-# T frames   N clips   H W size in px   h w size in cells   S levels: brightness, contrast, saturation
+# T frames   N clips   H W size in px   h w size in cells
+# S levels: brightness, contrast, saturation
 """
 
 from __future__ import annotations

@@ -15,13 +15,8 @@ from torch.nn.functional import cosine_similarity
 from transformers import CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from sdv2_host.bench.clip_score import (
-    BATCH_FRAMES,
-    ClipEncoder,
-    load_clip,
-    neighbour_scores,
-    prompt_scores,
-)
+from sdv2_host.bench.clip_score import BATCH_FRAMES, ClipEncoder, load_clip
+from sdv2_host.bench.paper_score import neighbour_scores, prompt_scores
 from sdv2_host.errors import ModelError
 from tests.bench.tiny_clip import MAX_WORDS, WORDS, write_tiny_clip
 
