@@ -57,9 +57,12 @@ class _Seen:
         if judges.clip is not None:
             self.embeds_TE.append(judges.clip.frames(new_T3HW))
 
-    def flicker(self) -> dict[str, float]:
+    def flicker(self) -> dict[str, float] | None:
+        """None = too few frames to tell."""
         flicker = Flicker()
         flicker.add(torch.cat(self.cells_T3hw))
+        if not flicker.num_cells:
+            return None
         return {"amplitude": flicker.amplitude, "share": flicker.share}
 
 

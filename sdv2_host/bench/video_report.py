@@ -7,7 +7,9 @@ from typing import Any
 
 from sdv2_host.bench.judged_report import drift_text, meaning_lines, score_lines
 from sdv2_host.bench.plots import Panel, draw_lines
+from sdv2_host.bench.steadiness import MIN_FRAMES
 
+MINUTE_S = 60
 MISSING = {
     "clip": "CLIP scores: give a CLIP with --clip FOLDER",
     "flow": "warp error: give RAFT-large with --raft FILE",
@@ -36,25 +38,40 @@ def format_table(result: dict[str, Any]) -> str:
             f"{row['warp_source']:>8.2f}"
             for row in result["motion"]
         ]
-    lines += ["", *_steadiness_lines(result)]
-    lines += [f"not measured: {what}" for name, what in MISSING.items() if not result[name]]
-    if result["clip"] and not result["prompt"]:
-        lines.append("not measured: CLIP score of the prompt: say it with --prompt TEXT")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_steadiness_lines(result), *_unmeasured(result)])
 
 
 def _steadiness_lines(result: dict[str, Any]) -> list[str]:
-    flicker = result["flicker"]
-    lines = [
-        f"flicker, {name}: {flicker[name]['amplitude']:.3f} of 255, {flicker[name]['share']:.1%} "
-        "of the energy of all change"
-        for name in ("styled", "source")
-    ]
+    lines = []
+    for name, flicker in result["flicker"].items():
+        if flicker is not None:
+            lines.append(
+                f"flicker, {name}: {flicker['amplitude']:.3f} of 255, {flicker['share']:.1%} of "
+                "the energy of all change"
+            )
     lines += [
         f"drift per minute, {name}: {drift_text(drifts)}"
         for name, drifts in result["drift"].items()
     ]
+    if result["frames"] < MINUTE_S * result["fps"]:
+        shown_s = result["frames"] / result["fps"]
+        lines.append(f"(drift goes by {shown_s:.1f} s: what these show counts as if it went on)")
     return lines
+
+
+def _unmeasured(result: dict[str, Any]) -> list[str]:
+    """A line for every number that is not there, with what it takes."""
+    lacking = [what for name, what in MISSING.items() if not result[name]]
+    if result["clip"] and not result["prompt"]:
+        lacking.append("CLIP score of the prompt: say it with --prompt TEXT")
+    if result["flow"] and result["frames"] > 1 and not result["motion"]:
+        lacking.append(
+            f"warp error: flow forward and back agree nowhere by {result['flow']}, as with weights "
+            "that were not trained, or where each frame is another picture"
+        )
+    if None in result["flicker"].values():
+        lacking.append(f"flicker: it takes {MIN_FRAMES} frames")
+    return [f"not measured: {what}" for what in lacking]
 
 
 def draw(path: Path, result: dict[str, Any]) -> Path | None:

@@ -133,6 +133,7 @@ def test_the_table_says_who_judged(measured: dict[str, Any]) -> None:
     assert "20 frames at 30 fps, 48x48" in table
     assert "by tiny" in table
     assert "by shift" in table
+    assert "drift goes by 0.7 s" in table
     assert "not measured" not in table
 
 
@@ -142,6 +143,18 @@ def test_a_prompt_that_was_not_said_is_no_score(pair: VideoPair, judges: Judges)
     assert silent["frames"] == 3
     assert "clip_prompt" not in silent["scores"]["styled"]
     assert "say it with --prompt TEXT" in format_table(silent)
+
+
+def test_flow_that_agrees_nowhere_is_said(pair: VideoPair) -> None:
+    apart = Judges(flow=lambda first, _second: first[:, :2] + 9, flow_name="apart")
+
+    result = _measure(VideoPair(pair.source, pair.styled, max_frames=4), apart)
+    table = format_table(result)
+
+    assert result["scores"]["styled"] == {}
+    assert "warp error: flow forward and back agree nowhere by apart" in table
+    assert "not measured: flicker: it takes 8 frames" in table
+    assert "flicker, styled" not in table
 
 
 @pytest.mark.parametrize("num_frames", [1, 15, 16, 17])
