@@ -19,6 +19,10 @@ MEANINGS = {
     " the paper's script\ntakes the difference in 8 bits, where 3 - 5 is 254: compare it with the"
     " paper's table alone",
 }
+NOWHERE = (
+    "warp error: flow forward and back agree nowhere by {flow}, as with weights that were not "
+    "trained, or where each frame is another picture"
+)
 WIDTH = 22
 
 
@@ -52,6 +56,8 @@ def judged_lines(judged: dict[str, Any]) -> list[str]:
         ("source", total["source"]),
     ]
     lines = ["", *meaning_lines(judged), *score_lines("style", rows)]
+    if judged["flow"] and "warp" not in total["source"]:
+        lines.append("not measured: " + NOWHERE.format(**judged))
     if judged["flow_error"]:
         missed = ", ".join(
             f"{row['missed_px']:.2f} at {row['motion_px']}" for row in judged["flow_error"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sdv2_host.bench.judged_report import drift_text, meaning_lines, score_lines
+from sdv2_host.bench.judged_report import NOWHERE, drift_text, meaning_lines, score_lines
 from sdv2_host.bench.plots import Panel, draw_lines
 from sdv2_host.bench.steadiness import MIN_FRAMES
 
@@ -65,10 +65,7 @@ def _unmeasured(result: dict[str, Any]) -> list[str]:
     if result["clip"] and not result["prompt"]:
         lacking.append("CLIP score of the prompt: say it with --prompt TEXT")
     if result["flow"] and result["frames"] > 1 and not result["motion"]:
-        lacking.append(
-            f"warp error: flow forward and back agree nowhere by {result['flow']}, as with weights "
-            "that were not trained, or where each frame is another picture"
-        )
+        lacking.append(NOWHERE.format(**result))
     if None in result["flicker"].values():
         lacking.append(f"flicker: it takes {MIN_FRAMES} frames")
     return [f"not measured: {what}" for what in lacking]

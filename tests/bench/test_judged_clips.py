@@ -86,6 +86,17 @@ def test_the_tables_name_the_judges_and_every_row(judged: dict[str, Any]) -> Non
         assert f"\n{name} " in table
 
 
+def test_flow_that_agrees_nowhere_is_said(sample: Sample) -> None:
+    apart = Judges(flow=lambda first, _second: first[:, :2] + 9, flow_name="apart")
+    clips = JudgedClips(apart, [sample], lambda _what, _fraction: None)
+    source = sample.clip.rgb_T3HW
+    total = clips.compare(0, source, source, "neon city").summary()
+
+    table = "\n".join(judged_lines({**clips.summary(), "styles": [], "total": total}))
+
+    assert "not measured: warp error: flow forward and back agree nowhere by apart" in table
+
+
 def test_without_judges_there_is_no_table_of_them(sample: Sample) -> None:
     clips = JudgedClips(Judges(), [sample], lambda _what, _fraction: None)
     source = sample.clip.rgb_T3HW
