@@ -1,5 +1,7 @@
 """The paper's metrics on held-out clips, where the flow that they go by can itself be judged.
 
+Without a flow network they go by the exact flow.
+
 # T frames   H W size in px   E embedding
 """
 
@@ -22,19 +24,25 @@ from sdv2_host.bench.scores import (
 )
 from sdv2_host.types import ProgressFn
 
+EXACT = "the exact flow"
+"""What a report calls the renderer's."""
+
 
 class JudgedClips:
     """What the judges say of the sources, once for all styles, lives as long as the object."""
 
     def __init__(self, judges: Judges, samples: list[Sample], progress: ProgressFn) -> None:
         self._judges, self._samples = judges, samples
-        sources = [_bytes(sample.clip.rgb_T3HW) for sample in samples]
-        self._motions: list[EstimatedMotion | None] = []
-        for index, source in enumerate(sources):
+        self._sources = [_bytes(sample.clip.rgb_T3HW) for sample in samples]
+        self._motions: list[EstimatedMotion] = []
+        for index, sample in enumerate(samples):
             if judges.flow is not None:
-                progress(f"flow of clip {index + 1} of {len(sources)}", 0.0)
-            self._motions.append(judges.motion(source))
-        self._sources = sources
+                progress(f"flow of clip {index + 1} of {len(samples)}", 0.0)
+            exact = sample.clip
+            self._motions.append(
+                judges.motion(self._sources[index])
+                or EstimatedMotion(exact.flow_T2HW, exact.visible_T1HW, exact.visible_T1HW)
+            )
 
     def compare(self, index: int, output_T3HW: Tensor, truth_T3HW: Tensor, text: str) -> Compared:
         """The scores of a styled clip, its ground truth and its source; frames are 0..1."""
@@ -45,7 +53,7 @@ class JudgedClips:
         return Compared(*(self._score(frames, motion, prompt_E) for frames in pictures))
 
     def _score(
-        self, frames_T3HW: Tensor, motion: EstimatedMotion | None, prompt_E: Tensor | None
+        self, frames_T3HW: Tensor, motion: EstimatedMotion, prompt_E: Tensor | None
     ) -> PaperScore:
         score = PaperScore()
         score.add(frames_T3HW, motion)
@@ -57,7 +65,7 @@ class JudgedClips:
         """Who judged, and how far the estimated flow is from the exact one; fits JSON."""
         return {
             "clip": self._judges.clip_name,
-            "flow": self._judges.flow_name,
+            "flow": self._judges.flow_name or EXACT,
             "flow_error": self._flow_error() if self._judges.flow is not None else [],
         }
 
@@ -65,7 +73,6 @@ class JudgedClips:
         """Mean distance of the flows by motion, px of a 256-px picture, over visible pixels."""
         means = [Mean() for _ in MOTION_BINS_PX]
         for sample, motion in zip(self._samples, self._motions, strict=True):
-            assert motion is not None, "a flow network was given"
             exact = sample.clip
             scale = REFERENCE_SIDE_PX / exact.flow_T2HW.shape[-2]
             speed_THW = exact.flow_T2HW.norm(dim=1) * scale

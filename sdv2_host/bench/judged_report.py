@@ -46,8 +46,6 @@ def score_lines(title: str, rows: list[tuple[str, dict[str, Any]]]) -> list[str]
 
 def judged_lines(judged: dict[str, Any]) -> list[str]:
     """Of `bench quality`: every style's output, then all of output, ground truth and source."""
-    if not judged["clip"] and not judged["flow"]:
-        return []
     rows = [(row["style"], row["output"]) for row in judged["styles"]]
     total = judged["total"]
     rows += [
@@ -56,7 +54,7 @@ def judged_lines(judged: dict[str, Any]) -> list[str]:
         ("source", total["source"]),
     ]
     lines = ["", *meaning_lines(judged), *score_lines("style", rows)]
-    if judged["flow"] and "warp" not in total["source"]:
+    if "warp" not in total["source"]:
         lines.append("not measured: " + NOWHERE.format(**judged))
     if judged["flow_error"]:
         missed = ", ".join(

@@ -14,7 +14,7 @@ from sdv2_host.bench.clip_score import load_clip
 from sdv2_host.bench.held_out import Sample, as_seen
 from sdv2_host.bench.judged_clips import JudgedClips
 from sdv2_host.bench.judged_report import draw_metrics, judged_lines, steadiness_lines
-from sdv2_host.bench.paper_score import Compared, Judges
+from sdv2_host.bench.paper_score import Judges
 from sdv2_host.bench.scores import Steadiness, WarpScore
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.bench.world import Scene
@@ -97,14 +97,20 @@ def test_flow_that_agrees_nowhere_is_said(sample: Sample) -> None:
     assert "not measured: warp error: flow forward and back agree nowhere by apart" in table
 
 
-def test_without_judges_there_is_no_table_of_them(sample: Sample) -> None:
+def test_without_judges_the_exact_flow_gives_the_warp_errors(sample: Sample) -> None:
     clips = JudgedClips(Judges(), [sample], lambda _what, _fraction: None)
     source = sample.clip.rgb_T3HW
+    known = WarpScore()
+    known.add(source, sample.clip)
 
-    compared = clips.compare(0, source, source, "neon city")
+    total = clips.compare(0, source, source, "neon city").summary()
+    table = "\n".join(judged_lines({**clips.summary(), "styles": [], "total": total}))
 
-    assert compared.summary() == Compared().summary()
-    assert judged_lines({**clips.summary(), "styles": [], "total": compared.summary()}) == []
+    assert total["source"]["warp"] == pytest.approx(known.overall.value)
+    assert total["source"]["warp_paper"] > total["source"]["warp"]
+    assert "by the exact flow" in table
+    assert "CLIP" not in table
+    assert "flow against the exact one" not in table
 
 
 def test_a_steady_output_has_its_truths_flicker_and_no_drift(sample: Sample) -> None:
