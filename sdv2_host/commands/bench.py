@@ -68,6 +68,23 @@ def bench_quality(
     )
 
 
+def bench_video(
+    pair: video.VideoPair, judges: Judges, json_path: Path | None, out: Path | None
+) -> None:
+    """A video and its styled copy: flicker, drift, and what the judges say."""
+    if out is not None:
+        check_writable(out / "video.png")
+        json_path = json_path or out / "video.json"
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        result = video.run(pair, judges, progress)
+        if out is not None:
+            video_report.draw(out / "video.png", result)
+        return result
+
+    _report(measure, video_report.format_table, json_path)
+
+
 def bench_precision(
     config: Config, params: Params, frames: int, weights: str, json_path: Path | None
 ) -> None:
@@ -151,20 +168,3 @@ def bench_slo(seconds: float, mode: SloMode, json_path: Path | None, out: Path |
         return result
 
     _report(measure, slo_report.format_table, json_path)
-
-
-def bench_video(
-    pair: video.VideoPair, judges: Judges, json_path: Path | None, out: Path | None
-) -> None:
-    """A video and its styled copy: flicker, drift, and what the judges say."""
-    if out is not None:
-        check_writable(out / "video.png")
-        json_path = json_path or out / "video.json"
-
-    def measure(progress: ProgressFn) -> dict[str, Any]:
-        result = video.run(pair, judges, progress)
-        if out is not None:
-            video_report.draw(out / "video.png", result)
-        return result
-
-    _report(measure, video_report.format_table, json_path)

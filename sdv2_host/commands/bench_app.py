@@ -113,6 +113,37 @@ def bench_quality(
     measure(plan, make_config(ctx.params).threads, json_file, out)
 
 
+@bench_app.command("video")
+def bench_video(
+    source: Annotated[Path, typer.Argument(help="The video.")],
+    styled: Annotated[Path, typer.Argument(help="The same, styled, frame by frame.")],
+    prompt: Annotated[str, typer.Option(help="What was asked for, for CLIP.")] = "",
+    clip: ClipFolder = None,
+    raft: RaftFile = None,
+    device: JudgeDevice = "auto",
+    frames: Annotated[int | None, typer.Option(help="Only so many, from the beginning.")] = None,
+    json_file: JsonFile = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for video.png and video.json.")] = None,
+) -> None:
+    """Your own footage and its styled copy: flicker and drift; with --clip and --raft the paper's
+    CLIP score and warp error.
+
+    Examples:
+
+      sdv2-host bench video clip.mp4 styled.mp4
+
+      sdv2-host bench video clip.mp4 styled.mp4 --prompt "neon city" --raft raft_large.pth --out d
+    """
+    from sdv2_host.bench.video import VideoPair
+    from sdv2_host.commands.bench import bench_video as measure
+    from sdv2_host.commands.settings import check_range
+
+    if frames is not None:
+        check_range("--frames", frames, 1, 10_000_000)
+    pair = VideoPair(source, styled, prompt, frames)
+    measure(pair, _judges(clip, raft, device), json_file, out)
+
+
 def _judges(clip: Path | None, raft: Path | None, device: str) -> Judges:
     """The networks whose weights are named; without any, transformers is not even imported."""
     from sdv2_host.bench.paper_score import Judges
@@ -214,34 +245,3 @@ def bench_slo(
     check_range("--seconds", seconds, 4, 600)
     check_choice("--mode", mode, get_args(SloMode))
     measure(seconds, cast(SloMode, mode), json_file, out)
-
-
-@bench_app.command("video")
-def bench_video(
-    source: Annotated[Path, typer.Argument(help="The video.")],
-    styled: Annotated[Path, typer.Argument(help="The same, styled, frame by frame.")],
-    prompt: Annotated[str, typer.Option(help="What was asked for, for CLIP.")] = "",
-    clip: ClipFolder = None,
-    raft: RaftFile = None,
-    device: JudgeDevice = "auto",
-    frames: Annotated[int | None, typer.Option(help="Only so many, from the beginning.")] = None,
-    json_file: JsonFile = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for video.png and video.json.")] = None,
-) -> None:
-    """Your own footage and its styled copy: flicker and drift; with --clip and --raft the paper's
-    CLIP score and warp error.
-
-    Examples:
-
-      sdv2-host bench video clip.mp4 styled.mp4
-
-      sdv2-host bench video clip.mp4 styled.mp4 --prompt "neon city" --raft raft_large.pth --out d
-    """
-    from sdv2_host.bench.video import VideoPair
-    from sdv2_host.commands.bench import bench_video as measure
-    from sdv2_host.commands.settings import check_range
-
-    if frames is not None:
-        check_range("--frames", frames, 1, 10_000_000)
-    pair = VideoPair(source, styled, prompt, frames)
-    measure(pair, _judges(clip, raft, device), json_file, out)
