@@ -55,22 +55,23 @@ def estimate(flow_of: FlowFn, frames_T3HW: Tensor) -> EstimatedMotion:
     paper_visible_T1HW = torch.zeros_like(visible_T1HW)
     for index in range(1, len(frames_T3HW)):
         before, after = frames_T3HW[index - 1], frames_T3HW[index]
-        forward, backward = _flows(
-            flow_of, torch.stack((before, after)), torch.stack((after, before))
-        )
+        forward, backward = _flow(flow_of, before, after), _flow(flow_of, after, before)
         flow_T2HW[index] = backward
         visible_T1HW[index, 0] = _agree(backward, forward) & _is_inside(backward)
         paper_visible_T1HW[index, 0] = _agree(forward, backward)
     return EstimatedMotion(flow_T2HW, visible_T1HW, paper_visible_T1HW)
 
 
-def _flows(flow_of: FlowFn, first_B3HW: Tensor, second_B3HW: Tensor) -> Tensor:
-    """[B, 2, H, W] of any size; the edges are repeated up to what the network takes."""
-    height, width = first_B3HW.shape[-2:]
+def _flow(flow_of: FlowFn, first_3HW: Tensor, second_3HW: Tensor) -> Tensor:
+    """[2, H, W] of any size; the edges are repeated up to what the network takes.
+
+    One at a time: what the network remembers of a pair grows with the square of its pixels.
+    """
+    height, width = first_3HW.shape[-2:]
     wanted = [max(MIN_SIDE_PX, -(-side // CELL_PX) * CELL_PX) for side in (height, width)]
     margin = (0, wanted[1] - width, 0, wanted[0] - height)
-    padded = [F.pad(frames, margin, mode="replicate") for frames in (first_B3HW, second_B3HW)]
-    return flow_of(*padded)[..., :height, :width]
+    padded = [F.pad(each[None], margin, mode="replicate") for each in (first_3HW, second_3HW)]
+    return flow_of(*padded)[0, :, :height, :width]
 
 
 def _agree(there_2HW: Tensor, back_2HW: Tensor) -> Tensor:

@@ -53,6 +53,13 @@ def load_raft(path: Path, device: torch.device) -> Raft:
         ) from error
 
 
+def memory_bytes(width_px: int, height_px: int) -> int:
+    """What a pair of frames takes at its peak, about: every cell's likeness to every other, twice
+    while it is made, and coarser by four thrice."""
+    num_cells = math.ceil(width_px / CELL_PX) * math.ceil(height_px / CELL_PX)
+    return int(num_cells**2 * 4 * 2.33)
+
+
 def _conv(
     inputs: int, outputs: int, kernel: int, stride: int = 1, norm: type[nn.Module] | None = None
 ) -> nn.Sequential:

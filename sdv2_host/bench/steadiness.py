@@ -75,12 +75,14 @@ class Flicker:
 
 def levels(frames_T3HW: Tensor) -> Tensor:
     """Brightness, contrast and saturation of frames 0..1: [T, S] in 0..255."""
-    frames_T3HW = frames_T3HW.double()
-    weights = torch.tensor(LUMA, dtype=torch.float64, device=frames_T3HW.device)
-    luma_THW = (frames_T3HW * weights[:, None, None]).sum(1)
-    colour_THW = frames_T3HW.amax(1) - frames_T3HW.amin(1)
-    found = (luma_THW.mean((1, 2)), luma_THW.std((1, 2), correction=0), colour_THW.mean((1, 2)))
-    return torch.stack(found, 1) * FULL_SCALE
+    return torch.stack([_levels(frame_3HW.double()) for frame_3HW in frames_T3HW])
+
+
+def _levels(frame_3HW: Tensor) -> Tensor:
+    luma_HW = (frame_3HW * frame_3HW.new_tensor(LUMA)[:, None, None]).sum(0)
+    colour_HW = frame_3HW.amax(0) - frame_3HW.amin(0)
+    found = torch.stack((luma_HW.mean(), luma_HW.std(correction=0), colour_HW.mean()))
+    return found * FULL_SCALE
 
 
 class Drift(NamedTuple):

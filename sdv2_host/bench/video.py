@@ -19,13 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sdv2_host.bench.paper_score import Judges, PaperScore
+from sdv2_host.bench.raft import memory_bytes
 from sdv2_host.bench.scores import MOTION_BINS_PX, bin_name
 from sdv2_host.bench.steadiness import LEVELS, Flicker, cells, drift, levels
-from sdv2_host.errors import SourceError
+from sdv2_host.errors import DeviceError, SourceError
+from sdv2_host.gpu.device import GIB, device_memory
 from sdv2_host.sources.video_file import decode, open_video, stream_fps, to_upright_rgba
 from sdv2_host.types import ProgressFn
 
-BLOCK_FRAMES = 16
+BLOCK_FRAMES = 8
 """Looked at together, with the last one of the block before."""
 FPS_TOLERANCE = 0.01
 
@@ -101,8 +103,13 @@ def run(pair: VideoPair, judges: Judges, progress: ProgressFn) -> dict[str, Any]
 
     Raises:
         SourceError: one of them cannot be read, or their frames do not go together.
+        DeviceError: their frames are too large for the flow network here.
     """
     fps = _common_fps(pair)
+    if judges.flow is not None:
+        with open_video(pair.source) as container:
+            stream = container.streams.video[0]
+            check_memory(pair.source, (stream.width, stream.height), judges.device)
     comparison = _Comparison(judges)
     ended_first = _look_at_all(pair, comparison, progress)
     comparison.end(pair.prompt)
@@ -164,6 +171,21 @@ def _common_fps(pair: VideoPair) -> float:
             "compared frame by frame; style the video with sdv2-host render, which keeps its frames"
         )
     return rates[0]
+
+
+def check_memory(path: Path, size_px: tuple[int, int], device: torch.device) -> None:
+    """The flow network can take frames of this width and height.
+
+    Raises:
+        DeviceError: a pair of them does not fit beside what is there.
+    """
+    width, height = size_px
+    needed, free = memory_bytes(*size_px), device_memory(device).free
+    if needed > free:
+        raise DeviceError(
+            f"{path} is {width}x{height}: RAFT takes {needed / GIB:.1f} GiB for a pair of such "
+            f"frames and {device} has {free / GIB:.1f} GiB free; compare smaller copies of both"
+        )
 
 
 def _resized(styled_T3HW: Tensor, like_T3HW: Tensor) -> Tensor:

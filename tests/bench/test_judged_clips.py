@@ -24,15 +24,16 @@ FRAMES, SIDE_PX = 9, 64
 
 
 class ExactFlow:
-    """A flow network that knows the clip: backward as rendered, forward for still pixels alone."""
+    """A flow network that knows the clip: nothing moves forward, and backward all as rendered."""
 
     def __init__(self, sample: Sample) -> None:
-        self.flows = iter(sample.clip.flow_T2HW[1:])
+        self.flows = iter(
+            flow for backward in sample.clip.flow_T2HW[1:] for flow in (backward * 0, backward)
+        )
 
     def __call__(self, first_B3HW: Tensor, second_B3HW: Tensor) -> Tensor:
-        backward = next(self.flows)
-        found = torch.zeros(2, 2, *first_B3HW.shape[2:])
-        found[1, :, :SIDE_PX, :SIDE_PX] = backward
+        found = torch.zeros(1, 2, *first_B3HW.shape[2:])
+        found[..., :SIDE_PX, :SIDE_PX] = next(self.flows)
         return found
 
 
