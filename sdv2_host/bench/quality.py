@@ -21,7 +21,10 @@ from torch import Tensor
 from sdv2_host.bench import ablation
 from sdv2_host.bench.ablation import AblationPlan, EngineFactory
 from sdv2_host.bench.classifier import Classifier
-from sdv2_host.bench.held_out import FIRST_HELD_OUT_SEED, Sample, render, stream
+from sdv2_host.bench.held_out import FIRST_HELD_OUT_SEED, FPS, Sample, render, stream
+from sdv2_host.bench.judged_clips import JudgedClips
+from sdv2_host.bench.judged_report import draw_metrics
+from sdv2_host.bench.paper_score import Compared, Judges
 from sdv2_host.bench.prompts import random_prompt
 from sdv2_host.bench.quality_report import Example as _Example
 from sdv2_host.bench.quality_report import draw_ablation, draw_trace, write_contact_sheet
@@ -53,6 +56,8 @@ class QualityPlan:
     first_seed: int = FIRST_HELD_OUT_SEED
     ablation: AblationPlan = field(default_factory=AblationPlan)
     parts: tuple[str, ...] = PARTS
+    judges: Judges = field(default_factory=Judges)
+    """What the paper's metrics are measured with; without any they are left out."""
 
 
 class _Bench:
@@ -65,6 +70,7 @@ class _Bench:
             render(plan.first_seed, index, plan.num_frames, plan.size_px)
             for index in range(plan.clips)
         ]
+        self.judged = JudgedClips(plan.judges, self.samples, progress)
         self._done = 0
         self._bounds: dict[tuple[str, int, int], Score] = {}
 
@@ -75,9 +81,9 @@ class _Bench:
         self._progress(what, min(1.0, self._done / _planned_frames(self.plan)))
         return pixels
 
-    def style(self, engine: Engine, name: str, params: Params) -> tuple[Score, _Example]:
-        """The score of a style over all clips, and its last frame of one clip."""
-        score = Score()
+    def style(self, engine: Engine, name: str, params: Params) -> tuple[Score, Compared, _Example]:
+        """The scores of a style over all clips, and its last frame of one clip."""
+        score, compared = Score(), Compared()
         example: _Example | None = None
         params = params.model_copy(update={"prompt": STYLES[name].prompt})
         chosen = self.plan.styles.index(name) % len(self.samples)
@@ -88,6 +94,8 @@ class _Bench:
             score.warp_output.add(output, sample.clip)
             score.squared_error.merge(squared_error(output, truth))
             score.recognised.merge(self.named(output, name))
+            score.steadiness.add(output, truth, source, FPS)
+            compared.merge(self.judged.compare(index, output, truth, params.prompt))
             key = (name, index, len(output))
             if key not in self._bounds:
                 self._bounds[key] = self._score_bounds(sample, truth, name)
@@ -95,7 +103,7 @@ class _Bench:
             if index == chosen:
                 example = _Example(name, source[-1], output[-1], truth[-1])
         assert example is not None, "a plan has at least one clip"
-        return score, example
+        return score, compared, example
 
     def _score_bounds(self, sample: Sample, truth_T3HW: Tensor, name: str) -> Score:
         """What the source and the ground truth score: the same for every engine and setting."""
@@ -140,7 +148,8 @@ def run(
     """Measures the engine; the result fits JSON and `format_table`.
 
     With `out_dir` also writes there quality.png: source, output and ground truth of each style;
-    ablation.png: its corners and effects with intervals; motion.png: motion and noise over time.
+    ablation.png: its corners and effects with intervals; motion.png: motion and noise over time;
+    metrics.png: flicker by style, and the paper's metrics where the plan has judges for them.
 
     Raises:
         ModelError: the engine's or the classifier's weights are missing or damaged.
@@ -168,6 +177,7 @@ def run(
     if out_dir is not None:
         if examples:
             result["sheet"] = str(write_contact_sheet(out_dir / "quality.png", examples))
+            draw_metrics(out_dir / "metrics.png", result)
         if "ablation" in result:
             draw_ablation(out_dir / "ablation.png", result["ablation"])
         if "trace" in result:
@@ -187,12 +197,14 @@ def _styles(
     """Scores by style, in all, and by motion; `examples` gets a frame of each style."""
     bench = _Bench(plan, Classifier(), progress)
     scores: dict[str, Score] = {}
+    pooled, pooled_judged = Score(), Compared()
+    judged_rows: list[dict[str, Any]] = []
     for name in plan.styles:
-        scores[name], example = bench.style(engine, name, plan.params)
+        scores[name], compared, example = bench.style(engine, name, plan.params)
         examples.append(example)
-    pooled = Score()
-    for score in scores.values():
-        pooled.merge(score)
+        pooled.merge(scores[name])
+        judged_rows.append({"style": name, **compared.summary()})
+        pooled_judged.merge(compared)
     rows = [
         {"style": name, "prompt": STYLES[name].prompt, **score.summary()}
         for name, score in scores.items()
@@ -203,6 +215,11 @@ def _styles(
         "classifier_accuracy_here": pooled.recognised_truth.value,
         "styles": rows,
         "total": _total(rows, pooled),
+        "judged": {
+            **bench.judged.summary(),
+            "styles": judged_rows,
+            "total": pooled_judged.summary(),
+        },
         "motion": pooled.motion_rows(),
         "held_out_phrasing": bench.held_out_phrasing(engine),
     }

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from sdv2_host.bench.ablation import EFFECTS, verdict
+from sdv2_host.bench.judged_report import judged_lines, steadiness_lines
 from sdv2_host.bench.plots import Bar, Panel, draw_bars, draw_lines, save
 from sdv2_host.bench.trace import METRICS
 
@@ -52,13 +53,15 @@ def _style_lines(result: dict[str, Any]) -> list[str]:
         " PSNR in dB against the ground-truth style",
         "",
         f"{'style':<12}{'named':>7}{'warp':>8}{'truth':>7}{'source':>8}{'ratio':>7}"
-        f"{'PSNR':>8}{'unchanged':>11}",
+        f"{'PSNR':>8}{'unchanged':>11}{'flicker':>9}{'truth':>7}",
     ]
     for row in [*result["styles"], {"style": "all", **result["total"]}]:
         lines.append(
             f"{row['style']:<12}{row['recognised']:>7.0%}{row['warp_output']:>8.2f}"
             f"{row['warp_truth']:>7.2f}{row['warp_source']:>8.2f}{row['warp_ratio']:>7.2f}"
             f"{row['psnr_output']:>8.1f}{row['psnr_unchanged']:>11.1f}"
+            f"{row['flicker']['output']['amplitude']:>9.2f}"
+            f"{row['flicker']['truth']['amplitude']:>7.2f}"
         )
     total, phrasing = result["total"], result["held_out_phrasing"]
     lines += [
@@ -76,7 +79,7 @@ def _style_lines(result: dict[str, Any]) -> list[str]:
             f"{row['motion_px']:<18}{row['share']:>8.0%}{row['warp_output']:>8.2f}"
             f"{row['warp_truth']:>7.2f}{row['warp_ratio']:>7.2f}"
         )
-    return lines
+    return [*lines, *steadiness_lines(total), *judged_lines(result["judged"])]
 
 
 def _ablation_lines(ablation: dict[str, Any]) -> list[str]:

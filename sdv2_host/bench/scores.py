@@ -7,18 +7,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from sdv2_host.bench.steadiness import Drifts, Flicker, cells, levels
 from sdv2_host.bench.warp import warp
-from sdv2_host.bench.world import Clip
 
 MOTION_BINS_PX = ((0.0, 1.0), (1.0, 4.0), (4.0, math.inf))
 """Pixels by how far they moved since the frame before, in pixels of a 256-px picture."""
 REFERENCE_SIDE_PX = 256
 PSNR_CEILING_DB = 60.0
 """What equal pictures score: infinity neither averages nor fits JSON."""
+
+
+class Motion(Protocol):
+    """How a clip moves: known by the renderer, or estimated."""
+
+    @property
+    def flow_T2HW(self) -> Tensor:  # noqa: N802  (a shape in a name)
+        """(x, y) px: what is at p of frame t was at p + flow of frame t-1; frame 0 is zero."""
+
+    @property
+    def visible_T1HW(self) -> Tensor:  # noqa: N802
+        """bool: in frame t-1 that point was inside the picture and not covered; frame 0 False."""
 
 
 @dataclass(slots=True)
@@ -49,8 +62,8 @@ class WarpScore:
     detail_by_motion: list[Mean] = field(default_factory=lambda: [Mean() for _ in MOTION_BINS_PX])
     """Difference of neighbouring pixels x 255, of the same pixels: what being a pixel off costs."""
 
-    def add(self, frames_T3HW: Tensor, clip: Clip) -> None:
-        """Adds a clip's frames; the flow and visibility are the renderer's."""
+    def add(self, frames_T3HW: Tensor, clip: Motion) -> None:
+        """Adds the first frames of a clip, or all of them."""
         count = len(frames_T3HW)
         scale = REFERENCE_SIDE_PX / frames_T3HW.shape[-2]
         speed_THW = clip.flow_T2HW[1:count].norm(dim=1) * scale
@@ -60,10 +73,10 @@ class WarpScore:
         detail_THW = neighbour_difference(frames_T3HW[1:]) * 255
         for index, (low, high) in enumerate(MOTION_BINS_PX):
             chosen = visible_THW & (speed_THW >= low) & (speed_THW < high)
-            part = _mean_where(error_THW, chosen)
+            part = mean_where(error_THW, chosen)
             self.by_motion[index].merge(part)
             self.overall.merge(part)
-            self.detail_by_motion[index].merge(_mean_where(detail_THW, chosen))
+            self.detail_by_motion[index].merge(mean_where(detail_THW, chosen))
 
     def merge(self, other: WarpScore) -> None:
         self.overall.merge(other.overall)
@@ -81,9 +94,42 @@ def neighbour_difference(frames_T3HW: Tensor) -> Tensor:
     return difference_THW
 
 
-def _mean_where(values_THW: Tensor, chosen_THW: Tensor) -> Mean:
+def mean_where(values_THW: Tensor, chosen_THW: Tensor) -> Mean:
+    """The mean of the chosen ones."""
     total = (values_THW * chosen_THW).sum(dtype=torch.float64)
     return Mean(float(total), float(chosen_THW.sum()))
+
+
+@dataclass(slots=True)
+class Steadiness:
+    """Flicker of a style's pictures, and how the output drifts from the ground truth."""
+
+    output: Flicker = field(default_factory=Flicker)
+    truth: Flicker = field(default_factory=Flicker)
+    source: Flicker = field(default_factory=Flicker)
+    drifts: Drifts = field(default_factory=Drifts)
+
+    def add(self, output_T3HW: Tensor, truth_T3HW: Tensor, source_T3HW: Tensor, fps: float) -> None:
+        self.output.add(cells(output_T3HW))
+        self.truth.add(cells(truth_T3HW))
+        self.source.add(cells(source_T3HW))
+        self.drifts.add(levels(output_T3HW) - levels(truth_T3HW), fps)
+
+    def merge(self, other: Steadiness) -> None:
+        self.output.merge(other.output)
+        self.truth.merge(other.truth)
+        self.source.merge(other.source)
+        self.drifts.merge(other.drifts)
+
+    def summary(self) -> dict[str, Any]:
+        flickers = {"output": self.output, "truth": self.truth, "source": self.source}
+        return {
+            "flicker": {
+                name: {"amplitude": flicker.amplitude, "share": flicker.share}
+                for name, flicker in flickers.items()
+            },
+            "drift": {name: found._asdict() for name, found in self.drifts.summary().items()},
+        }
 
 
 @dataclass(slots=True)
@@ -99,6 +145,7 @@ class Score:
     """Of the source against ground truth: what doing nothing scores."""
     recognised: Mean = field(default_factory=Mean)
     recognised_truth: Mean = field(default_factory=Mean)
+    steadiness: Steadiness = field(default_factory=Steadiness)
 
     def merge(self, other: Score) -> None:
         self.warp_output.merge(other.warp_output)
@@ -108,9 +155,10 @@ class Score:
         self.squared_error_unchanged.merge(other.squared_error_unchanged)
         self.recognised.merge(other.recognised)
         self.recognised_truth.merge(other.recognised_truth)
+        self.steadiness.merge(other.steadiness)
 
-    def summary(self) -> dict[str, float]:
-        """Plain numbers: shares 0..1, warp errors in 1/255, PSNR in dB."""
+    def summary(self) -> dict[str, Any]:
+        """Fits JSON: shares 0..1, warp errors in 1/255, PSNR in dB."""
         truth = self.warp_truth.overall.value
         output = self.warp_output.overall.value
         return {
@@ -122,6 +170,7 @@ class Score:
             "warp_ratio": output / truth if truth else 0.0,
             "psnr_output": psnr_db(self.squared_error.value),
             "psnr_unchanged": psnr_db(self.squared_error_unchanged.value),
+            **self.steadiness.summary(),
         }
 
     def motion_rows(self) -> list[dict[str, float | str]]:

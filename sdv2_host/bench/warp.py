@@ -10,18 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def warp(previous: Tensor, flow: Tensor) -> Tensor:
+def warp(previous: Tensor, flow: Tensor, beyond: str = "border") -> Tensor:
     """The previous frame moved by a backward flow: bilinear, edges repeated; same shape.
 
-    [C, H, W] with flow [2, H, W], or a batch [T, C, H, W] with flow [T, 2, H, W].
+    [C, H, W] with flow [2, H, W], or a batch [T, C, H, W] with flow [T, 2, H, W]. `beyond` is
+    grid_sample's padding_mode: "zeros" has nothing past the edges.
     """
     if previous.dim() == 3:
-        return warp(previous[None], flow[None])[0]
+        return warp(previous[None], flow[None], beyond)[0]
     height, width = previous.shape[-2:]
     x = torch.arange(width, device=flow.device) + flow[:, 0]
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
     grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), -1)
-    return F.grid_sample(previous.float(), grid, padding_mode="border", align_corners=True)
+    return F.grid_sample(previous.float(), grid, padding_mode=beyond, align_corners=True)
 
 
 def warp_error(frames_T3HW: Tensor, flow_T2HW: Tensor, visible_T1HW: Tensor) -> float:

@@ -21,8 +21,11 @@ from sdv2_host.bench import (
     ring,
     slo,
     slo_report,
+    video,
+    video_report,
 )
 from sdv2_host.bench.multi_simulation import Traffic
+from sdv2_host.bench.paper_score import Judges
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
@@ -67,6 +70,23 @@ def bench_quality(
         quality_report.format_table,
         json_path,
     )
+
+
+def bench_video(
+    pair: video.VideoPair, judges: Judges, json_path: Path | None, out: Path | None
+) -> None:
+    """A video and its styled copy: flicker, drift, and what the judges say."""
+    if out is not None:
+        check_writable(out / "video.png")
+        json_path = json_path or out / "video.json"
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        result = video.run(pair, judges, progress)
+        if out is not None:
+            video_report.draw(out / "video.png", result)
+        return result
+
+    _report(measure, video_report.format_table, json_path)
 
 
 def bench_precision(

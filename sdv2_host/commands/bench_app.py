@@ -4,23 +4,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sdv2_host.commands.options import (
+    ClipFolder,
     Device,
     Engine,
     JsonFile,
+    JudgeDevice,
     ModelsDir,
     NoiseMax,
     NoiseMin,
+    RaftFile,
     Seed,
     SizeText,
     Steps,
     Threads,
     Vae,
 )
+
+if TYPE_CHECKING:
+    from sdv2_host.bench.paper_score import Judges
 
 bench_app = typer.Typer(help="Measure this computer and this build.")
 
@@ -67,19 +73,27 @@ def bench_quality(
     clips: Annotated[int, typer.Option(help="Held-out clips per style.")] = 2,
     ablation_clips: Annotated[int, typer.Option(help="Held-out clips of the ablation.")] = 20,
     part: Annotated[str, typer.Option(help="all, styles, ablation or trace.")] = "all",
+    clip: ClipFolder = None,
+    raft: RaftFile = None,
+    device: JudgeDevice = "auto",
     json_file: JsonFile = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for quality.png, ablation.png, motion.png.")
+        Path | None,
+        typer.Option(help="Folder for quality.png, metrics.png, ablation.png, motion.png."),
     ] = None,
 ) -> None:
-    """Style recognition, warp error, PSNR; the ablation of sinks and motion-aware noise with
-    confidence intervals; a trace of motion and noise. On held-out clips. Minutes.
+    """Style recognition, warp error, PSNR, flicker; the ablation of sinks and motion-aware noise
+    with confidence intervals; a trace of motion and noise. On held-out clips. Minutes.
+
+    With --clip and --raft the paper's own metrics of the styles beside them.
 
     Examples:
 
       sdv2-host bench quality --json quality.json --out d
 
       sdv2-host bench quality --part ablation --ablation-clips 40
+
+      sdv2-host bench quality --part styles --clip clip-vit-base-patch32 --raft raft_large.pth
     """
     from sdv2_host.bench.ablation import AblationPlan
     from sdv2_host.bench.quality import PARTS, QualityPlan
@@ -90,12 +104,55 @@ def bench_quality(
     check_range("--ablation-clips", ablation_clips, 2, 1000)
     check_choice("--part", part, ("all", *PARTS))
     plan = QualityPlan(
+        judges=_judges(clip, raft, device),
         clips=clips,
         params=make_params(ctx.params),
         ablation=AblationPlan(clips=ablation_clips),
         parts=PARTS if part == "all" else (part,),
     )
     measure(plan, make_config(ctx.params).threads, json_file, out)
+
+
+@bench_app.command("video")
+def bench_video(
+    source: Annotated[Path, typer.Argument(help="The video.")],
+    styled: Annotated[Path, typer.Argument(help="The same, styled, frame by frame.")],
+    prompt: Annotated[str, typer.Option(help="What was asked for, for CLIP.")] = "",
+    clip: ClipFolder = None,
+    raft: RaftFile = None,
+    device: JudgeDevice = "auto",
+    frames: Annotated[int | None, typer.Option(help="Only so many, from the beginning.")] = None,
+    json_file: JsonFile = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for video.png and video.json.")] = None,
+) -> None:
+    """Your own footage and its styled copy: flicker and drift; with --clip and --raft the paper's
+    CLIP score and warp error.
+
+    Examples:
+
+      sdv2-host bench video clip.mp4 styled.mp4
+
+      sdv2-host bench video clip.mp4 styled.mp4 --prompt "neon city" --raft raft_large.pth --out d
+    """
+    from sdv2_host.bench.video import VideoPair
+    from sdv2_host.commands.bench import bench_video as measure
+    from sdv2_host.commands.settings import check_range
+
+    if frames is not None:
+        check_range("--frames", frames, 1, 10_000_000)
+    pair = VideoPair(source, styled, prompt, frames)
+    measure(pair, _judges(clip, raft, device), json_file, out)
+
+
+def _judges(clip: Path | None, raft: Path | None, device: str) -> Judges:
+    """The networks whose weights are named; without any, transformers is not even imported."""
+    from sdv2_host.bench.paper_score import Judges
+
+    if clip is None and raft is None:
+        return Judges()
+    from sdv2_host.commands.judges import load_judges
+
+    return load_judges(clip, raft, device)
 
 
 @bench_app.command("precision")

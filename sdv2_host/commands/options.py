@@ -138,3 +138,32 @@ TextDevice = Annotated[str | None, _wan_option("text_device")]
 TextIdle = Annotated[float | None, _wan_option("text_idle_s")]
 ModelsDir = Annotated[str | None, typer.Option(help=_config_help("models_dir"), show_default=False)]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
+ClipFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--clip",
+        metavar="FOLDER",
+        help="A CLIP of your own, as openai/clip-vit-base-patch32 is published: config.json, "
+        "preprocessor_config.json, tokenizer.json, weights. Nothing is downloaded.",
+        show_default=False,
+        rich_help_panel="The paper's metrics",
+    ),
+]
+RaftFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--raft",
+        metavar="FILE",
+        help="RAFT-large as torchvision publishes it: raft_large_C_T_SKHT_V2-ff5fadd5.pth.",
+        show_default=False,
+        rich_help_panel="The paper's metrics",
+    ),
+]
+JudgeDevice = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where CLIP and RAFT run: auto, cpu, mps, cuda or cuda:N.",
+        rich_help_panel="The paper's metrics",
+    ),
+]

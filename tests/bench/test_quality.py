@@ -135,7 +135,7 @@ def test_progress_never_goes_back_and_ends_at_one(perfect: Watched) -> None:
 def test_pictures_are_written_when_a_folder_is_given(unchanged: Watched) -> None:
     folder = Path(unchanged.result["sheet"]).parent
 
-    for name in ("quality.png", "ablation.png", "motion.png"):
+    for name in ("quality.png", "ablation.png", "motion.png", "metrics.png"):
         assert (folder / name).stat().st_size > 1000
 
 
