@@ -95,6 +95,8 @@ class Outlet:
         self._writer = writer
         self._pacing = Pacing()
         self._in_flight: deque[FrameMeta] = deque()
+        self.num_forgotten = 0
+        """Input frames whose pictures never came: their session was over before."""
 
     def __enter__(self) -> Outlet:
         return self
@@ -146,6 +148,7 @@ class Outlet:
 
     def restart(self) -> None:
         """The next chunk begins a session: frames in flight are forgotten, the rhythm is new."""
+        self.num_forgotten += len(self._in_flight)
         self._in_flight.clear()
         self._pacing = Pacing(previous_due_ns=self._pacing.previous_due_ns)
 
