@@ -40,6 +40,8 @@ class NaiveEngine:
     num_steps: int = 0
     is_begun: bool = False
     newest_order: int = 0
+    num_forgotten: int = 0
+    """Frames in flight when a session was over."""
 
     @property
     def num_in_flight(self) -> int:
@@ -76,6 +78,7 @@ class NaiveEngine:
         return styled(self._finish())
 
     def reset(self) -> None:
+        self.num_forgotten += self.num_in_flight
         self.in_flight.clear()
         self.is_begun = False
         self.num_steps = 0
