@@ -53,16 +53,6 @@ BUDGET_BYTES = 20_000
 PROBE = [Step(Params(prompt="neon outline", steps=3), 1, Layout.BATCH)] * 6
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Toys are too small to share, and threads that wait for each other on a busy machine take
-    twenty times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def marked_engine(models: TinyModels, layout: Layout) -> StreamEngine:
     """Its pictures say from which frame they are made."""
     dit = copy.deepcopy(models.dit)
