@@ -205,13 +205,13 @@ def style_chunk(
         spans_ms=_finite(styled.spans_ms),
         notes=_finite({**styled.notes, "chunk_frames": float(len(chunk.frames))}),
         frames_in=counts.frames_in,
-        frames_out=counts.taken - outlet.num_forgotten,
-        dropped=counts.dropped + outlet.num_forgotten,
+        frames_out=counts.taken - outlet.num_lost,
+        dropped=counts.dropped + outlet.num_lost,
         queue_depth=counts.queue_depth,
         rss_bytes=psutil.Process().memory_info().rss,
         schedule=schedule.says,
     )
-    return Turn(report, styled.problem)
+    return Turn(report, "; ".join(filter(None, (styled.problem, outlet.problem))))
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

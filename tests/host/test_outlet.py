@@ -183,5 +183,25 @@ def test_frames_that_an_engine_held_back_when_their_session_ended_are_counted(
         outlet.publish(both, version=1)
         frames = [reader.read_next(), reader.read_next(), reader.read_next()]
 
-    assert outlet.num_forgotten == 3
+    assert outlet.num_lost == 3
     assert [frame.meta.source_frame for frame in frames if frame is not None] == [1, 2]
+
+
+def test_pictures_that_no_ring_has_room_for_are_lost_with_a_reason_and_smaller_ones_are_shown(
+    run_dir: Path, stream: str
+) -> None:
+    huge = StyledChunk(np.broadcast_to(np.uint8(7), (2, 4100, 2048, 4)), {}, {})
+    small = StyledChunk(np.zeros((2, 2, 2, 4), np.uint8), {}, {})
+    with (
+        FrameReader(stream, run_dir=run_dir) as reader,
+        Outlet(FrameWriter(stream, slot_count=64, run_dir=run_dir)) as outlet,
+    ):
+        outlet.expect([input_frame(number, now_ns()) for number in (1, 2, 3, 4)])
+        outlet.publish(huge, version=1)
+        problem, num_lost = outlet.problem, outlet.num_lost
+        outlet.publish(small, version=1)
+        frames = [reader.read_next(), reader.read_next(), reader.read_next()]
+
+    assert "pictures of 2048x4100 are not shown: a ring of 64 slots" in problem
+    assert (num_lost, outlet.num_lost, outlet.problem) == (2, 2, "")
+    assert [frame.meta.source_frame for frame in frames if frame is not None] == [3, 4]
