@@ -49,13 +49,24 @@ def runs(step: Step, count: int) -> list[Action]:
     return [step, *[step._replace(order=None)] * (count - 1)]
 
 
+def look_and_back(first: list[Action], second: list[Action], name: str) -> list[Action]:
+    """A look is kept, left and recalled."""
+    keep, recall = first[0], second[-1]
+    assert isinstance(keep, Step)
+    assert isinstance(recall, Step)
+    save, back = (keep._replace(order=("save", name)), recall._replace(order=("recall", name)))
+    return [*first, save, *second, back]
+
+
 def histories(
     params: st.SearchStrategy[Params], max_runs: int = 6
 ) -> st.SearchStrategy[list[Action]]:
     """Parameters that stay for some chunks, ends of sessions and of batches in between."""
     one_run = st.builds(runs, steps(params), st.integers(1, 4))
+    there_and_back = st.builds(look_and_back, one_run, one_run, st.sampled_from(LOOKS))
     other = st.sampled_from([Finish(), Reset()]).map(lambda action: [action])
-    pieces = st.lists(st.one_of(one_run, one_run, one_run, other), min_size=1, max_size=max_runs)
+    piece = st.one_of(one_run, one_run, there_and_back, other)
+    pieces = st.lists(piece, min_size=1, max_size=max_runs)
     return pieces.map(lambda found: [action for piece in found for action in piece])
 
 

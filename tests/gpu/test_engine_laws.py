@@ -50,7 +50,9 @@ READABLE = any_params(LIVE, noise_s_min=QUIET, noise_s_max=QUIET)
 LORA = st.sampled_from(["", "ink", "oil:0.5, ink:-1", "nobody-has-this"])
 BUDGET_BYTES = 20_000
 """A change of LoRAs takes four chunks or so."""
-PROBE = [Step(Params(prompt="neon outline", steps=3), 1, Layout.BATCH)] * 6
+FIRST = Step(Params(prompt="neon outline", steps=3, motion_window=64), 2, Layout.BATCH)
+PROBE = [FIRST, *[FIRST._replace(num_latents=1)] * 5]
+"""A session that would show what is left of one before: its first chunk has two latent frames."""
 
 
 def marked_engine(models: TinyModels, layout: Layout) -> StreamEngine:
@@ -132,7 +134,13 @@ def addresses(engine: StreamEngine) -> list[int]:
     return [tensor.data_ptr() for tensor in tensors_in([state.kv, state.motion, state.drift])]
 
 
-def settled(engine: StreamEngine) -> StreamEngine:
+def memories(engine: StreamEngine) -> list[Tensor]:
+    """What a new session must not see; of the cache nothing is read before it is written."""
+    state = engine._state
+    return list(tensors_in([state.vae_cache, state.motion, state.drift]))
+
+
+def settled(engine: StreamEngine) -> None:
     """A session ended, and the LoRAs of its end are gone from the weights."""
     engine.reset()
     player = Player(engine)
@@ -140,7 +148,7 @@ def settled(engine: StreamEngine) -> StreamEngine:
         styled = player.play(Step(Params(prompt="neon outline")))
         if styled is not None and "lora" not in styled.spans_ms:
             engine.reset()
-            return engine
+            return
     raise AssertionError("the LoRAs are still in the weights after 20 chunks")
 
 
@@ -172,7 +180,10 @@ def a_stream_stays_sound(
     assert [one.problem for one in first] == [one.problem for one in again]
 
     fresh = played(lora_engine(models, models_dir, layout), PROBE)
-    reset = played(settled(engine), PROBE)
+    settled(engine)
+    left, none = memories(engine), memories(lora_engine(models, models_dir, layout))
+    assert all(torch.equal(one, other) for one, other in zip(left, none, strict=True))
+    reset = played(engine, PROBE)
     assert np.array_equal(pictures(reset), pictures(fresh))
     assert [one.notes for one in reset] == [one.notes for one in fresh]
 
