@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from hypothesis import strategies as st
 
-from sdv2_host.params import PARAMS, Params, ParamSpec, ParamValue
+from sdv2_host.param_table import PARAMS, ParamSpec, ParamValue
+from sdv2_host.params import Params
 
 PROMPTS = ("neon outline", "", "ink:2 | neon outline", "gold | ink | gold:0.001", "🐉 drachen" * 40)
 

@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sdv2_host.params import LookOrder, Params
+from sdv2_host.look_orders import LookOrder
+from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, FrameMeta, Layout, Size, StyledChunk
 
 SIZE = Size(32, 32)
