@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sdv2_host.clock import NS_PER_MS
 from sdv2_host.host.playout import LOCKSTEP_QUIET_NS, Playout
+from sdv2_host.params import Params
 from sdv2_host.types import Size
 from tests.any_params import any_params
 from tests.host.one_clock_output import (
@@ -55,7 +56,13 @@ RENDERS = st.builds(
     st.integers(1, 100),
 )
 STALLS = st.builds(lambda ms: lambda output: output.run(ms), st.sampled_from([1, 90, 1500]))
-LOOKS = any_params(LIVE).map(lambda params: lambda output: output.play(params))
+PANICS = st.builds(
+    Params,
+    panicked=st.just(True),
+    safe=st.sampled_from(["input", "black", "hold", "hold"]),
+    panic_s=st.sampled_from([0.0, 0.2]),
+)
+LOOKS = st.one_of(any_params(LIVE), PANICS).map(lambda params: lambda output: output.play(params))
 ACTIONS = st.one_of(CHUNKS, CHUNKS, CHUNKS, LOOKS, LOOKS, STALLS, RENDERS)
 TICKS = st.sampled_from([None, 17 * NS_PER_MS, 40 * NS_PER_MS])
 
@@ -117,7 +124,7 @@ def it_is_as_asked(one: Output) -> None:
         assert min(abs(levels[0] - level) for level in may_be) <= 2
 
 
-@settings(max_examples=40)
+@settings(max_examples=100)
 @given(TICKS, st.lists(ACTIONS, min_size=3, max_size=15))
 def test_the_output_shows_one_picture_at_a_time_in_order_of_its_size_as_asked(
     tick_ns: int | None, show: list[Action]
