@@ -50,7 +50,7 @@ READABLE = any_params(LIVE, noise_s_min=QUIET, noise_s_max=QUIET)
 LORA = st.sampled_from(["", "ink", "oil:0.5, ink:-1", "nobody-has-this"])
 BUDGET_BYTES = 20_000
 """A change of LoRAs takes four chunks or so."""
-FIRST = Step(Params(prompt="neon outline", steps=3, motion_window=64), 2, Layout.BATCH)
+FIRST = Step(Params(prompt="gold", steps=3, motion_window=64), 2, Layout.BATCH)
 PROBE = [FIRST, *[FIRST._replace(num_latents=1)] * 5]
 """A session that would show what is left of one before: its first chunk has two latent frames."""
 
