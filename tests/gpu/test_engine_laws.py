@@ -90,7 +90,7 @@ def test_each_frame_comes_out_once_in_order_when_the_layouts_say_so(
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(st.sampled_from(Layout), histories(READABLE, max_runs=20))
 def test_each_frame_comes_out_once_in_order_for_longer(
     models: TinyModels, layout: Layout, history: list[Action]
@@ -197,7 +197,7 @@ def test_a_stream_stays_finite_repeats_bit_for_bit_and_a_reset_one_equals_a_fres
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(st.sampled_from(Layout), histories(any_params(LIVE, lora=LORA), max_runs=20))
 def test_a_stream_stays_sound_for_longer(
     models: TinyModels, models_dir: Path, layout: Layout, history: list[Action]
@@ -236,7 +236,7 @@ def test_whatever_layout_each_chunk_has_the_pictures_are_those_of_serial_steps(
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(histories(any_params(OF_THE_CHUNK), max_runs=20))
 def test_the_pictures_are_those_of_serial_steps_for_longer(
     models: TinyModels, history: list[Action]

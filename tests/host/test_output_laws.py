@@ -133,7 +133,7 @@ def test_the_output_shows_one_picture_at_a_time_in_order_of_its_size_as_asked(
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(TICKS, st.lists(ACTIONS, min_size=3, max_size=60))
 def test_the_output_is_sound_for_longer(tick_ns: int | None, show: list[Action]) -> None:
     the_output_is_sound(tick_ns, show)

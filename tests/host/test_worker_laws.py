@@ -154,7 +154,7 @@ def test_every_frame_is_shown_once_in_order_or_counted_as_dropped(
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.sampled_from(Layout), shows(4, 16))
 def test_every_frame_is_shown_once_or_counted_for_longer(
     tmp_path_factory: pytest.TempPathFactory, layout: Layout, show: list[Action]
