@@ -148,7 +148,7 @@ class Turn(NamedTuple):
 
     message: Report | Heartbeat
     problem: str | None
-    """The engine's, '' = it has none; None = it was not asked."""
+    """The engine's and the outlet's, '' = there is none; None = nothing was styled."""
 
 
 class Orders(Protocol):
