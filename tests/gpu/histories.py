@@ -81,6 +81,8 @@ class Player:
     """Of them, before this session."""
     is_begun: bool = False
     """The session has had its first chunk."""
+    is_reference: bool = False
+    """Chunks are as StreamDiffusionV2 has them: two latents, then one each, in one layout."""
     orders: list[LookOrder] = field(default_factory=list)
 
     def play(self, action: Action) -> StyledChunk | None:
@@ -96,6 +98,8 @@ class Player:
             serial = self.orders[-1].serial + 1 if self.orders else 1
             self.orders.append(LookOrder(serial=serial, verb=action.order[0], name=action.order[1]))  # type: ignore[arg-type]
         params = action.params.model_copy(update={"looks": tuple(self.orders[-NUM_ORDERS:])})
+        if self.is_reference:
+            action = action._replace(num_latents=1 if self.is_begun else 2, layout=None)
         return self.engine.step(self._frames(action), params, action.layout)
 
     def _frames(self, step: Step) -> list[Frame]:
@@ -114,9 +118,11 @@ def picture_of(number: int) -> NDArray[np.uint8]:
     return picture
 
 
-def played(engine: Engine, history: list[Action]) -> list[StyledChunk]:
+def played(
+    engine: Engine, history: list[Action], *, is_reference: bool = False
+) -> list[StyledChunk]:
     """All that came out."""
-    player = Player(engine)
+    player = Player(engine, is_reference=is_reference)
     return [styled for one in history if (styled := player.play(one)) is not None]
 
 

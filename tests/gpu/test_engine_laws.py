@@ -19,10 +19,12 @@ from torch import Tensor
 
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
+from sdv2_host.gpu.wan_spec import GEOMETRY, REFERENCE_FIRST_CHUNK_FRAMES, reference_rules
 from sdv2_host.models.loras import find_lora
 from sdv2_host.models.store import lora_dir
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import LoraMerge
+from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Layout, StyledChunk
 from sdv2_host.wan.tiny_weights import TinyModels
 from tests.any_params import PARAMS, any_params
@@ -203,6 +205,33 @@ def test_a_stream_stays_sound_for_longer(
     models: TinyModels, models_dir: Path, layout: Layout, history: list[Action]
 ) -> None:
     a_stream_stays_sound(models, models_dir, layout, history)
+
+
+def reference_engine(models: TinyModels, layout: Layout) -> StreamEngine:
+    """A stream with every rule as in StreamDiffusionV2."""
+    spec = reference_rules(StreamSpec(*SIZE[::-1], GEOMETRY, layout))
+    return StreamEngine("reference", StreamModels(*models[:3]), spec, REFERENCE_FIRST_CHUNK_FRAMES)
+
+
+@settings(max_examples=12)
+@given(st.sampled_from(Layout), histories(any_params(LIVE)))
+def test_with_the_references_rules_nothing_is_lost_either_and_a_reset_stream_is_fresh(
+    models: TinyModels, layout: Layout, history: list[Action]
+) -> None:
+    engine = reference_engine(models, layout)
+    player, naive = (Player(one, is_reference=True) for one in (engine, NaiveEngine(layout)))
+
+    for action in [*history, Finish()]:
+        styled, expected = player.play(action), naive.play(action)
+        num_frames = [0 if one is None else len(one.frames) for one in (styled, expected)]
+        assert num_frames[0] == num_frames[1]
+        assert all(bool(torch.isfinite(one).all()) for one in tensors_in(engine._state))
+
+    engine.reset()
+    reset, fresh = (
+        played(one, PROBE, is_reference=True) for one in (engine, reference_engine(models, layout))
+    )
+    assert np.array_equal(pictures(reset), pictures(fresh))
 
 
 OF_THE_CHUNK = [name for name in LIVE if not name.startswith(("sink", "lora", "drift"))]
