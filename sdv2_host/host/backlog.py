@@ -173,6 +173,7 @@ class Backlog:
             self.due_ns = time_ns
         else:
             self.gap_ns += GAP_SMOOTHING * (gap_ns - self.gap_ns) if self.gap_ns else gap_ns
+        self.due_ns = min(self.due_ns, time_ns + interval_ns)  # the rate may have been lower
         if time_ns < self.due_ns - min(self.gap_ns, interval_ns) / 2:
             return False
         self.due_ns = max(self.due_ns, time_ns - interval_ns) + interval_ns

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.errors import RingError
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, StyledChunk
 
@@ -95,6 +99,11 @@ class Outlet:
         self._writer = writer
         self._pacing = Pacing()
         self._in_flight: deque[FrameMeta] = deque()
+        self.num_lost = 0
+        """Input frames whose pictures are in no ring: their session was over before, or there is
+        no room for them."""
+        self.problem = ""
+        """Why the newest pictures are not in the ring, for a person; '' = they are."""
 
     def __enter__(self) -> Outlet:
         return self
@@ -114,10 +123,8 @@ class Outlet:
     def publish(self, styled: StyledChunk, version: int) -> None:
         """The chunk's frames are in the ring, tagged with the version of their parameters.
 
-        Those made from lock-step frames say so, and are due at once.
-
-        Raises:
-            RingError: shared memory is full.
+        Those made from lock-step frames say so, and are due at once. Where there is no room for
+        pictures of their size they are lost, and `problem` says why: later ones may be smaller.
         """
         if not len(styled.frames):
             return
@@ -128,10 +135,8 @@ class Outlet:
             due_ns, self._pacing = [0] * len(sources), Pacing()
         else:
             due_ns, self._pacing = pace(self._pacing, now_ns(), captures)
-        for pixels, source, capture_ns, due in zip(
-            styled.frames, sources, captures, due_ns, strict=True
-        ):
-            meta = FrameMeta(
+        metas = [
+            FrameMeta(
                 width=pixels.shape[1],
                 height=pixels.shape[0],
                 alpha=source.alpha,
@@ -142,10 +147,25 @@ class Outlet:
                 user_tag=version,
                 present_ts_ns=due,
             )
-            self._writer.publish(pixels, meta)
+            for pixels, source, capture_ns, due in zip(
+                styled.frames, sources, captures, due_ns, strict=True
+            )
+        ]
+        self._publish(styled.frames, metas)
+
+    def _publish(self, pictures: NDArray[np.uint8], metas: list[FrameMeta]) -> None:
+        """All of them or, where the ring cannot grow to their size, none."""
+        self.problem = ""
+        try:
+            for pixels, meta in zip(pictures, metas, strict=True):
+                self._writer.publish(pixels, meta)
+        except RingError as error:
+            self.num_lost += len(metas)
+            self.problem = f"pictures of {metas[0].width}x{metas[0].height} are not shown: {error}"
 
     def restart(self) -> None:
         """The next chunk begins a session: frames in flight are forgotten, the rhythm is new."""
+        self.num_lost += len(self._in_flight)
         self._in_flight.clear()
         self._pacing = Pacing(previous_due_ns=self._pacing.previous_due_ns)
 

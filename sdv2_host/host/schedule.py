@@ -10,6 +10,8 @@ from sdv2_host.types import Engine, Shape
 
 FILL_MARGIN = 1.5
 """A source may take so many times longer to fill a longer chunk than its rate says."""
+MAX_PATIENCE_MS = 60_000.0
+"""But no longer than this: a target rate of next to nothing would wait for ever."""
 STALL_CHUNKS = 1.5
 """A source that is silent for as long as it takes to fill so many chunks has stalled."""
 
@@ -96,6 +98,7 @@ class Schedule:
         base_frames = self._table.as_started.chunk_frames
         num_frames = self._shape.chunk_frames
         patience_ms = FILL_MARGIN * num_frames * 1000 / load.fps if load.fps else 0.0
+        patience_ms = min(patience_ms, MAX_PATIENCE_MS)
         return ChunkWish(
             num_frames,
             base_frames,

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import psutil
 
@@ -136,7 +136,7 @@ def run(inbox: Inbox, send: Send) -> None:
         problem = ""
         schedule = Schedule(engine, inbox.newest.params)
         while not inbox.is_stopped:
-            turn = _style_chunk(inbox, engine, intake, outlet, schedule)
+            turn = style_chunk(inbox, engine, intake, outlet, schedule)
             send(turn.message)
             if turn.problem is not None and turn.problem != problem:
                 problem = turn.problem
@@ -148,22 +148,39 @@ class Turn(NamedTuple):
 
     message: Report | Heartbeat
     problem: str | None
-    """The engine's, '' = it has none; None = it was not asked."""
+    """The engine's and the outlet's, '' = there is none; None = nothing was styled."""
 
 
-def _style_chunk(
-    inbox: Inbox, engine: Engine, intake: Intake, outlet: Outlet, schedule: Schedule
+class Orders(Protocol):
+    """What a turn asks of the `Inbox`."""
+
+    @property
+    def newest(self) -> Configure | SetParams: ...
+
+    def wait_stopped(self, timeout_s: float) -> bool: ...
+
+
+def style_chunk(
+    inbox: Orders,
+    engine: Engine,
+    intake: Intake,
+    outlet: Outlet,
+    schedule: Schedule,
+    idle_s: float = IDLE_S,
 ) -> Turn:
-    """One turn: take a chunk, style it with the newest parameters, publish it."""
+    """One turn: take a chunk, style it with the newest parameters, publish it.
+
+    Without one, or paused, it takes `idle_s`.
+    """
     params = inbox.newest.params
     wish = schedule.plan(params, intake.source_fps, intake.counts.queue_depth)
     intake.follow(params.target_fps, wish)
     if params.pause:
         intake.discard()
         outlet.heartbeat()
-        inbox.wait_stopped(IDLE_S)
+        inbox.wait_stopped(idle_s)
         return Turn(Heartbeat(), None)
-    chunk = intake.next_chunk(IDLE_S)
+    chunk = intake.next_chunk(idle_s)
     if chunk is None:
         if schedule.owes_pictures(now_ns()):
             outlet.publish(engine.finish(), inbox.newest.version)
@@ -188,13 +205,13 @@ def _style_chunk(
         spans_ms=_finite(styled.spans_ms),
         notes=_finite({**styled.notes, "chunk_frames": float(len(chunk.frames))}),
         frames_in=counts.frames_in,
-        frames_out=counts.taken,
-        dropped=counts.dropped,
+        frames_out=counts.taken - outlet.num_lost,
+        dropped=counts.dropped + outlet.num_lost,
         queue_depth=counts.queue_depth,
         rss_bytes=psutil.Process().memory_info().rss,
         schedule=schedule.says,
     )
-    return Turn(report, styled.problem)
+    return Turn(report, "; ".join(filter(None, (styled.problem, outlet.problem))))
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

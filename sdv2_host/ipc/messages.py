@@ -93,9 +93,9 @@ class Report(_Message):
     frames_in: int
     """Frames the source published, the ones missed included."""
     frames_out: int
-    """Frames styled."""
+    """Frames whose pictures are on the work ring, or in flight in the engine."""
     dropped: int
-    """Frames of the source that were not styled."""
+    """Frames of the source that have no picture and will have none."""
     queue_depth: int
     """Frames still waiting in the intake."""
     rss_bytes: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -19,3 +21,13 @@ def models() -> TinyModels:
     for module in (made.dit, made.vae, made.text):
         module.eval().requires_grad_(False)
     return made
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Toys are too small to share, and threads that wait for each other on a busy machine take
+    twenty times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -231,6 +231,22 @@ def test_a_source_of_the_targets_own_rate_loses_nothing_to_jitter() -> None:
     assert len(kept) == 300
 
 
+@pytest.mark.parametrize("slow_fps", [5e-324, 0.01, 1.0])
+def test_a_higher_target_rate_holds_from_the_next_frame_on(slow_fps: float) -> None:
+    backlog = Backlog(target_fps=slow_fps)
+    gap_ns = 10**9 // 30
+    for number in range(1, 31):
+        backlog.push(frame(number, capture_ts_ns=10**9 + number * gap_ns))
+    num_slow = len(backlog.waiting)
+
+    backlog.target_fps = 30.0
+    for number in range(31, 35):
+        backlog.push(frame(number, capture_ts_ns=10**9 + number * gap_ns))
+
+    assert num_slow <= 2
+    assert [one.meta.frame for one in backlog.waiting][-3:] == [32, 33, 34]
+
+
 def test_after_a_pause_of_the_source_the_target_rate_begins_anew() -> None:
     backlog = Backlog(target_fps=10.0)
     backlog.push(frame(1, capture_ts_ns=10**9))

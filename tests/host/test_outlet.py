@@ -165,3 +165,43 @@ def test_pictures_of_lockstep_frames_say_so_and_are_due_at_once(run_dir: Path, s
     assert [meta.flags for meta in metas] == [FrameFlags.LOCKSTEP] * 2 + [FrameFlags.NONE] * 2
     assert [meta.present_ts_ns for meta in metas[:2]] == [0, 0]
     assert 0 < metas[2].present_ts_ns < metas[3].present_ts_ns
+
+
+def test_frames_that_an_engine_held_back_when_their_session_ended_are_counted(
+    run_dir: Path, stream: str
+) -> None:
+    nothing = StyledChunk(np.zeros((0, 2, 2, 4), np.uint8), {}, {})
+    both = StyledChunk(np.zeros((2, 2, 2, 4), np.uint8), {}, {})
+    with (
+        FrameReader(stream, run_dir=run_dir) as reader,
+        Outlet(FrameWriter(stream, run_dir=run_dir)) as outlet,
+    ):
+        outlet.expect([input_frame(number, now_ns()) for number in (1, 2, 3)])
+        outlet.publish(nothing, version=1)
+        outlet.restart()
+        outlet.expect([input_frame(number, now_ns()) for number in (1, 2)])
+        outlet.publish(both, version=1)
+        frames = [reader.read_next(), reader.read_next(), reader.read_next()]
+
+    assert outlet.num_lost == 3
+    assert [frame.meta.source_frame for frame in frames if frame is not None] == [1, 2]
+
+
+def test_pictures_that_no_ring_has_room_for_are_lost_with_a_reason_and_smaller_ones_are_shown(
+    run_dir: Path, stream: str
+) -> None:
+    huge = StyledChunk(np.broadcast_to(np.uint8(7), (2, 4100, 2048, 4)), {}, {})
+    small = StyledChunk(np.zeros((2, 2, 2, 4), np.uint8), {}, {})
+    with (
+        FrameReader(stream, run_dir=run_dir) as reader,
+        Outlet(FrameWriter(stream, slot_count=64, run_dir=run_dir)) as outlet,
+    ):
+        outlet.expect([input_frame(number, now_ns()) for number in (1, 2, 3, 4)])
+        outlet.publish(huge, version=1)
+        problem, num_lost = outlet.problem, outlet.num_lost
+        outlet.publish(small, version=1)
+        frames = [reader.read_next(), reader.read_next(), reader.read_next()]
+
+    assert "pictures of 2048x4100 are not shown: a ring of 64 slots" in problem
+    assert (num_lost, outlet.num_lost, outlet.problem) == (2, 2, "")
+    assert [frame.meta.source_frame for frame in frames if frame is not None] == [3, 4]

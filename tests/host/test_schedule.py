@@ -68,6 +68,18 @@ def test_a_rate_that_needs_more_gets_another_shape_and_frames_in_time_for_the_bo
     assert "batch" in schedule.says
 
 
+@pytest.mark.parametrize("target_fps", [5e-324, 2.3e-308, 1e-6, 0.01])
+def test_a_target_rate_of_next_to_nothing_is_waited_for_but_not_for_ever(target_fps: float) -> None:
+    schedule = Schedule(SlowEngine(), PARAMS)
+    params = PARAMS.model_copy(update={"target_fps": target_fps, "latency_bound_ms": 400.0})
+
+    wish = planned(schedule, params, 45.0)
+
+    assert (wish.num_frames, wish.base_frames) == (4, 4)
+    assert wish.patience_ns == 60 * 10**9
+    assert wish.max_age_ns > 0
+
+
 def test_a_chunk_that_the_source_did_not_fill_is_made_as_long_as_it_is() -> None:
     schedule = Schedule(SlowEngine(), PARAMS)
     params = PARAMS.model_copy(update={"latency_bound_ms": 350.0})
