@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from sdv2_host.ipc.frame_ring import remove_all_stale
 
 # What takes long on a machine that others use too is no fault of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,3 +48,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             folder = item.path.parent.relative_to(tests).as_posix()
             if folder in FOLDERS_WITH_PROCESSES or folder == ".":
                 item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_sessionfinish() -> None:
+    """Nothing is left of hosts that tests killed: the last of them has no next one to clean up."""
+    remove_all_stale()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[Path]:
+    """A private directory for ring descriptors; what programs killed in the test left is freed."""
+    path = tmp_path / "run"
+    path.mkdir(mode=0o700)
+    yield path
+    remove_all_stale(path)
