@@ -265,6 +265,8 @@ class Daemon:
         self._situation.worker.heard(message)
         if isinstance(message, Report):
             self._num_chunks += 1
+            if message.look_serial == self._num_looks:  # else one is under way
+                self._look_desk.keep(message.looks)
             if self._presenter is not None:
                 self._presenter.wake()
             if self._on_air.is_moving:

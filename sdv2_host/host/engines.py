@@ -63,7 +63,8 @@ class PassthroughEngine:
         problem = "engine passthrough takes no LoRAs" if params.lora else ""
         if params.looks and params.looks[-1].verb != "forget":
             problem = "engine passthrough has no looks: it remembers nothing"
-        return StyledChunk(pictures, spans_ms, {}, problem)
+        look_serial = params.looks[-1].serial if params.looks else 0
+        return StyledChunk(pictures, spans_ms, {}, problem, look_serial)
 
     def finish(self) -> StyledChunk:
         return StyledChunk(np.empty((0, 1, 1, 4), np.uint8), {}, {})

@@ -193,6 +193,8 @@ def _style_chunk(
         queue_depth=counts.queue_depth,
         rss_bytes=psutil.Process().memory_info().rss,
         schedule=schedule.says,
+        look_serial=styled.look_serial,
+        looks=styled.looks,
     )
     return Turn(report, styled.problem)
 

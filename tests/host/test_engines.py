@@ -84,3 +84,11 @@ def test_a_look_that_passthrough_cannot_keep_is_told_until_it_is_forgotten() -> 
     ]
 
     assert problems == ["", "engine passthrough has no looks: it remembers nothing", ""]
+
+
+def test_passthrough_answers_an_order_of_a_look_with_none() -> None:
+    save = LookOrder(serial=3, verb="save", name="a")
+
+    styled = PassthroughEngine().step([SAME_PICTURE["RGBA8"]], Params(looks=(save,)))
+
+    assert (styled.look_serial, styled.looks) == (3, ())
