@@ -1,7 +1,8 @@
 """Makes .venv, installs the tested pins, then runs. Needs nothing but Python 3.11 to 3.13.
 
     python bootstrap.py demo                 live restyled picture in the browser
-    python bootstrap.py test                 ruff, mypy, pytest; more arguments go to pytest
+    python bootstrap.py test                 ruff, mypy, pytest; more arguments go to pytest, which
+                                             runs all in two passes where they choose no tests
     python bootstrap.py COMMAND [ARGS...]    any sdv2-host command: run, render, bench, params, ...
 
 A second run starts at once: .venv/bootstrap.json holds a hash of everything the install came from.
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -36,8 +38,10 @@ PROBED_MODULES = (
     "transformers",
     "typer",
 )
-PROBED_DEV_MODULES = ("hypothesis", "mypy", "pytest", "ruff")
+PROBED_DEV_MODULES = ("hypothesis", "mypy", "pytest", "ruff", "xdist")
 LOG_TAIL_LINES = 15
+MAX_WORKERS = 4
+"""Of the tests that run beside each other: each loads PyTorch, in 1 GB."""
 
 
 class BootstrapError(Exception):
@@ -269,24 +273,74 @@ def install(root: Path, dev: bool) -> None:
     say(f"ready after {time.monotonic() - started:.0f} s")
 
 
-def test_commands(python: Path, pytest_args: list[str]) -> list[list[str]]:
-    """The checks of `test`, in order; pytest last, so that its closing line closes the output."""
+def check_commands(python: Path) -> list[list[str]]:
+    """The checks of `test` that run nothing of ours, in order; each takes one core."""
     module = [str(python), "-m"]
+    caches = ROOT / ".mypy_cache"
     return [
         [*module, "ruff", "check", "."],
         [*module, "ruff", "format", "--check", "."],
         [*module, "mypy"],
-        [*module, "pytest", *pytest_args],
+        [*module, "mypy", "--platform", "win32", "--cache-dir", str(caches / "win32")],
+        [*module, "mypy", "--platform", "darwin", "--cache-dir", str(caches / "darwin")],
     ]
 
 
-def run_tests(root: Path, python: Path, pytest_args: list[str]) -> int:
-    """Runs every check even after one failed; 0 when all passed."""
+def pytest_commands(python: Path, pytest_args: list[str]) -> list[list[str]]:
+    """The passes of pytest, in order.
+
+    The whole suite is two: what is pure side by side, then what talks to other processes, alone.
+    Where an argument chooses tests (a path, -k, -x) it is one, as typed.
+    """
+    pytest = [str(python), "-m", "pytest"]
+    if not all(arg.startswith("--") for arg in pytest_args):
+        return [[*pytest, *pytest_args]]
+    workers = ["-n", "logical", "--maxprocesses", str(MAX_WORKERS), "--dist", "worksteal"]
+    return [
+        [*pytest, "--part", "pure", *workers, *pytest_args],
+        [*pytest, "--part", "live", *pytest_args],
+    ]
+
+
+def said(command: list[str]) -> str:
+    return " ".join(command[2:])
+
+
+def run_checks(root: Path, commands: list[list[str]]) -> list[str]:
+    """Runs the checks two at a time and prints what each said, in order; those that failed."""
     failed = []
-    for command in test_commands(python, pytest_args):
-        say("running " + " ".join(command[2:]))
-        if subprocess.run(command, cwd=str(root), check=False).returncode != 0:
-            failed.append(" ".join(command[2:4]))
+    with ThreadPoolExecutor(2) as pool:
+        finished = pool.map(lambda command: run_quietly(root, command), commands)
+        for command, done in zip(commands, finished, strict=True):
+            say("ran " + said(command))
+            print(done.stdout, end="", flush=True)
+            if done.returncode != 0:
+                failed.append(said(command))
+    return failed
+
+
+def run_quietly(root: Path, command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command,
+        cwd=str(root),
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+def run_tests(root: Path, python: Path, pytest_args: list[str]) -> int:
+    """Runs every check even after one failed, pytest last; 0 when all passed."""
+    failed = run_checks(root, check_commands(python))
+    for command in pytest_commands(python, pytest_args):
+        say("running " + said(command))
+        # Each of several at work has a core to itself; torch takes all, else.
+        alone = {"OMP_NUM_THREADS": "1"} if "-n" in command else {}
+        done = subprocess.run(command, cwd=str(root), check=False, env={**os.environ, **alone})
+        if done.returncode != 0:
+            failed.append(" ".join(command[2:5]))
     if failed:
         say("failed: " + ", ".join(failed))
     return 1 if failed else 0

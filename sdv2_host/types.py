@@ -147,6 +147,10 @@ class StyledChunk:
     """What the stream decided: noise_scale, motion, ... for metrics."""
     problem: str = ""
     """What of the parameters could not be followed and why, for a person; '' = all is well."""
+    look_serial: int = 0
+    """Of the newest order about a look that was done, or refused."""
+    looks: tuple[str, ...] = ()
+    """Names of the looks in the engine's memory after it."""
 
 
 ProgressFn = Callable[[str, float], None]

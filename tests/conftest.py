@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sdv2_host.ipc.frame_ring import remove_all_stale
+from tests.parts import is_pure, talks_to_processes
+
 # What takes long on a machine that others use too is no fault of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
-
-FOLDERS_WITH_PROCESSES = frozenset(
-    ("client", "control", "host", "ipc", "obs", "peers", "sinks", "sources", "touchdesigner")
-)
-"""Tests in them, and beside them, talk to other processes: a machine that stalls for seconds can
-fail them. What is pure has no second try."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
     parser.addoption("--soak", action="store_true", help="run the tests that only take time, too")
     parser.addoption(
+        "--part",
+        choices=("pure", "live"),
+        help="run the tests that can run side by side, or those that talk to other processes",
+    )
+    parser.addoption(
         "--second-try",
         action="store_true",
         help="run a failed test that talks to other processes once more, and list it as RERUN",
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    part = config.getoption("--part")
+    if part is None or not collection_path.name.startswith("test_"):
+        return None
+    return True if is_pure(collection_path) != (part == "pure") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -40,8 +50,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
     if config.getoption("--second-try"):
-        tests = Path(__file__).parent
         for item in items:
-            folder = item.path.parent.relative_to(tests).as_posix()
-            if folder in FOLDERS_WITH_PROCESSES or folder == ".":
+            if talks_to_processes(item.path):
                 item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_sessionfinish() -> None:
+    """Nothing is left of hosts that tests killed: the last of them has no next one to clean up."""
+    remove_all_stale()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[Path]:
+    """A private directory for ring descriptors; what programs killed in the test left is freed."""
+    path = tmp_path / "run"
+    path.mkdir(mode=0o700)
+    yield path
+    remove_all_stale(path)

@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.parts import BUSY_FILES, TESTS, is_pure
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -112,11 +114,48 @@ def test_a_file_called_venv_is_one_line(bootstrap: ModuleType, checkout: Path) -
         bootstrap.make_venv(checkout / ".venv")
 
 
-def test_pytest_gets_the_arguments_and_closes_the_run(bootstrap: ModuleType) -> None:
-    commands = bootstrap.test_commands(Path("py"), ["tests/ipc", "-x"])
+def test_types_are_checked_for_each_system(bootstrap: ModuleType) -> None:
+    commands = bootstrap.check_commands(Path("py"))
 
-    assert [command[2] for command in commands] == ["ruff", "ruff", "mypy", "pytest"]
-    assert commands[-1][3:] == ["tests/ipc", "-x"]
+    assert [command[2] for command in commands] == ["ruff", "ruff", "mypy", "mypy", "mypy"]
+    assert [command[4] for command in commands[-2:]] == ["win32", "darwin"]
+
+
+@pytest.mark.parametrize("chosen", [["tests/ipc", "-x"], ["-k", "ring"], ["--slow", "tests/ipc"]])
+def test_chosen_tests_run_in_one_pass_as_typed(bootstrap: ModuleType, chosen: list[str]) -> None:
+    assert bootstrap.pytest_commands(Path("py"), chosen) == [["py", "-m", "pytest", *chosen]]
+
+
+@pytest.mark.parametrize("options", [[], ["--slow", "--durations=30"]])
+def test_the_whole_suite_is_two_passes_with_the_same_options(
+    bootstrap: ModuleType, options: list[str]
+) -> None:
+    pure, live = bootstrap.pytest_commands(Path("py"), options)
+
+    assert pure[3:5] == ["--part", "pure"]
+    assert "-n" in pure
+    assert live == ["py", "-m", "pytest", "--part", "live", *options]
+    assert pure[len(pure) - len(options) :] == options
+
+
+def test_what_is_busy_is_of_the_pure_pass_and_what_waits_for_others_is_not() -> None:
+    pure = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py") if is_pure(path)}
+
+    assert {"stream/test_slo.py", "gpu/test_dry_run.py", *BUSY_FILES} <= pure
+    assert not pure & {"host/test_daemon.py", "obs/test_source.py", "test_cli.py"}
+
+
+def test_a_check_that_fails_is_named_and_hides_none_after_it(
+    bootstrap: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says = [sys.executable, "-c"]
+    commands = [[*says, "print('one'); raise SystemExit(1)"], [*says, "print('two')"]]
+
+    failed = bootstrap.run_checks(tmp_path, commands)
+
+    assert failed == ["print('one'); raise SystemExit(1)"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith("bootstrap")] == ["one", "two"]
 
 
 def test_pip_s_output_becomes_few_lines(

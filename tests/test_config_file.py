@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdv2_host.commands.config_file import with_config_file
-from sdv2_host.commands.settings import make_config
+from sdv2_host.commands.settings import given_params, make_config, make_params
 from sdv2_host.config import SceneRule
 from sdv2_host.errors import ConfigError
 from sdv2_host.types import Size
@@ -89,3 +89,20 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, fault: str) -> None:
 def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*nowhere\.toml"):
         with_config_file({}, tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"engine": "passthrough", "size": "512x256"}, {"width": 512, "height": 256}),
+        ({"engine": "passthrough"}, {}),
+        ({"engine": "tiny", "size": "512x256"}, {}),
+    ],
+)
+def test_the_size_of_passthrough_is_asked_for_as_a_live_one(
+    options: dict[str, str], asked: dict[str, int]
+) -> None:
+    params = make_params(options)
+
+    assert (params.width, params.height) == (asked.get("width", 0), asked.get("height", 0))
+    assert given_params(options) == asked.keys()

@@ -30,10 +30,10 @@ from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size
 from sdv2_host.wan.dims import LATENT_STRIDE_PX
 from sdv2_host.wan.tiny_weights import TinyModels, load_tiny
 
-try:
+if sys.platform == "win32":
+    import psutil
+else:
     import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 SOURCE = Size(640, 480)
 NUM_SOURCE_FRAMES = 32
@@ -178,10 +178,10 @@ def _bare_chunk(
     return chunk
 
 
-def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process; None where the system does not say."""
-    if resource is None:
-        return None
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
@@ -199,6 +199,6 @@ def format_table(result: dict[str, Any]) -> str:
             f"spans, median ms    {spans}",
             f"pipeline / models   {result['pipeline_ms']:.1f} / {result['bare_ms']:.1f} ms"
             f" = {result['overhead_ratio']:.3f}",
-            "peak memory         " + ("unknown" if peak is None else f"{peak:.0f} MiB"),
+            f"peak memory         {peak:.0f} MiB",
         ]
     )

@@ -66,7 +66,8 @@ SizeText = Annotated[
     typer.Option(
         "--size",
         metavar="WxH",
-        help="Size the engine works at, multiples of 16 px. Default 256x256, Wan engines 512x512.",
+        help="Size the engine works at, multiples of 16 px. Default 256x256, Wan engines 512x512, "
+        "passthrough the size of the input.",
         show_default=False,
     ),
 ]

@@ -29,6 +29,7 @@ def make_params(options: Mapping[str, Any]) -> Params:
         ParamError: a value out of its range.
     """
     given = {name: options[name] for name in PARAMS if options.get(name) is not None}
+    given |= _asked_size(options)
     style = options.get("style")
     if style is not None:
         if "prompt" in given:
@@ -50,7 +51,15 @@ def make_params(options: Mapping[str, Any]) -> Params:
 def given_params(options: Mapping[str, Any]) -> frozenset[str]:
     """Names of the parameters that the command line sets: they win over the last run's."""
     given = {name for name in PARAMS if options.get(name) is not None}
-    return frozenset(given | ({"prompt"} if options.get("style") is not None else set()))
+    style = {"prompt"} if options.get("style") is not None else set()
+    return frozenset(given | style | _asked_size(options).keys())
+
+
+def _asked_size(options: Mapping[str, Any]) -> dict[str, int]:
+    """The --size of passthrough, which is made for none and has the input's where none is asked."""
+    if options.get("size") is None or options.get("engine") != "passthrough":
+        return {}
+    return parse_size(options["size"])._asdict()
 
 
 def make_config(options: Mapping[str, Any]) -> Config:

@@ -152,12 +152,12 @@ class Feedback:
 
     def renew(self, sender: Peer, now: int) -> None:
         """Something came from this sender."""
+        if sender in self.targets:
+            self.targets[sender].sign_ns = now
+        kind, host = sender.kind, sender.host  # once: this runs for each packet
         for peer, target in self.targets.items():
-            is_near = (peer.kind, peer.host) == (sender.kind, sender.host)
-            if is_near and target.lease is Lease.RENEWED:
+            if peer.host == host and peer.kind == kind and target.lease is Lease.RENEWED:
                 target.expires_ns = now + LEASE_NS
-            if peer == sender:
-                target.sign_ns = now
 
     def heard(self, targets: list[Target], address: str, value: OutValue, now: int) -> None:
         """The subscriber behind these targets sent this value."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import DeviceError
+from sdv2_host.gpu.headroom import Headroom
 from sdv2_host.gpu.look_shelf import LookShelf
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.staging import Staging
@@ -84,7 +85,8 @@ class StreamEngine:
         self._staging = Staging(self._size, spec.device, spec.dtype)
         self._lora = models.lora
         self._step_ms: dict[Shape, float] = {}
-        self._looks = LookShelf()
+        self._headroom = Headroom(spec.device)
+        self._looks = LookShelf(self._headroom.spare_bytes)
         self.pipeline = StreamPipeline(
             models.dit, models.vae, models.text, spec, span=self._timer.span
         )
@@ -130,6 +132,7 @@ class StreamEngine:
 
         self._looks.skip(params.looks)
         self.reset()
+        self._headroom.begin()
         with self._naming_memory():
             self._step(self._blank(self.first_chunk_frames), _with_steps(params, 1))
             measured = list(run([*fill, *usual], "warming up"))[len(fill) :]
@@ -143,6 +146,7 @@ class StreamEngine:
         self._step_ms = compose(measured, self._spec)
         progress("warm", 1.0)
         self.reset()
+        self._headroom.measured()
 
     def _measure(self, steps: list[WarmUpStep], params: Params) -> Iterator[Measured]:
         """Runs them, on blank pictures."""
@@ -198,7 +202,9 @@ class StreamEngine:
         if params.drift != "off":
             notes["drift"] = float(state.drift.level)
             problems.append(self._drift_problem(params))
-        return StyledChunk(pixels, timer.finish_chunk(), notes, "; ".join(filter(None, problems)))
+        said = "; ".join(filter(None, problems))
+        looks = (self._looks.serial, self._looks.names)
+        return StyledChunk(pixels, timer.finish_chunk(), notes, said, *looks)
 
     def _drift_problem(self, params: Params) -> str:
         """What the watchdog says; the same as long as one drift, or one re-anchor, lasts."""

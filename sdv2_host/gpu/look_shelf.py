@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.look_orders import MAX_LOOKS, LookOrder
@@ -16,12 +16,24 @@ MAX_BYTES = 8 << 30
 class LookShelf:
     """Fields, per process: the looks by name; the newest order done; what was wrong with it."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, spare_bytes: Callable[[], int], max_bytes: int = MAX_BYTES) -> None:
+        """`spare_bytes` says what the device can give and a step still has what it needs."""
         self.problem = ""
         """Why the newest order was not done, for a person; '' = it was."""
+        self._spare_bytes = spare_bytes
         self._max_bytes = max_bytes
         self._looks: dict[str, StreamState] = {}
         self._newest = 0
+
+    @property
+    def serial(self) -> int:
+        """Of the newest order done."""
+        return self._newest
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all looks there are."""
+        return tuple(self._looks)
 
     def skip(self, orders: tuple[LookOrder, ...]) -> None:
         """These were for an engine before this one."""
@@ -48,7 +60,9 @@ class LookShelf:
             del self._looks[order.name]
 
     def _save(self, name: str, state: StreamState) -> None:
-        self._looks.pop(name, None)
+        if name in self._looks:
+            restore_(self._looks[name], state)  # into its own memory: that needs no more
+            return
         needed = state_bytes(state)
         held = sum(state_bytes(look) for look in self._looks.values())
         if held + needed > self._max_bytes or len(self._looks) >= MAX_LOOKS:
@@ -58,12 +72,20 @@ class LookShelf:
                 "/sdv2/look/forget makes room"
             )
             return
+        spare = self._spare_bytes()
+        if needed > spare:
+            self.problem = _no_room(name, needed, spare)
+            return
         try:
             self._looks[name] = snapshot(state)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            self.problem = (
-                f"look {name!r} needs {needed / MIB:.0f} MiB, which the device has not free: "
-                "/sdv2/look/forget makes room"
-            )
+            self.problem = _no_room(name, needed, self._spare_bytes())
+
+
+def _no_room(name: str, needed: int, spare: int) -> str:
+    return (
+        f"look {name!r} is not saved: it needs {needed / MIB:.0f} MiB, and the device has "
+        f"{max(0, spare) / MIB:.0f} beside what a step takes; /sdv2/look/forget makes room"
+    )

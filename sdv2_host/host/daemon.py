@@ -27,7 +27,7 @@ from sdv2_host.host.prompt_desk import Decks, DeskListener, open_desk
 from sdv2_host.host.situation import Situation
 from sdv2_host.host.supervisor import STARTED_ANEW, Limits, Supervisor
 from sdv2_host.host.text_process import TextSetup
-from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter, remove_all_stale
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
 from sdv2_host.look_orders import LookOrder
 from sdv2_host.param_table import Patch
@@ -208,6 +208,9 @@ class Daemon:
                 run_dir=self._run_dir,
             )
             stack.callback(writer.close)
+            # A host that was killed cannot free its memory, and may never start again by its name.
+            if removed := remove_all_stale(self._run_dir):
+                log.info("freed what killed programs left of the rings %s", ", ".join(removed))
             await self._open(stack, writer)
             await self._serve(stop)
 
@@ -264,6 +267,8 @@ class Daemon:
         self._situation.worker.heard(message)
         if isinstance(message, Report):
             self._num_chunks += 1
+            if message.look_serial == self._num_looks:  # else one is under way
+                self._look_desk.keep(message.looks)
             if self._presenter is not None:
                 self._presenter.wake()
             if self._on_air.is_moving:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import Config
+from sdv2_host.host.output_mix import fitted
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, Layout, ProgressFn, Shape, Size, StyledChunk
@@ -38,8 +40,9 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
 class PassthroughEngine:
     """Gives back the pictures it was given as RGBA8: for plumbing, tests and a dry signal.
 
-    Chunked like the streaming models, 1 frame and then 4, so that everything around it sees the
-    same rhythm.
+    At the size that the parameters ask for, cropped and opaque as every engine's; without one each
+    picture is of its own size, untouched. Chunked like the streaming models, 1 frame and then 4, so
+    that everything around it sees the same rhythm.
     """
 
     name = "passthrough"
@@ -58,15 +61,24 @@ class PassthroughEngine:
     ) -> StyledChunk:
         del layout
         begin_ns = now_ns()
-        pictures = np.stack([to_rgba8(frame) for frame in frames])
+        pictures = np.stack([_picture(frame, params) for frame in frames])
         spans_ms = {"convert": (now_ns() - begin_ns) / NS_PER_MS}
         problem = "engine passthrough takes no LoRAs" if params.lora else ""
         if params.looks and params.looks[-1].verb != "forget":
             problem = "engine passthrough has no looks: it remembers nothing"
-        return StyledChunk(pictures, spans_ms, {}, problem)
+        look_serial = params.looks[-1].serial if params.looks else 0
+        return StyledChunk(pictures, spans_ms, {}, problem, look_serial)
 
     def finish(self) -> StyledChunk:
         return StyledChunk(np.empty((0, 1, 1, 4), np.uint8), {}, {})
 
     def reset(self) -> None:
         """Nothing survives a chunk here."""
+
+
+def _picture(frame: Frame, params: Params) -> NDArray[np.uint8]:
+    """[H, W, 4]; a side that is not asked for is the frame's own."""
+    if not params.width and not params.height:
+        return to_rgba8(frame)
+    meta = frame.meta
+    return fitted(frame, Size(params.width or meta.width, params.height or meta.height))

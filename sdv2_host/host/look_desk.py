@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sdv2_host.actions import NAME, NAME_SYNTAX, Args
 from sdv2_host.control.console import Console, Handler, Held
@@ -19,7 +19,7 @@ Raises WorkerError for a save while there is no worker to keep it.
 
 class LookDesk:
     """Board 'looks'. Fields, per process: the parameters of every look by name; the names that
-    went with a worker, and why."""
+    went with a worker, or were not saved, and why."""
 
     def __init__(self, console: Console, order: OrderFn) -> None:
         self._console = console
@@ -41,6 +41,17 @@ class LookDesk:
             self._console.note("warning", "look", f"looks {names} are gone: the worker {reason}")
         self._lost |= dict.fromkeys(self._looks, reason)
         self._looks.clear()
+        self._publish("look")
+
+    def keep(self, names: Iterable[str]) -> None:
+        """These are in the engine's memory, after all that was ordered: others were refused."""
+        refused = sorted(self._looks.keys() - set(names))
+        if not refused:
+            return
+        for name in refused:
+            del self._looks[name]
+            self._lost[name] = "could not keep it"
+            self._console.note("warning", "look", f"look {name} is not saved, see the problem")
         self._publish("look")
 
     def _save(self, args: Args, origin: str) -> str:

@@ -28,6 +28,14 @@ STALE_NS = NS_PER_S
 OPAQUE = 255
 
 
+class _Beside(NamedTuple):
+    """An input picture, and which frame of the source it is."""
+
+    source_frame: int
+    captured_ns: int
+    picture: Picture
+
+
 class _Dry(NamedTuple):
     number: int
     """In the input ring."""
@@ -39,14 +47,16 @@ class _Dry(NamedTuple):
 @dataclass(slots=True)
 class OutputMix:
     """Fields, per process: the parameters that it follows; the fade to the safe picture and back,
-    as level, goal and times; the last input frames while they are needed; the picture that a panic
-    holds; the picture that was composed last; whether the look changed since."""
+    as level, goal and times; the last input frames while they are needed; the one that the mixture
+    on the output was made of; the picture that a panic holds; the picture that was composed last;
+    whether the look changed since."""
 
     params: Params
     is_changed: bool = False
     _level: float = 0.0
     _level_ns: int = 0
     _dry: deque[_Dry] = field(default_factory=deque)
+    _beside: _Beside | None = None
     _kept: Picture | None = None
     _last: Picture | None = None
 
@@ -101,7 +111,8 @@ class OutputMix:
         return is_mixed and not self.has_dry_of(styled)
 
     def forget_dry(self) -> None:
-        """None is needed any more."""
+        """None is needed any more, but that of the mixture on the output: freeze and pause hold it
+        for longer than frames are kept, and the fader may come back to it."""
         self._dry.clear()
 
     def compose(self, styled: Frame, now: int) -> Picture:
@@ -122,15 +133,18 @@ class OutputMix:
     def _aligned(self, styled: Frame) -> Picture | None:
         """The input frame that the styled one was made from; None = it was not read.
 
-        After the mix left 1 that is so for as long as a frame takes through the host: the styled
-        picture alone is shown until then.
+        After the mix left 1 that is so for as long as a frame takes through the host, and for a
+        picture that is held until it moves again: the styled picture alone is shown until then.
         """
-        numbers = [dry.number for dry in self._dry]
-        if styled.meta.source_frame not in numbers:
-            return None
-        for _ in range(numbers.index(styled.meta.source_frame)):
-            self._dry.popleft()
-        return _same_size(self._dry[0].picture, styled.pixels)
+        wanted = styled.meta.source_frame, styled.meta.source_capture_ts_ns
+        if self._beside is None or self._beside[:2] != wanted:
+            numbers = [dry.number for dry in self._dry]
+            if styled.meta.source_frame not in numbers:
+                return None
+            for _ in range(numbers.index(styled.meta.source_frame)):
+                self._dry.popleft()
+            self._beside = _Beside(*wanted, self._dry[0].picture)
+        return _same_size(self._beside.picture, styled.pixels)
 
     def _safe(self, picture: Picture, now: int) -> Picture:
         if self.params.safe == "hold" and self._kept is not None:

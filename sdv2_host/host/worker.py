@@ -210,6 +210,8 @@ def style_chunk(
         queue_depth=counts.queue_depth,
         rss_bytes=psutil.Process().memory_info().rss,
         schedule=schedule.says,
+        look_serial=styled.look_serial,
+        looks=styled.looks,
     )
     return Turn(report, "; ".join(filter(None, (styled.problem, outlet.problem))))
 

@@ -27,6 +27,7 @@ __all__ = [
     "RingStatus",
     "default_run_dir",
     "list_streams",
+    "remove_all_stale",
     "remove_stale",
 ]
 
@@ -39,6 +40,22 @@ def list_streams(run_dir: Path | None = None) -> list[str]:
             with contextlib.suppress(RingError):
                 names.add(check_stream(path.stem))
     return sorted(names)
+
+
+def remove_all_stale(run_dir: Path | None = None) -> list[str]:
+    """What dead writers of any stream left is gone, memory too; names of those streams, sorted.
+
+    Dead is whose lock the system has freed: a stream of a living writer is not touched. A directory
+    that is not ours is left as it is, and so is a stream that somebody looks at in this moment.
+    """
+    removed = set()
+    for directory in (run_dir,) if run_dir is not None else run_dirs():
+        named = {path.stem for path in (*directory.glob("*.json"), *directory.glob("*.pending"))}
+        for name in named:
+            with contextlib.suppress(RingError):
+                if remove_stale(name, directory):
+                    removed.add(name)
+    return sorted(removed)
 
 
 def remove_stale(stream: str, run_dir: Path | None = None) -> bool:

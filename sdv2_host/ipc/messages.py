@@ -101,6 +101,10 @@ class Report(_Message):
     rss_bytes: int
     schedule: str = ""
     """What is done to keep the rate, and why; '' = nothing is to be decided."""
+    look_serial: int = 0
+    """Of the newest order about a look that the engine has done, or refused."""
+    looks: tuple[str, ...] = ()
+    """Names of the looks in its memory after that."""
 
 
 class Heartbeat(_Message):

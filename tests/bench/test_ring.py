@@ -5,17 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from sdv2_host.bench import ring
 from sdv2_host.types import Size
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    path = tmp_path / "run"
-    path.mkdir(mode=0o700)
-    return path
 
 
 def test_every_part_runs_and_the_table_shows_it(run_dir: Path) -> None:

@@ -23,7 +23,7 @@ def mutated(chance: random.Random, good: bytes, others: list[bytes]) -> bytes:
         end = min(len(out), at + chance.choice((1, 2, 4, 16, 64)))
         match chance.randrange(7):
             case 0:
-                out[at:end] = bytes(chance.randrange(256) for _ in range(end - at))
+                out[at:end] = chance.randbytes(end - at)
             case 1:
                 del out[at:end]
             case 2:

@@ -33,13 +33,6 @@ LAN = Access("0.0.0.0", "secret", frozenset(("127.0.0.1", "localhost", "studio",
 
 
 @pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    directory = tmp_path / "run"
-    directory.mkdir(mode=0o700)
-    return directory
-
-
-@pytest.fixture
 def alive(run_dir: Path) -> WriterLock:
     """The output ring's lock of host 'a', held by this process."""
     lock = WriterLock(lock_path(run_dir, "a-out"))

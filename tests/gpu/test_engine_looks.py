@@ -103,7 +103,7 @@ def test_orders_for_the_worker_before_are_not_done(models: TinyModels) -> None:
 
 def test_a_look_too_many_is_refused_and_room_can_be_made(models: TinyModels) -> None:
     state = begun(models).pipeline.fresh_state()
-    shelf = LookShelf(max_bytes=state_bytes(state) * 3 // 2)
+    shelf = LookShelf(lambda: 1 << 40, max_bytes=state_bytes(state) * 3 // 2)
 
     shelf.do_(SAVE, state)
     shelf.do_(LookOrder(serial=2, verb="save", name="b"), state)
@@ -114,3 +114,49 @@ def test_a_look_too_many_is_refused_and_room_can_be_made(models: TinyModels) -> 
     assert "look 'b' needs" in refused
     assert "/sdv2/look/forget makes room" in refused
     assert shelf.problem == ""
+
+
+def test_a_look_that_would_leave_too_little_for_a_step_is_refused(models: TinyModels) -> None:
+    state = begun(models).pipeline.fresh_state()
+    spare = [state_bytes(state), state_bytes(state) - 1, 10 * state_bytes(state)]
+    shelf = LookShelf(lambda: spare.pop(0))
+
+    shelf.do_(SAVE, state)
+    shelf.do_(LookOrder(serial=2, verb="save", name="b"), state)
+    refused = shelf.problem
+    shelf.do_(LookOrder(serial=3, verb="save", name="c"), state)
+
+    assert refused.startswith("look 'b' is not saved: it needs 0 MiB, and the device has 0 beside")
+    assert shelf.names == ("a", "c")
+    assert shelf.problem == ""
+
+
+def test_saving_over_a_look_needs_no_memory_and_is_the_newer_one(models: TinyModels) -> None:
+    engine = begun(models)
+    spare = [1 << 40]
+    engine._looks = LookShelf(lambda: spare.pop(0))
+    engine.step(frames(4, 50), with_orders(NEON, SAVE))
+    for seed in (51, 52):
+        engine.step(frames(4, seed), with_orders(NEON, SAVE))
+    over = SAVE.model_copy(update={"serial": 2})
+    back = RECALL.model_copy(update={"serial": 3})
+
+    gone_on = engine.step(frames(4, 53), with_orders(NEON, SAVE, over))
+    engine.step(frames(4, 54), with_orders(Params(prompt="gold", seed=5), SAVE, over))
+    recalled = engine.step(frames(4, 53), with_orders(NEON, SAVE, over, back))
+
+    assert np.array_equal(recalled.frames, gone_on.frames)
+    assert (recalled.look_serial, recalled.looks) == (3, ("a",))
+
+
+def test_a_chunk_tells_which_looks_there_are(models: TinyModels) -> None:
+    engine = begun(models)
+
+    saved = engine.step(frames(4, 1), with_orders(NEON, SAVE))
+    forgotten = engine.step(frames(4, 2), with_orders(NEON, SAVE, FORGET))
+    engine.reset()
+    first = engine.step(frames(1, 3), with_orders(NEON, SAVE, FORGET, AGAIN))
+
+    assert (saved.look_serial, saved.looks) == (1, ("a",))
+    assert (forgotten.look_serial, forgotten.looks) == (3, ())
+    assert first.look_serial == 3, "what is asked before the first chunk is not done yet"

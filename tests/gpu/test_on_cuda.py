@@ -79,3 +79,18 @@ def test_spans_are_read_one_chunk_later() -> None:
 
     assert timer.finish_chunk() == {}
     assert timer.finish_chunk()["denoise"] > 0
+
+
+def test_what_a_step_takes_is_kept_free_for_it(models: TinyModels) -> None:
+    for module in (models.dit, models.vae, models.text):
+        module.to(CUDA)
+    try:
+        engine = tiny_engine(models, replace(tiny_spec({}, Size(64, 48)), device=CUDA))
+        engine.warm_up(Params(), lambda _text, _fraction: None)
+    finally:
+        for module in (models.dit, models.vae, models.text):
+            module.cpu()
+
+    headroom = engine._headroom
+    assert headroom.step_bytes > 0
+    assert headroom.spare_bytes() < torch.cuda.mem_get_info(CUDA)[1] - headroom.step_bytes

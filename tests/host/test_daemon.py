@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from sdv2_host.config import Config
 from sdv2_host.errors import AlreadyRunningError, ConfigError
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.supervisor import Limits
-from sdv2_host.ipc.frame_ring import FrameWriter, remove_stale
+from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.params import Params
 from sdv2_host.status import HostState
 from sdv2_host.types import FrameFlags
@@ -301,7 +302,7 @@ DAEMON = """
 import asyncio, pathlib, sys
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.ipc.frame_ring import FrameWriter, remove_stale
+from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.params import Params
 async def run():
     config = Config(name=sys.argv[1], engine=sys.argv[3], port=0)
@@ -337,8 +338,24 @@ def test_a_killed_daemon_takes_its_worker_along(
         time.sleep(0.01)
 
     assert not is_alive(worker_pid)
-    for end in ("out", "wk"):  # what the next start would do
-        remove_stale(f"{stream}-{end}", run_dir)
+
+
+@linux_only
+def test_a_host_frees_the_memory_of_a_killed_one_of_another_name(
+    run_dir: Path, stream: str
+) -> None:
+    kill_daemon(run_dir, "killed", "passthrough", after_s=0.5)
+    left = [json.loads(path.read_text())["segment"] for path in run_dir.glob("killed-*.json")]
+    assert left
+    assert all(Path("/dev/shm", name).exists() for name in left)
+
+    async def run() -> None:
+        async with live_host(run_dir, stream) as stage:
+            await stage.until(stage.daemon.opened.is_set)
+
+    asyncio.run(run())
+    assert not any(Path("/dev/shm", name).exists() for name in left)
+    assert list(run_dir.glob("killed-*.json")) == []
 
 
 @linux_only

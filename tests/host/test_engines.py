@@ -85,3 +85,44 @@ def test_a_look_that_passthrough_cannot_keep_is_told_until_it_is_forgotten() -> 
     ]
 
     assert problems == ["", "engine passthrough has no looks: it remembers nothing", ""]
+
+
+def test_passthrough_answers_an_order_of_a_look_with_none() -> None:
+    save = LookOrder(serial=3, verb="save", name="a")
+
+    styled = PassthroughEngine().step([SAME_PICTURE["RGBA8"]], Params(looks=(save,)))
+
+    assert (styled.look_serial, styled.looks) == (3, ())
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        ({}, (10, 6)),
+        ({"width": 64, "height": 80}, (64, 80)),
+        ({"width": 64}, (64, 6)),
+        ({"height": 96}, (10, 96)),
+    ],
+)
+def test_passthrough_makes_pictures_of_the_size_that_is_asked_for(
+    asked: dict[str, int], size: tuple[int, int]
+) -> None:
+    pixels = np.full((6, 10, 4), 9, np.uint8)
+    pixels[0, 0] = 200
+
+    styled = PassthroughEngine().step([frame(pixels, PixelFormat.RGBA8)] * 4, Params(**asked))
+
+    assert styled.frames.shape == (4, size[1], size[0], 4)
+    expected = to_rgba8(frame(pixels, PixelFormat.RGBA8)) if not asked else styled.frames[0]
+    assert np.array_equal(styled.frames[3], expected)
+
+
+def test_passthrough_crops_as_every_engine_does() -> None:
+    pixels = np.zeros((64, 192, 4), np.uint8)
+    pixels[:, 64:128] = 255  # the centre square
+
+    styled = PassthroughEngine().step(
+        [frame(pixels, PixelFormat.RGBA8)], Params(width=64, height=64)
+    )
+
+    assert (styled.frames == 255).all()

@@ -11,6 +11,7 @@ from sdv2_host.control.console import Console
 from sdv2_host.errors import ParamError, WorkerError
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.look_desk import LookDesk
+from sdv2_host.ipc.messages import Report
 from sdv2_host.look_orders import MAX_LOOKS
 from sdv2_host.param_table import Patch
 from sdv2_host.params import Params
@@ -66,6 +67,42 @@ def test_a_look_that_went_with_its_worker_says_so() -> None:
     with pytest.raises(ParamError, match=went):
         rig.call("recall", "calm")
     assert rig.console.board["looks"] == []
+
+
+def test_a_look_that_the_engine_refused_leaves_the_board_and_is_told() -> None:
+    rig = Rig()
+    for name in ("calm", "storm", "gale"):
+        rig.call("save", name)
+
+    rig.desk.keep(("storm",))
+
+    assert rig.console.board["looks"] == ["storm"]
+    told = [notice.text for notice in rig.console.notices]
+    assert told == [f"look {name} is not saved, see the problem" for name in ("calm", "gale")]
+    with pytest.raises(ParamError, match="look 'gale' is gone, the worker could not keep it"):
+        rig.call("recall", "gale")
+    rig.call("save", "gale")
+    assert rig.console.board["looks"] == ["storm", "gale"]
+
+
+def test_a_report_from_before_the_newest_order_takes_no_look_away(
+    tmp_path: Path, stream: str
+) -> None:
+    config = Config(name=stream, engine="passthrough", port=0, data_dir=str(tmp_path))
+    daemon = Daemon(config, Params(), run_dir=tmp_path)
+    desk = daemon._look_desk
+    daemon._num_looks = 2
+    desk._looks = {"calm": {}, "storm": {}}
+
+    daemon._on_message(report(look_serial=1, looks=("calm",)))
+    assert list(desk._looks) == ["calm", "storm"]
+    daemon._on_message(report(look_serial=2, looks=("calm",)))
+    assert list(desk._looks) == ["calm"]
+
+
+def report(look_serial: int, looks: tuple[str, ...]) -> Report:
+    counts = dict.fromkeys(("frames_in", "frames_out", "dropped", "queue_depth", "rss_bytes"), 0)
+    return Report(version=1, spans_ms={}, notes={}, look_serial=look_serial, looks=looks, **counts)
 
 
 def test_a_forgotten_look_is_unknown() -> None:

@@ -67,6 +67,40 @@ def test_dry_frames_are_bounded() -> None:
     assert len(mix._dry) == MAX_DRY_FRAMES
 
 
+@given(st.lists(st.sampled_from(["input", "fader up", "fader back", "other source"]), max_size=40))
+def test_a_picture_that_is_held_keeps_its_mixture(events: list[str]) -> None:
+    mix, held, number = OutputMix(Params(mix=0.5)), styled(200, 7), 7
+    mix.offer(given_input(7, 100), Size(4, 4), 0)
+    before = mix.compose(held, 0)
+
+    for event in events:
+        if event == "input":
+            for _ in range(MAX_DRY_FRAMES):
+                number += 1
+                mix.offer(given_input(number, 50), Size(4, 4), 0)
+        elif event == "other source":
+            number = 1
+            mix.offer(given_input(number, 50), Size(4, 4), 0)
+        else:
+            mix.forget_dry()
+            mix.play(Params(mix=1.0 if event == "fader up" else 0.5), 0)
+    mix.play(Params(mix=0.5), 0)
+
+    assert before[0, 0, 0] == 150
+    assert (mix.compose(held, 0) == before).all()
+
+
+def test_a_frame_of_another_source_is_not_mixed_with_the_one_that_was_held() -> None:
+    mix = OutputMix(Params(mix=0.0))
+    mix.offer(given_input(7, 100), Size(4, 4), 0)
+    mix.compose(styled(200, 7), 0)
+    other = Frame(FrameMeta(4, 4, source_frame=7, source_capture_ts_ns=S), flat(180))
+
+    mix.offer(Frame(FrameMeta(4, 4, frame=7, capture_ts_ns=S), flat(60)), Size(4, 4), 0)
+
+    assert mix.compose(other, 0)[0, 0, 0] == 60
+
+
 def test_panic_fades_to_the_safe_picture_and_resume_back() -> None:
     mix = OutputMix(Params(panic_s=2.0, safe="black"))
     mix.play(Params(panic_s=2.0, safe="black", panicked=True), 10 * S)

@@ -10,6 +10,7 @@ import pytest
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.host.output_mix import MAX_DRY_FRAMES
 from sdv2_host.host.playout import PlayoutCounts
 from sdv2_host.host.presenter import Meter, Presenter
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
@@ -264,6 +265,26 @@ def test_wet_and_dry_is_the_input_frame_that_the_styled_one_was_made_from(
     wanted = round((20 * 192 + 210 * 64) / 256)
     frames = collect(output, lambda f: bool(f) and f[-1].meta.source_frame == 2)
     assert level(frames[-1]) == wanted
+
+
+def test_freeze_holds_the_mixture_for_longer_than_input_frames_are_kept(
+    work: FrameWriter, source: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    show(work, presenter, 200, 0)
+    presenter.play(Params(mix=0.5))
+    collect(output, lambda frames: bool(frames) and not presenter._mix.is_changed)
+    source.publish(picture(100), FrameMeta(4, 4, capture_ts_ns=now_ns()))
+    show(work, presenter, 200, 1)
+    collect(output, lambda f: bool(f) and f[-1].meta.source_frame == 1 and level(f[-1]) == 150)
+
+    presenter.play(Params(mix=0.5, freeze=True))
+    for _ in range(MAX_DRY_FRAMES // 4 + 1):
+        for _ in range(4):  # as many as the ring surely holds
+            source.publish(picture(10), FrameMeta(4, 4, capture_ts_ns=now_ns()))
+        while presenter._mix._dry[-1].number < source.frame:
+            collect(output, bool)
+
+    assert level(collect(output, lambda frames: len(frames) == 3)[-1]) == 150
 
 
 def test_the_newest_frame_is_what_is_on_the_output(

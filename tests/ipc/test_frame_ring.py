@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import random
@@ -25,6 +26,7 @@ from sdv2_host.ipc.frame_ring import (
     FrameWriter,
     RingStatus,
     list_streams,
+    remove_all_stale,
     remove_stale,
 )
 from sdv2_host.ipc.ring_layout import (
@@ -511,6 +513,33 @@ def test_streams_are_listed_and_leftovers_removed(place: Place) -> None:
         assert not remove_stale("dead", place.run_dir)
         assert not remove_stale("live", place.run_dir)
         assert list_streams(place.run_dir) == ["live"]
+
+
+@on_linux
+def test_what_dead_writers_left_is_removed_and_the_living_go_on(place: Place) -> None:
+    (place.run_dir / "half-made.pending").write_text("lfr.00000000000000000000\n")
+    (place.run_dir / "half-made.pending").chmod(0o600)
+    (place.run_dir / "No Stream.json").write_text("{}")
+    dead = [ring_process.start("hold", place.run_dir, "/dev/shm", name, 1) for name in "ab"]
+    segments = [_segment_of(place, name) for name in "ab"]
+    for process in dead:
+        process.kill()
+        process.communicate()
+
+    with place.writer("live") as writer, place.reader("live") as reader:
+        assert remove_all_stale(place.run_dir) == ["a", "b", "half-made"]
+        assert remove_all_stale(place.run_dir) == []
+        publish(writer)
+        assert number(reader.read_newest()) == 1
+    assert place.left() == ["No Stream.json"]
+    assert not any(segment.exists() for segment in segments)
+
+
+def _segment_of(place: Place, stream: str) -> Path:
+    descriptor = json.loads((place.run_dir / f"{stream}.json").read_text())
+    segment = Path("/dev/shm", descriptor["segment"])
+    assert segment.exists()
+    return segment
 
 
 @pytest.mark.parametrize(

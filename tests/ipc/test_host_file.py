@@ -31,13 +31,6 @@ from sdv2_host.ipc.run_dir import write_private_file
 OURS = HostFile(os.getpid(), "a", "127.0.0.1", 9400, "t-_0", "0.1.0", 5)
 
 
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    directory = tmp_path / "run"
-    directory.mkdir(mode=0o700)
-    return directory
-
-
 def write(directory: Path, content: HostFile) -> None:
     write_private_file(host_file_path(directory, content.name), pack_host_file(content))
 

@@ -63,13 +63,6 @@ def peer(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return binary
 
 
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    path = tmp_path / "run"
-    path.mkdir(mode=0o700)
-    return path
-
-
 def pattern(frame: int, num_bytes: int) -> bytes:
     """`pattern` of ring_peer.c."""
     index = np.arange(num_bytes, dtype=np.uint64)

@@ -39,13 +39,6 @@ def compiled(name: str, sanitizer: list[str], folder: Path) -> Path:
     return program
 
 
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    path = tmp_path / "run"
-    path.mkdir(mode=0o700)
-    return path
-
-
 @pytest.mark.parametrize(("seed", "seconds"), [(1, 5), pytest.param(2, 90, marks=pytest.mark.soak)])
 def test_no_hostile_peer_can_harm_the_client(
     tmp_path: Path, run_dir: Path, seed: int, seconds: int, capsys: pytest.CaptureFixture[str]

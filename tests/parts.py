@@ -1,0 +1,26 @@
+"""Which tests can run side by side, and which talk to other processes and run alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDERS_WITH_PROCESSES = frozenset(
+    ("client", "control", "host", "ipc", "obs", "peers", "sinks", "sources", "touchdesigner")
+)
+"""Tests in them, and beside them, talk to other processes: a machine that stalls for seconds can
+fail them. What is pure has no second try."""
+
+BUSY_FILES = frozenset(("control/test_osc_fuzz.py", "control/test_web_fuzz.py"))
+"""Of those folders, and yet of the pure part: they keep one core busy for minutes, in one process,
+and wait for nobody else."""
+
+TESTS = Path(__file__).parent
+
+
+def talks_to_processes(path: Path) -> bool:
+    folder = path.parent.relative_to(TESTS).as_posix()
+    return folder in FOLDERS_WITH_PROCESSES or folder == "."
+
+
+def is_pure(path: Path) -> bool:
+    return not talks_to_processes(path) or path.relative_to(TESTS).as_posix() in BUSY_FILES
