@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from sdv2_host.blend import Blend, mixed, parse_blend
+from sdv2_host.blend import Blend, BlendMode, mixed, parse_blend
 from sdv2_host.errors import ParamError
 from sdv2_host.look_orders import LookOrder
 from sdv2_host.loras import LORA_MAX_CHARS, parse_loras
@@ -50,6 +50,12 @@ class Params(BaseModel):
         le=1.0,
         description="From deck A (0) to deck B (1).",
         json_schema_extra=row("/sdv2/prompt/crossfade", Group.PROMPT, "", 0.01, can_fade=True),
+    )
+    blend_mode: BlendMode = Field(
+        "linear",
+        description="How several prompts become one, in decks, blends and transitions: linear = "
+        "their weighted sum, slerp = along the sphere, so that halfway is no weaker a look.",
+        json_schema_extra=row("/sdv2/prompt/blend_mode", Group.PROMPT),
     )
     transition: float = Field(
         0.0,

@@ -135,7 +135,7 @@ class StreamPipeline:
         chunk = ChunkInFlight(
             index=index,
             seed=params.seed,
-            text=state.texts.get(blend, self._text, self._dit),
+            text=state.texts.get(blend, self._text, self._dit, params.blend_mode),
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,
             x_BFCHW=add_noise(clean_BFCHW, noise, scale),
