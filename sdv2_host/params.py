@@ -71,6 +71,22 @@ class Params(BaseModel):
         description="What the transition counts in.",
         json_schema_extra=state("/sdv2/prompt/transition_unit", Group.PROMPT),
     )
+    recache: Literal["off", "sinks", "window"] = Field(
+        "sinks",
+        description="What a new prompt makes new of the frames in view: sinks = the kept ones, "
+        "window = all, from the source, so that nothing of the old look is left; off = nothing.",
+        json_schema_extra=row("/sdv2/prompt/recache", Group.PROMPT, in_preset=False),
+    )
+    recache_frames: int = Field(
+        1,
+        ge=0,
+        le=8,
+        description="Recache window: how many of the model's last frames, four pictures each, are "
+        "made new. Each takes as long as denoising a chunk, once.",
+        json_schema_extra=row(
+            "/sdv2/prompt/recache_frames", Group.PROMPT, "frames", 1, in_preset=False
+        ),
+    )
     steps: int = Field(
         2,
         ge=1,

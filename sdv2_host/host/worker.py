@@ -180,7 +180,8 @@ def _style_chunk(
     with_steps = snapshot.params.model_copy(update={"steps": shape.steps})
     styled = engine.step(chunk.frames, with_steps, shape.layout)
     outlet.publish(styled, snapshot.version)
-    is_usual = not chunk.begins_session and "lora" not in styled.spans_ms
+    has_more_work = "lora" in styled.spans_ms or "recached" in styled.notes
+    is_usual = not chunk.begins_session and not has_more_work
     schedule.took(shape, begin_ns, now_ns(), is_usual=is_usual)
     counts = intake.counts
     report = Report(

@@ -95,29 +95,43 @@ def _mixed(blend: Blend, mode: BlendMode, text: TextEncoder, device: torch.devic
     return (weight_P11 * rows_PLE).sum(dim=0, keepdim=True)
 
 
+class LookChange(NamedTuple):
+    """What the newest chunk's look is to those before it."""
+
+    is_new_look: bool
+    """Not the one in the sinks, which hold another."""
+    is_cut: bool
+    """Not the one of the chunk before: the whole cache holds another."""
+
+
+NO_CHANGE = LookChange(is_new_look=False, is_cut=False)
+
+
 @dataclass(slots=True)
 class LookMemory:
     """Which look the sinks hold. Per session.
 
-    A new prompt refreshes the sinks, which hold the old look. A slow transition does so when half
-    of the look has changed, and once more when it has arrived: at each chunk of it the sinks would
-    be one frame old, and the picture would swim.
+    A new prompt is a cut, and the sinks hold the old look. A slow transition is none: its chunks
+    hardly differ from one to the next. It refreshes the sinks when half of the look has changed,
+    and once more when it has arrived: at each chunk of it they would be one frame old, and the
+    picture would swim.
     """
 
     in_sinks: Blend | None = None
     newest: Blend | None = None
 
-    def refreshes(self, blend: Blend, has_new_weights: bool) -> bool:
-        """Whether the chunk with this blend, the newest, refreshes the sinks. Not for the first."""
-        has_settled = blend == self.newest and blend != self.in_sinks
-        self.newest = blend
-        if self.in_sinks is None:
+    def see(self, blend: Blend, has_new_weights: bool) -> LookChange:
+        """What the chunk with this blend, the newest, changes. Nothing, for the first."""
+        before, self.newest = self.newest, blend
+        if before is None or self.in_sinks is None:
             self.in_sinks = blend
-            return False
-        if has_settled or has_new_weights or distance(self.in_sinks, blend) >= REFRESH_DISTANCE:
-            self.in_sinks = blend
-            return True
-        return False
+            return NO_CHANGE
+        is_cut = has_new_weights or distance(before, blend) >= REFRESH_DISTANCE
+        has_settled = blend == before and blend != self.in_sinks
+        if not is_cut and not has_settled and distance(self.in_sinks, blend) < REFRESH_DISTANCE:
+            return NO_CHANGE
+        self.in_sinks = blend
+        return LookChange(is_new_look=True, is_cut=is_cut)
 
 
 def distance(first: Blend, second: Blend) -> float:
