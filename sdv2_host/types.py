@@ -148,6 +148,11 @@ class StyledChunk:
     problem: str = ""
     """What of the parameters could not be followed and why, for a person; '' = all is well."""
 
+    @property
+    def has_more_work(self) -> bool:
+        """A LoRA was merged or the past denoised anew: other chunks do not take as long."""
+        return "lora" in self.spans_ms or "recached" in self.notes
+
 
 ProgressFn = Callable[[str, float], None]
 """(what is being done, fraction 0..1)"""

@@ -180,8 +180,7 @@ def _style_chunk(
     with_steps = snapshot.params.model_copy(update={"steps": shape.steps})
     styled = engine.step(chunk.frames, with_steps, shape.layout)
     outlet.publish(styled, snapshot.version)
-    has_more_work = "lora" in styled.spans_ms or "recached" in styled.notes
-    is_usual = not chunk.begins_session and not has_more_work
+    is_usual = not chunk.begins_session and not styled.has_more_work
     schedule.took(shape, begin_ns, now_ns(), is_usual=is_usual)
     counts = intake.counts
     report = Report(
