@@ -237,6 +237,10 @@ class StreamPipeline:
         spec = self.spec
         pictures = [torch.empty(1, 0, 3, spec.height_px, spec.width_px, device=spec.device)]
         for chunk in done:
+            for past in chunk.past[-1:]:
+                # The decoder remembers the old look too, which would show for a chunk.
+                newest_BFCHW = past.x_BFCHW[:, -1:]
+                _, state.vae_cache = self._vae.decode(newest_BFCHW, state.vae_cache, False)
             frames, state.vae_cache = self._vae.decode(
                 chunk.x_BFCHW, state.vae_cache, chunk.is_first
             )
