@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sdv2_host.errors import ParamError
 
@@ -19,6 +19,8 @@ BLEND_SYNTAX = (
     "text, or several with their weights such as 'neon city:2 | watercolor:1' (1 where none is "
     f"given; at most {MAX_PARTS})"
 )
+BlendMode = Literal["linear", "slerp"]
+"""How the embeddings of a blend's prompts become one; see `Params.blend_mode`."""
 NEGLIGIBLE = 1 / 256
 """Less than one of the levels that a pixel has: such a part is left out."""
 

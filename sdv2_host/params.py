@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from sdv2_host.blend import Blend, mixed, parse_blend
+from sdv2_host.blend import Blend, BlendMode, mixed, parse_blend
 from sdv2_host.errors import ParamError
 from sdv2_host.look_orders import LookOrder
 from sdv2_host.loras import LORA_MAX_CHARS, parse_loras
@@ -51,6 +51,12 @@ class Params(BaseModel):
         description="From deck A (0) to deck B (1).",
         json_schema_extra=row("/sdv2/prompt/crossfade", Group.PROMPT, "", 0.01, can_fade=True),
     )
+    blend_mode: BlendMode = Field(
+        "linear",
+        description="How several prompts become one, in decks, blends and transitions: linear = "
+        "their weighted sum, slerp = along the sphere, so that halfway is no weaker a look.",
+        json_schema_extra=row("/sdv2/prompt/blend_mode", Group.PROMPT),
+    )
     transition: float = Field(
         0.0,
         ge=0.0,
@@ -64,6 +70,22 @@ class Params(BaseModel):
         "seconds",
         description="What the transition counts in.",
         json_schema_extra=state("/sdv2/prompt/transition_unit", Group.PROMPT),
+    )
+    recache: Literal["off", "sinks", "window"] = Field(
+        "sinks",
+        description="What a new prompt makes new of the frames in view: sinks = the kept ones, "
+        "window = all, from the source, so that nothing of the old look is left; off = nothing.",
+        json_schema_extra=row("/sdv2/prompt/recache", Group.PROMPT, in_preset=False),
+    )
+    recache_frames: int = Field(
+        1,
+        ge=0,
+        le=8,
+        description="Recache window: how many of the model's last frames, four pictures each, are "
+        "made new. Each takes as long as denoising a chunk, once.",
+        json_schema_extra=row(
+            "/sdv2/prompt/recache_frames", Group.PROMPT, "frames", 1, in_preset=False
+        ),
     )
     steps: int = Field(
         2,

@@ -152,6 +152,11 @@ class StyledChunk:
     looks: tuple[str, ...] = ()
     """Names of the looks in the engine's memory after it."""
 
+    @property
+    def has_more_work(self) -> bool:
+        """A LoRA was merged or the past denoised anew: other chunks do not take as long."""
+        return "lora" in self.spans_ms or "recached" in self.notes
+
 
 ProgressFn = Callable[[str, float], None]
 """(what is being done, fraction 0..1)"""

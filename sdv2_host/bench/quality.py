@@ -2,8 +2,8 @@
 
 For each style: is it recognised, how steady is it along the exact flow, how near is it to the
 ground truth, beside the same scores of the ground truth itself and of the unchanged source. Then
-the paper's ablation, on clips of its own (`ablation`), and what the noise does as motion comes and
-goes (`trace`).
+the paper's ablation, on clips of its own (`ablation`), how soon a new prompt is there (`change`),
+and what the noise does as motion comes and goes (`trace`).
 
 # T frames   H W size in px
 """
@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sdv2_host.bench import ablation
+from sdv2_host.bench import ablation, change
 from sdv2_host.bench.ablation import AblationPlan, EngineFactory
+from sdv2_host.bench.change import ChangePlan, draw_change
 from sdv2_host.bench.classifier import Classifier
 from sdv2_host.bench.held_out import FIRST_HELD_OUT_SEED, FPS, Sample, render, stream
 from sdv2_host.bench.judged_clips import JudgedClips
@@ -35,7 +36,7 @@ from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, ProgressFn
 
-PARTS = ("styles", "ablation", "trace")
+PARTS = ("styles", "ablation", "change", "trace")
 """What a run measures, in this order."""
 SHORT_FRAMES = 9
 """Of the clips that only test wording: three chunks."""
@@ -55,6 +56,7 @@ class QualityPlan:
     params: Params = field(default_factory=Params)
     first_seed: int = FIRST_HELD_OUT_SEED
     ablation: AblationPlan = field(default_factory=AblationPlan)
+    change: ChangePlan = field(default_factory=ChangePlan)
     parts: tuple[str, ...] = PARTS
     judges: Judges = field(default_factory=Judges)
     """What the paper's metrics are measured with; without any they are left out."""
@@ -148,8 +150,9 @@ def run(
     """Measures the engine; the result fits JSON and `format_table`.
 
     With `out_dir` also writes there quality.png: source, output and ground truth of each style;
-    ablation.png: its corners and effects with intervals; motion.png: motion and noise over time;
-    metrics.png: flicker by style, and the paper's metrics where the plan has judges for them.
+    ablation.png: its corners and effects with intervals; change.png: a new prompt chunk by chunk;
+    motion.png: motion and noise over time; metrics.png: flicker by style, and the paper's metrics
+    where the plan has judges for them.
 
     Raises:
         ModelError: the engine's or the classifier's weights are missing or damaged.
@@ -168,6 +171,9 @@ def run(
             result["ablation"] = ablation.run(
                 engine_factory, clips, plan.ablation, plan.params, share
             )
+        elif part == "change":
+            small = engine_factory(Past.SINKS, plan.change.size_px)
+            result["change"] = change.run(small, plan.change, plan.first_seed, plan.params, share)
         else:
             share("motion and noise over a clip", 0.0)
             size_px = plan.ablation.size_px
@@ -180,6 +186,8 @@ def run(
             draw_metrics(out_dir / "metrics.png", result)
         if "ablation" in result:
             draw_ablation(out_dir / "ablation.png", result["ablation"])
+        if "change" in result:
+            draw_change(out_dir / "change.png", result["change"])
         if "trace" in result:
             draw_trace(out_dir / "motion.png", result["trace"])
     progress("done", 1.0)

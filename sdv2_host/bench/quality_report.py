@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from sdv2_host.bench.ablation import EFFECTS, verdict
+from sdv2_host.bench.change import table_lines
 from sdv2_host.bench.judged_report import judged_lines, steadiness_lines
 from sdv2_host.bench.plots import Bar, Panel, draw_bars, draw_lines, save
 from sdv2_host.bench.trace import METRICS
@@ -37,6 +38,8 @@ def format_table(result: dict[str, Any]) -> str:
         lines += _style_lines(result)
     if "ablation" in result:
         lines += ["", *_ablation_lines(result["ablation"])]
+    if "change" in result:
+        lines += ["", *table_lines(result["change"])]
     if "trace" in result:
         lines += ["", *_trace_lines(result["trace"])]
     return "\n".join(lines)

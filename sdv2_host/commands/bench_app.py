@@ -72,18 +72,16 @@ def bench_quality(
     threads: Threads = None,
     clips: Annotated[int, typer.Option(help="Held-out clips per style.")] = 2,
     ablation_clips: Annotated[int, typer.Option(help="Held-out clips of the ablation.")] = 20,
-    part: Annotated[str, typer.Option(help="all, styles, ablation or trace.")] = "all",
+    part: Annotated[str, typer.Option(help="all, styles, ablation, change or trace.")] = "all",
     clip: ClipFolder = None,
     raft: RaftFile = None,
     device: JudgeDevice = "auto",
     json_file: JsonFile = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for quality.png, metrics.png, ablation.png, motion.png."),
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures and charts.")] = None,
 ) -> None:
     """Style recognition, warp error, PSNR, flicker; the ablation of sinks and motion-aware noise
-    with confidence intervals; a trace of motion and noise. On held-out clips. Minutes.
+    with confidence intervals; how soon a new prompt is there; a trace of motion and noise. On
+    held-out clips. Minutes.
 
     With --clip and --raft the paper's own metrics of the styles beside them.
 

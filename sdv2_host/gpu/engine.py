@@ -53,6 +53,10 @@ class StreamModels(NamedTuple):
 DRIFT_TEXT = (
     f"the picture has drifted more than {LIMIT:g} times its own spread from how this look began: "
 )
+CANNOT_RECACHE = (
+    "recache window has no effect with --mode reference, whose cache cannot begin anew: the old "
+    "look leaves it within a few chunks; --mode corrected can"
+)
 
 
 def _smaller() -> str:
@@ -169,7 +173,8 @@ class StreamEngine:
     ) -> StyledChunk:
         """Spans: upload, encode, denoise, decode, download, and lora while one is being merged.
 
-        Notes: chunk, noise_scale, motion, steps, and drift while it is watched.
+        Notes: chunk, noise_scale, motion, steps, drift while it is watched, and recached, the
+        frames of the past that were denoised once more, where there are any.
 
         Raises:
             DeviceError: the device's memory ran out.
@@ -198,7 +203,11 @@ class StreamEngine:
             "motion": float(state.motion.level),
             "steps": float(params.steps),
         }
+        if state.num_recached:
+            notes["recached"] = float(state.num_recached)
         problems = [problem, self._looks.problem]
+        if params.recache == "window" and not self.pipeline.recaches(params):
+            problems.append(CANNOT_RECACHE)
         if params.drift != "off":
             notes["drift"] = float(state.drift.level)
             problems.append(self._drift_problem(params))

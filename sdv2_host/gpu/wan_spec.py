@@ -66,5 +66,4 @@ def reference_rules(spec: StreamSpec) -> StreamSpec:
         max_step_ratio=math.inf,
         is_first_canonical=True,
         sink_threshold=REFERENCE_SINK_THRESHOLD,
-        refresh_sinks_on_prompt=False,
     )

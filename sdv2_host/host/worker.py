@@ -197,7 +197,7 @@ def style_chunk(
     with_steps = snapshot.params.model_copy(update={"steps": shape.steps})
     styled = engine.step(chunk.frames, with_steps, shape.layout)
     outlet.publish(styled, snapshot.version)
-    is_usual = not chunk.begins_session and "lora" not in styled.spans_ms
+    is_usual = not chunk.begins_session and not styled.has_more_work
     schedule.took(shape, begin_ns, now_ns(), is_usual=is_usual)
     counts = intake.counts
     report = Report(

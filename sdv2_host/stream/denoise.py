@@ -64,10 +64,14 @@ class Denoiser:
         return timesteps_I, sigma_of(timesteps_I, self._sigma_table)
 
     def advance_(self, kv: KVCache, chunks: Sequence[ChunkInFlight]) -> None:
-        """Every chunk is one step further, `kv` has seen each at its step's noise level.
+        """Every chunk is one step further, `kv` has seen each at its step's noise level, and before
+        it what of the past it is to see anew.
 
         The chunks' steps must be neighbours (0, 1, 2...) and their frame counts equal.
         """
+        for chunk in chunks:
+            for earlier in chunk.past:
+                self.advance_(kv, [earlier])
         num_frames = chunks[0].x_BFCHW.shape[1]
         calls = [
             RowCall(
@@ -76,6 +80,7 @@ class Denoiser:
                 chunk.first_frame,
                 chunk.refresh_sinks,
                 chunk.reanchors,
+                chunk.begins_anew,
             )
             for chunk in chunks
         ]
@@ -95,7 +100,8 @@ class Denoiser:
         if chunk.is_done:
             chunk.x_BFCHW = x0
             return
-        noise = self.noise(chunk.index, chunk.seed, chunk.step, x0)
+        whole = torch.empty_like(x0[:, :1]).expand(-1, chunk.num_cut + x0.shape[1], -1, -1, -1)
+        noise = self.noise(chunk.index, chunk.seed, chunk.step, whole)[:, chunk.num_cut :]
         chunk.x_BFCHW = add_noise(x0, noise, chunk.sigmas_I[chunk.step])
 
 

@@ -71,6 +71,8 @@ class RowCall(NamedTuple):
     """The newest frame also overwrites all sinks."""
     reanchors: Tensor | None = None
     """The same, as a 0-dim boolean that only the device knows; None = no."""
+    begins_anew: bool = False
+    """The row forgets all it has seen before. The reference's cache cannot."""
 
 
 class KVCache(Protocol):
@@ -207,6 +209,9 @@ class RollingKVCache:
         self, calls: Sequence[RowCall], tokens_BSE: Tensor, rotary: RotaryBook
     ) -> CachedAttend:
         """The rows of `calls` must be neighbours, in order."""
+        for call in calls:
+            if call.begins_anew:
+                self.num_written[call.row] = 0
         plans = [
             plan_row(
                 self.geometry,

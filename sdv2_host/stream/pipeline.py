@@ -18,6 +18,7 @@ from torch import Tensor
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stream.denoise import Denoiser, NoiseFn, keyed_noise
 from sdv2_host.stream.motion import observe_
+from sdv2_host.stream.recent import PastChunk, Recalled
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.stream_batch import ChunkInFlight
@@ -83,6 +84,7 @@ class StreamPipeline:
         a higher number of steps brings into use continue from the last row in use.
         """
         state.kv.sink_threshold = sink_threshold(params, self.spec)
+        state.num_recached = 0
         layout = layout or self.spec.layout
         done = self._replan_(state, params.steps, layout)
         with self._span("encode"):
@@ -116,9 +118,13 @@ class StreamPipeline:
     def _drain_(self, state: StreamState) -> list[ChunkInFlight]:
         done: list[ChunkInFlight] = []
         while state.batch.chunks:
-            self._denoiser.advance_(state.kv, state.batch.chunks)
+            self._advance_(state, state.batch.chunks)
             done += state.batch.pop_done()
         return done
+
+    def _advance_(self, state: StreamState, chunks: list[ChunkInFlight]) -> None:
+        self._denoiser.advance_(state.kv, chunks)
+        state.num_recached += sum(past.num_latents for chunk in chunks for past in chunk.past)
 
     def _encode_(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> ChunkInFlight:
         index, is_first = state.chunk_index, state.chunk_index == 0
@@ -131,23 +137,63 @@ class StreamPipeline:
             scale = state.drift.noise_scale(scale)
         timesteps_I, sigmas_I = self._denoiser.schedule(scale, params.steps, is_first)
         blend = prompts_of(params)
-        has_new_look = state.look.refreshes(blend, state.has_new_weights)
+        change = state.look.see(blend, state.has_new_weights)
         chunk = ChunkInFlight(
             index=index,
             seed=params.seed,
-            text=state.texts.get(blend, self._text, self._dit),
+            text=state.texts.get(blend, self._text, self._dit, params.blend_mode),
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,
             x_BFCHW=add_noise(clean_BFCHW, noise, scale),
-            refresh_sinks=has_new_look and self.spec.refresh_sinks_on_prompt,
+            refresh_sinks=change.is_new_look and params.recache != "off",
             num_steps=params.steps,
             first_frame=state.num_latents,
             reanchors=state.drift.refreshes_sinks if acts else None,
+        )
+        if change.is_cut and self.recaches(params):
+            self._begin_anew_(state, chunk, params.recache_frames)
+        state.recent.keep_(
+            PastChunk(index, params.seed, state.num_latents, chunk.num_latents),
+            chunk.x_BFCHW,
+            scale,
         )
         state.num_latents += clean_BFCHW.shape[1]
         state.has_new_weights = False
         state.chunk_index += 1
         return chunk
+
+    def recaches(self, params: Params) -> bool:
+        """Whether a cut has the past seen anew. The reference's cache cannot begin anew."""
+        return params.recache == "window" and self.spec.cache is CacheMode.ROLLING
+
+    def _begin_anew_(self, state: StreamState, chunk: ChunkInFlight, num_frames: int) -> None:
+        """`chunk` comes to a cache that holds nothing but the newest frames before it, as many as
+        asked for or fit, under its prompt: that of a stream which began with them, sinks too."""
+        num_room = self.spec.geometry.num_slots - chunk.num_latents
+        recalled = state.recent.newest(min(num_frames, num_room))
+        chunk.past = [self._past(one, chunk) for one in recalled]
+        (*chunk.past, chunk)[0].begins_anew = True
+        chunk.refresh_sinks = False
+
+    def _past(self, recalled: Recalled, chunk: ChunkInFlight) -> ChunkInFlight:
+        """A chunk of the past, about to be denoised again as `chunk` is."""
+        past = recalled.chunk
+        timesteps_I, sigmas_I = self._denoiser.schedule(
+            recalled.noise_scale, chunk.num_steps, is_first=past.chunk_index == 0
+        )
+        num_cut = past.num_frames - recalled.x_BFCHW.shape[1]
+        return ChunkInFlight(
+            index=past.chunk_index,
+            seed=past.seed,
+            text=chunk.text,
+            timesteps_I=timesteps_I,
+            sigmas_I=sigmas_I,
+            x_BFCHW=recalled.x_BFCHW,
+            refresh_sinks=False,
+            num_steps=chunk.num_steps,
+            first_frame=past.first_frame + num_cut,
+            num_cut=num_cut,
+        )
 
     def _denoise_(
         self, state: StreamState, chunk: ChunkInFlight, layout: Layout
@@ -156,7 +202,7 @@ class StreamPipeline:
         for the batch to fill, and its frame count may differ from the others'."""
         if layout is Layout.SERIAL or chunk.is_first:
             while not chunk.is_done:
-                self._denoiser.advance_(state.kv, [chunk])
+                self._advance_(state, [chunk])
             if chunk.is_first:
                 self._end_first_chunk_(state, chunk)
             return [chunk]
@@ -165,7 +211,7 @@ class StreamPipeline:
         has_other_length = bool(in_flight) and in_flight[0].num_latents != chunk.num_latents
         done = self._drain_(state) if has_other_length else []
         state.batch.push(chunk)
-        self._denoiser.advance_(state.kv, state.batch.chunks)
+        self._advance_(state, state.batch.chunks)
         return done + state.batch.pop_done()
 
     def _end_first_chunk_(self, state: StreamState, chunk: ChunkInFlight) -> None:
@@ -191,6 +237,10 @@ class StreamPipeline:
         spec = self.spec
         pictures = [torch.empty(1, 0, 3, spec.height_px, spec.width_px, device=spec.device)]
         for chunk in done:
+            for past in chunk.past[-1:]:
+                # The decoder remembers the old look too, which would show for a chunk.
+                newest_BFCHW = past.x_BFCHW[:, -1:]
+                _, state.vae_cache = self._vae.decode(newest_BFCHW, state.vae_cache, False)
             frames, state.vae_cache = self._vae.decode(
                 chunk.x_BFCHW, state.vae_cache, chunk.is_first
             )

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from sdv2_host.blend import Blend
+from sdv2_host.blend import Blend, BlendMode
+from sdv2_host.stream.slerp import weighted_slerp
 from sdv2_host.wan.model import CausalWanModel, TextKV
 from sdv2_host.wan.text import TextEncoder
 
 REFRESH_DISTANCE = 0.5
 """Sinks are refreshed when this part of the look has changed since they were."""
+
+
+class Mixture(NamedTuple):
+    """A blend of more than one prompt, computed."""
+
+    blend: Blend
+    mode: BlendMode
+    text: list[TextKV]
 
 
 @dataclass(slots=True)
@@ -25,24 +36,32 @@ class TextBank:
 
     capacity: int = 8
     entries: dict[str, list[TextKV]] = field(default_factory=dict)
-    mixture: tuple[Blend, list[TextKV]] | None = None
+    mixture: Mixture | None = None
 
-    def get(self, blend: Blend, text: TextEncoder, dit: CausalWanModel) -> list[TextKV]:
+    def get(
+        self,
+        blend: Blend,
+        text: TextEncoder,
+        dit: CausalWanModel,
+        mode: BlendMode = "linear",
+    ) -> list[TextKV]:
         """Per block, one row [1, text_len, N, D]. Never written to after this.
 
-        The model sees the weighted sum of the prompts' embeddings.
+        The model sees the weighted sum of the prompts' embeddings, or with "slerp" their
+        spherical mean.
         """
         if len(blend) == 1:
             return self._single(blend[0].text, text, dit)
-        if self.mixture is None or self.mixture[0] != blend:
+        mixture = self.mixture
+        if mixture is None or (mixture.blend, mixture.mode) != (blend, mode):
             # Room first: one prompt more than planned for is 94 MB of Wan 1.3B's, 419 MB of 14B's.
             self.mixture = None
             self._make_room(self.capacity - 1)
             like = next(dit.parameters())
-            weighted = (part.weight * text.encode(part.text).float() for part in blend)
-            embedding = torch.stack(list(weighted)).sum(dim=0)
-            self.mixture = blend, dit.text_kv(embedding.to(like.device, like.dtype))
-        return self.mixture[1]
+            embedding = _mixed(blend, mode, text, like.device)
+            mixture = Mixture(blend, mode, dit.text_kv(embedding.to(like.dtype)))
+            self.mixture = mixture
+        return mixture.text
 
     def _single(self, prompt: str, text: TextEncoder, dit: CausalWanModel) -> list[TextKV]:
         found = self.entries.pop(prompt, None)
@@ -66,29 +85,53 @@ class TextBank:
         self.mixture = None
 
 
+def _mixed(blend: Blend, mode: BlendMode, text: TextEncoder, device: torch.device) -> Tensor:
+    """[1, text_len, text_dim] in float32, on the device."""
+    rows_PLE = torch.cat([text.encode(part.text).to(device).float() for part in blend])
+    weights = [part.weight for part in blend]
+    if mode == "slerp":
+        return weighted_slerp(rows_PLE, weights)
+    weight_P11 = torch.tensor(weights, device=device)[:, None, None]
+    return (weight_P11 * rows_PLE).sum(dim=0, keepdim=True)
+
+
+class LookChange(NamedTuple):
+    """What the newest chunk's look is to those before it."""
+
+    is_new_look: bool
+    """Not the one in the sinks, which hold another."""
+    is_cut: bool
+    """Not the one of the chunk before: the whole cache holds another."""
+
+
+NO_CHANGE = LookChange(is_new_look=False, is_cut=False)
+
+
 @dataclass(slots=True)
 class LookMemory:
     """Which look the sinks hold. Per session.
 
-    A new prompt refreshes the sinks, which hold the old look. A slow transition does so when half
-    of the look has changed, and once more when it has arrived: at each chunk of it the sinks would
-    be one frame old, and the picture would swim.
+    A new prompt is a cut, and the sinks hold the old look. A slow transition is none: its chunks
+    hardly differ from one to the next. It refreshes the sinks when half of the look has changed,
+    and once more when it has arrived: at each chunk of it they would be one frame old, and the
+    picture would swim.
     """
 
     in_sinks: Blend | None = None
     newest: Blend | None = None
 
-    def refreshes(self, blend: Blend, has_new_weights: bool) -> bool:
-        """Whether the chunk with this blend, the newest, refreshes the sinks. Not for the first."""
-        has_settled = blend == self.newest and blend != self.in_sinks
-        self.newest = blend
-        if self.in_sinks is None:
+    def see(self, blend: Blend, has_new_weights: bool) -> LookChange:
+        """What the chunk with this blend, the newest, changes. Nothing, for the first."""
+        before, self.newest = self.newest, blend
+        if before is None or self.in_sinks is None:
             self.in_sinks = blend
-            return False
-        if has_settled or has_new_weights or distance(self.in_sinks, blend) >= REFRESH_DISTANCE:
-            self.in_sinks = blend
-            return True
-        return False
+            return NO_CHANGE
+        is_cut = has_new_weights or distance(before, blend) >= REFRESH_DISTANCE
+        has_settled = blend == before and blend != self.in_sinks
+        if not is_cut and not has_settled and distance(self.in_sinks, blend) < REFRESH_DISTANCE:
+            return NO_CHANGE
+        self.in_sinks = blend
+        return LookChange(is_new_look=True, is_cut=is_cut)
 
 
 def distance(first: Blend, second: Blend) -> float:

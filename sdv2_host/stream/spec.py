@@ -46,8 +46,6 @@ class StreamSpec:
     motion: MotionRule = DEFAULT_MOTION
     sink_threshold: float = -1.0
     """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never."""
-    refresh_sinks_on_prompt: bool = True
-    """A new prompt's first chunk also overwrites the sinks, which hold the old look."""
     num_prompts: int = 8
     """Prompts whose text keys and values are kept; in bfloat16 94 MB each for Wan 1.3B, 419 MB
     for 14B."""
@@ -66,3 +64,9 @@ class StreamSpec:
     def num_rows(self) -> int:
         """Cache rows: one per possible denoising step."""
         return len(self.timesteps)
+
+    @property
+    def num_recent(self) -> int:
+        """Latent frames kept to see them anew: what the cache holds beside a chunk of one. The
+        reference's is queues that no frame can be put back into: none."""
+        return self.geometry.num_slots - 1 if self.cache is CacheMode.ROLLING else 0

@@ -10,11 +10,12 @@ from sdv2_host.stream.drift import DriftState
 from sdv2_host.stream.kv_cache import KVCache, RollingKVCache
 from sdv2_host.stream.motion import MotionState
 from sdv2_host.stream.prompt import LookMemory, TextBank
+from sdv2_host.stream.recent import RecentFrames
 from sdv2_host.stream.reference_cache import ReferenceKVCache
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.stream.stream_batch import StreamBatch
 from sdv2_host.types import Layout
-from sdv2_host.wan.dims import WanDims
+from sdv2_host.wan.dims import LATENT_STRIDE_PX, WanDims
 from sdv2_host.wan.streaming_vae import StreamingVAE, VAECache
 
 
@@ -29,6 +30,7 @@ class StreamState:
     texts: TextBank
     """Per process."""
     drift: DriftState
+    recent: RecentFrames
     chunk_index: int = 0
     """Number of the next chunk of this session."""
     num_latents: int = 0
@@ -36,6 +38,8 @@ class StreamState:
     look: LookMemory = field(default_factory=LookMemory)
     num_steps: int = 0
     """Of the newest chunk; rows 0..num_steps-1 of `kv` have seen every chunk."""
+    num_recached: int = 0
+    """Latent frames of the past that the newest step denoised once more, counted per row."""
     has_new_weights: bool = False
     """The model's weights changed after the newest chunk: its look did, as with a new prompt."""
 
@@ -44,6 +48,7 @@ class StreamState:
     def fresh(cls, spec: StreamSpec, dims: WanDims, vae: StreamingVAE) -> StreamState:
         """A stream that has seen nothing; all its memory is allocated here."""
         size = (spec.height_px, spec.width_px)
+        cells_h, cells_w = (side // LATENT_STRIDE_PX for side in size)
         return cls(
             kv=fresh_kv(spec, dims),
             vae_cache=vae.init_cache(1, *size, device=spec.device, dtype=spec.dtype),
@@ -51,6 +56,12 @@ class StreamState:
             batch=StreamBatch(),
             texts=TextBank(spec.num_prompts),
             drift=DriftState.fresh(dims.in_dim, spec.device),
+            recent=RecentFrames.fresh(
+                spec.num_recent,
+                (dims.in_dim, cells_h, cells_w),
+                spec.device,
+                spec.dtype,
+            ),
         )
 
     @torch.inference_mode()
@@ -61,11 +72,13 @@ class StreamState:
             memory.zero_()
         self.motion.reset_()
         self.drift.reset_()
+        self.recent.reset_()
         self.batch = StreamBatch()
         self.chunk_index = 0
         self.num_latents = 0
         self.look = LookMemory()
         self.num_steps = 0
+        self.num_recached = 0
         self.has_new_weights = False
 
 

@@ -33,6 +33,12 @@ class ChunkInFlight:
     """Next step to run."""
     reanchors: Tensor | None = None
     """0-dim boolean on the device: as `refresh_sinks`; None = no."""
+    begins_anew: bool = False
+    """Its rows forget all they have seen before."""
+    past: list[ChunkInFlight] = field(default_factory=list)
+    """Chunks before it that its rows are to see anew, at the same step, oldest first."""
+    num_cut: int = 0
+    """Latent frames of its front that are no longer there: of a chunk of the past."""
     is_shown: bool = True
     """False for the reference's warm-up chunks, which no picture is made from."""
 

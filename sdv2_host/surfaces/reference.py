@@ -23,7 +23,7 @@ OUT_ROWS = (
     ("/sdv2/status/delay_frames", "i",
      "frames, at most, that follow a frame before its picture comes; 0 while not known"),
     ("/sdv2/metrics/fps, latency_ms, latency_p95_ms, dropped, repeated, queue_depth, restarts, "
-     "chunk_ms, chunk_frames, span_STAGE_ms, noise_scale, motion, drift", "f",
+     "chunk_ms, chunk_frames, span_STAGE_ms, noise_scale, motion, drift, recached", "f",
      "five times a second, floats for CHOPs"),
     ("/sdv2/error", "s s", "address or origin, and the reason"),
     ("/sdv2/pong", "s s f", "answer to a ping: its token, version, uptime in s"),

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from sdv2_host.bench import change
 from sdv2_host.bench.ablation import AblationPlan
+from sdv2_host.bench.change import SETTINGS, ChangePlan
 from sdv2_host.bench.classifier import Classifier
 from sdv2_host.bench.held_out import Stretch
 from sdv2_host.bench.quality import QualityPlan, run
@@ -30,6 +32,14 @@ PLAN = QualityPlan(
     styles=("neon", "thermal", "mosaic"),
     phrasings=1,
     ablation=AblationPlan(clips=2, stretches=(Stretch(0.1, 5), Stretch(1.0, 4)), size_px=64),
+    change=ChangePlan(
+        styles=("neon", "thermal", "mosaic"),
+        distance=1,
+        clips=1,
+        chunks_before=2,
+        chunks_after=2,
+        size_px=96,
+    ),
 )
 BY_PROMPT = {style.prompt: style for style in STYLES.values()}
 
@@ -113,10 +123,18 @@ def test_the_first_chunk_has_one_frame_and_later_ones_four(perfect: Watched) -> 
     assert perfect.engine.chunk_sizes == [1] + [4] * 24
 
 
+def _without_times(result: dict[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = json.loads(json.dumps(result))
+    del copied["seconds"]
+    for row in (copied["change"]["from_start"], *copied["change"]["settings"]):
+        del row["change_ms"], row["usual_ms"]
+    return copied
+
+
 def test_two_runs_measure_the_same(perfect: Watched) -> None:
     again = _watch(is_perfect=True).result
 
-    assert {**again, "seconds": 0} == {**perfect.result, "seconds": 0}
+    assert _without_times(again) == _without_times(perfect.result)
 
 
 def test_the_result_fits_json_and_the_table_names_every_style(perfect: Watched) -> None:
@@ -125,6 +143,7 @@ def test_the_result_fits_json_and_the_table_names_every_style(perfect: Watched) 
     assert all(name in table for name in PLAN.styles)
     assert "ablation: 2 held-out clips of 5 + 4 frames at pace 0.1, 1, 64 px" in table
     assert table.count("both ") == 4
+    assert "change of prompt: 3 changes, each after 2 chunks of another style, 96 px" in table
 
 
 def test_progress_never_goes_back_and_ends_at_one(perfect: Watched) -> None:
@@ -135,8 +154,36 @@ def test_progress_never_goes_back_and_ends_at_one(perfect: Watched) -> None:
 def test_pictures_are_written_when_a_folder_is_given(unchanged: Watched) -> None:
     folder = Path(unchanged.result["sheet"]).parent
 
-    for name in ("quality.png", "ablation.png", "motion.png", "metrics.png"):
+    for name in ("quality.png", "ablation.png", "change.png", "motion.png", "metrics.png"):
         assert (folder / name).stat().st_size > 1000
+
+
+def test_a_perfect_engine_is_at_the_level_of_a_new_prompt_at_once(perfect: Watched) -> None:
+    changed = perfect.result["change"]
+
+    assert [row["chunks_to_level"] for row in changed["settings"]] == [1] * len(SETTINGS)
+    assert min(changed["from_start"]["named"]) > 0.6
+
+
+class LateEngine(ToyEngine):
+    """Follows a new prompt a chunk late; `recache` does not matter to it."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.newest: Params | None = None
+
+    def step(self, frames: list[Frame], params: Params) -> StyledChunk:
+        used, self.newest = self.newest or params, params
+        return super().step(frames, used)
+
+
+def test_a_late_engine_is_at_the_level_a_chunk_late() -> None:
+    engine = LateEngine(is_perfect=True)
+
+    result = change.run(engine, PLAN.change, PLAN.first_seed, Params(), lambda _what, _part: None)
+
+    assert [row["chunks_to_level"] for row in result["settings"]] == [2] * len(SETTINGS)
+    assert max(row["named"][0] for row in result["settings"]) == 0
 
 
 def test_a_part_alone_measures_nothing_else() -> None:

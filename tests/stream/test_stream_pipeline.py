@@ -17,15 +17,12 @@ from torch import Tensor
 from sdv2_host.blend import parse_blend
 from sdv2_host.params import Params
 from sdv2_host.stream.kv_cache import CacheGeometry, RowCall
-from sdv2_host.stream.noise import chunk_noise, noise_key
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.positions import PositionMode
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.state import StreamState
 from sdv2_host.types import Layout
-from sdv2_host.wan.attention import WholeAttend, block_causal_mask
-from sdv2_host.wan.flow import sigma_of, sigma_table
-from sdv2_host.wan.rope import rotary_table
+from tests.stream.without_cache import decoded, denoised, source_latents
 
 if TYPE_CHECKING:
     from conftest import Toy
@@ -117,42 +114,6 @@ def test_stream_batch_answers_its_first_chunk_at_once_then_runs_late(toy: Toy) -
     assert pipeline.flush(state).shape[1] == 8
 
 
-def sequential_with_whole_attention(toy: Toy, chunks: list[Tensor], params: Params) -> Tensor:
-    """The oracle: no cache and no batch. Step i of a chunk looks at step i's input of every
-    earlier chunk, by running all of them again under one block-causal mask."""
-    dit, text = toy.dit, toy.dit.text_kv(toy.text.encode(params.prompt))
-    cache = toy.vae.init_cache(1, 32, 48, dtype=torch.float64)
-    seen: list[list[Tensor]] = [[] for _ in range(params.steps)]
-    told: list[list[Tensor]] = [[] for _ in range(params.steps)]
-    scale, pictures = params.noise_s_max, []
-    for index, chunk in enumerate(chunks):
-        if index:
-            joined = torch.cat([chunks[index - 1][:, -1:], chunk], 1).float()
-            rms = (joined[:, 1:] - joined[:, :-1]).square().mean((0, 2, 3, 4)).sqrt().max()
-            motion = min(float(rms) / 0.2, 1.0)
-            aim = params.noise_s_max - (params.noise_s_max - params.noise_s_min) * motion
-            scale = 0.9 * aim + 0.1 * scale
-        x, cache = toy.vae.encode(chunk, cache, is_first=index == 0)
-        t, level = float(int(1000 * scale + 1e-3)), scale
-        for step in range(params.steps):
-            if step:
-                t = min(t * 0.85, (700, 500, 400, 200)[step])
-                level = float(sigma_of(torch.tensor(t), sigma_table()))
-            noise = chunk_noise(
-                noise_key(params.seed, index, step), x.shape, x.device, torch.float64
-            )
-            x = (1 - level) * x + level * noise
-            seen[step].append(x)
-            told[step].append(torch.tensor([[t]]))
-            rotary = rotary_table(toy.dit.dims.head_dim, torch.arange(index + 1), *GRID)
-            attend = WholeAttend(rotary, block_causal_mask(index + 1, TOKENS))
-            flow = dit(torch.cat(seen[step], 1), torch.cat(told[step], 1), text, attend)
-            x = x - float(sigma_of(torch.tensor(t), sigma_table())) * flow[:, -1:]
-        frames, cache = toy.vae.decode(x, cache, is_first=index == 0)
-        pictures.append(frames)
-    return torch.cat(pictures, 1)
-
-
 @given(
     st.lists(
         st.tuples(st.integers(1, 3), st.sampled_from(list(Layout)), st.integers(1, 4)),
@@ -203,7 +164,8 @@ def test_both_layouts_equal_a_run_without_any_cache(toy: Toy, layout: Layout) ->
 
     got = play(pipeline, pipeline.fresh_state(), chunks, [params] * len(chunks))
 
-    expected = sequential_with_whole_attention(toy, chunks, params)
+    latents = denoised(toy, source_latents(toy, chunks, params), params)
+    expected = decoded(toy, latents)
     torch.testing.assert_close(got, expected, **CLOSE)
 
 
@@ -340,14 +302,16 @@ def test_new_weights_overwrite_the_sinks_as_a_new_prompt_does(toy: Toy) -> None:
 
 def test_the_first_prompt_of_a_session_is_no_change(toy: Toy) -> None:
     pipeline = toy.pipeline(geometry=CacheGeometry(2, 2))
-    keeping = toy.pipeline(geometry=CacheGeometry(2, 2), refresh_sinks_on_prompt=False)
     chunks = chunks_of(toy.clip(17))
-    params = [PARAMS] * len(chunks)
-
-    assert torch.equal(
-        play(pipeline, pipeline.fresh_state(), chunks, params),
-        play(keeping, keeping.fresh_state(), chunks, params),
+    off, sinks, window = (
+        [PARAMS.model_copy(update={"recache": recache})] * len(chunks)
+        for recache in ("off", "sinks", "window")
     )
+
+    kept = play(pipeline, pipeline.fresh_state(), chunks, off)
+
+    assert torch.equal(play(pipeline, pipeline.fresh_state(), chunks, sinks), kept)
+    assert torch.equal(play(pipeline, pipeline.fresh_state(), chunks, window), kept)
 
 
 @pytest.mark.parametrize("layout", list(Layout))

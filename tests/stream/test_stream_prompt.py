@@ -95,7 +95,7 @@ def test_a_new_prompt_refreshes_the_sinks_once() -> None:
     look = LookMemory()
     a, b = parse_blend("a"), parse_blend("b")
 
-    refreshed = [look.refreshes(blend, False) for blend in (a, a, b, b, b, a)]
+    refreshed = [look.see(blend, False).is_new_look for blend in (a, a, b, b, b, a)]
 
     assert refreshed == [False, False, True, False, False, True]
 
@@ -105,7 +105,7 @@ def test_a_slow_transition_refreshes_halfway_and_when_it_has_arrived() -> None:
     steps = [mixed(parse_blend("a"), parse_blend("b"), n / 10) for n in range(11)]
     steps += [parse_blend("b")] * 3
 
-    refreshed = [n for n, blend in enumerate(steps) if look.refreshes(blend, False)]
+    refreshed = [n for n, blend in enumerate(steps) if look.see(blend, False).is_new_look]
 
     assert refreshed[0] == 5
     assert refreshed[-1] in (10, 11)
@@ -116,13 +116,25 @@ def test_a_crossfader_that_stops_anywhere_has_arrived() -> None:
     look = LookMemory()
     third = parse_blend("a:2 | b:1")
 
-    refreshed = [look.refreshes(blend, False) for blend in (parse_blend("a"), third, third, third)]
+    refreshed = [
+        look.see(blend, False).is_new_look for blend in (parse_blend("a"), third, third, third)
+    ]
 
     assert refreshed == [False, False, True, False]
+
+
+def test_a_change_of_half_the_look_within_a_chunk_is_a_cut() -> None:
+    look = LookMemory()
+    a, b = parse_blend("a"), parse_blend("b")
+    blends = [a, a, mixed(a, b, 0.4), mixed(a, b, 0.9), b, b, a]
+
+    cuts = [look.see(blend, False).is_cut for blend in blends]
+
+    assert cuts == [False, False, False, True, False, False, True]
 
 
 def test_new_weights_refresh_too() -> None:
     look = LookMemory()
     a = parse_blend("a")
 
-    assert [look.refreshes(a, False), look.refreshes(a, True)] == [False, True]
+    assert [look.see(a, False).is_new_look, look.see(a, True).is_new_look] == [False, True]

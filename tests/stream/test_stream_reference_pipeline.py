@@ -41,7 +41,6 @@ RULES = {
     "max_step_ratio": math.inf,
     "is_first_canonical": True,
     "sink_threshold": THRESHOLD,
-    "refresh_sinks_on_prompt": False,
 }
 
 
