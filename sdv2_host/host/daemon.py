@@ -20,6 +20,7 @@ from sdv2_host.control.fader import AT_ONCE, Duration
 from sdv2_host.control.state_file import State
 from sdv2_host.errors import RingError, WorkerError
 from sdv2_host.host.control_room import ControlRoom
+from sdv2_host.host.engine_desk import EngineDesk
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
 from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
@@ -90,9 +91,12 @@ class Daemon:
             params,
             self._on_message,
             self._on_death,
-            self._on_size_refused,
+            self._on_refused,
             run_dir=run_dir,
             limits=limits,
+        )
+        self._engine_desk = EngineDesk(
+            config, self.console, self._supervisor.reconfigure, self._set_problem
         )
         listener = DeskListener(self._on_prompt, self._on_prompt_problem, self._on_progress)
         self._desk = open_desk(config, text, listener)
@@ -131,7 +135,7 @@ class Daemon:
         this but the console, which tells the others.
         """
         before = self.params
-        changed = apply(before, self._allowed(patch))
+        changed = apply(before, self._engine_desk.allowed(patch))
         decks = Decks(changed.prompt, changed.prompt_b)
         if changed == before:
             if "prompt" in patch or "prompt_b" in patch:
@@ -142,8 +146,7 @@ class Daemon:
         self._on_air.ask(changed, fade, self._desk.live, self._now())
         self._send()
         self._room.follow(changed)
-        if (changed.width, changed.height) != (before.width, before.height):
-            self._resize(changed)
+        self._engine_desk.follow(before, changed)
         return changed
 
     def _order_look(self, verb: str, name: str, patch: Patch) -> None:
@@ -155,7 +158,9 @@ class Daemon:
         self._num_looks += 1
         order = LookOrder.model_validate({"serial": self._num_looks, "verb": verb, "name": name})
         looks = (*before.looks, order)[-MAX_LOOK_ORDERS:]
-        changed = apply(before, self._allowed(patch)).model_copy(update={"looks": looks})
+        changed = apply(before, self._engine_desk.allowed(patch)).model_copy(
+            update={"looks": looks}
+        )
         self._desk.ask(Decks(changed.prompt, changed.prompt_b))
         self._on_air.ask(changed, AT_ONCE, self._desk.live, self._now())
         self._send()
@@ -301,31 +306,8 @@ class Daemon:
         level = "info" if reason == STARTED_ANEW else "error"
         self.console.note(level, "host", self._situation.detail)
 
-    def _allowed(self, patch: Patch) -> Patch:
-        """The patch with no more steps than this host keeps caches for."""
-        most = self._config.num_step_rows
-        steps = patch.get("steps")
-        if steps is None:
-            return patch
-        if int(steps) <= most:
-            self._set_problem("steps", "")
-            return patch
-        self._set_problem(
-            "steps",
-            f"{steps} steps: this host keeps caches for {most}, which it uses; start it with "
-            f"--max-steps {steps}",
-        )
-        return {**patch, "steps": most}
-
-    def _resize(self, params: Params) -> None:
-        """The engine starts anew at the size that the parameters ask for."""
-        width, height = params.width or self._config.width, params.height or self._config.height
-        size = {"width": width, "height": height}
-        self._supervisor.reconfigure(self._config.model_copy(update=size))
-
-    def _on_size_refused(self, reason: str) -> None:
-        self._set_problem("size", f"no engine of that size: {reason}")
-        self.console.set({"width": 0, "height": 0}, "host")
+    def _on_refused(self, reason: str) -> None:
+        self._engine_desk.refused(reason)
 
     def _set_problem(self, origin: str, text: str) -> None:
         if self._situation.set_problem(origin, text):
