@@ -11,8 +11,9 @@ from pydantic_core import ErrorDetails
 from sdv2_host.bench.vocabulary import WORDS
 from sdv2_host.config import ENGINES, Config, check_name, parse_size
 from sdv2_host.errors import ConfigError
+from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import validate
-from sdv2_host.params import PARAMS, Params
+from sdv2_host.params import Params
 
 
 def style_prompts() -> dict[str, str]:

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict
 
 from sdv2_host.commands.settings import style_prompts
-from sdv2_host.params import PARAMS, Group
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import PARAMS
 
 
 def show_params(as_json: bool) -> None:

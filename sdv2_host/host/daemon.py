@@ -30,8 +30,10 @@ from sdv2_host.host.supervisor import STARTED_ANEW, Limits, Supervisor
 from sdv2_host.host.text_process import TextSetup
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
+from sdv2_host.look_orders import LookOrder
+from sdv2_host.param_table import Patch
 from sdv2_host.param_values import apply
-from sdv2_host.params import LookOrder, Params, Patch
+from sdv2_host.params import Params
 from sdv2_host.status import HostStatus
 from sdv2_host.types import ProgressFn, Size
 

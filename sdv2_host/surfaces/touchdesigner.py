@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from sdv2_host.actions import ACTIONS, ActionArg, ActionSpec
-from sdv2_host.params import PARAMS, SIDE_MULTIPLE, Group, ParamSpec
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import PARAMS, ParamSpec
+from sdv2_host.params import SIDE_MULTIPLE
 from sdv2_host.surfaces.layout import WIDE_RANGE
 from sdv2_host.surfaces.touch_row import LEFT_OUT, Page, Row, Style
 from sdv2_host.surfaces.touchdesigner_rows import OWN_ROWS
