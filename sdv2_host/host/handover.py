@@ -131,13 +131,13 @@ class Handover:
 
     def _meet(self, playout: Playout, now: int) -> None:
         self._has_met = True
+        self._is_cut |= not self._waiting
         self._before = self._beneath = playout.held
         self._old.extend(frame for frame in playout.take_pending() if not frame.is_lockstep)
-        for frame in self._waiting:
-            if not frame.is_lockstep or is_newer(frame.meta, playout.newest):
-                playout.offer(frame)
-        self._waiting.clear()
         playout.begin_catch_up(now)
+        for frame in self._waiting:
+            playout.offer(frame)
+        self._waiting.clear()
 
     def _is_over(self, playout: Playout, now: int) -> bool:
         """The fade is done, or there is nothing to fade."""
