@@ -106,7 +106,18 @@ class Daemon:
 
     @property
     def config(self) -> Config:
+        """As started."""
         return self._config
+
+    @property
+    def config_in_use(self) -> Config:
+        """What the pictures are made with: the parameters may have changed it since the start."""
+        return self._engine_desk.in_use
+
+    @property
+    def next_pid(self) -> int | None:
+        """Of the worker that is prepared."""
+        return self._supervisor.next_pid if self._supervisor is not None else None
 
     @property
     def params(self) -> Params:

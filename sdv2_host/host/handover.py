@@ -21,7 +21,10 @@ from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 
 PATIENCE_NS = 2 * NS_PER_S
 """A worker in use that shows nothing fresh for so long is not waited for: there is no input, or it
-is held. Lock-step frames it still owes are always waited for."""
+is held."""
+LOCKSTEP_PATIENCE_NS = 30 * NS_PER_S
+"""The same in a render, whose frames may come slowly: it may owe some that the other one has not
+seen. Whoever renders slower than that gives a frame up."""
 
 
 class Handover:
@@ -120,7 +123,8 @@ class Handover:
         if self._is_cut:
             return True
         last_ns = max(playout.fresh_ns, self._ordered_ns)
-        if now - last_ns > PATIENCE_NS and not self._may_owe_lockstep(playout.newest):
+        is_owed = self._may_owe_lockstep(playout.newest)
+        if now - last_ns > (LOCKSTEP_PATIENCE_NS if is_owed else PATIENCE_NS):
             return True
         return bool(self._waiting) and not is_newer(self._waiting[0].meta, playout.newest)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.clock import NS_PER_MS
-from sdv2_host.host.handover import PATIENCE_NS, Handover
+from sdv2_host.host.handover import LOCKSTEP_PATIENCE_NS, PATIENCE_NS, Handover
 from sdv2_host.host.playout import Playout, Shown
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 
@@ -229,15 +229,20 @@ def test_a_cut_shows_no_mixture() -> None:
     assert output.fresh == list(range(output.fresh[0], output.fresh[-1] + 1))
 
 
-def test_a_worker_that_shows_nothing_is_not_waited_for() -> None:
+@pytest.mark.parametrize(
+    ("is_lockstep", "patience_ns"), [(False, PATIENCE_NS), (True, LOCKSTEP_PATIENCE_NS)]
+)
+def test_a_worker_that_shows_nothing_is_not_waited_for_and_longer_in_a_render(
+    is_lockstep: bool, patience_ns: int
+) -> None:
     output = Output()
-    output.old([due(picture_of(1, OLD), 40)])
+    output.old([due(picture_of(1, OLD, is_lockstep=is_lockstep), 40)])
     output.look(50)
     output.begin(100)
 
-    output.look(100 + PATIENCE_NS // MS)
+    output.look(100 + patience_ns // MS)
     assert not output.is_done
-    output.look(101 + PATIENCE_NS // MS)
+    output.look(101 + patience_ns // MS)
 
     assert output.is_done
 
