@@ -26,7 +26,7 @@ from sdv2_host.host.limits import Limits
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
 from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
-from sdv2_host.host.prompt_desk import Decks, DeskListener
+from sdv2_host.host.prompt_desk import Decks, DeskListener, needs_bank
 from sdv2_host.host.situation import Situation
 from sdv2_host.host.supervisor import Supervisor
 from sdv2_host.host.text_process import TextSetup
@@ -94,7 +94,8 @@ class Daemon:
         self._limits = limits
         self._supervisor: Supervisor | None = None
         listener = DeskListener(self._on_prompt, self._on_prompt_problem, self._on_progress)
-        self._desk = EnginePrompts(config, text, listener, self._texts_on_air)
+        is_banked = needs_bank if text is None else lambda _: True
+        self._desk = EnginePrompts(config, text, listener, self._texts_on_air, is_banked)
         self._engine_desk = EngineDesk(config, self.console, self._desk, self._set_problem)
         self._presenter: Presenter | None = None
         self._room = ControlRoom(self.console, config, run_dir, styles)
