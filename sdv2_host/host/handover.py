@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import replace
 
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.host.output_mix import Picture, fitted, mixed
+from sdv2_host.host.output_mix import Picture, mixed, resized
 from sdv2_host.host.playout import Playout, is_newer
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 
@@ -115,7 +115,7 @@ class Handover:
     def _scaled_to(self, size: Size, frame: Frame) -> Picture:
         """The same picture is asked for once per output frame."""
         if self._scaled is None or self._scaled[0] is not frame:
-            self._scaled = frame, fitted(frame, size)
+            self._scaled = frame, resized(frame.pixels, size)
         return self._scaled[1]
 
     def _meets(self, playout: Playout, now: int) -> bool:
