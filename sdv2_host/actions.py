@@ -107,7 +107,7 @@ _ROWS = (
         "output_size",
         "/sdv2/output/size",
         Group.OUTPUT,
-        "Both sides as one change; the engine starts anew, the output holds its picture.",
+        "Both sides as one change: another engine is made ready, then takes over.",
         ActionArg("width", int, "As /sdv2/output/width.", 0, 2048),
         ActionArg("height", int, "As /sdv2/output/height.", 0, 2048),
         sets=("width", "height"),

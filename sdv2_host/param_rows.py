@@ -26,7 +26,7 @@ def row(
     *,
     in_preset: bool = True,
     can_fade: bool = False,
-    restarts: bool = False,
+    swaps_engine: bool = False,
     is_output: bool = False,
 ) -> dict[str, Any]:
     """What the table says of a field beside its type, range, default and help."""
@@ -37,7 +37,7 @@ def row(
         "step": step,
         "in_preset": in_preset,
         "can_fade": can_fade,
-        "restarts": restarts,
+        "swaps_engine": swaps_engine,
         "is_output": is_output,
     }
 

@@ -38,8 +38,8 @@ class ParamSpec:
     """Part of a look. What is not, stays as it is when a preset is loaded."""
     can_fade: bool
     """May change gradually."""
-    restarts: bool
-    """The engine starts anew with it; the output holds its picture meanwhile."""
+    swaps_engine: bool
+    """Another engine is made ready with it, beside the one in use, and takes over."""
     is_output: bool
     """Acts at the output or in the daemon, at once; others from the next chunk on."""
 
@@ -54,7 +54,7 @@ class ParamSpec:
             return LORA_SYNTAX
         if self.kind is str:
             return f"at most {self.max_chars} characters of {BLEND_SYNTAX}"
-        if self.restarts:
+        if self.swaps_engine:
             sides = f"a multiple of {SIDE_MULTIPLE} from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
             return f"0 or {sides}"
         return f"{self.minimum:.10g}..{self.maximum:.10g}"

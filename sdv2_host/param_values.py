@@ -64,7 +64,7 @@ def coerce(spec: ParamSpec, raw: ParamValue) -> Coerced:
     assert spec.minimum is not None, f"{spec.name} lacks a range"
     assert spec.maximum is not None, f"{spec.name} lacks a range"
     kept = min(max(number, spec.minimum), spec.maximum)
-    if spec.restarts and kept:
+    if spec.swaps_engine and kept:
         kept = max(MIN_SIDE_PX, round(kept / SIDE_MULTIPLE) * SIDE_MULTIPLE)
     value: ParamValue = round(kept) if spec.kind is int else kept
     return Coerced(value, kept != number)

@@ -6,7 +6,7 @@ made with, so no change is ever half applied.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -15,6 +15,11 @@ from sdv2_host.errors import ParamError
 from sdv2_host.look_orders import LookOrder
 from sdv2_host.loras import LORA_MAX_CHARS, parse_loras
 from sdv2_host.param_rows import Group, row, state
+
+AS_STARTED: Final = "as-started"
+"""The choice of an engine or autoencoder that the command line made."""
+EngineChoice = Literal["as-started", "passthrough", "tiny", "wan-1.3b", "wan-14b"]
+VaeChoice = Literal["as-started", "wan", "hybrid", "taehv"]
 
 SloMode = Literal["off", "chunks", "steps"]
 """What the scheduler may change; see `Params.slo_mode`."""
@@ -174,6 +179,19 @@ class Params(BaseModel):
         description="Multiplies the strength of all LoRAs; 0 = the model without them.",
         json_schema_extra=row("/sdv2/lora/strength", Group.MODEL, "", 0.01),
     )
+    engine: EngineChoice = Field(
+        AS_STARTED,
+        description="What makes the picture. Another one is made ready beside the one in use, "
+        "which goes on until then; what is still as the one starts (noise, steps) becomes as the "
+        "other starts.",
+        json_schema_extra=row("/sdv2/engine", Group.MODEL, in_preset=False, swaps_engine=True),
+    )
+    vae: VaeChoice = Field(
+        AS_STARTED,
+        description="Autoencoder of a Wan engine: wan = both ways (best), hybrid = Wan encodes and "
+        "TAEHV decodes, taehv = both ways (fastest).",
+        json_schema_extra=row("/sdv2/vae", Group.MODEL, in_preset=False, swaps_engine=True),
+    )
     mix: float = Field(
         1.0,
         ge=0.0,
@@ -226,7 +244,12 @@ class Params(BaseModel):
         le=MAX_SIDE_PX,
         description="Width the engine works at; 0 = as started.",
         json_schema_extra=row(
-            "/sdv2/output/width", Group.OUTPUT, "px", SIDE_MULTIPLE, in_preset=False, restarts=True
+            "/sdv2/output/width",
+            Group.OUTPUT,
+            "px",
+            SIDE_MULTIPLE,
+            in_preset=False,
+            swaps_engine=True,
         ),
     )
     height: int = Field(
@@ -235,8 +258,28 @@ class Params(BaseModel):
         le=MAX_SIDE_PX,
         description="Height the engine works at; 0 = as started.",
         json_schema_extra=row(
-            "/sdv2/output/height", Group.OUTPUT, "px", SIDE_MULTIPLE, in_preset=False, restarts=True
+            "/sdv2/output/height",
+            Group.OUTPUT,
+            "px",
+            SIDE_MULTIPLE,
+            in_preset=False,
+            swaps_engine=True,
         ),
+    )
+    swap_mode: Literal["beside", "replace"] = Field(
+        "beside",
+        description="How another engine or size comes: beside = it is made ready beside the one "
+        "in use, which takes memory for both; replace = the one in use is stopped first, and the "
+        "output holds its picture meanwhile.",
+        json_schema_extra=state("/sdv2/swap/mode"),
+    )
+    swap_s: float = Field(
+        0.5,
+        ge=0.0,
+        le=10.0,
+        description="Time of the cross-fade from one engine's picture to the next one's; 0 = a "
+        "cut.",
+        json_schema_extra=state("/sdv2/swap/seconds", unit="s"),
     )
     target_fps: float = Field(
         0.0,

@@ -21,6 +21,7 @@ from sdv2_host.bench import (
     ring,
     slo,
     slo_report,
+    swap,
     video,
     video_report,
 )
@@ -157,6 +158,15 @@ def bench_control(
         return asyncio.run(storm).to_json()
 
     _report(measure, control.format_table, json_path)
+
+
+def bench_swap(plan: swap.SwapPlan, json_path: Path | None) -> None:
+    """What a change of size costs a running stream. Raises: HostError."""
+    _report(
+        lambda progress: asyncio.run(swap.measure_swap(plan, progress)),
+        swap.format_table,
+        json_path,
+    )
 
 
 def bench_slo(seconds: float, mode: SloMode, json_path: Path | None, out: Path | None) -> None:

@@ -15,6 +15,9 @@ from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import validate
 from sdv2_host.params import Params
 
+LIVE_OPTIONS = [name for name in PARAMS if name not in Config.model_fields]
+"""An option such as --engine sets what the parameter of that name calls as-started."""
+
 
 def style_prompts() -> dict[str, str]:
     """The named styles of the embedded model, each with a prompt that asks for it."""
@@ -28,7 +31,7 @@ def make_params(options: Mapping[str, Any]) -> Params:
         ConfigError: an unknown style, or a style and a prompt.
         ParamError: a value out of its range.
     """
-    given = {name: options[name] for name in PARAMS if options.get(name) is not None}
+    given = {name: options[name] for name in LIVE_OPTIONS if options.get(name) is not None}
     given |= _asked_size(options)
     style = options.get("style")
     if style is not None:
@@ -50,7 +53,7 @@ def make_params(options: Mapping[str, Any]) -> Params:
 
 def given_params(options: Mapping[str, Any]) -> frozenset[str]:
     """Names of the parameters that the command line sets: they win over the last run's."""
-    given = {name for name in PARAMS if options.get(name) is not None}
+    given = {name for name in LIVE_OPTIONS if options.get(name) is not None}
     style = {"prompt"} if options.get("style") is not None else set()
     return frozenset(given | style | _asked_size(options).keys())
 

@@ -22,7 +22,7 @@ def show_params(as_json: bool) -> None:
             group = spec.group.value
             print(f"{group}:")
         default = f'"{spec.default}"' if spec.kind is str else spec.default
-        mark = " (restarts the engine)" if spec.restarts else ""
+        mark = " (another engine takes over)" if spec.swaps_engine else ""
         print(
             f"  {spec.address:28} {spec.kind.__name__:5}  {spec.allowed}, default {default}{mark}"
         )

@@ -147,7 +147,7 @@ class ParamRow(Outgoing):
     group: str
     in_preset: bool
     can_fade: bool
-    restarts: bool
+    swaps_engine: bool
     is_output: bool
 
 

@@ -81,7 +81,7 @@ def _group(group: Group) -> list[str]:
 
 
 def _param_row(spec: ParamSpec) -> str:
-    marks = " *Restarts the engine.*" if spec.restarts else ""
+    marks = " *Another engine takes over.*" if spec.swaps_engine else ""
     marks += "" if spec.in_preset else " Not in presets."
     default = f"`{spec.default}`" if spec.default != "" else "empty"
     cells = (
