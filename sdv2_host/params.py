@@ -21,8 +21,8 @@ ParamValue = str | int | float | bool
 Patch = Mapping[str, ParamValue]
 """Validated {parameter name: value}; made by `validate` or `coerce_all`."""
 
-SloMode = Literal["off", "chunks", "steps"]
-"""What the scheduler may change; see `Params.slo_mode`."""
+SloMode = Literal["off", "chunks", "steps", "vae", "size"]
+"""What the scheduler may change: each also what stands before it; see `Params.slo_mode`."""
 
 PROMPT_MAX_CHARS = 2000
 SIDE_MULTIPLE = 16
@@ -295,7 +295,7 @@ class Params(BaseModel):
     slo_mode: SloMode = Field(
         "chunks",
         description="What may change when the engine cannot keep the rate: nothing (off), the "
-        "length and layout of chunks, or the steps too.",
+        "length and layout of chunks, then the steps too, then the VAE, then the size.",
         json_schema_extra=_row("/sdv2/slo/mode", Group.TIMING, in_preset=False),
     )
     bpm: float = Field(
@@ -421,6 +421,12 @@ def _spec(name: str) -> ParamSpec:
         help=field.description or "",
         **extra,
     )
+
+
+def allows(mode: SloMode, what: SloMode) -> bool:
+    """Whether the scheduler may change `what` in this mode."""
+    modes = get_args(SloMode)
+    return modes.index(mode) >= modes.index(what)
 
 
 PARAMS: dict[str, ParamSpec] = {

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
-from sdv2_host.params import SloMode
+from sdv2_host.params import SloMode, allows
 from sdv2_host.types import Layout, Shape
 
 STEP_LADDER = (4, 2, 1)
@@ -160,7 +160,8 @@ def allowed_shapes(table: StepTable, load: Load) -> list[Shape]:
     base = table.base(load.steps)
     if load.mode == "off" or load.is_lockstep or base not in table.step_ms or not load.fps:
         return [base]
-    fewer = {steps for steps in STEP_LADDER if steps < load.steps and load.mode == "steps"}
+    may_fall = allows(load.mode, "steps")
+    fewer = {steps for steps in STEP_LADDER if steps < load.steps and may_fall}
     others = [s for s in table.step_ms if s.steps in {load.steps, *fewer} and s != base]
     return [base, *others]
 
@@ -281,4 +282,6 @@ def _sentence(table: StepTable, load: Load, shape: Shape, holds: bool) -> str:
     remedy = ""
     if load.mode == "chunks" and load.steps > 1:
         remedy = "; slo_mode steps would allow fewer steps"
+    elif not allows(load.mode, "size"):
+        remedy = "; slo_mode size would allow a smaller size"
     return f"{can}; the others are dropped evenly{remedy}"
