@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sdv2_host.clock import NS_PER_MS
 from sdv2_host.host.backlog import ChunkWish
+from sdv2_host.ipc.messages import Pace
 from sdv2_host.params import Params
 from sdv2_host.stream.slo import Load, SloState, StepTable, decide
 from sdv2_host.types import Engine, Shape
@@ -38,6 +39,18 @@ class Schedule:
     def says(self) -> str:
         """What is done to keep the rate, and why; '' = there is nothing to decide."""
         return self._state.says
+
+    @property
+    def pace(self) -> Pace | None:
+        """What a slower decision about the whole engine is made with; None = not known yet."""
+        load = self._load
+        if not self._table.is_learnt or not load.source_fps:
+            return None
+        return Pace(
+            source_fps=load.source_fps,
+            slowdown=self._table.slowdown,
+            is_lockstep=self._is_lockstep,
+        )
 
     def plan(self, params: Params, source_fps: float, num_waiting: int) -> ChunkWish:
         """What to wait for; the decision for the next chunk is made."""

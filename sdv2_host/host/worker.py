@@ -192,6 +192,7 @@ def _style_chunk(
         dropped=counts.dropped,
         queue_depth=counts.queue_depth,
         rss_bytes=psutil.Process().memory_info().rss,
+        pace=schedule.pace,
         schedule=schedule.says,
     )
     return Turn(report, styled.problem)
@@ -214,6 +215,7 @@ def _ready(engine: Engine, begin_ns: int) -> Ready:
         first_chunk_frames=engine.first_chunk_frames,
         chunk_frames=engine.chunk_frames,
         delay_frames=engine.delay_frames,
+        layout=engine.layout.value,
         step_ms={str(shape): round(ms, 1) for shape, ms in engine.step_ms.items()},
     )
 

@@ -63,6 +63,11 @@ class StepTable:
     first_ratios: tuple[float, ...] = ()
     """Times of the first steps over those in the table, LEARNING_STEPS at most."""
 
+    @property
+    def is_learnt(self) -> bool:
+        """Enough steps were made to put right what a busy machine measured at warm-up."""
+        return len(self.first_ratios) >= LEARNING_STEPS
+
     def ms(self, shape: Shape) -> float:
         return self.step_ms[shape] * self.slowdown
 
@@ -97,7 +102,7 @@ class StepTable:
         """The table after a step of this shape took so long."""
         if shape not in self.step_ms:
             return self
-        if len(self.first_ratios) < LEARNING_STEPS:
+        if not self.is_learnt:
             ratios = (*self.first_ratios, took_ms / self.step_ms[shape])
             return replace(self, slowdown=median(ratios), first_ratios=ratios)
         error = took_ms / self.ms(shape) - 1
