@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass
 
 from sdv2_host.errors import ParamError
-from sdv2_host.params import PROMPT_MAX_CHARS, Group, ParamValue
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import ParamValue
+from sdv2_host.params import PROMPT_MAX_CHARS
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 """Of presets and cue lists: no path can be written with it."""
@@ -105,7 +107,7 @@ _ROWS = (
         "output_size",
         "/sdv2/output/size",
         Group.OUTPUT,
-        "Both sides as one change; the engine starts anew, the output holds its picture.",
+        "Both sides as one change: another engine is made ready, then takes over.",
         ActionArg("width", int, "As /sdv2/output/width.", 0, 2048),
         ActionArg("height", int, "As /sdv2/output/height.", 0, 2048),
         sets=("width", "height"),

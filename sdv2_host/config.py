@@ -218,9 +218,10 @@ class Config(BaseModel):
         return f"{self.name}-out"
 
     @property
-    def work_stream(self) -> str:
-        """The internal ring from worker to presenter."""
-        return f"{self.name}-wk"
+    def work_streams(self) -> tuple[str, str]:
+        """The internal rings from the workers to the presenter: while one worker is made ready
+        beside another, each has its own."""
+        return f"{self.name}-wk", f"{self.name}-wk2"
 
 
 def check_name(name: str) -> str:

@@ -12,16 +12,8 @@ from typing import NamedTuple
 from sdv2_host.blend import parse_blend
 from sdv2_host.errors import ParamError
 from sdv2_host.loras import parse_loras
-from sdv2_host.params import (
-    BY_ADDRESS,
-    MIN_SIDE_PX,
-    PARAMS,
-    SIDE_MULTIPLE,
-    Params,
-    ParamSpec,
-    ParamValue,
-    Patch,
-)
+from sdv2_host.param_table import BY_ADDRESS, PARAMS, ParamSpec, ParamValue, Patch
+from sdv2_host.params import MIN_SIDE_PX, SIDE_MULTIPLE, Params
 
 
 def from_norm(spec: ParamSpec, position: float) -> float:
@@ -72,7 +64,7 @@ def coerce(spec: ParamSpec, raw: ParamValue) -> Coerced:
     assert spec.minimum is not None, f"{spec.name} lacks a range"
     assert spec.maximum is not None, f"{spec.name} lacks a range"
     kept = min(max(number, spec.minimum), spec.maximum)
-    if spec.restarts and kept:
+    if spec.swaps_engine and kept:
         kept = max(MIN_SIDE_PX, round(kept / SIDE_MULTIPLE) * SIDE_MULTIPLE)
     value: ParamValue = round(kept) if spec.kind is int else kept
     return Coerced(value, kept != number)

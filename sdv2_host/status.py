@@ -139,6 +139,8 @@ class HostStatus:
     """The one in use: not that of the parameters while that one is still being encoded."""
     encoding: str = ""
     """What is being done for a newer prompt, which will follow; '' = nothing."""
+    preparing: str = ""
+    """What is done for the engine that will take over; '' = none will."""
     queue_depth: int = 0
     worker_restarts: int = 0
     worker_pid: int | None = None

@@ -15,7 +15,7 @@ import pytest
 
 from sdv2_host.cli import main
 from sdv2_host.ipc.frame_ring import FrameWriter
-from sdv2_host.params import PARAMS
+from sdv2_host.param_table import PARAMS
 from sdv2_host.sources.camera import list_cameras
 from tests.hosts import descriptors, orphans, sdv2_host, unique_name
 from tests.sources.clips import write_clip, write_sound_only

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from sdv2_host.errors import ParamError
 from sdv2_host.loras import LORA_MAX_CHARS, MAX_LORAS, MAX_STRENGTH, parse_loras
+from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import apply, coerce, coerce_all, validate
-from sdv2_host.params import PARAMS, Params
+from sdv2_host.params import Params
 
 READABLE = {
     "": (),

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.errors import ParamError
+from sdv2_host.param_table import BY_ADDRESS, PARAMS, ParamValue
 from sdv2_host.param_values import apply, coerce, coerce_all, from_norm, to_norm, validate
-from sdv2_host.params import BY_ADDRESS, PARAMS, Params, ParamValue
+from sdv2_host.params import Params
 
 TAKEN = {
     "an int as a float, from a CHOP": ("steps", 3.0, 3),

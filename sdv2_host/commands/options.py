@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sdv2_host.config import ENGINES, Config
-from sdv2_host.params import PARAMS
+from sdv2_host.param_table import PARAMS
 
 
 def _param_help(name: str) -> str:

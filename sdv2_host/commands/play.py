@@ -13,7 +13,7 @@ from typing import Any
 from sdv2_host.actions import MAX_FADE_S
 from sdv2_host.commands.client import Client
 from sdv2_host.errors import ParamError
-from sdv2_host.params import BY_ADDRESS, PARAMS, ParamSpec
+from sdv2_host.param_table import BY_ADDRESS, PARAMS, ParamSpec
 
 WATCH_S = 0.5
 MONITOR_S = 0.2

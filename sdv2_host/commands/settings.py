@@ -11,8 +11,12 @@ from pydantic_core import ErrorDetails
 from sdv2_host.bench.vocabulary import WORDS
 from sdv2_host.config import ENGINES, Config, check_name, parse_size
 from sdv2_host.errors import ConfigError
+from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import validate
-from sdv2_host.params import PARAMS, Params
+from sdv2_host.params import Params
+
+LIVE_OPTIONS = [name for name in PARAMS if name not in Config.model_fields]
+"""An option such as --engine sets what the parameter of that name calls as-started."""
 
 
 def style_prompts() -> dict[str, str]:
@@ -27,7 +31,7 @@ def make_params(options: Mapping[str, Any]) -> Params:
         ConfigError: an unknown style, or a style and a prompt.
         ParamError: a value out of its range.
     """
-    given = {name: options[name] for name in PARAMS if options.get(name) is not None}
+    given = {name: options[name] for name in LIVE_OPTIONS if options.get(name) is not None}
     style = options.get("style")
     if style is not None:
         if "prompt" in given:
@@ -48,7 +52,7 @@ def make_params(options: Mapping[str, Any]) -> Params:
 
 def given_params(options: Mapping[str, Any]) -> frozenset[str]:
     """Names of the parameters that the command line sets: they win over the last run's."""
-    given = {name for name in PARAMS if options.get(name) is not None}
+    given = {name for name in LIVE_OPTIONS if options.get(name) is not None}
     return frozenset(given | ({"prompt"} if options.get("style") is not None else set()))
 
 

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict
 
 from sdv2_host.commands.settings import style_prompts
-from sdv2_host.params import PARAMS, Group
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import PARAMS
 
 
 def show_params(as_json: bool) -> None:
@@ -21,7 +22,7 @@ def show_params(as_json: bool) -> None:
             group = spec.group.value
             print(f"{group}:")
         default = f'"{spec.default}"' if spec.kind is str else spec.default
-        mark = " (restarts the engine)" if spec.restarts else ""
+        mark = " (another engine takes over)" if spec.swaps_engine else ""
         print(
             f"  {spec.address:28} {spec.kind.__name__:5}  {spec.allowed}, default {default}{mark}"
         )

@@ -18,8 +18,9 @@ from sdv2_host.blend import Part, format_blend, normalized
 from sdv2_host.clock import now_ns
 from sdv2_host.control.fader import Duration
 from sdv2_host.errors import HostError, ParamError
+from sdv2_host.param_table import PARAMS, ParamValue, Patch
 from sdv2_host.param_values import coerce_all
-from sdv2_host.params import PARAMS, Params, ParamValue, Patch
+from sdv2_host.params import Params
 from sdv2_host.status import HostStatus
 
 log = logging.getLogger(__name__)

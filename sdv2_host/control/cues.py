@@ -15,8 +15,8 @@ from sdv2_host.control.fader import Duration
 from sdv2_host.control.folder_watch import follow_files, json_files
 from sdv2_host.control.presets import PresetDeck
 from sdv2_host.errors import ConfigError, HostError, ParamError
+from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import coerce_all
-from sdv2_host.params import PARAMS
 
 GUARD_NS = NS_PER_S // 4
 """A second GO within this time is a slip of the finger, or one finger on two surfaces."""

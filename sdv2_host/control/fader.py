@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sdv2_host.blend import Blend, mixed
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.params import PARAMS, Params, prompts_of
+from sdv2_host.param_table import PARAMS
+from sdv2_host.params import Params, prompts_of
 
 PROMPT_NAMES = frozenset(("prompt", "prompt_b", "crossfade"))
 """They fade together, as one blend of prompts: weights move, no text is in between."""

@@ -21,8 +21,8 @@ from sdv2_host.control.documents import MAX_NUMBER, Format
 from sdv2_host.control.presses import Presses
 from sdv2_host.errors import ConfigError, HostError, ParamError
 from sdv2_host.ipc.osc import Impulse, OscMessage
+from sdv2_host.param_table import BY_ADDRESS, PARAMS, ParamSpec, ParamValue
 from sdv2_host.param_values import from_norm
-from sdv2_host.params import BY_ADDRESS, PARAMS, ParamSpec, ParamValue
 
 LEARN_NS = 2 * NS_PER_S
 MAX_ROWS = 128

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.control.console import Change, Notice
-from sdv2_host.params import PARAMS
+from sdv2_host.param_table import PARAMS
 
 MAX_LINES = 2000
 """Two senders of 1 kHz in a second; who asks more seldom misses some, and sees it by the number."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from sdv2_host.actions import Args
 from sdv2_host.errors import ParamError
 from sdv2_host.ipc.osc import OscArgument
+from sdv2_host.param_table import ParamSpec, ParamValue
 from sdv2_host.param_values import from_norm
-from sdv2_host.params import ParamSpec, ParamValue
 
 SHOWN_CHARS = 80
 

@@ -12,7 +12,7 @@ from sdv2_host.control.osc_feedback import DEFAULT_RATE_HZ, Echo, Feedback, Leas
 from sdv2_host.control.osc_guests import MAX_PORT, may_send
 from sdv2_host.errors import ParamError
 from sdv2_host.ipc.osc import OscArgument, OscMessage
-from sdv2_host.params import ParamValue
+from sdv2_host.param_table import ParamValue
 
 ERRORS_PER_S = 10
 MAX_SENDERS = 256

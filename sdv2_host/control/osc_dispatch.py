@@ -25,8 +25,9 @@ from sdv2_host.errors import HostError, ParamError, ProtocolError
 from sdv2_host.ipc.osc import Impulse, OscArgument, OscMessage, decode
 from sdv2_host.ipc.osc_encode import OutValue, encode_message
 from sdv2_host.ipc.osc_pattern import is_pattern, matching
+from sdv2_host.param_table import BY_ADDRESS, BY_NORM_ADDRESS, PARAMS, ParamSpec, ParamValue
 from sdv2_host.param_values import Coerced, coerce, to_norm
-from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS, PARAMS, Params, ParamSpec, ParamValue
+from sdv2_host.params import Params
 from sdv2_host.status import OscCounts
 
 MAX_REMEMBERED = 256

@@ -19,7 +19,7 @@ from sdv2_host.control.console import Change, Console, Notice
 from sdv2_host.control.osc_dispatch import Answer, Peer, shown_value
 from sdv2_host.errors import ParamError
 from sdv2_host.ipc.osc_encode import OutValue
-from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS, NORM_ROOT, PARAMS
+from sdv2_host.param_table import BY_ADDRESS, BY_NORM_ADDRESS, NORM_ROOT, PARAMS
 from sdv2_host.status import HostStatus
 
 LEASE_NS = 60 * NS_PER_S

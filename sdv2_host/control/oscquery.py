@@ -17,8 +17,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sdv2_host.actions import ACTION_BY_ADDRESS, ActionArg, ActionSpec
+from sdv2_host.param_table import BY_ADDRESS, BY_NORM_ADDRESS, ParamSpec, ParamValue
 from sdv2_host.param_values import to_norm
-from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS, Params, ParamSpec, ParamValue
+from sdv2_host.params import Params
 
 Node = dict[str, Any]
 """Attributes of one address, by name, as JSON."""

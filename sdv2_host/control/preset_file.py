@@ -14,8 +14,9 @@ from sdv2_host.actions import NAME
 from sdv2_host.blend import parse_blend
 from sdv2_host.control.documents import Format, Json
 from sdv2_host.errors import ConfigError
+from sdv2_host.param_table import BY_ADDRESS, PARAMS, ParamValue
 from sdv2_host.param_values import coerce_all
-from sdv2_host.params import BY_ADDRESS, PARAMS, Params, ParamValue
+from sdv2_host.params import Params
 
 Text = Annotated[str, Field(max_length=2000)]
 

@@ -16,7 +16,7 @@ from sdv2_host.control.fader import Duration
 from sdv2_host.control.folder_watch import SUFFIX, follow_files, json_files
 from sdv2_host.control.preset_file import PRESET, Look, Preset, Transition, as_look
 from sdv2_host.errors import ConfigError, ParamError
-from sdv2_host.params import PARAMS, ParamValue
+from sdv2_host.param_table import PARAMS, ParamValue
 
 NOTHING: Mapping[str, ParamValue] = {}
 

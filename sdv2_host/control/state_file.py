@@ -18,14 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from sdv2_host.control.console import Change, Console, Notice
 from sdv2_host.control.documents import Format
 from sdv2_host.errors import ConfigError
+from sdv2_host.param_table import BY_ADDRESS, PARAMS, ParamValue
 from sdv2_host.param_values import apply, coerce_all
-from sdv2_host.params import BY_ADDRESS, PARAMS, Params, ParamValue
+from sdv2_host.params import Params
 
 log = logging.getLogger(__name__)
 
 SAVE_AFTER_S = 1.0
 """From a change to the file: a fader that moves makes one file, not a hundred."""
-NOT_RESTORED = frozenset(("blackout", "freeze", "pause", "record", "width", "height"))
+NOT_RESTORED = frozenset(
+    ("blackout", "freeze", "pause", "record", "engine", "vae", "width", "height")
+)
 
 Name = Annotated[str, Field(max_length=64)]
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from sdv2_host.actions import Args
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.control.console import Change, Console, Fact, Handler, Held, Notice
-from sdv2_host.params import PARAMS, Params
+from sdv2_host.param_table import PARAMS
+from sdv2_host.params import Params
 from sdv2_host.status import HostStatus
 
 FORGET_NS = 2 * NS_PER_S + NS_PER_S

@@ -25,7 +25,7 @@ from sdv2_host.control.web_messages import (
     Welcome,
 )
 from sdv2_host.control.web_schema import schema_hash
-from sdv2_host.params import NORM_ROOT, PARAMS, ParamSpec, ParamValue
+from sdv2_host.param_table import NORM_ROOT, PARAMS, ParamSpec, ParamValue
 
 
 def _wall_offset_ms() -> float:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from sdv2_host.actions import MAX_FADE_S
 from sdv2_host.control.console import Fact
-from sdv2_host.params import ParamValue
+from sdv2_host.param_table import ParamValue
 
 PROTOCOL = 1
 SUBPROTOCOL = "sdv2.v1.json"
@@ -147,7 +147,7 @@ class ParamRow(Outgoing):
     group: str
     in_preset: bool
     can_fade: bool
-    restarts: bool
+    swaps_engine: bool
     is_output: bool
 
 

@@ -22,7 +22,7 @@ from sdv2_host.control.web_limits import count
 from sdv2_host.control.web_outbox import Message, Outbox
 from sdv2_host.control.web_parse import MessageError, parse_object
 from sdv2_host.ipc.osc_encode import encode_message
-from sdv2_host.params import ParamValue
+from sdv2_host.param_table import ParamValue
 from sdv2_host.status import WebCounts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
-from sdv2_host.params import MAX_LOOKS, LookOrder
+from sdv2_host.look_orders import MAX_LOOKS, LookOrder
 from sdv2_host.stream.snapshot import restore_, snapshot, state_bytes
 from sdv2_host.stream.state import StreamState
 

@@ -20,17 +20,23 @@ from sdv2_host.control.fader import AT_ONCE, Duration
 from sdv2_host.control.state_file import State
 from sdv2_host.errors import RingError, WorkerError
 from sdv2_host.host.control_room import ControlRoom
+from sdv2_host.host.engine_desk import EngineDesk
+from sdv2_host.host.engine_prompts import EnginePrompts
+from sdv2_host.host.limits import Limits
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
 from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
-from sdv2_host.host.prompt_desk import Decks, DeskListener, open_desk
+from sdv2_host.host.prompt_desk import Decks, DeskListener
 from sdv2_host.host.situation import Situation
-from sdv2_host.host.supervisor import STARTED_ANEW, Limits, Supervisor
+from sdv2_host.host.supervisor import Supervisor
 from sdv2_host.host.text_process import TextSetup
+from sdv2_host.host.worker_watch import WatchCalls, WorkerDesks, WorkerWatch
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
-from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
+from sdv2_host.ipc.messages import SetParams
+from sdv2_host.look_orders import LookOrder
+from sdv2_host.param_table import Patch
 from sdv2_host.param_values import apply
-from sdv2_host.params import LookOrder, Params, Patch
+from sdv2_host.params import Params, prompts_of
 from sdv2_host.status import HostStatus
 from sdv2_host.types import ProgressFn, Size
 
@@ -85,17 +91,11 @@ class Daemon:
         self._num_chunks = 0
         self._num_looks = 0
         self._situation = Situation(config)
-        self._supervisor = Supervisor(
-            config,
-            params,
-            self._on_message,
-            self._on_death,
-            self._on_size_refused,
-            run_dir=run_dir,
-            limits=limits,
-        )
+        self._limits = limits
+        self._supervisor: Supervisor | None = None
         listener = DeskListener(self._on_prompt, self._on_prompt_problem, self._on_progress)
-        self._desk = open_desk(config, text, listener)
+        self._desk = EnginePrompts(config, text, listener, self._texts_on_air)
+        self._engine_desk = EngineDesk(config, self.console, self._desk, self._set_problem)
         self._presenter: Presenter | None = None
         self._room = ControlRoom(self.console, config, run_dir, styles)
         self._look_desk = LookDesk(self.console, self._order_look)
@@ -131,7 +131,7 @@ class Daemon:
         this but the console, which tells the others.
         """
         before = self.params
-        changed = apply(before, self._allowed(patch))
+        changed = apply(before, self._engine_desk.allowed(patch))
         decks = Decks(changed.prompt, changed.prompt_b)
         if changed == before:
             if "prompt" in patch or "prompt_b" in patch:
@@ -142,8 +142,7 @@ class Daemon:
         self._on_air.ask(changed, fade, self._desk.live, self._now())
         self._send()
         self._room.follow(changed)
-        if (changed.width, changed.height) != (before.width, before.height):
-            self._resize(changed)
+        self._engine_desk.follow(changed)
         return changed
 
     def _order_look(self, verb: str, name: str, patch: Patch) -> None:
@@ -155,7 +154,9 @@ class Daemon:
         self._num_looks += 1
         order = LookOrder.model_validate({"serial": self._num_looks, "verb": verb, "name": name})
         looks = (*before.looks, order)[-MAX_LOOK_ORDERS:]
-        changed = apply(before, self._allowed(patch)).model_copy(update={"looks": looks})
+        changed = apply(before, self._engine_desk.allowed(patch)).model_copy(
+            update={"looks": looks}
+        )
         self._desk.ask(Decks(changed.prompt, changed.prompt_b))
         self._on_air.ask(changed, AT_ONCE, self._desk.live, self._now())
         self._send()
@@ -178,7 +179,8 @@ class Daemon:
         if self._desk.live is not None and on_air != self._sent:
             self._sent = on_air
             self._version += 1
-            self._supervisor.set_params(self._version, on_air)
+            if self._supervisor is not None:
+                self._supervisor.set_params(self._version, on_air)
         if self._on_air.is_moving and (self._fading is None or self._fading.done()):
             self._fading = asyncio.get_running_loop().create_task(self._fade(), name="fade")
 
@@ -218,7 +220,7 @@ class Daemon:
         def fail(error: RingError) -> None:
             loop.call_soon_threadsafe(ring_failure.set_result, error)
 
-        reader = FrameReader(self._config.work_stream, run_dir=self._run_dir)
+        reader = FrameReader(self._config.work_streams[0], run_dir=self._run_dir)
         dry = FrameReader(self._config.input_stream, run_dir=self._run_dir)
         presenter = Presenter(reader, writer, self._config.output_fps, fail, dry)
         stack.callback(presenter.close)
@@ -256,28 +258,37 @@ class Daemon:
         """The worker's life, from when its first prompt is ready. See `Supervisor.run`."""
         await self._desk.first(Decks(self.params.prompt, self.params.prompt_b))
         self._on_prompt()
-        return await self._supervisor.run()
+        assert self._presenter is not None, "opened before"
+        watch = WorkerWatch(
+            situation=self._situation,
+            console=self.console,
+            presenter=self._presenter,
+            desks=WorkerDesks(self._engine_desk, self._look_desk, self._desk),
+            run_dir=self._run_dir,
+            calls=WatchCalls(self._on_chunk, self._on_progress, self._set_problem, self.ready.set),
+        )
+        newest = SetParams(version=self._version, params=self._sent)
+        self._supervisor = supervisor = Supervisor(
+            self._config, newest, watch, run_dir=self._run_dir, limits=self._limits
+        )
+        supervised = asyncio.create_task(supervisor.run())
+        swapping = asyncio.create_task(self._engine_desk.run(supervisor.prepare))
+        try:
+            ends: set[asyncio.Task[Any]] = {supervised, swapping}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if swapping.done():
+                swapping.result()
+            return await supervised
+        finally:
+            for task in (supervised, swapping):
+                task.cancel()
+            await asyncio.wait({supervised, swapping})
 
-    def _on_message(self, message: FromWorker) -> None:
-        self._situation.worker.heard(message)
-        if isinstance(message, Report):
-            self._num_chunks += 1
-            if self._presenter is not None:
-                self._presenter.wake()
-            if self._on_air.is_moving:
-                self._send()
-        elif isinstance(message, Progress):
-            self._on_progress(message.text, message.fraction)
-        elif isinstance(message, Problem):
-            self._set_problem("engine", message.text)
-        elif isinstance(message, Ready):
-            if self._presenter is not None:
-                self._presenter.worker_ready(message.ready_ns)
-            self._situation.was_ready = True
-            self.ready.set()
-            log.info("%s is ready after %.0f ms", message.engine, message.warmup_ms)
-            if message.step_ms:
-                log.info("a step takes, in ms: %s", message.step_ms)
+    def _on_chunk(self) -> None:
+        """The worker in use has styled another one."""
+        self._num_chunks += 1
+        if self._on_air.is_moving:
+            self._send()
 
     def _on_progress(self, text: str, fraction: float) -> None:
         self._situation.detail = text
@@ -289,43 +300,11 @@ class Daemon:
         self._on_air.ready(self._desk.live, self._now())
         self._send()
 
+    def _texts_on_air(self) -> tuple[str, ...]:
+        return tuple(part.text for part in prompts_of(self._on_air.at(self._now())))
+
     def _on_prompt_problem(self, text: str) -> None:
         self._set_problem("prompt", text)
-
-    def _on_death(self, reason: str) -> None:
-        self._situation.worker.died()
-        self._desk.worker_died()
-        self._look_desk.lose(reason)
-        self._set_problem("engine", "")
-        self._situation.detail = f"the worker {reason}"
-        level = "info" if reason == STARTED_ANEW else "error"
-        self.console.note(level, "host", self._situation.detail)
-
-    def _allowed(self, patch: Patch) -> Patch:
-        """The patch with no more steps than this host keeps caches for."""
-        most = self._config.num_step_rows
-        steps = patch.get("steps")
-        if steps is None:
-            return patch
-        if int(steps) <= most:
-            self._set_problem("steps", "")
-            return patch
-        self._set_problem(
-            "steps",
-            f"{steps} steps: this host keeps caches for {most}, which it uses; start it with "
-            f"--max-steps {steps}",
-        )
-        return {**patch, "steps": most}
-
-    def _resize(self, params: Params) -> None:
-        """The engine starts anew at the size that the parameters ask for."""
-        width, height = params.width or self._config.width, params.height or self._config.height
-        size = {"width": width, "height": height}
-        self._supervisor.reconfigure(self._config.model_copy(update=size))
-
-    def _on_size_refused(self, reason: str) -> None:
-        self._set_problem("size", f"no engine of that size: {reason}")
-        self.console.set({"width": 0, "height": 0}, "host")
 
     def _set_problem(self, origin: str, text: str) -> None:
         if self._situation.set_problem(origin, text):
@@ -336,12 +315,13 @@ class Daemon:
         stats = self._presenter.stats() if self._presenter is not None else None
         status = self._situation.status(self.params, stats, self._desk)
         newest = self._presenter.newest() if self._presenter is not None else None
+        supervisor = self._supervisor
         shown = Size(newest.meta.width, newest.meta.height) if newest is not None else None
         return replace(
             status,
             size=status.size or shown,
-            worker_restarts=self._supervisor.num_restarts,
-            worker_pid=self._supervisor.worker_pid,
+            worker_restarts=supervisor.num_restarts if supervisor is not None else 0,
+            worker_pid=supervisor.worker_pid if supervisor is not None else None,
             params_version=self._version,
             port=self._room.port,
             osc=self._room.osc_counts,

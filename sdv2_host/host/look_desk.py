@@ -7,7 +7,8 @@ from collections.abc import Callable
 from sdv2_host.actions import NAME, NAME_SYNTAX, Args
 from sdv2_host.control.console import Console, Handler, Held
 from sdv2_host.errors import ParamError
-from sdv2_host.params import MAX_LOOKS, PARAMS, ParamValue, Patch
+from sdv2_host.look_orders import MAX_LOOKS
+from sdv2_host.param_table import PARAMS, ParamValue, Patch
 
 OrderFn = Callable[[str, str, Patch], None]
 """(verb, name, patch): the worker does it before its next chunk, which is made with the patch.

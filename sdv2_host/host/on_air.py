@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sdv2_host.control.fader import AT_ONCE, PROMPT_NAMES, Duration, Fader
 from sdv2_host.host.prompt_desk import Decks
-from sdv2_host.params import PARAMS, Params
+from sdv2_host.param_table import PARAMS
+from sdv2_host.params import Params
 
 
 class Moment(NamedTuple):

@@ -24,12 +24,18 @@ LOCKSTEP_QUIET_NS = 2 * NS_PER_S
 frame from a reader that waits for every one and was held up."""
 
 
+CATCH_UP_NS = 10 * NS_PER_S
+"""The next worker's pictures have so long to become newer than those of the one before: longer
+than an engine is late, shorter than a source whose clock was set back is worth waiting for."""
+
+
 class Shown(NamedTuple):
     frame: Frame
     is_fresh: bool
-    """False: the same picture as before."""
+    """False: the same picture as before, or one of an input frame that was shown already."""
     turn_of: FrameMeta | None = None
-    """A lock-step frame that is answered with the picture of `frame`, which is held; else None."""
+    """What the picture of `frame` is shown as, where that is not its own: the lock-step frame that
+    a held picture answers, or the newest frame that was shown before an older one."""
 
 
 class PlayoutCounts(NamedTuple):
@@ -49,14 +55,18 @@ class Playout:
     once, in order, at once.
 
     Fields, all per process: `_pending` frames not shown yet, in order; `_held` the picture on the
-    output; `_interval_ns` smoothed distance of due times; the last times of showing; until when
-    nothing is shown again; counts.
+    output, `_held_as` what it is shown as; `newest` what was shown last as fresh; `_interval_ns`
+    smoothed distance of due times; the last times of showing; until when nothing is shown again;
+    until when older frames than the newest are no fresh ones; counts.
     """
 
     def __init__(self, tick_ns: int | None = None) -> None:
         self._tick_ns = tick_ns
         self._pending: deque[Frame] = deque()
         self._held: Frame | None = None
+        self._held_as: FrameMeta | None = None
+        self.newest: FrameMeta | None = None
+        self._catch_up_until_ns = 0
         self._is_frozen = False
         self._interval_ns = tick_ns or DEFAULT_INTERVAL_NS
         self._offered_due_ns = 0
@@ -85,6 +95,35 @@ class Playout:
         """The lock-step frame that is shown next: at once."""
         return next((frame for frame in self._pending if frame.is_lockstep), None)
 
+    @property
+    def held(self) -> Frame | None:
+        """The picture on the output."""
+        return self._held
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._is_frozen
+
+    @property
+    def fresh_ns(self) -> int:
+        """When a fresh frame was shown last, 0 = never."""
+        return self._fresh_ns
+
+    def hold(self, frame: Frame) -> None:
+        """This is the picture on the output from now on; only where one is."""
+        self._held = frame
+
+    def take_pending(self) -> list[Frame]:
+        """What was offered and not shown yet, which will not be shown."""
+        pending = list(self._pending)
+        self._pending.clear()
+        return pending
+
+    def begin_catch_up(self, now: int) -> None:
+        """Other pictures are offered from now on. Until one is of a newer input frame than was
+        shown, they are shown but are no fresh ones: the output never goes back."""
+        self._catch_up_until_ns = now + CATCH_UP_NS
+
     def freeze(self, is_frozen: bool) -> None:
         """From now on the picture is held, or moves again. Frames go on being consumed."""
         self._is_frozen = is_frozen
@@ -110,6 +149,8 @@ class Playout:
             self._held = shown.frame
             if shown.is_fresh:
                 self._fresh_ns = now
+                self._held_as = None
+                self.newest = shown.turn_of or shown.frame.meta
                 self._counts[0] += 1
             else:
                 self._counts[1] += 1
@@ -121,7 +162,7 @@ class Playout:
             return None
         self._shown_ns = now
         self._counts[1] += 1
-        return Shown(self._held, False)
+        return Shown(self._held, False, self._held_as)
 
     def next_ns(self) -> int | None:
         """When `decide` should be asked again; None = when a frame is offered."""
@@ -155,9 +196,9 @@ class Playout:
             self._drop(num_due - 1)
             num_due = 1
         if num_due and now >= self._earliest_ns():
-            return self._show_ordinary()
+            return self._show_ordinary(now)
         if self._held is not None and now >= self._repeat_ns():
-            return Shown(self._held, False)
+            return Shown(self._held, False, self._held_as)
         return None
 
     def _decide_tick(self, now: int) -> Shown | None:
@@ -173,14 +214,20 @@ class Playout:
             num_due = 0
         if num_due:
             self._drop(num_due - 1)
-            return self._show_ordinary()
+            return self._show_ordinary(now)
         if self._held is None or now < self._quiet_until_ns:
             return None
-        return Shown(self._held, False)
+        return Shown(self._held, False, self._held_as)
 
-    def _show_ordinary(self) -> Shown:
+    def _show_ordinary(self, now: int) -> Shown:
         self._quiet_until_ns = 0
-        return Shown(self._pending.popleft(), True)
+        frame = self._pending.popleft()
+        is_behind = now < self._catch_up_until_ns and not is_newer(frame.meta, self.newest)
+        if not is_behind:
+            self._catch_up_until_ns = 0
+            return Shown(frame, True)
+        self._held_as = self.newest
+        return Shown(frame, False, self._held_as)
 
     def _num_due(self, now: int) -> int:
         return sum(frame.meta.present_ts_ns <= now for frame in self._pending)
@@ -205,3 +252,15 @@ class Playout:
         if self._shown_ns - self._fresh_ns > IDLE_AFTER_NS:
             return self._shown_ns + max(self._interval_ns, IDLE_INTERVAL_NS)
         return self._shown_ns + self._interval_ns
+
+
+def is_newer(picture: FrameMeta, other: FrameMeta | None) -> bool:
+    """Whether it was made from a newer input frame. Numbers alone would not tell: another source
+    begins at 1 again."""
+    if other is None:
+        return True
+    return _input_of(picture) > _input_of(other)
+
+
+def _input_of(picture: FrameMeta) -> tuple[int, int]:
+    return picture.source_capture_ts_ns, picture.source_frame

@@ -6,18 +6,18 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
+from typing import NamedTuple
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.host.handover import Handover
+from sdv2_host.host.meter import Meter, PresenterStats
 from sdv2_host.host.output_mix import OutputMix, Picture
-from sdv2_host.host.playout import Playout, PlayoutCounts, Shown
+from sdv2_host.host.playout import Playout, Shown
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
-from sdv2_host.status import Percentiles
-from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
+from sdv2_host.types import Frame, FrameFlags, Size
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,6 @@ chunk is that long.
 """
 BATCH_OUTPUT_RING_SLOTS = 16
 """So many are under way with a batch of four steps, and come at once where it is emptied."""
-LATENCY_WINDOW_NS = 10 * NS_PER_S
-FPS_WINDOW_NS = 3 * NS_PER_S
 DRY_POLL_S = 0.005
 """While the input is shown; the ring has no bell."""
 DRY_PATIENCE_NS = 500 * NS_PER_MS
@@ -39,67 +37,20 @@ LONGEST_WAIT_S = 0.1
 """Readers want a sign of life ten times a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class PresenterStats:
-    """What the output did. Windows: latency 10 s, fps 3 s; counts are since the start."""
+class _Next(NamedTuple):
+    """The worker that takes over."""
 
-    counts: PlayoutCounts
-    fps: float
-    """Fresh frames per second; 0 when none came for a second."""
-    latency_ms: Percentiles
-    """From the input slot's capture to the output slot's publication."""
-    ttff_ms: float | None
-    """From the first input frame after the first ready to its picture on the output."""
-    cadence_gaps: int
-    """Times that a fresh frame came more than two intervals after the one before it."""
-
-
-class Meter:
-    """Measures fresh frames. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._latencies_ms: deque[tuple[int, float]] = deque()
-        self._fresh_ns: deque[int] = deque()
-        self._ready_ns: int | None = None
-        self._ttff_ms: float | None = None
-        self._gaps = 0
-
-    def ready(self, ready_ns: int) -> None:
-        """The worker takes frames from `ready_ns` on; only the first call counts."""
-        if self._ready_ns is None:
-            self._ready_ns = ready_ns
-
-    def fresh(self, meta: FrameMeta, now: int, interval_ns: int) -> None:
-        """A frame that was not shown before is on the output since `now`."""
-        self._latencies_ms.append((now, (now - meta.source_capture_ts_ns) / NS_PER_MS))
-        while self._latencies_ms[0][0] < now - LATENCY_WINDOW_NS:
-            self._latencies_ms.popleft()
-        is_late = bool(self._fresh_ns) and now - self._fresh_ns[-1] > 2 * interval_ns
-        self._gaps += is_late and FrameFlags.LOCKSTEP not in meta.flags
-        self._fresh_ns.append(now)
-        while self._fresh_ns[0] < now - FPS_WINDOW_NS:
-            self._fresh_ns.popleft()
-        if self._ttff_ms is None:
-            # A source that was there before the engine was ready has not waited for us.
-            begin_ns = max(meta.source_capture_ts_ns, self._ready_ns or 0)
-            self._ttff_ms = (now - begin_ns) / NS_PER_MS
-
-    def stats(self, counts: PlayoutCounts, now: int) -> PresenterStats:
-        fps = 0.0
-        if len(self._fresh_ns) > 1 and now - self._fresh_ns[-1] < NS_PER_S:
-            elapsed_ns = self._fresh_ns[-1] - self._fresh_ns[0]
-            fps = (len(self._fresh_ns) - 1) * NS_PER_S / elapsed_ns
-        latency = Percentiles()
-        if self._latencies_ms:
-            values = np.percentile([ms for _, ms in self._latencies_ms], [50, 95, 99])
-            latency = Percentiles(*(round(float(value), 2) for value in values))
-        return PresenterStats(counts, round(fps, 2), latency, self._ttff_ms, self._gaps)
+    reader: FrameReader
+    handover: Handover
+    on_done: Callable[[], None]
 
 
 class Presenter:
     """Takes frames from the work ring and publishes them on the output ring when they are due.
 
-    Owns both ring ends and one thread. Why a thread of the daemon and not a process: nothing here
+    While a worker takes over from another it reads the rings of both.
+
+    Owns the ring ends and one thread. Why a thread of the daemon and not a process: nothing here
     can crash with the model (no torch), its copies are numpy's and release the GIL, and freeze
     acts within one frame with no message to send. Why a thread and not a task: a task would wait
     for whatever else the loop does, and frames are due to the millisecond.
@@ -124,6 +75,8 @@ class Presenter:
         self._lock = threading.Lock()
         self._playout = Playout(round(NS_PER_S / output_fps) if output_fps else None)
         self._meter = Meter()
+        self._next: _Next | None = None
+        self._withdrawn: deque[FrameReader] = deque()
         self._wanted = Params()
         self._mix = OutputMix(self._wanted)  # the thread's own
         self._last: Frame | None = None
@@ -140,7 +93,8 @@ class Presenter:
     def play(self, params: Params) -> None:
         """The output follows these from its next frame on, which comes at once.
 
-        Of them: freeze, blackout, mix, panicked, safe and panic_s.
+        Of them: freeze, blackout, mix, panicked, safe, panic_s and, for the next handing over,
+        swap_s.
         """
         self._wanted = params
         self._bell.set()
@@ -154,6 +108,36 @@ class Presenter:
         with self._lock:
             self._meter.ready(ready_ns)
 
+    def hand_over(self, reader: FrameReader, on_done: Callable[[], None]) -> None:
+        """The pictures of this work ring come onto the output in place of those before.
+
+        `on_done` is called from the thread once the ring before is not read any more. One at a
+        time. Takes the reader over.
+        """
+        handover = Handover(self._wanted.swap_s, now_ns())
+        with self._lock:
+            assert self._next is None, "one at a time"
+            self._next = _Next(reader, handover, on_done)
+        self._bell.set()
+
+    def cut(self) -> None:
+        """Nothing more comes from the ring before the one that is handed over to."""
+        with self._lock:
+            if self._next is not None:
+                self._next.handover.cut()
+        self._bell.set()
+
+    def withdraw(self) -> bool:
+        """The output stays with the ring that it has. False: it has the other one already."""
+        with self._lock:
+            withdrawn, self._next = self._next, None
+            if withdrawn is None:
+                return False
+            withdrawn.handover.undo(self._playout, now_ns())
+            self._withdrawn.append(withdrawn.reader)  # the thread may be reading it
+        self._bell.set()
+        return True
+
     def stats(self) -> PresenterStats:
         with self._lock:
             return self._meter.stats(self._playout.counts, now_ns())
@@ -163,7 +147,10 @@ class Presenter:
         self._is_closing = True
         self._bell.set()
         self._thread.join()
-        self._reader.close()
+        for reader in (self._reader, *self._withdrawn):
+            reader.close()
+        if self._next is not None:
+            self._next.reader.close()
         self._dry.close()
         self._writer.close()
 
@@ -176,9 +163,9 @@ class Presenter:
 
     def _turn(self) -> None:
         self._bell.clear()
-        while (frame := self._reader.read_next()) is not None:
-            with self._lock:
-                self._playout.offer(frame)
+        while self._withdrawn:
+            self._withdrawn.popleft().close()
+        self._take_frames()
         now = now_ns()
         if self._wanted is not self._mix.params:
             self._mix.play(self._wanted, now)
@@ -191,6 +178,26 @@ class Presenter:
         if wait_s > 0:
             self._bell.wait(wait_s)
 
+    def _take_frames(self) -> None:
+        """What came is offered to the playout; a handing over that is done is told."""
+        following = self._next
+        frames = _all_of(self._reader)
+        next_frames = _all_of(following.reader) if following is not None else []
+        with self._lock:
+            if following is None or self._next is not following:  # withdrawn meanwhile
+                for frame in frames:
+                    self._playout.offer(frame)
+                return
+            for frame in frames:
+                following.handover.offer_old(frame, self._playout)
+            for frame in next_frames:
+                following.handover.offer_next(frame, self._playout)
+            if not following.handover.advance(self._playout, now_ns()):
+                return
+            retired, self._reader, self._next = self._reader, following.reader, None
+        retired.close()
+        following.on_done()
+
     def _show(self, now: int) -> None:
         """What is due is on the output."""
         with self._lock:
@@ -198,12 +205,17 @@ class Presenter:
             shown = self._playout.decide(now)
             if shown is None and self._has_new_look(now) and now >= self._again_ns():
                 shown = self._playout.again(now)
+            following = self._next
         if shown is not None:
-            self._publish(shown, self._mix.compose(shown.frame, now))
+            handed = following.handover.compose(shown.frame, now) if following else shown.frame
+            self._publish(shown, self._mix.compose(handed, now))
 
     def _has_new_look(self, now: int) -> bool:
         """What is done to the picture on the output differs from when it was published."""
-        return self._last is not None and (self._mix.is_changed or self._mix.is_fading(now))
+        following = self._next
+        is_swapping = following is not None and following.handover.has_met
+        is_moving = self._mix.is_changed or self._mix.is_fading(now) or is_swapping
+        return self._last is not None and is_moving
 
     def _again_ns(self) -> int:
         """When it may be published once more: not before half of the cadence."""
@@ -273,3 +285,11 @@ class Presenter:
         if shown.is_fresh:
             with self._lock:
                 self._meter.fresh(meta, now, self._playout.interval_ns)
+
+
+def _all_of(reader: FrameReader) -> list[Frame]:
+    """What came since it was read last, oldest first."""
+    frames = []
+    while (frame := reader.read_next()) is not None:
+        frames.append(frame)
+    return frames

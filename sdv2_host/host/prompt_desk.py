@@ -17,7 +17,7 @@ from sdv2_host.blend import parse_blend
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import HostError, ModelError, WorkerError
-from sdv2_host.host.supervisor import CrashLoop
+from sdv2_host.host.limits import CrashLoop
 from sdv2_host.host.text_process import TextDiedError, TextProcess, TextSetup
 from sdv2_host.models.catalogue import CATALOGUE, Role
 from sdv2_host.models.prompt_bank import PromptBank, shortened
@@ -169,6 +169,10 @@ class PromptDesk:
             self._is_due.set()
         else:
             self._settle(self._wanted)
+
+    def has(self, decks: Decks) -> bool:
+        """They would be live as soon as they are asked for. Reads their files."""
+        return not self._missing(decks)
 
     def _missing(self, decks: Decks) -> list[str]:
         """The prompts that are not in the bank."""

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from sdv2_host.config import Config
-from sdv2_host.host.presenter import PresenterStats
+from sdv2_host.host.meter import PresenterStats
 from sdv2_host.host.prompt_desk import Desk
 from sdv2_host.host.worker_log import WorkerLog
 from sdv2_host.params import Params
@@ -18,13 +18,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Situation:
-    """Fields, per process: what the workers said; what is being done while none is ready; why the
-    host gave up ('' = it did not); what of the parameters is not followed, by origin."""
+    """Fields, per process: the configuration in use; what the workers said; what is being done
+    while none is ready, and for one that is being prepared; why the host gave up ('' = it did
+    not); what of the parameters is not followed, by origin."""
 
     config: Config
     worker: WorkerLog = field(default_factory=WorkerLog)
     was_ready: bool = False
     detail: str = "starting"
+    preparing: str = ""
     failure: str = ""
     problems: dict[str, str] = field(default_factory=dict)
 
@@ -72,6 +74,7 @@ class Situation:
             problem=problem,
             prompt=desk.live.a if desk.live else "",
             encoding=desk.doing,
+            preparing=self.preparing,
             queue_depth=newest.queue_depth if newest else 0,
             worker_rss_bytes=newest.rss_bytes if newest else 0,
         )
@@ -81,7 +84,7 @@ class Situation:
     ) -> tuple[HostState, str]:
         if self.failure:
             return HostState.FAILED, self.failure
-        doing = f"; {desk.doing}" if desk.doing else ""
+        doing = "".join(f"; {text}" for text in (self.preparing, desk.doing) if text)
         held = _held(params)
         if self.worker.ready is None:
             state = HostState.RECOVERING if self.was_ready else HostState.STARTING

@@ -1,139 +1,132 @@
-"""One living worker process: spawn, wait until ready, watch, restart, stop."""
+"""Keeps a worker at work, and prepares the next one beside it when another engine is wanted."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
-from sdv2_host.errors import ProtocolError
-from sdv2_host.host import child_process
-from sdv2_host.host.child_process import Process
+from sdv2_host.host.limits import CrashLoop, Limits
+from sdv2_host.host.worker_life import Place, WorkerLife
 from sdv2_host.ipc.frame_ring import remove_stale
-from sdv2_host.ipc.messages import (
-    Configure,
-    Failed,
-    FromWorker,
-    Ready,
-    Report,
-    SetParams,
-    decode_from_worker,
-)
+from sdv2_host.ipc.messages import FromWorker, Ready, SetParams
 from sdv2_host.params import Params
 
 log = logging.getLogger(__name__)
 
-WORKER = child_process.module_command("sdv2_host.host.worker")
 STARTED_ANEW = "is started anew with other settings"
 """Why a worker ended that nothing was wrong with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long the supervisor waits, in seconds."""
+class WorkerListener(Protocol):
+    """Whom the supervisor tells, and who passes the output from worker to worker. All are called
+    in the loop."""
 
-    start_silence_s: float = 90.0
-    """Before ready: longest time without a word. Loading may take any time, silence may not."""
-    silence_s: float = 20.0
-    """After ready: longest time without a report or heartbeat."""
-    silence_chunks: float = 5.0
-    """The same in chunks, where that is longer: on a machine that is starved of CPU a chunk may
-    take many seconds, and a restart would not make it faster."""
-    stop_s: float = 0.9
-    """From the stop message to terminate."""
-    terminate_s: float = 0.3
-    """From terminate to kill. Both together stay under the 2 s that a shutdown may take."""
-    send_gap_s: float = 0.004
-    """At most one change of parameters in this time: faders send a thousand a second."""
-    max_deaths: int = 5
-    """This many deaths within `death_window_s` and the supervisor gives up."""
-    death_window_s: float = 60.0
-    first_delay_s: float = 0.1
-    max_delay_s: float = 5.0
+    def on_message(self, life: WorkerLife, message: FromWorker) -> None:
+        """The worker in use says this."""
+
+    def on_death(self, reason: str) -> None:
+        """The worker in use has ended; another one will be started."""
+
+    def on_next_message(self, life: WorkerLife, message: FromWorker) -> None:
+        """The worker that is prepared says this."""
+
+    def on_next_dropped(self) -> None:
+        """The worker that was prepared is not wanted any more."""
+
+    def hand_over(self, life: WorkerLife, on_done: Callable[[], None]) -> None:
+        """It is ready: its pictures shall come onto the output. `on_done` is to be called in the
+        loop once those of the worker in use are not needed any more."""
+
+    def cut(self) -> None:
+        """The worker in use has died: its pictures are not waited for in the handing over."""
+
+    def withdraw(self) -> bool:
+        """The worker that is handed over to has died: the output stays with the one in use.
+        False: it is too late, the other one's pictures are on the output."""
+
+    def on_handed_over(self, life: WorkerLife) -> None:
+        """This one is the worker in use from now on."""
+
+    def on_refused(self, life: WorkerLife, reason: str) -> None:
+        """This one could not start; the worker in use goes on, or one like it is started."""
 
 
-@dataclass(slots=True)
-class CrashLoop:
-    """Decides about restarts. Pure: the caller brings the clock. Lifetime: a process."""
-
-    limits: Limits
-    deaths_ns: deque[int] = field(default_factory=deque)
-
-    def delay_s(self, now: int) -> float | None:
-        """After a death at `now`: seconds until the next start, or None to give up.
-
-        The delay grows fourfold with each death inside the window.
-        """
-        self.deaths_ns.append(now)
-        while self.deaths_ns[0] < now - self.limits.death_window_s * NS_PER_S:
-            self.deaths_ns.popleft()
-        num_deaths = len(self.deaths_ns)
-        if num_deaths >= self.limits.max_deaths:
-            return None
-        growth: float = 4.0 ** (num_deaths - 1)
-        return min(self.limits.first_delay_s * growth, self.limits.max_delay_s)
+class _Wish(NamedTuple):
+    config: Config
+    is_beside: bool
 
 
 class Supervisor:
-    """Keeps one worker running with the newest parameters.
+    """Keeps one worker running with the newest parameters and the newest configuration.
 
-    Fields: `_newest` parameters, for the next worker too (per process); `_worker` the living
-    process, None between two lives; `num_restarts` and the crash history (per process).
+    Fields: `_newest` parameters, for workers to come too (per process); `_in_use` the worker whose
+    pictures are shown, None between two lives; `_config` its configuration, or of the one to start;
+    `_next` the one that is prepared; `_on_output` the one that was handed over to last; `_leaving`
+    those that are being stopped; `_fallback` the configuration to return to when the worker that
+    took the place of another cannot start; `num_restarts` and the crash history (per process).
     """
 
     def __init__(
         self,
         config: Config,
-        params: Params,
-        on_message: Callable[[FromWorker], None],
-        on_death: Callable[[str], None],
-        on_refused: Callable[[str], None] = log.warning,
+        params: SetParams,
+        listener: WorkerListener,
         *,
         run_dir: Path | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """`on_message` gets what the worker says, `on_death` why it ended, `on_refused` why no
-        worker started with the settings of `reconfigure`; all in the loop."""
-        self._config = config
-        self._newest = SetParams(version=0, params=params)
-        self._changed = asyncio.Event()
-        self._on_message = on_message
-        self._on_death = on_death
-        self._on_refused = on_refused
-        self._is_up = False
-        self._run_dir = run_dir
+        self._newest = params
+        self._listener = listener
         self._limits = limits or Limits()
         self._crash_loop = CrashLoop(self._limits)
-        self._worker: Process | None = None
-        self._wanted = config
-        self._life: asyncio.Task[str] | None = None
-        self._failure: Failed | None = None
+        self._places = [Place(stream, run_dir) for stream in config.work_streams]
+        self._place = self._places[0]
+        self._config = config
+        self._wish = _Wish(config, is_beside=True)
+        self._in_use: WorkerLife | None = None
+        self._next: WorkerLife | None = None
+        self._leaving: list[WorkerLife] = []
+        self._fallback: Config | None = None
         self._was_ready = False
+        self._is_replacement = False
+        self._start_ns = 0
+        self._on_output: WorkerLife | None = None
+        self._wake = asyncio.Event()
         self.num_restarts = 0
 
     @property
     def worker_pid(self) -> int | None:
-        return self._worker.pid if self._worker is not None else None
+        return self._in_use.pid if self._in_use is not None else None
+
+    @property
+    def next_pid(self) -> int | None:
+        """Of the worker that is prepared."""
+        return self._next.pid if self._next is not None else None
 
     def set_params(self, version: int, params: Params) -> None:
-        """The worker uses these from its next chunk on; only the newest are sent."""
+        """The workers use these from their next chunk on; only the newest are sent."""
         self._newest = SetParams(version=version, params=params)
-        self._changed.set()
+        for life in (self._in_use, self._next):
+            if life is not None:
+                life.set_params(self._newest)
 
-    def reconfigure(self, config: Config) -> None:
-        """The worker is stopped and another one started with this.
+    def prepare(self, config: Config, *, is_beside: bool = True) -> None:
+        """A worker with this configuration is made ready beside the one in use, then takes over.
 
-        If that one cannot start, the one before is started again with its own configuration.
+        The stream goes on meanwhile. A newer wish replaces one that is being prepared; the
+        configuration in use withdraws it. When that worker cannot start, the listener is told why.
+
+        Not `is_beside`: the worker in use is stopped first, for a machine that cannot hold both,
+        and started again if the other one cannot start. So it is also while none is ready.
         """
-        self._wanted = config
-        if self._life is not None:
-            self._life.cancel()
+        self._wish = _Wish(config, is_beside)
+        self._wake.set()
 
     async def run(self) -> str:
         """Keep a worker alive until cancelled; then none is left. Returns why it gave up.
@@ -142,98 +135,156 @@ class Supervisor:
             HostError: no worker ever got ready because of something only the user can change:
                 missing weights, full shared memory.
         """
-        while True:
-            before, self._config = self._config, self._wanted
-            self._is_up = False
-            reason = await self._live()
-            if self._wanted != self._config:
-                self._on_death(STARTED_ANEW)
-                continue
-            if self._failure is not None and not self._was_ready:
-                raise child_process.as_host_error(self._failure, "the worker")
-            if self._config != before and not self._is_up:
-                self._wanted = before
-                self._on_refused(f"{reason}; going back to {before.size}")
-            self._on_death(reason)
-            delay_s = self._crash_loop.delay_s(now_ns())
-            if delay_s is None:
-                return (
-                    f"the worker died {self._limits.max_deaths} times within "
-                    f"{self._limits.death_window_s:.0f} s, the last one {reason}; the output "
-                    "keeps its last frame; restart the host when the cause is gone"
-                )
-            log.warning("worker %s; starting another in %.1f s", reason, delay_s)
-            await asyncio.sleep(delay_s)
-            self.num_restarts += 1
-
-    async def _live(self) -> str:
-        """One life, which `reconfigure` may end; why it ended."""
-        self._life = asyncio.create_task(self._one_life(), name="worker")
+        for place in self._places:  # a killed daemon's worker may have left its ring
+            remove_stale(*place)
         try:
-            await asyncio.wait({self._life})
-        finally:
-            self._life.cancel()
-            await asyncio.wait({self._life})
-        return "was stopped" if self._life.cancelled() else self._life.result()
-
-    async def _one_life(self) -> str:
-        """Run one worker until it ends; why it did. On cancellation it is stopped."""
-        self._failure = None
-        worker = await child_process.spawn(WORKER)
-        self._worker = worker
-        sender = asyncio.create_task(self._send_params(worker))
-        try:
-            return await self._listen(worker)
-        finally:
-            sender.cancel()
-            await child_process.end(worker, self._limits.stop_s, self._limits.terminate_s)
-            self._worker = None
-            # A killed worker, or one of a killed daemon before us, cannot have removed its ring.
-            remove_stale(self._config.work_stream, self._run_dir)
-
-    async def _send_params(self, worker: Process) -> None:
-        newest = self._newest
-        first = Configure(
-            config=self._config,
-            params=newest.params,
-            version=newest.version,
-            run_dir=str(self._run_dir) if self._run_dir is not None else None,
-        )
-        self._changed.clear()
-        with contextlib.suppress(ConnectionError):  # it died: `_listen` notices and says why
-            await child_process.send(worker, first)
             while True:
-                await self._changed.wait()
-                self._changed.clear()
-                await child_process.send(worker, self._newest)
-                await asyncio.sleep(self._limits.send_gap_s)
+                verdict = self._turn(now_ns())
+                if verdict:
+                    return verdict
+                await self._wait()
+        finally:
+            lives = [life for life in (self._in_use, self._next, *self._leaving) if life]
+            self._in_use = self._next = None
+            for life in lives:
+                life.end()
+            if lives:
+                await asyncio.wait({life.ended for life in lives})
 
-    async def _listen(self, worker: Process) -> str:
-        silence_s = self._limits.start_silence_s
-        while True:
-            try:
-                line = await child_process.read_line(worker, silence_s)
-                if not line:
-                    return await self._reason(worker)
-                message = decode_from_worker(line)
-            except TimeoutError:
-                return f"gave no sign of life for {silence_s:g} s"
-            except (ValueError, ProtocolError) as error:  # ValueError: the line has no end
-                return f"broke the protocol ({error})"
+    def _turn(self, now: int) -> str:
+        """What has happened is followed. Why it gives up, '' = it does not."""
+        self._leaving = [life for life in self._leaving if not life.ended.done()]
+        if self._next is not None and self._on_output is self._next:
+            self._take_over(self._next)
+        if self._next is not None and self._next.ended.done():
+            self._lose(self._next)
+        if self._in_use is not None and self._in_use.ended.done():
+            verdict = self._bury(self._in_use, now)
+            if verdict:
+                return verdict
+        self._follow_wish(now)
+        is_vacant = self._in_use is None and self._next is None and self._is_free(self._place)
+        if is_vacant and now >= self._start_ns:
+            self._count_replacement()
+            self._in_use = self._begin(self._config, self._place)
+        return ""
+
+    async def _wait(self) -> None:
+        """Until something has happened, or it is time to start a worker."""
+        waking = asyncio.create_task(self._wake.wait())
+        lives = [life for life in (self._in_use, self._next, *self._leaving) if life]
+        is_vacant = self._in_use is None and self._next is None and self._is_free(self._place)
+        left_s = max(0.0, (self._start_ns - now_ns()) / NS_PER_S) if is_vacant else None
+        try:
+            ends: set[asyncio.Task[str] | asyncio.Task[bool]] = {life.ended for life in lives}
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait({*ends, waking}, timeout=left_s, return_when=first)
+        finally:
+            waking.cancel()
+        self._wake.clear()
+
+    def _begin(self, config: Config, place: Place) -> WorkerLife:
+        return WorkerLife(config, place, self._newest, self._hear, self._limits)
+
+    def _is_free(self, place: Place) -> bool:
+        lives = (self._in_use, self._next, *self._leaving)
+        return not any(life is not None and life.place == place for life in lives)
+
+    def _hear(self, life: WorkerLife, message: FromWorker) -> None:
+        if life is self._in_use:
             if isinstance(message, Ready):
                 self._was_ready = True
-                self._is_up = True
-                silence_s = self._limits.silence_s
-            elif isinstance(message, Report):
-                chunk_s = sum(message.spans_ms.values()) / 1000
-                silence_s = max(self._limits.silence_s, self._limits.silence_chunks * chunk_s)
-            elif isinstance(message, Failed):
-                self._failure = message
-            self._on_message(message)
+                self._fallback = None
+            self._listener.on_message(life, message)
+        elif life is self._next:
+            self._listener.on_next_message(life, message)
+            if isinstance(message, Ready):
+                self._was_ready = True
+                self._listener.hand_over(life, partial(self._handed_over, life))
+                if self._in_use is None:
+                    self._listener.cut()
 
-    async def _reason(self, worker: Process) -> str:
-        """In words, after its stdout closed."""
-        reason = await child_process.exit_reason(worker, self._limits.stop_s)
-        if self._failure is not None:
-            return f"failed with {self._failure.error}: {self._failure.message}"
-        return reason
+    def _handed_over(self, life: WorkerLife) -> None:
+        """The pictures on the output are those of this worker from now on."""
+        self._on_output = life
+        self._wake.set()
+
+    def _take_over(self, life: WorkerLife) -> None:
+        """The worker that was prepared is the one in use."""
+        if self._in_use is not None:
+            self._dismiss(self._in_use)
+        self._count_replacement()
+        self._in_use, self._next = life, None
+        self._place, self._config = life.place, life.config
+        self._listener.on_handed_over(life)
+
+    def _count_replacement(self) -> None:
+        self.num_restarts += self._is_replacement
+        self._is_replacement = False
+
+    def _dismiss(self, life: WorkerLife) -> None:
+        life.end()
+        self._leaving.append(life)
+
+    def _lose(self, life: WorkerLife) -> None:
+        """The worker that was prepared has ended."""
+        if life.ready is not None and not self._listener.withdraw():
+            self._take_over(life)
+            return
+        self._next = None
+        self._wish = self._wish._replace(config=self._config)
+        self._listener.on_refused(life, life.ended.result())
+
+    def _bury(self, life: WorkerLife, now: int) -> str:
+        """The worker in use has ended by itself. Why it gives up, '' = it does not."""
+        self._in_use = None
+        reason = life.ended.result()
+        if self._fallback is not None:
+            self._config, self._fallback = self._fallback, None
+            self._wish = self._wish._replace(config=self._config)
+            self._listener.on_refused(life, reason)
+        elif not self._was_ready and (error := life.host_error()) is not None:
+            raise error
+        self._listener.on_death(reason)
+        delay_s = self._crash_loop.delay_s(now)
+        if delay_s is None:
+            return (
+                f"the worker died {self._limits.max_deaths} times within "
+                f"{self._limits.death_window_s:.0f} s, the last one {reason}; the output "
+                "keeps its last frame; restart the host when the cause is gone"
+            )
+        self._is_replacement = True
+        if self._next is None:
+            log.warning("worker %s; starting another in %.1f s", reason, delay_s)
+        else:
+            log.warning("worker %s; the one that is prepared takes its place", reason)
+            if self._next.ready is not None:
+                self._listener.cut()
+        self._start_ns = now + round(delay_s * NS_PER_S)
+        return ""
+
+    def _follow_wish(self, now: int) -> None:
+        """What is wanted is being prepared, as soon as there is a place for it."""
+        wanted = self._wish.config
+        if wanted == (self._next.config if self._next is not None else self._config):
+            return
+        if self._next is not None:
+            if self._next.ready is not None:
+                return  # its pictures are coming onto the output: first things first
+            self._dismiss(self._next)
+            self._next = None
+            self._listener.on_next_dropped()
+        if wanted == self._config:
+            return
+        if self._in_use is not None and self._in_use.ready is not None and self._wish.is_beside:
+            other = next(place for place in self._places if place != self._place)
+            if self._is_free(other):
+                self._next = self._begin(wanted, other)
+            return
+        self._fallback = self._fallback or self._config
+        self._config = wanted
+        if self._in_use is not None:
+            self._dismiss(self._in_use)
+            self._in_use = None
+            self._start_ns = now
+            self._listener.on_death(STARTED_ANEW)

@@ -10,7 +10,7 @@ from sdv2_host.config import Config, EngineName
 from sdv2_host.errors import ProtocolError
 from sdv2_host.host import child_process
 from sdv2_host.host.child_process import Process
-from sdv2_host.host.supervisor import Limits
+from sdv2_host.host.limits import Limits
 from sdv2_host.ipc.messages import (
     ConfigureText,
     EncodePrompt,

@@ -123,8 +123,9 @@ def run(inbox: Inbox, send: Send) -> None:
     # Weights and code live as long as the process: keep the collector from walking them.
     gc.collect()
     gc.freeze()
+    stream = inbox.configure.work_stream
     with (
-        Outlet(_open_work_ring(config.work_stream, run_dir, _work_slots(engine), inbox)) as outlet,
+        Outlet(_open_work_ring(stream, run_dir, _work_slots(engine), inbox)) as outlet,
         Intake(
             FrameReader(config.input_stream, run_dir=run_dir),
             engine.first_chunk_frames,

@@ -65,6 +65,19 @@ class WorkerLog:
             return None
         return Busy(elapsed_s, sum(self.spans_ms.values()) / 1000)
 
+    def took_over(self, ready: Ready, newest: Report | None) -> None:
+        """Another worker is heard from now on, which has said this already.
+
+        What it counted until now the one before has counted too.
+        """
+        frames_in, dropped = self.frames_in, self.dropped
+        self.ready, self.newest = ready, newest
+        self._frames_in = frames_in - (newest.frames_in if newest else 0)
+        self._dropped = dropped - (newest.dropped if newest else 0)
+        self._spans.clear()
+        self._heard_ns = now_ns()
+        self._is_idle = newest is None
+
     def died(self) -> None:
         """The next report comes from another worker, whose counts begin at 0."""
         if self.newest is not None:

@@ -35,6 +35,8 @@ class Configure(_Message):
 
     kind: Literal["configure"] = "configure"
     config: Config
+    work_stream: str
+    """The ring that it writes."""
     params: Params
     version: int = Field(ge=0)
     run_dir: str | None = None

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdv2_host.params import PARAMS, Params, ParamValue, prompts_of
+from sdv2_host.param_table import PARAMS, ParamValue
+from sdv2_host.params import Params, prompts_of
 
 SETTLE_CHUNKS = 8
 """After a change of look: until the window holds nothing of the one before."""

@@ -6,7 +6,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from sdv2_host.actions import ACTIONS
-from sdv2_host.params import PARAMS, Group, ParamSpec
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import PARAMS, ParamSpec
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9400
 WIDE_RANGE = 10_000

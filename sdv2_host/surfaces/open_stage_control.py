@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sdv2_host.params import Group
+from sdv2_host.param_rows import Group
 from sdv2_host.surfaces.layout import Kind, Widget, widgets
 
 VERSION = "1.29.0"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from sdv2_host.params import Group
+from sdv2_host.param_rows import Group
 from sdv2_host.surfaces.layout import Kind, Widget, widgets
 
 COLUMN_W, ROW_H, TOP, BOTTOM = 620, 28, 64, 500

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict
 
 from sdv2_host.actions import ACTIONS, ActionSpec
-from sdv2_host.params import NORM_ROOT, PARAMS, Group, ParamSpec
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import NORM_ROOT, PARAMS, ParamSpec
 
 OUT_ROWS = (
     ("/sdv2/status/heartbeat", "i", "counts once a second, from before the model is loaded"),
@@ -80,7 +81,7 @@ def _group(group: Group) -> list[str]:
 
 
 def _param_row(spec: ParamSpec) -> str:
-    marks = " *Restarts the engine.*" if spec.restarts else ""
+    marks = " *Another engine takes over.*" if spec.swaps_engine else ""
     marks += "" if spec.in_preset else " Not in presets."
     default = f"`{spec.default}`" if spec.default != "" else "empty"
     cells = (

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from sdv2_host.actions import ACTIONS, ActionArg, ActionSpec
-from sdv2_host.params import PARAMS, SIDE_MULTIPLE, Group, ParamSpec
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import PARAMS, ParamSpec
+from sdv2_host.params import SIDE_MULTIPLE
 from sdv2_host.surfaces.layout import WIDE_RANGE
 from sdv2_host.surfaces.touch_row import LEFT_OUT, Page, Row, Style
 from sdv2_host.surfaces.touchdesigner_rows import OWN_ROWS
@@ -50,10 +52,16 @@ ACTION_PAGES = {
 NO_ROW_ACTIONS = {"prompt_blend", "noise_bounds"}
 """What they do, rows of parameters do: 'a:2 | b:1' as the prompt, and both bounds."""
 SUGGESTED = {("preset_load", "name"): "presets", ("cues_load", "name"): "cue_lists"}
+PARAM_PARS = {"engine": "Liveengine"}
+"""Where the usual name is taken: `Engine` is what a host is started with."""
 LABELS = {
+    "Liveengine": "Engine now",
     "Seedrandomise": "Randomise seed",
     "Lora": "LoRA",
     "Lorastrength": "LoRA strength",
+    "Vae": "Autoencoder",
+    "Swapmode": "Engine change",
+    "Swaps": "Engine change: fade (s)",
     "Latencyboundms": "Latency bound (ms)",
     "Slomode": "When too slow",
     "Prompt": "Prompt A",
@@ -167,18 +175,19 @@ def _markdown_row(row: Row) -> str:
 def _param_row(spec: ParamSpec) -> Row:
     limits = (spec.minimum or 0.0, spec.maximum or 0.0)
     is_wide = limits[1] - limits[0] > WIDE_RANGE
+    par = PARAM_PARS.get(spec.name, par_name(spec.name))
     row = Row(
-        par_name(spec.name),
+        par,
         _style(spec),
-        _label(par_name(spec.name), spec.name, spec.unit),
+        _label(par, spec.name, spec.unit),
         f"{spec.help} {spec.address}",
         spec.default,
         choices=spec.choices,
         param=spec.name,
         address=spec.address,
-        is_sent_by_pulse=spec.restarts,
+        is_sent_by_pulse=spec.swaps_engine and spec.kind is int,
         is_look=spec.in_preset,
-        multiple=SIDE_MULTIPLE if spec.restarts else 0,
+        multiple=SIDE_MULTIPLE if spec.swaps_engine and spec.kind is int else 0,
         max_chars=spec.max_chars or 0,
         allowed=spec.allowed,
     )

@@ -13,7 +13,8 @@ import uuid
 import zlib
 from xml.etree import ElementTree
 
-from sdv2_host.params import NORM_ROOT, Group
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import NORM_ROOT
 from sdv2_host.surfaces.layout import Kind, Widget, widgets
 
 WIDTH, HEIGHT, TAB_H = 1024, 768, 44

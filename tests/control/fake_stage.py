@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from sdv2_host.control.console import Change, Console, Notice
 from sdv2_host.control.fader import Duration
+from sdv2_host.param_table import Patch
 from sdv2_host.param_values import apply
-from sdv2_host.params import Params, Patch
+from sdv2_host.params import Params
 from sdv2_host.status import HostState, HostStatus
 from sdv2_host.types import Size
 

@@ -12,7 +12,8 @@ from sdv2_host.control.monitor import Monitor
 from sdv2_host.control.osc_dispatch import MAX_REMEMBERED, Answer, Dispatch, Peer
 from sdv2_host.ipc.osc import OscMessage
 from sdv2_host.ipc.osc_encode import encode_message
-from sdv2_host.params import PARAMS, Params, ParamValue
+from sdv2_host.param_table import PARAMS, ParamValue
+from sdv2_host.params import Params
 from tests.control.fake_stage import FakeStage, Witness, fake_console
 
 LOOK = {name for name, spec in PARAMS.items() if spec.in_preset}

@@ -15,7 +15,7 @@ from sdv2_host.control.osc_feedback import (
     metric_values,
 )
 from sdv2_host.ipc.osc_encode import OutValue, encode_message
-from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS
+from sdv2_host.param_table import BY_ADDRESS, BY_NORM_ADDRESS
 from sdv2_host.status import HostState, HostStatus
 from tests.control.fake_stage import fake_console
 

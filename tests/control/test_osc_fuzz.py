@@ -14,7 +14,7 @@ import pytest
 from sdv2_host.actions import ACTION_BY_ADDRESS
 from sdv2_host.ipc.osc_encode import encode_message
 from sdv2_host.ipc.osc_stream import Framing, frame
-from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS
+from sdv2_host.param_table import BY_ADDRESS, BY_NORM_ADDRESS
 from tests.control.live_plane import LOCAL, Listener, Play, live_plane
 from tests.control.mutations import mutated
 

@@ -34,7 +34,8 @@ from sdv2_host.control.web_limits import Limits
 from sdv2_host.control.web_plane import WebPlane
 from sdv2_host.ipc.osc import decode
 from sdv2_host.ipc.osc_encode import encode_message
-from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS, Params
+from sdv2_host.param_table import BY_ADDRESS, BY_NORM_ADDRESS
+from sdv2_host.params import Params
 from tests.control.fake_stage import FakeStage
 from tests.control.live_web import LOCAL, PageSocket, Web, live_web
 from tests.hosts import unique_name

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdv2_host.actions import ACTIONS
-from sdv2_host.params import PARAMS
+from sdv2_host.param_table import PARAMS
 from tests.control.pages import MARKS, Ear, Room, a_room, expect
 
 AXE = Path(__file__).parent.parent / "peers" / "node_modules" / "axe-core" / "axe.min.js"

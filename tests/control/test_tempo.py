@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.control.console import Change, Held, Notice
 from sdv2_host.control.tempo import Conductor, Tempo
-from sdv2_host.params import ParamValue
+from sdv2_host.param_table import ParamValue
 from sdv2_host.status import Percentiles
 from tests.control.fake_stage import fake_console
 

@@ -21,7 +21,7 @@ from sdv2_host.control.web_outbox import PICTURES_IN_FLIGHT
 from sdv2_host.control.web_schema import schema_hash, schema_text
 from sdv2_host.errors import ParamError
 from sdv2_host.ipc.frame_ring import FrameWriter
-from sdv2_host.params import PARAMS
+from sdv2_host.param_table import PARAMS
 from sdv2_host.status import HostState, HostStatus
 from sdv2_host.types import FrameMeta
 from tests.control.json_schema import faults

@@ -8,7 +8,8 @@ import pytest
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.look_shelf import LookShelf
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
-from sdv2_host.params import LookOrder, Params
+from sdv2_host.look_orders import LookOrder
+from sdv2_host.params import Params
 from sdv2_host.stream.snapshot import state_bytes
 from sdv2_host.stream.spec import Layout
 from sdv2_host.types import Frame, FrameMeta, Size

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sdv2_host.host.child_process import module_command
-from sdv2_host.host.supervisor import Limits
+from sdv2_host.host.limits import Limits
 from sdv2_host.host.text_process import TextSetup
 from sdv2_host.models.prompt_bank import PromptBank
 from sdv2_host.models.store import prompts_dir

@@ -16,7 +16,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.host.supervisor import Limits
+from sdv2_host.host.limits import Limits
 from sdv2_host.host.text_process import TextSetup
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params

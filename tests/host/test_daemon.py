@@ -16,7 +16,7 @@ import pytest
 from sdv2_host.config import Config
 from sdv2_host.errors import AlreadyRunningError, ConfigError
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.host.supervisor import Limits
+from sdv2_host.host.limits import Limits
 from sdv2_host.ipc.frame_ring import FrameWriter, remove_stale
 from sdv2_host.params import Params
 from sdv2_host.status import HostState
@@ -287,8 +287,8 @@ def test_a_worker_that_cannot_start_ends_the_daemon_with_its_reason(
 
     async def run() -> None:
         with (
-            FrameWriter(config.work_stream, run_dir=run_dir),
-            pytest.raises(AlreadyRunningError, match=config.work_stream),
+            FrameWriter(config.work_streams[0], run_dir=run_dir),
+            pytest.raises(AlreadyRunningError, match=config.work_streams[0]),
         ):
             await Daemon(config, Params(), run_dir=run_dir).run(asyncio.Event())
 

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from sdv2_host.config import Config
 from sdv2_host.host.engines import PassthroughEngine, build_engine
 from sdv2_host.ipc.pixels import to_rgba8
-from sdv2_host.params import LookOrder, Params
+from sdv2_host.look_orders import LookOrder
+from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameMeta, Orientation, PixelFormat
 
 RNG = np.random.default_rng(3)

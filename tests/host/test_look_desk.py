@@ -11,7 +11,9 @@ from sdv2_host.control.console import Console
 from sdv2_host.errors import ParamError, WorkerError
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.look_desk import LookDesk
-from sdv2_host.params import MAX_LOOKS, Params, Patch
+from sdv2_host.look_orders import MAX_LOOKS
+from sdv2_host.param_table import Patch
+from sdv2_host.params import Params
 from tests.control.fake_stage import FakeStage
 
 

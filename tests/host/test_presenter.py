@@ -10,8 +10,9 @@ import pytest
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.host.meter import Meter
 from sdv2_host.host.playout import PlayoutCounts
-from sdv2_host.host.presenter import Meter, Presenter
+from sdv2_host.host.presenter import Presenter
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameFlags, FrameMeta

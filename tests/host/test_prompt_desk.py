@@ -14,6 +14,7 @@ import pytest
 
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError, ModelError, WorkerError
+from sdv2_host.host.limits import Limits
 from sdv2_host.host.prompt_desk import (
     Decks,
     DeskListener,
@@ -22,7 +23,6 @@ from sdv2_host.host.prompt_desk import (
     needs_bank,
     open_desk,
 )
-from sdv2_host.host.supervisor import Limits
 from sdv2_host.models.prompt_bank import PromptBank
 from tests.host.fake_text import QUICK, FakeLog, banked, fake_setup
 from tests.host.live_host import is_alive

@@ -3,14 +3,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.config import Config
-from sdv2_host.host.supervisor import CrashLoop, Limits, Supervisor
-from sdv2_host.ipc.messages import FromWorker, Heartbeat, Progress, Ready
+from sdv2_host.host.limits import CrashLoop, Limits
+from sdv2_host.host.supervisor import Supervisor
+from sdv2_host.host.worker_life import WorkerLife
+from sdv2_host.ipc.messages import FromWorker, Heartbeat, Progress, Ready, SetParams
 from sdv2_host.params import Params
 
 
@@ -29,17 +32,52 @@ def test_rare_deaths_are_always_followed_by_a_quick_restart() -> None:
 
 
 class Witness:
-    """Remembers what a supervisor reports."""
+    """Remembers what a supervisor reports; the output is handed over when `let_over` is called."""
 
     def __init__(self) -> None:
         self.messages: list[FromWorker] = []
         self.deaths: list[str] = []
+        self.refused: list[str] = []
+        self.took_over: list[Config] = []
+        self.num_cuts = 0
         self.ready = asyncio.Event()
+        self.next_ready = asyncio.Event()
+        self.let_over: Callable[[], None] | None = None
+        self.next_ended = asyncio.Event()
 
-    def hear(self, message: FromWorker) -> None:
+    def on_message(self, life: WorkerLife, message: FromWorker) -> None:
         self.messages.append(message)
         if isinstance(message, Ready):
             self.ready.set()
+
+    def on_death(self, reason: str) -> None:
+        self.deaths.append(reason)
+
+    def on_next_message(self, life: WorkerLife, message: FromWorker) -> None:
+        pass
+
+    def on_next_dropped(self) -> None:
+        self.next_ended.set()
+
+    def hand_over(self, life: WorkerLife, on_done: Callable[[], None]) -> None:
+        self.let_over = on_done
+        self.next_ready.set()
+
+    def cut(self) -> None:
+        self.num_cuts += 1
+        assert self.let_over is not None
+        self.let_over()
+
+    def withdraw(self) -> bool:
+        self.let_over = None
+        return True
+
+    def on_handed_over(self, life: WorkerLife) -> None:
+        self.took_over.append(life.config)
+
+    def on_refused(self, life: WorkerLife, reason: str) -> None:
+        self.refused.append(reason)
+        self.next_ended.set()
 
 
 def test_a_worker_tells_its_progress_before_it_is_ready(run_dir: Path, stream: str) -> None:
@@ -103,9 +141,8 @@ def test_the_death_after_which_it_gives_up_is_told_too(run_dir: Path, stream: st
 def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
     return Supervisor(
         Config(name=stream, engine="passthrough"),
-        Params(),
-        witness.hear,
-        witness.deaths.append,
+        SetParams(version=0, params=Params()),
+        witness,
         run_dir=run_dir,
         limits=limits,
     )

@@ -29,7 +29,7 @@ from sdv2_host.ipc.messages import (
 from sdv2_host.params import PROMPT_MAX_CHARS, Params
 
 TO_WORKER = [
-    Configure(config=Config(), params=Params(), version=3, run_dir="/tmp/rings"),
+    Configure(config=Config(), work_stream="a-wk", params=Params(), version=3, run_dir="/x"),
     SetParams(version=4, params=Params(prompt="line\nbreak", steps=4)),
     Stop(),
 ]

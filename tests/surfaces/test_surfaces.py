@@ -11,7 +11,8 @@ import pytest
 
 from sdv2_host.actions import ACTION_BY_ADDRESS, ACTIONS
 from sdv2_host.commands.docs import schema_files, write_docs
-from sdv2_host.params import BY_ADDRESS, BY_NORM_ADDRESS, PARAMS, Group
+from sdv2_host.param_rows import Group
+from sdv2_host.param_table import BY_ADDRESS, BY_NORM_ADDRESS, PARAMS
 from sdv2_host.surfaces.files import REFERENCE, surface_files, with_reference
 from sdv2_host.surfaces.layout import Kind, widgets
 from sdv2_host.surfaces.open_stage_control import open_stage_control

@@ -10,7 +10,7 @@ from sdv2_touch.table import Table, as_row_value, make_table, read_pages, same
 
 from sdv2_host.actions import ACTIONS
 from sdv2_host.errors import ParamError
-from sdv2_host.params import PARAMS
+from sdv2_host.param_table import PARAMS
 from sdv2_host.surfaces.files import BEGIN, TOUCH, TOUCH_PARAMETERS, with_touch_tables, write_touch
 from sdv2_host.surfaces.touch_row import Page
 from sdv2_host.surfaces.touchdesigner import NO_ROW_ACTIONS, touch_json, touch_pages

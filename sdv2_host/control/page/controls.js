@@ -77,7 +77,7 @@ export class Controls {
     }
     const tools = element("span", { className: "control-tools" }, makeAddress(spec));
     if (spec.kind === "bool" || spec.minimum !== null) tools.append(this.makeLearn(spec));
-    if (spec.restarts) tools.append(element("span", { className: "mark", textContent: "restarts the engine" }));
+    if (spec.swaps_engine) tools.append(element("span", { className: "mark", textContent: "another engine takes over" }));
     const help = element("small", { id: `${id}-help` }, element("span", { textContent: helpText(spec) }), tools);
     this.rows.set(spec.name, row);
     const made = element("div", { className: "control" }, label, ...row.inputs, help);

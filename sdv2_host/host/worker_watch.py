@@ -1,0 +1,131 @@
+"""What the workers say and what becomes of them, passed on to whom it concerns in the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sdv2_host.config import Config
+from sdv2_host.control.console import Console
+from sdv2_host.host.engine_desk import EngineDesk, told
+from sdv2_host.host.engine_prompts import EnginePrompts
+from sdv2_host.host.look_desk import LookDesk
+from sdv2_host.host.presenter import Presenter
+from sdv2_host.host.situation import Situation
+from sdv2_host.host.supervisor import STARTED_ANEW
+from sdv2_host.host.worker_life import WorkerLife
+from sdv2_host.ipc.frame_ring import FrameReader
+from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
+from sdv2_host.types import ProgressFn
+
+log = logging.getLogger(__name__)
+
+
+class WorkerDesks(NamedTuple):
+    """Whom it concerns which worker is in use."""
+
+    engine: EngineDesk
+    looks: LookDesk
+    prompts: EnginePrompts
+
+
+class WatchCalls(NamedTuple):
+    """What the daemon is told."""
+
+    on_chunk: Callable[[], None]
+    """The worker in use has styled another one."""
+    on_progress: ProgressFn
+    """There is no picture before this is done."""
+    on_problem: Callable[[str, str], None]
+    on_ready: Callable[[], None]
+    """A worker in use takes frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerWatch:
+    """A `WorkerListener`, made as the workers begin."""
+
+    situation: Situation
+    console: Console
+    presenter: Presenter
+    desks: WorkerDesks
+    run_dir: Path | None
+    calls: WatchCalls
+
+    def on_message(self, life: WorkerLife, message: FromWorker) -> None:
+        self.situation.worker.heard(message)
+        if isinstance(message, Report):
+            self.presenter.wake()
+            self.calls.on_chunk()
+        elif isinstance(message, Progress):
+            self.calls.on_progress(message.text, message.fraction)
+        elif isinstance(message, Problem):
+            self.calls.on_problem("engine", message.text)
+        elif isinstance(message, Ready):
+            self.presenter.worker_ready(message.ready_ns)
+            self.situation.was_ready = True
+            self.calls.on_ready()
+            _log_ready(message)
+            self._in_use(life.config)
+
+    def on_death(self, reason: str) -> None:
+        self.situation.worker.died()
+        self.desks.prompts.worker_died()
+        self.desks.looks.lose(reason)
+        self.calls.on_problem("engine", "")
+        self.situation.detail = f"the worker {reason}"
+        level = "info" if reason == STARTED_ANEW else "error"
+        self.console.note(level, "host", self.situation.detail)
+
+    def on_next_message(self, life: WorkerLife, message: FromWorker) -> None:
+        if isinstance(message, Progress):
+            self.situation.preparing = f"preparing {told(life.config)}: {message.text}"
+        elif isinstance(message, Report):
+            self.presenter.wake()
+        elif isinstance(message, Ready):
+            _log_ready(message)
+
+    def on_next_dropped(self) -> None:
+        self.situation.preparing = ""
+
+    def hand_over(self, life: WorkerLife, on_done: Callable[[], None]) -> None:
+        loop, stream = asyncio.get_running_loop(), life.place.work_stream
+        self.situation.preparing = f"{told(life.config)} takes over"
+
+        def done() -> None:
+            loop.call_soon_threadsafe(on_done)
+
+        self.presenter.hand_over(FrameReader(stream, run_dir=self.run_dir), done)
+
+    def cut(self) -> None:
+        self.presenter.cut()
+
+    def withdraw(self) -> bool:
+        return self.presenter.withdraw()
+
+    def on_handed_over(self, life: WorkerLife) -> None:
+        assert life.ready is not None, "only then it is handed over to"
+        self.situation.worker.took_over(life.ready, life.newest)
+        self.situation.preparing = ""
+        self.calls.on_problem("engine", life.problem)
+        self.desks.looks.lose(STARTED_ANEW)
+        self.console.note("info", "host", f"{told(life.config)} has taken over")
+        self._in_use(life.config)
+
+    def on_refused(self, life: WorkerLife, reason: str) -> None:
+        self.situation.preparing = ""
+        self.desks.engine.refused(life, reason)
+
+    def _in_use(self, config: Config) -> None:
+        self.situation.config = config
+        self.desks.engine.took_over(config)
+
+
+def _log_ready(message: Ready) -> None:
+    log.info("%s is ready after %.0f ms", message.engine, message.warmup_ms)
+    if message.step_ms:
+        log.info("a step takes, in ms: %s", message.step_ms)
