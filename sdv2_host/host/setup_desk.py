@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from sdv2_host.ipc.messages import Pace
 from sdv2_host.params import Params, SloMode
@@ -26,15 +27,20 @@ class SetupDesk:
     """Asked whenever the worker has said something. Used from one thread.
 
     Fields: what the user asks for, the state of the ladder and the newest ladder with the mode
-    that it is for (per process); the table of the warm-up and what a frame takes in the
-    autoencoder (per life of a worker).
+    that it is for (while that is asked for); the table of the warm-up and what a frame takes in
+    the autoencoder (per life of a worker).
     """
 
-    def __init__(self, asked: Setup, vaes: Callable[[], Sequence[str]]) -> None:
-        """`vaes` tells which autoencoders are installed."""
+    def __init__(
+        self,
+        asked: Setup,
+        vaes: Callable[[], Sequence[str]],
+        costs: Mapping[Setup, Cost] = MappingProxyType({}),
+    ) -> None:
+        """`vaes` tells which autoencoders are installed; `costs` what is known already."""
         self._asked = asked
         self._vaes = vaes
-        self._state = LadderState(asked)
+        self._state = LadderState(asked, costs=costs)
         self._mode: SloMode = "off"
         self._ladder: tuple[Setup, ...] = (asked,)
         self._table: StepTable | None = None
@@ -46,15 +52,18 @@ class SetupDesk:
         return self._state.preparing or self._state.setup
 
     @property
+    def is_preparing(self) -> bool:
+        return self._state.preparing is not None
+
+    @property
+    def costs(self) -> Mapping[Setup, Cost]:
+        """Of all setups that ran."""
+        return self._state.costs
+
+    @property
     def says(self) -> str:
         """What was done to keep the rate, and why; '' = all is as the user asks."""
         return self._state.says
-
-    def ask(self, setup: Setup, now_s: float) -> None:
-        """The user asks for this: it is what is wanted."""
-        self._asked, self._ladder, self._mode = setup, (setup,), "off"
-        self._state = began_anew(self._state, setup, now_s)
-        self._table = None
 
     def began(self, setup: Setup, table: StepTable, now_s: float) -> None:
         """A worker is at work with this setup, warmed up as the table says."""
@@ -64,12 +73,10 @@ class SetupDesk:
             self._state = began_anew(self._state, setup, now_s)
         self._table, self._coding = table, None
 
-    def refused(self, reason: str, now_s: float) -> bool:
-        """Whether it was ours, what no worker could start with: the one before goes on."""
-        if self._state.preparing is None:
-            return False
-        self._state = refused(self._state, reason, now_s)
-        return True
+    def refused(self, reason: str, now_s: float) -> None:
+        """No worker could start with what was to be prepared: the one before goes on."""
+        if self.is_preparing:
+            self._state = refused(self._state, reason, now_s)
 
     def told(
         self, pace: Pace | None, coding: Coding | None, params: Params, now_s: float

@@ -121,7 +121,7 @@ def decide(
         return state
     if state.setup not in ladder:
         is_refused = state.refused.get(ladder[0], now_s) > now_s
-        back = f"slo_mode allows no more than {ladder[0].beside(state.setup)}"
+        back = f"{state.setup.beside(ladder[0])} is not allowed any more"
         return state if is_refused else _prepare(state, ladder[0], back, now_s)
     if load is None or not load.fps or load.is_lockstep or not state.is_measured:
         return replace(state, wish=None)
