@@ -177,7 +177,7 @@ def test_an_overloaded_host_takes_fewer_steps_and_then_a_smaller_size_and_says_s
         statuses_with(daemon, ("1 step", "in place of 256x256: "), run_dir)
     )
 
-    assert fewer.schedule.startswith("chunks of 4, serial, 1 step: ")
+    assert "chunks of 4, serial, 1 step: " in fewer.schedule
     assert fewer.size == Size(256, 256)
     assert fewer.step_ms["chunks of 4, serial, 2 steps"] > 0
     assert smaller.size is not None
