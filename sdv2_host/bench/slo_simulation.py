@@ -118,7 +118,7 @@ class NewestWins:
         self._schedule.took(chunk.shape, begin_ns, end_ns, is_usual=self._num_chunks > 1)
 
     def owes_pictures(self, now_ns: int) -> bool:
-        return self._schedule.owes_pictures(now_ns)
+        return self._schedule.owes_pictures(now_ns, self._rate.newest_ns)
 
 
 class UnboundedQueue:

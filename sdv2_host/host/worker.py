@@ -166,7 +166,7 @@ def _style_chunk(
         return Turn(Heartbeat(), None)
     chunk = intake.next_chunk(IDLE_S)
     if chunk is None:
-        if schedule.owes_pictures(now_ns()):
+        if schedule.owes_pictures(now_ns(), intake.newest_ns):
             outlet.publish(engine.finish(), inbox.newest.version)
         outlet.heartbeat()
         return Turn(Heartbeat(), None)

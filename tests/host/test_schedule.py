@@ -132,15 +132,18 @@ def test_a_stalled_source_gets_the_pictures_that_its_batch_owes_once() -> None:
     schedule = Schedule(SlowEngine(), PARAMS)
     planned(schedule, PARAMS, 45.0)
     second_ns = 10**9
-    assert not schedule.owes_pictures(second_ns)
+    assert not schedule.owes_pictures(second_ns, second_ns)
 
     schedule.took(Shape(4, BATCH, 2), 0, second_ns, is_usual=True)
 
-    due_ns = second_ns + 6 * second_ns // 45
+    # Since the newest frame came, and not since the engine was free to notice that none does.
+    newest_ns = second_ns - 50 * 10**6
+    due_ns = newest_ns + 6 * second_ns // 45
     times_ns = (due_ns - 10**6, due_ns + 10**6, 5 * second_ns)
-    assert [schedule.owes_pictures(at_ns) for at_ns in times_ns] == [False, True, False]
+    owes = [schedule.owes_pictures(at_ns, newest_ns) for at_ns in times_ns]
+    assert owes == [False, True, False]
     schedule.took(Shape(4, SERIAL, 2), 0, second_ns, is_usual=True)
-    assert not schedule.owes_pictures(5 * second_ns)
+    assert not schedule.owes_pictures(5 * second_ns, newest_ns)
 
 
 def test_a_batch_that_was_emptied_teaches_nothing_until_it_is_full() -> None:
@@ -151,7 +154,7 @@ def test_a_batch_that_was_emptied_teaches_nothing_until_it_is_full() -> None:
         schedule.took(shape, 0, 80_000_000, is_usual=True)
 
     for _ in range(8):
-        assert schedule.owes_pictures(10**10)
+        assert schedule.owes_pictures(10**10, 0)
         schedule.took(shape, 0, 40_000_000, is_usual=True)
     planned(schedule, PARAMS, 45.0)
 
