@@ -63,7 +63,7 @@ async def demo(
     check_installed(config, params)
     interrupt = Interrupt()
     narrator = Narrator()
-    daemon = Daemon(config, params, styles=lambda: prompt_buttons(config))
+    daemon = Daemon(config, params, styles=lambda: prompt_buttons(daemon.config_in_use))
     daemon.on_progress.append(narrator.progress)
     async with _opened_source(config, source, interrupt) as feed:
         if feed is not None:

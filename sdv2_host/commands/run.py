@@ -37,9 +37,11 @@ async def run(config: Config, params: Params, given: frozenset[str]) -> int:
         )
     interrupt = Interrupt()
     narrator = Narrator()
-    daemon = Daemon(
-        config, params, run_dir=run_dir, styles=lambda: prompt_buttons(config), kept=kept
-    )
+
+    def styles() -> dict[str, str]:
+        return prompt_buttons(daemon.config_in_use)
+
+    daemon = Daemon(config, params, run_dir=run_dir, styles=styles, kept=kept)
     daemon.on_progress.append(narrator.progress)
     narrator.say(f"starting engine {config.engine}; {rings(config)}")
     told = asyncio.create_task(narrator.follow(daemon))

@@ -90,10 +90,9 @@ def initial_params(
 class StateKeeper:
     """Writes the file when something changed, and at the end. A `Listener`."""
 
-    def __init__(self, console: Console, path: Path, engine: str) -> None:
+    def __init__(self, console: Console, path: Path) -> None:
         self._console = console
         self._path = path
-        self._engine = engine
         self._written: State | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._has_failed = False
@@ -141,7 +140,7 @@ class StateKeeper:
         params = self._console.params
         board = self._console.board
         return State(
-            engine=self._engine,
+            engine=self._console.stage.snapshot().engine,
             params={spec.address: getattr(params, spec.name) for spec in PARAMS.values()},
             preset=str(board.get("preset", "")),
             cue_list=str(board.get("cue_list", "")),

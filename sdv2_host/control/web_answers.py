@@ -60,7 +60,7 @@ class Answers:
         return Welcome(
             version=__version__,
             name=self.config.name,
-            engine=self.config.engine,
+            engine=self.console.stage.snapshot().engine,
             listen=self.config.listen,
             port=port,
             seq=self.console.seq,

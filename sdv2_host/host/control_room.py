@@ -65,7 +65,7 @@ class ControlRoom:
         lists = (self._folders.shipped / "cues", self._folders.cues)
         self._cues = CueDeck(console, self._presets, lists)
         self._conductor = Conductor(console)
-        self._keeper = StateKeeper(console, state_path(config), config.engine)
+        self._keeper = StateKeeper(console, state_path(config))
         self._takes: Takes | None = None
         self.outputs = Outputs(console, config, run_dir)
         self._bridge = SceneBridge(console, config) if config.obs_follow else None

@@ -26,7 +26,7 @@ from sdv2_host.host.limits import Limits
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
 from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
-from sdv2_host.host.prompt_desk import Decks, DeskListener
+from sdv2_host.host.prompt_desk import Decks, DeskListener, needs_bank
 from sdv2_host.host.rate_keeper import RateKeeper
 from sdv2_host.host.situation import Situation
 from sdv2_host.host.supervisor import Supervisor
@@ -95,7 +95,8 @@ class Daemon:
         self._limits = limits
         self._supervisor: Supervisor | None = None
         listener = DeskListener(self._on_prompt, self._on_prompt_problem, self._on_progress)
-        self._desk = EnginePrompts(config, text, listener, self._texts_on_air)
+        is_banked = needs_bank if text is None else lambda _: True
+        self._desk = EnginePrompts(config, text, listener, self._texts_on_air, is_banked)
         self._engine_desk = EngineDesk(config, self.console, self._desk, self._set_problem)
         self._rate_keeper = RateKeeper(self._engine_desk, self.console)
         self._presenter: Presenter | None = None
@@ -108,7 +109,18 @@ class Daemon:
 
     @property
     def config(self) -> Config:
+        """As started."""
         return self._config
+
+    @property
+    def config_in_use(self) -> Config:
+        """What the pictures are made with: the parameters may have changed it since the start."""
+        return self._engine_desk.in_use
+
+    @property
+    def next_pid(self) -> int | None:
+        """Of the worker that is prepared."""
+        return self._supervisor.next_pid if self._supervisor is not None else None
 
     @property
     def params(self) -> Params:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
@@ -28,18 +28,21 @@ class EnginePrompts:
         setup: TextSetup | None,
         listener: DeskListener,
         texts_on_air: Callable[[], tuple[str, ...]],
+        is_banked: Callable[[str], bool] = needs_bank,
     ) -> None:
-        """`setup` = a text encoder of one's own, for any engine. `texts_on_air` are the prompts
-        that the picture is made with now, of which some may be fading out."""
+        """`setup` = a text encoder of one's own. `texts_on_air` are the prompts that the picture
+        is made with now, of which some may be fading out. `is_banked` tells of an engine whether
+        it takes its prompts from the bank."""
         self._setup = setup
         self._listener = listener
         self._texts_on_air = texts_on_air
+        self._is_banked = is_banked
         self._coming: PromptDesk | None = None
         self._asked: Decks | None = None
         self._problem = ""
         self._told = asyncio.Event()
         self._changed = asyncio.Event()
-        self._desk: Desk = self._open(config) if self._is_banked(config) else OpenDesk()
+        self._desk: Desk = self._open(config) if self._is_banked(config.engine) else OpenDesk()
 
     @property
     def live(self) -> Decks | None:
@@ -67,7 +70,7 @@ class EnginePrompts:
         Raises:
             ModelError: a prompt cannot be encoded for it.
         """
-        if isinstance(self._desk, PromptDesk) or not self._is_banked(config):
+        if isinstance(self._desk, PromptDesk) or not self._is_banked(config.engine):
             return
         self._coming = coming = self._open(config)
         self._changed.set()
@@ -83,7 +86,7 @@ class EnginePrompts:
 
     def settle(self, config: Config) -> None:
         """Only workers with this configuration are left."""
-        if self._is_banked(config) or isinstance(self._desk, OpenDesk):
+        if self._is_banked(config.engine) or isinstance(self._desk, OpenDesk):
             return
         before, self._desk = self._desk.live, OpenDesk()
         self._changed.set()
@@ -102,22 +105,21 @@ class EnginePrompts:
                 for desk in wanted:
                     if desk not in serving:
                         serving[desk] = asyncio.create_task(desk.run(), name="prompt desk")
-                gone = [serving.pop(desk) for desk in list(serving) if desk not in wanted]
-                await _end(gone)
+                _cancel(task for desk, task in serving.items() if desk not in wanted)
                 changing = asyncio.create_task(self._changed.wait())
                 try:
                     ends = {changing, *serving.values()}
                     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     changing.cancel()
-                for task in serving.values():
-                    if task.done():
+                for desk in [desk for desk, task in serving.items() if task.done()]:
+                    task = serving.pop(desk)
+                    if desk in wanted:
                         task.result()
         finally:
-            await _end(list(serving.values()))
-
-    def _is_banked(self, config: Config) -> bool:
-        return self._setup is not None or needs_bank(config.engine)
+            _cancel(serving.values())
+            if serving:
+                await asyncio.wait(serving.values())
 
     def _open(self, config: Config) -> PromptDesk:
         desk: PromptDesk
@@ -160,8 +162,8 @@ class EnginePrompts:
             await self._told.wait()
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Each once: a second time would leave its process to itself."""
     for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+        if not task.cancelling():
+            task.cancel()

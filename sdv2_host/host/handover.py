@@ -15,13 +15,16 @@ from collections import deque
 from dataclasses import replace
 
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.host.output_mix import Picture, fitted, mixed
+from sdv2_host.host.output_mix import Picture, mixed, resized
 from sdv2_host.host.playout import Playout, is_newer
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 
 PATIENCE_NS = 2 * NS_PER_S
 """A worker in use that shows nothing fresh for so long is not waited for: there is no input, or it
-is held. Lock-step frames it still owes are always waited for."""
+is held."""
+LOCKSTEP_PATIENCE_NS = 30 * NS_PER_S
+"""The same in a render, whose frames may come slowly: it may owe some that the other one has not
+seen. Whoever renders slower than that gives a frame up."""
 
 
 class Handover:
@@ -112,7 +115,7 @@ class Handover:
     def _scaled_to(self, size: Size, frame: Frame) -> Picture:
         """The same picture is asked for once per output frame."""
         if self._scaled is None or self._scaled[0] is not frame:
-            self._scaled = frame, fitted(frame, size)
+            self._scaled = frame, resized(frame.pixels, size)
         return self._scaled[1]
 
     def _meets(self, playout: Playout, now: int) -> bool:
@@ -120,7 +123,8 @@ class Handover:
         if self._is_cut:
             return True
         last_ns = max(playout.fresh_ns, self._ordered_ns)
-        if now - last_ns > PATIENCE_NS and not self._may_owe_lockstep(playout.newest):
+        is_owed = self._may_owe_lockstep(playout.newest)
+        if now - last_ns > (LOCKSTEP_PATIENCE_NS if is_owed else PATIENCE_NS):
             return True
         return bool(self._waiting) and not is_newer(self._waiting[0].meta, playout.newest)
 
@@ -131,13 +135,13 @@ class Handover:
 
     def _meet(self, playout: Playout, now: int) -> None:
         self._has_met = True
+        self._is_cut |= not self._waiting
         self._before = self._beneath = playout.held
         self._old.extend(frame for frame in playout.take_pending() if not frame.is_lockstep)
-        for frame in self._waiting:
-            if not frame.is_lockstep or is_newer(frame.meta, playout.newest):
-                playout.offer(frame)
-        self._waiting.clear()
         playout.begin_catch_up(now)
+        for frame in self._waiting:
+            playout.offer(frame)
+        self._waiting.clear()
 
     def _is_over(self, playout: Playout, now: int) -> bool:
         """The fade is done, or there is nothing to fade."""

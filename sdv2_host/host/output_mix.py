@@ -130,16 +130,14 @@ class OutputMix:
             return None
         for _ in range(numbers.index(styled.meta.source_frame)):
             self._dry.popleft()
-        return _same_size(self._dry[0].picture, styled.pixels)
+        return resized(self._dry[0].picture, _size(styled.pixels))
 
     def _safe(self, picture: Picture, now: int) -> Picture:
         if self.params.safe == "hold" and self._kept is not None:
-            kept = _same_size(self._kept, picture)
-            return kept if kept is not None else black(picture)
+            return resized(self._kept, _size(picture))
         is_live = bool(self._dry) and now - self._dry[-1].at_ns < STALE_NS
         if self.params.safe == "input" and is_live:
-            newest = _same_size(self._dry[-1].picture, picture)
-            return newest if newest is not None else black(picture)
+            return resized(self._dry[-1].picture, _size(picture))
         return black(picture)
 
 
@@ -147,8 +145,8 @@ def _look(params: Params) -> tuple[float, bool, bool, str]:
     return params.mix, params.blackout, params.panicked, params.safe
 
 
-def _same_size(picture: Picture, other: Picture) -> Picture | None:
-    return picture if picture.shape == other.shape else None
+def _size(picture: Picture) -> Size:
+    return Size(picture.shape[1], picture.shape[0])
 
 
 def black(like: Picture) -> Picture:
@@ -172,15 +170,20 @@ def mixed(first: Picture, second: Picture, share: float) -> Picture:
 
 def fitted(frame: Frame, size: Size) -> Picture:
     """The frame as an opaque picture of this size, cropped as the engine crops it."""
-    pixels = to_rgba8(frame)
-    source = Size(pixels.shape[1], pixels.shape[0])
-    if source != size:
-        rows, columns = centre_crop(source, size)
-        image = Image.fromarray(np.ascontiguousarray(pixels[rows, columns, :3]))
-        scaled = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-        pixels = np.empty((*scaled.shape[:2], 4), np.uint8)
-        pixels[..., :3] = scaled
-    elif np.shares_memory(pixels, frame.pixels):
+    pixels = resized(to_rgba8(frame), size)
+    if np.shares_memory(pixels, frame.pixels):
         pixels = pixels.copy()
     pixels[..., 3] = OPAQUE
     return pixels
+
+
+def resized(picture: Picture, size: Size) -> Picture:
+    """Of this size and opaque, cropped as the engine crops it; itself where it has the size."""
+    if _size(picture) == size:
+        return picture
+    rows, columns = centre_crop(_size(picture), size)
+    image = Image.fromarray(np.ascontiguousarray(picture[rows, columns, :3]))
+    scaled = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    made: Picture = np.empty((*scaled.shape[:2], 4), np.uint8)
+    made[..., :3], made[..., 3] = scaled, OPAQUE
+    return made

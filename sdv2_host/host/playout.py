@@ -66,7 +66,7 @@ class Playout:
         self._held: Frame | None = None
         self._held_as: FrameMeta | None = None
         self.newest: FrameMeta | None = None
-        self._catch_up_until_ns = 0
+        self._catch_up_until_ns: int | None = None
         self._is_frozen = False
         self._interval_ns = tick_ns or DEFAULT_INTERVAL_NS
         self._offered_due_ns = 0
@@ -121,7 +121,8 @@ class Playout:
 
     def begin_catch_up(self, now: int) -> None:
         """Other pictures are offered from now on. Until one is of a newer input frame than was
-        shown, they are shown but are no fresh ones: the output never goes back."""
+        shown, they are shown but are no fresh ones: the output never goes back. Lock-step frames
+        that were answered are not answered again."""
         self._catch_up_until_ns = now + CATCH_UP_NS
 
     def freeze(self, is_frozen: bool) -> None:
@@ -130,6 +131,9 @@ class Playout:
 
     def offer(self, frame: Frame) -> None:
         """The frame waits until it is due."""
+        is_behind = self._catch_up_until_ns is not None and not is_newer(frame.meta, self.newest)
+        if is_behind and frame.is_lockstep:
+            return
         due_ns = frame.meta.present_ts_ns
         gap_ns = due_ns - self._offered_due_ns
         if self._tick_ns is None and self._offered_due_ns and gap_ns > 0:
@@ -181,6 +185,7 @@ class Playout:
             self._drop(1)
             self._counts[2] += 1
         frame = self._pending.popleft()
+        self._catch_up_until_ns = None
         self._quiet_until_ns = now + LOCKSTEP_QUIET_NS
         if self._is_frozen and self._held is not None:
             return Shown(self._held, True, frame.meta)
@@ -222,9 +227,9 @@ class Playout:
     def _show_ordinary(self, now: int) -> Shown:
         self._quiet_until_ns = 0
         frame = self._pending.popleft()
-        is_behind = now < self._catch_up_until_ns and not is_newer(frame.meta, self.newest)
-        if not is_behind:
-            self._catch_up_until_ns = 0
+        until_ns = self._catch_up_until_ns
+        if until_ns is None or now > until_ns or is_newer(frame.meta, self.newest):
+            self._catch_up_until_ns = None
             return Shown(frame, True)
         self._held_as = self.newest
         return Shown(frame, False, self._held_as)

@@ -88,7 +88,8 @@ class WorkerLife:
 
     def end(self) -> None:
         """It will be stopped; `ended` tells when."""
-        self._task.cancel()
+        if not self._task.cancelling():  # a second time would leave the process to itself
+            self._task.cancel()
 
     def host_error(self) -> HostError | None:
         """What it told before it ended, as our own error; None = nothing."""

@@ -328,6 +328,21 @@ def test_axe_finds_no_violation(room: Room, state: str, size: tuple[int, int]) -
     page.close()
 
 
+def test_an_engine_that_is_not_installed_is_refused_and_its_choice_goes_back(room: Room) -> None:
+    page, ear = room.page(), Ear(room.port)
+    ear.send("/sdv2/subscribe")
+    ear.until("/sdv2/engine", "as-started")
+    engine = page.locator("#control-engine")
+
+    engine.select_option("wan-14b")
+
+    expect(page.locator("#log")).to_contain_text("sdv2-host models pull wan-14b")
+    expect(engine).to_have_value("as-started")
+    ear.send("/sdv2/engine", "wan-1.3b")
+    ear.until("/sdv2/engine", "as-started")
+    page.close()
+
+
 def test_every_control_can_be_reached_by_tab(room: Room) -> None:
     page = room.page()
     reached = set()

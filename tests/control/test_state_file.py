@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from tests.control.fake_stage import fake_console
 
 def keep(path: Path, engine: str = "tiny", **values: object) -> None:
     async def run() -> None:
-        console, _, _ = fake_console()
-        keeper = StateKeeper(console, path, engine)
+        console, stage, _ = fake_console()
+        stage.status = replace(stage.status, engine=engine)
+        keeper = StateKeeper(console, path)
         console.listen(keeper)
         console.set(values, "t")
         console.publish({"preset": "neon", "cue_list": "show", "cue": "3.5"}, "t")
@@ -99,7 +101,7 @@ def test_a_change_is_in_the_file_soon_without_an_end(tmp_path: Path) -> None:
 
     async def run() -> None:
         console, _, _ = fake_console()
-        keeper = StateKeeper(console, path, "tiny")
+        keeper = StateKeeper(console, path)
         console.listen(keeper)
         console.set({"seed": 77}, "t")
         async with asyncio.timeout(20):

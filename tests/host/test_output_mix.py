@@ -126,3 +126,22 @@ def test_input_frames_are_read_only_while_they_are_needed() -> None:
     assert not OutputMix(Params()).needs_dry(0)
     assert OutputMix(Params(mix=0.9)).needs_dry(0)
     assert OutputMix(Params(panicked=True)).needs_dry(0)
+
+
+def larger(value: int, source_frame: int = 1) -> Frame:
+    """As `styled`, by an engine that works at another size and aspect."""
+    meta = FrameMeta(16, 6, source_frame=source_frame)
+    return Frame(meta, np.full((6, 16, 4), value, np.uint8))
+
+
+def test_a_held_picture_and_the_input_follow_the_size_of_another_engine() -> None:
+    mix = OutputMix(Params(mix=0.25))
+    mix.offer(given_input(1, 40), Size(4, 4), 0)
+    mix.compose(styled(200, 1), 0)
+    mix.offer(given_input(2, 80), Size(4, 4), 0)
+
+    assert mix.compose(larger(200, 2), 0).shape == (6, 16, 4)
+    assert mix.compose(larger(200, 2), 0)[0, 0, 0] == (80 * 192 + 200 * 64 + 128) // 256
+    mix.play(Params(panicked=True, safe="hold", panic_s=0.0), 0)
+    held = mix.compose(styled(7, 3), 0)
+    assert (held.shape, int(held[0, 0, 0])) == ((4, 4, 4), (80 * 192 + 200 * 64 + 128) // 256)

@@ -37,13 +37,16 @@ const log = new Log();
 const learnt = new Learnt(link);
 const addresses = new Addresses(learnt);
 
+let version = "";
+
 const handlers = {
   welcome(message) {
     $("token-form").hidden = true;
     showBanner("");
     document.body.dataset.offline = "false";
     setText($("host-name"), message.name);
-    setText($("about"), `sdv2-host ${message.version} · engine ${message.engine}`);
+    version = message.version;
+    showAbout(message.engine);
     setText($("osc"), `OSC ${message.listen}:${message.port}, UDP and TCP`);
     controls.build(message.params);
     addresses.build(message.params, message.actions);
@@ -57,7 +60,8 @@ const handlers = {
   status(message) {
     meters.show(message);
     decks.showStatus(message);
-    const live = message.encoding ? `live; ${message.encoding}` : "live";
+    showAbout(message.engine);
+    const live = ["live", message.preparing, message.encoding].filter(Boolean).join("; ");
     showConnection(message.state, message.state === "live" ? live : `${message.state}: ${message.detail}`);
     $("notice").hidden = message.state === "live";
     setText($("notice"), message.detail || message.state);
@@ -70,6 +74,10 @@ const handlers = {
   ack: (message) => showValues(message.values),
   notice: (message) => log.add(message),
 };
+
+function showAbout(engine) {
+  setText($("about"), `sdv2-host ${version} · engine ${engine}`);
+}
 
 function showValues(values) {
   controls.show(values);
