@@ -80,7 +80,7 @@ def bound_ms(times: StageTimes) -> float:
 
 def seconds_of(mode: SloMode) -> int:
     """Of each load, where nobody says: a change of setup takes seconds, and is made for minutes."""
-    return 120 if allows(mode, "vae") else 20
+    return 60 if allows(mode, "vae") else 20
 
 
 def measure_case(times: StageTimes, world: World, mode: SloMode) -> dict[str, Any]:
