@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sdv2_host.bench import slo, slo_report
 from sdv2_host.bench.slo_devices import ALL
-from sdv2_host.bench.slo_oracle import most_in_time
+from sdv2_host.bench.slo_oracle import Option, most_in_time, searched, shown_one_by_one
 from sdv2_host.bench.slo_setups import ChangingSetups
 from sdv2_host.bench.slo_simulation import NewestWins, SimulatedEngine, UnboundedQueue, simulate
 from sdv2_host.bench.slo_world import World, worlds
@@ -106,6 +106,18 @@ def test_nobody_shows_more_in_time_than_the_oracle(world: World, bound_ms: float
         run = simulate(host, world, SimulatedEngine(H200_14B))
         # A session begins with a chunk of one frame, which the oracle knows nothing of.
         assert sum(ms <= bound_ms for ms in run.latency_ms.values()) <= best + 4
+
+
+@given(made_up, st.sampled_from([100.0, 400.0, 1500.0]), st.sampled_from([2.0, 20.0, 60.0]))
+@settings(deadline=None, max_examples=25)
+def test_where_frames_are_shown_as_they_come_no_search_finds_more(
+    world: World, bound_ms: float, call_ms: float
+) -> None:
+    options = [Option(4, 10 + call_ms, 10 + call_ms), Option(8, 20 + call_ms, 20 + call_ms)]
+
+    simply = shown_one_by_one(options, world, bound_ms)
+
+    assert simply is None or simply == searched(options, world, bound_ms)
 
 
 def test_the_oracle_knows_what_a_person_can_work_out() -> None:
