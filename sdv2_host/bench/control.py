@@ -84,12 +84,12 @@ async def measure_storm(
     Raises:
         HostError: the host or the source cannot start.
     """
-    async with _host(engine, size) as client:
+    async with running_host(engine, size) as client:
         nobody = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         nobody.bind(("127.0.0.1", 0))
         calm, elsewhere, stormy = list[float](), list[float](), list[float]()
         sent = late = 0
-        before = _status(client)
+        before = status_of(client)
         for number in range(rounds):
             progress("calm", number / rounds)
             calm.append(await _fps(client, seconds))
@@ -102,7 +102,7 @@ async def measure_storm(
             sent += count
             late = max(late, await _chunks_late(client, last_ns))
         nobody.close()
-        after = _status(client)
+        after = status_of(client)
         values = client.get("/api/state")["values"]
         landed = all(
             abs(values[name] - LAST_VALUE) < 1e-6 for name in ("noise_s_max", "motion_gain")
@@ -127,8 +127,8 @@ async def measure_storm(
 
 
 @contextlib.asynccontextmanager
-async def _host(engine: str, size: Size) -> AsyncIterator[Client]:
-    """A host that is live, fed by the test pattern."""
+async def running_host(engine: str, size: Size, *more: str) -> AsyncIterator[Client]:
+    """A host that is live, fed by the test pattern; `more` are options of its source."""
     name = f"bench-{now_ns() % 10**9}"
     args = ("run", "--name", name, "--engine", engine, "--size", str(size), "--port", "0")
     child = await asyncio.create_subprocess_exec(
@@ -136,7 +136,7 @@ async def _host(engine: str, size: Size) -> AsyncIterator[Client]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        source = await SourceProcess.start(f"{name}-in", ["--pattern", str(size)])
+        source = await SourceProcess.start(f"{name}-in", ["--pattern", str(size), *more])
         source.begin()
         try:
             yield await _live(name, child)
@@ -154,21 +154,21 @@ async def _live(name: str, child: asyncio.subprocess.Process) -> Client:
         found = read_host_file(name)
         if found is not None:
             client = Client(found)
-            if _status(client)["fps"] > 0:
+            if status_of(client)["fps"] > 0:
                 await asyncio.sleep(SETTLE_S)
                 return client
         await asyncio.sleep(0.1)
     raise WorkerError(f"the host was not live within {START_S:.0f} s; see sdv2-host run")
 
 
-def _status(client: Client) -> Any:
+def status_of(client: Client) -> Any:
     return client.get("/api/status")
 
 
 async def _fps(client: Client, seconds: float) -> float:
-    first, begin = _status(client)["frames_out"], time.monotonic()
+    first, begin = status_of(client)["frames_out"], time.monotonic()
     await asyncio.sleep(seconds)
-    last = _status(client)["frames_out"]
+    last = status_of(client)["frames_out"]
     return round(float(last - first) / (time.monotonic() - begin), 2)
 
 
@@ -201,7 +201,7 @@ async def _chunks_late(client: Client, last_ns: int) -> int:
     """Of the frames captured after `last_ns`, chunks made with older parameters than the newest."""
     with FrameReader(f"{client.host.name}-out") as reader:
         await asyncio.sleep(0.1)
-        newest = _status(client)["params_version"]
+        newest = status_of(client)["params_version"]
         old = 0
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

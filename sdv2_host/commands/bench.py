@@ -19,6 +19,7 @@ from sdv2_host.bench import (
     ring,
     slo,
     slo_report,
+    swap,
 )
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
@@ -133,6 +134,15 @@ def bench_control(
         return asyncio.run(storm).to_json()
 
     _report(measure, control.format_table, json_path)
+
+
+def bench_swap(plan: swap.SwapPlan, json_path: Path | None) -> None:
+    """What a change of size costs a running stream. Raises: HostError."""
+    _report(
+        lambda progress: asyncio.run(swap.measure_swap(plan, progress)),
+        swap.format_table,
+        json_path,
+    )
 
 
 def bench_slo(seconds: float, mode: SloMode, json_path: Path | None, out: Path | None) -> None:

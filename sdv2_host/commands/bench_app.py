@@ -168,6 +168,28 @@ def bench_control(
     measure(config, seconds, rounds, rate, json_file)
 
 
+@bench_app.command("swap")
+def bench_swap(
+    engine: Engine = None,
+    size: SizeText = None,
+    to: Annotated[str, typer.Option(help="The other size.")] = "192x192",
+    fps: Annotated[float, typer.Option(help="Of the source.")] = 15.0,
+    fade: Annotated[float, typer.Option(help="Seconds of the cross-fade.")] = 0.5,
+    json_file: JsonFile = None,
+) -> None:
+    """Live changes: a running host goes to another size and back, beside and by replacement.
+
+    Example: sdv2-host bench swap --size 256x256 --to 192x192 --fps 12
+    """
+    from sdv2_host.bench.swap import SwapPlan
+    from sdv2_host.commands.bench import bench_swap as measure
+    from sdv2_host.commands.settings import make_config
+    from sdv2_host.config import parse_size
+
+    config = make_config({"engine": engine, "size": size})
+    measure(SwapPlan(config.engine, config.size, parse_size(to), fps, fade), json_file)
+
+
 @bench_app.command("slo")
 def bench_slo(
     seconds: Annotated[
