@@ -6,7 +6,7 @@ made with, so no change is ever half applied.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -21,8 +21,8 @@ AS_STARTED: Final = "as-started"
 EngineChoice = Literal["as-started", "passthrough", "tiny", "wan-1.3b", "wan-14b"]
 VaeChoice = Literal["as-started", "wan", "hybrid", "taehv"]
 
-SloMode = Literal["off", "chunks", "steps"]
-"""What the scheduler may change; see `Params.slo_mode`."""
+SloMode = Literal["off", "chunks", "steps", "vae", "size"]
+"""What the scheduler may change: each also what stands before it; see `Params.slo_mode`."""
 
 PROMPT_MAX_CHARS = 2000
 SIDE_MULTIPLE = 16
@@ -299,7 +299,7 @@ class Params(BaseModel):
     slo_mode: SloMode = Field(
         "chunks",
         description="What may change when the engine cannot keep the rate: nothing (off), the "
-        "length and layout of chunks, or the steps too.",
+        "length and layout of chunks, then the steps too, then the VAE, then the size.",
         json_schema_extra=row("/sdv2/slo/mode", Group.TIMING, in_preset=False),
     )
     bpm: float = Field(
@@ -361,3 +361,9 @@ def prompts_of(params: Params) -> Blend:
     if not params.prompt_b or params.crossfade <= 0:
         return deck_a
     return mixed(deck_a, parse_blend(params.prompt_b), params.crossfade)
+
+
+def allows(mode: SloMode, what: SloMode) -> bool:
+    """Whether the scheduler may change `what` in this mode."""
+    modes = get_args(SloMode)
+    return modes.index(mode) >= modes.index(what)

@@ -72,6 +72,12 @@ class Shape(NamedTuple):
         """Chunks that go in until the picture of one comes out."""
         return self.steps - 1 if self.layout is Layout.BATCH else 0
 
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        """The shape that `str` made this text of."""
+        frames, layout, steps = text.removeprefix("chunks of ").split(", ")
+        return cls(int(frames), Layout(layout), int(steps.split()[0]))
+
     def __str__(self) -> str:
         plural = "" if self.steps == 1 else "s"
         return f"chunks of {self.chunk_frames}, {self.layout.value}, {self.steps} step{plural}"

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "ipc": {"base"},
     "client": {"base", "ipc"},
     "wan": {"base"},
+    "scheduling": {"base"},
     "stream": {"base", "wan"},
     "models": {"base"},
     "gpu": {"base", "wan", "stream", "models"},
@@ -43,9 +44,11 @@ ALLOWED: dict[str, set[str]] = {
     "surfaces": {"base"},
     "control": {"base", "ipc", "models"},
     "obs": {"base", "ipc", "control"},
-    "host": {"base", "ipc", "models", "control", "obs"},
-    "worker": {"base", "ipc", "control", "host", "stream", "gpu", "models", "wan"},
+    "host": {"base", "ipc", "models", "control", "obs", "scheduling"},
+    "worker": {*("base", "ipc", "control", "host", "stream", "gpu", "models", "wan", "scheduling")},
 }
+SCHEDULING_MODULES = {"stream.slo", "stream.setups", "stream.ladder"}
+"""Of the stream what decides and computes nothing: no torch, so that the daemon may ask it."""
 WORKER_MODULES = {"host.worker", "host.engines", "host.schedule", "host.text_worker"}
 LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
@@ -58,7 +61,8 @@ LAZY_IMPORTS = {
 UNCHECKED = {"cli", "commands", "bench", "__init__", "__main__"}
 """The top: may import anything, each command what it needs, when it needs it."""
 TORCH_FREE_LAYERS = {
-    *("base", "ipc", "client", "models", "sources", "sinks", "surfaces", "control", "obs", "host")
+    *("base", "ipc", "client", "models", "sources", "sinks", "surfaces", "control", "obs", "host"),
+    "scheduling",
 }
 
 
@@ -70,6 +74,8 @@ def layer_of(module: str) -> str:
     head = module.split(".", maxsplit=1)[0]
     if module in WORKER_MODULES:
         return "worker"
+    if module in SCHEDULING_MODULES:
+        return "scheduling"
     return "base" if head in BASE else head
 
 

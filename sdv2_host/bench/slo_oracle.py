@@ -3,7 +3,8 @@
 Dynamic programming over (when the engine is free, the first frame not used yet), forward in time:
 start a chunk of any shape with the oldest frames that will still be in time, now or when the next
 frame comes. Older frames first is no restriction: the newer ones stay for later. Of states that
-meet within a millisecond the better one is kept. Where the model is simplified it is in the
+meet within a millisecond the better one is kept. Where chunk after chunk as the frames come already
+shows all there is, nothing is searched for. Where the model is simplified it is in the
 oracle's favour: a batch is full from its first step on and costs nothing to leave, frames need not
 be evenly spaced. So no real schedule shows more than a frame or two beyond it.
 """
@@ -19,7 +20,7 @@ from sdv2_host.clock import NS_PER_MS
 from sdv2_host.types import Shape
 
 
-class _Option(NamedTuple):
+class Option(NamedTuple):
     num_frames: int
     step_ms: float
     late_ms: float
@@ -37,10 +38,36 @@ class _State(NamedTuple):
 def most_in_time(step_ms: Mapping[Shape, float], world: World, bound_ms: float) -> int:
     """Frames whose pictures could have come within `bound_ms` of them, before the world's end."""
     options = [
-        _Option(shape.chunk_frames, ms, ms * (1 + shape.late_chunks))
+        Option(shape.chunk_frames, ms, ms * (1 + shape.late_chunks))
         for shape, ms in step_ms.items()
     ]
     options = [one for one in options if not any(_is_better(other, one) for other in options)]
+    simply = shown_one_by_one(options, world, bound_ms)
+    return searched(options, world, bound_ms) if simply is None else simply
+
+
+def shown_one_by_one(options: list[Option], world: World, bound_ms: float) -> int | None:
+    """What the soonest kind of chunk shows, each as soon as it is full; None = perhaps not all."""
+    num_frames, work_ms, late_ms = min(options, key=lambda one: one.late_ms)
+    if any(one.num_frames % num_frames for one in options):
+        return None
+    arrivals_ms = [at / NS_PER_MS for at in world.arrivals_ns]
+    duration_ms = world.duration_ns / NS_PER_MS
+    num_shown, free_ms = 0, 0.0
+    while num_shown + num_frames <= len(arrivals_ms):
+        first_ms, last_ms = arrivals_ms[num_shown], arrivals_ms[num_shown + num_frames - 1]
+        if world.end_ms(last_ms, late_ms) > duration_ms:
+            break  # for anyone
+        start_ms = max(free_ms, last_ms)
+        shown_ms = world.end_ms(start_ms, late_ms)
+        if shown_ms > min(first_ms + bound_ms, duration_ms):
+            return None
+        num_shown, free_ms = num_shown + num_frames, world.end_ms(start_ms, work_ms)
+    return num_shown
+
+
+def searched(options: list[Option], world: World, bound_ms: float) -> int:
+    """The same by looking at all schedules."""
     arrivals_ms = [at / NS_PER_MS for at in world.arrivals_ns]
     duration_ms = world.duration_ns / NS_PER_MS
     fastest_ms = min(one.late_ms for one in options) * min(world.slowness)
@@ -77,7 +104,7 @@ def shapes_allowed(
     return {shape: ms for shape, ms in most.items() if fewer or shape.steps == steps}
 
 
-def _is_better(one: _Option, other: _Option) -> bool:
+def _is_better(one: Option, other: Option) -> bool:
     return (
         one != other
         and one.num_frames == other.num_frames

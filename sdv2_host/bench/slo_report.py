@@ -38,6 +38,8 @@ def format_table(result: dict[str, Any]) -> str:
             f"{case['oracle_ratio']:>8.1%}  {_host(hosts['scheduler']):<34}{others}"
         )
     summary = result["summary"]
+    if summary["changed_setup"]:
+        lines += _setup_lines(result)
     lines += [
         "",
         f"of the oracle's throughput at equal latency: median {summary['oracle_ratio_median']:.1%},"
@@ -47,6 +49,31 @@ def format_table(result: dict[str, Any]) -> str:
         f"most frames waiting: {summary['most_waiting_chunks']:.2f} chunks",
     ]
     return "\n".join(lines)
+
+
+def _setup_lines(result: dict[str, Any]) -> list[str]:
+    """One line per case in which autoencoder or size changed, and a summary."""
+    head = f"{'changes':>8}{'last at':>9}{'then in time':>14}  share of frames"
+    lines = ["", f"{'device':<13}{'load':<21}{head}"]
+    for case in result["cases"]:
+        setups, ratio = case["setups"], case["settled_ratio"]
+        if setups["changes"]:
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in setups["shares"].items())
+            in_time = "" if ratio is None else f"{ratio:.1%}"
+            lines.append(
+                f"{case['device']:<13}{case['world']:<21}{setups['changes']:>8}"
+                f"{setups['settled_s']:>7.0f} s{in_time:>14}  {shares}"
+            )
+    summary = result["summary"]
+    if summary["settled_ratio_worst"] is not None:
+        lines += [
+            "",
+            f"another setup in {summary['changed_setup']} of {summary['cases']} cases, at most "
+            f"{summary['most_changes']} changes in one; of the frames after the last change, in "
+            f"time: median {summary['settled_ratio_median']:.1%}, worst "
+            f"{summary['settled_ratio_worst']:.1%}",
+        ]
+    return lines
 
 
 def _host(measures: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from sdv2_host.host.engines import PassthroughEngine
 from sdv2_host.host.intake import PATIENCE_CHUNKS
 from sdv2_host.host.schedule import Schedule
 from sdv2_host.host.source_rate import SourceRate
+from sdv2_host.ipc.messages import Pace
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameMeta, Layout, Shape
 
@@ -60,11 +61,19 @@ class NewestWins:
 
     With `slo_mode` off and a batch as started: the fixed batch."""
 
-    def __init__(self, times: StageTimes, params: Params, layout: Layout = Layout.SERIAL) -> None:
+    def __init__(
+        self,
+        times: StageTimes,
+        params: Params,
+        layout: Layout = Layout.SERIAL,
+        step_ms: Mapping[Shape, float] | None = None,
+    ) -> None:
+        """`step_ms` is what a warm-up measured, None = just what steps take."""
         self._params = params
         self._backlog = Backlog()
         self._rate = SourceRate()
-        self._schedule = Schedule(TableEngine(times.step_ms(), layout), params)
+        self._schedule = Schedule(TableEngine(step_ms or times.step_ms(), layout), params)
+        self._num_chunks = 0
         self._num_without_wait = 0
         self._must_wait = False
 
@@ -79,6 +88,10 @@ class NewestWins:
     @property
     def says(self) -> str:
         return self._schedule.says
+
+    @property
+    def pace(self) -> Pace | None:
+        return self._schedule.pace
 
     def push(self, number: int, time_ns: int) -> None:
         meta = FrameMeta(1, 1, frame=number, publish_ts_ns=time_ns + 1)
@@ -101,10 +114,11 @@ class NewestWins:
         return Chunk([frame.meta.frame for frame in frames], shape)
 
     def took(self, chunk: Chunk, begin_ns: int, end_ns: int) -> None:
-        self._schedule.took(chunk.shape, begin_ns, end_ns, is_usual=chunk.numbers[0] > 1)
+        self._num_chunks += 1
+        self._schedule.took(chunk.shape, begin_ns, end_ns, is_usual=self._num_chunks > 1)
 
     def owes_pictures(self, now_ns: int) -> bool:
-        return self._schedule.owes_pictures(now_ns)
+        return self._schedule.owes_pictures(now_ns, self._rate.newest_ns)
 
 
 class UnboundedQueue:
@@ -152,6 +166,12 @@ class SimulatedEngine:
     times: StageTimes
     in_flight: list[Chunk] = field(default_factory=list)
     """Newest first, at steps 1, 2, 3...; the model's rows."""
+    slowness: float = 1.0
+    """While another one is prepared on the same device."""
+
+    def begin(self, times: StageTimes) -> None:
+        """Another engine is at work, alone on the device; what the one before held is lost."""
+        self.times, self.in_flight, self.slowness = times, [], 1.0
 
     def step(self, chunk: Chunk) -> Work:
         shape = chunk.shape
@@ -202,9 +222,9 @@ class Run:
         self.previous = shape
 
 
-def simulate(host: Host, world: World, times: StageTimes) -> Run:
-    """The host in that world, to its end."""
-    run, engine = Run(), SimulatedEngine(times)
+def simulate(host: Host, world: World, engine: SimulatedEngine) -> Run:
+    """The host in that world with that engine, to its end."""
+    run = Run()
     arrivals = world.arrivals_ns
     now_ns, num_come = 0, 0
     while now_ns < world.duration_ns:
@@ -222,7 +242,8 @@ def simulate(host: Host, world: World, times: StageTimes) -> Run:
         else:
             run.saw(chunk, num_waiting)
             work = engine.step(chunk)
-        now_ns = round(world.end_ms(begin_ns / NS_PER_MS, work.work_ms) * NS_PER_MS)
+        work_ms = work.work_ms * engine.slowness
+        now_ns = round(world.end_ms(begin_ns / NS_PER_MS, work_ms) * NS_PER_MS)
         if chunk is not None:
             host.took(chunk, begin_ns, now_ns)
         if now_ns <= world.duration_ns:

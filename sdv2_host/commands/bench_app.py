@@ -247,24 +247,36 @@ def bench_swap(
 
 @bench_app.command("slo")
 def bench_slo(
-    seconds: Annotated[int, typer.Option(help="Simulated, of each load.")] = 20,
-    mode: Annotated[str, typer.Option(help="What the scheduler may change.")] = "chunks",
+    seconds: Annotated[
+        int | None,
+        typer.Option(help="Simulated, of each load: 20, or 60 with --mode vae and size."),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(help="What may change: off, chunks, steps, vae or size.")
+    ] = "chunks",
     json_file: JsonFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder for slo.png and slo.json.")] = None,
 ) -> None:
     """Scheduling: models of GPUs under spikes, stalls and heat, beside an oracle. Minutes.
 
-    Example: sdv2-host bench slo --out d
+    Examples:
+
+      sdv2-host bench slo --out d
+
+      sdv2-host bench slo --mode size --out d
     """
     from typing import cast, get_args
 
+    from sdv2_host.bench.slo import seconds_of
     from sdv2_host.commands.bench import bench_slo as measure
     from sdv2_host.commands.settings import check_choice, check_range
     from sdv2_host.params import SloMode
 
-    check_range("--seconds", seconds, 4, 600)
     check_choice("--mode", mode, get_args(SloMode))
-    measure(seconds, cast(SloMode, mode), json_file, out)
+    allowed = cast(SloMode, mode)
+    length_s = seconds_of(allowed) if seconds is None else seconds
+    check_range("--seconds", length_s, 4, 600)
+    measure(length_s, allowed, json_file, out)
 
 
 @bench_app.command("multi")

@@ -27,6 +27,7 @@ from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
 from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
 from sdv2_host.host.prompt_desk import Decks, DeskListener, needs_bank
+from sdv2_host.host.rate_keeper import RateKeeper
 from sdv2_host.host.situation import Situation
 from sdv2_host.host.supervisor import Supervisor
 from sdv2_host.host.text_process import TextSetup
@@ -97,6 +98,7 @@ class Daemon:
         is_banked = needs_bank if text is None else lambda _: True
         self._desk = EnginePrompts(config, text, listener, self._texts_on_air, is_banked)
         self._engine_desk = EngineDesk(config, self.console, self._desk, self._set_problem)
+        self._rate_keeper = RateKeeper(self._engine_desk, self.console)
         self._presenter: Presenter | None = None
         self._room = ControlRoom(self.console, config, run_dir, styles)
         self._look_desk = LookDesk(self.console, self._order_look)
@@ -278,7 +280,7 @@ class Daemon:
             situation=self._situation,
             console=self.console,
             presenter=self._presenter,
-            desks=WorkerDesks(self._engine_desk, self._look_desk, self._desk),
+            desks=WorkerDesks(self._engine_desk, self._look_desk, self._desk, self._rate_keeper),
             run_dir=self._run_dir,
             calls=WatchCalls(self._on_chunk, self._on_progress, self._set_problem, self.ready.set),
         )
@@ -337,6 +339,7 @@ class Daemon:
         return replace(
             status,
             size=status.size or shown,
+            schedule="; ".join(filter(None, (self._rate_keeper.says, status.schedule))),
             worker_restarts=supervisor.num_restarts if supervisor is not None else 0,
             worker_pid=supervisor.worker_pid if supervisor is not None else None,
             params_version=self._version,

@@ -136,6 +136,11 @@ class EngineDesk:
         self._substitute = config
         self._want(config, on_refused)
 
+    @property
+    def is_changing(self) -> bool:
+        """Another engine than the one in use is wanted, and on its way."""
+        return self._wanted != self.in_use
+
     def _want(self, config: Config, on_refused: Callable[[str], None] | None) -> None:
         self._wanted, self._on_refused = config, on_refused
         self._is_due.set()

@@ -91,6 +91,12 @@ class Intake:
         with self._arrival:
             return self._rate.fps
 
+    @property
+    def newest_ns(self) -> int:
+        """When the source's newest frame came; 0 = none did."""
+        with self._arrival:
+            return self._rate.newest_ns
+
     def discard(self) -> None:
         """What waits is dropped, lock-step frames excepted: they wait for when it goes on."""
         with self._arrival:

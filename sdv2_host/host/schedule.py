@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sdv2_host.clock import NS_PER_MS
 from sdv2_host.host.backlog import ChunkWish
+from sdv2_host.ipc.messages import Pace
 from sdv2_host.params import Params
 from sdv2_host.stream.slo import Load, SloState, StepTable, decide
 from sdv2_host.types import Engine, Shape
@@ -21,7 +22,7 @@ class Schedule:
 
     Fields, per process: the table, corrected by what steps take; the newest decision; what it was
     made for; steps since the shape changed last; whether lock-step frames come; whether a batch
-    may hold back pictures; when the newest chunk was done.
+    may hold back pictures.
     """
 
     def __init__(self, engine: Engine, params: Params) -> None:
@@ -34,12 +35,23 @@ class Schedule:
         self._num_equal = 0
         self._is_lockstep = False
         self._may_owe = False
-        self._end_ns = 0
 
     @property
     def says(self) -> str:
         """What is done to keep the rate, and why; '' = there is nothing to decide."""
         return self._state.says
+
+    @property
+    def pace(self) -> Pace | None:
+        """What a slower decision about the whole engine is made with; None = not known yet."""
+        load = self._load
+        if not self._table.is_learnt or not load.source_fps:
+            return None
+        return Pace(
+            source_fps=load.source_fps,
+            slowdown=self._table.slowdown,
+            is_lockstep=self._is_lockstep,
+        )
 
     def plan(self, params: Params, source_fps: float, num_waiting: int) -> ChunkWish:
         """What to wait for; the decision for the next chunk is made."""
@@ -75,20 +87,21 @@ class Schedule:
         self._num_equal = self._num_equal + 1 if shape == self._previous else 0
         self._previous = shape
         self._may_owe = shape.late_chunks > 0
-        self._end_ns = end_ns
         # A change finishes what is in flight, and a batch fills in as many steps as it has rows.
         if is_usual and self._num_equal > shape.late_chunks:
             self._table = self._table.observed(shape, (end_ns - begin_ns) / NS_PER_MS)
 
-    def owes_pictures(self, now_ns: int) -> bool:
+    def owes_pictures(self, now_ns: int, newest_ns: int) -> bool:
         """A batch holds back pictures until further chunks come, and the source has stalled.
+
+        `newest_ns` is when its newest frame came: the engine may have been busy since.
 
         True once after each chunk. Lock-step clients reckon with pictures that are held back.
         """
         load, shape = self._load, self._previous
         chunk_ms = 1000 * shape.chunk_frames / load.fps if load.fps else 0.0
-        waited_ms = (now_ns - self._end_ns) / NS_PER_MS
-        is_due = self._may_owe and not self._is_lockstep and waited_ms > STALL_CHUNKS * chunk_ms
+        silent_ms = (now_ns - newest_ns) / NS_PER_MS
+        is_due = self._may_owe and not self._is_lockstep and silent_ms > STALL_CHUNKS * chunk_ms
         if is_due:
             self._may_owe = False
             self._num_equal = 0  # the batch fills anew

@@ -30,6 +30,11 @@ class SourceRate:
     """0 = not known yet."""
     _seen: deque[_Seen] = field(default_factory=lambda: deque(maxlen=NUM_FRAMES))
 
+    @property
+    def newest_ns(self) -> int:
+        """When the newest frame came; 0 = none did."""
+        return self._seen[-1].time_ns if self._seen else 0
+
     def push(self, meta: FrameMeta) -> None:
         """The frame is the newest. Missed ones are known by the numbers."""
         newest = _Seen(meta.frame, meta.publish_ts_ns)

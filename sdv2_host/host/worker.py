@@ -183,7 +183,7 @@ def style_chunk(
         return Turn(Heartbeat(), None)
     chunk = intake.next_chunk(idle_s)
     if chunk is None:
-        if schedule.owes_pictures(now_ns()):
+        if schedule.owes_pictures(now_ns(), intake.newest_ns):
             outlet.publish(engine.finish(), inbox.newest.version)
         outlet.heartbeat()
         return Turn(Heartbeat(), None)
@@ -210,6 +210,7 @@ def style_chunk(
         dropped=counts.dropped + outlet.num_lost,
         queue_depth=counts.queue_depth,
         rss_bytes=psutil.Process().memory_info().rss,
+        pace=schedule.pace,
         schedule=schedule.says,
         look_serial=styled.look_serial,
         looks=styled.looks,
@@ -234,6 +235,7 @@ def _ready(engine: Engine, begin_ns: int) -> Ready:
         first_chunk_frames=engine.first_chunk_frames,
         chunk_frames=engine.chunk_frames,
         delay_frames=engine.delay_frames,
+        layout=engine.layout.value,
         step_ms={str(shape): round(ms, 1) for shape, ms in engine.step_ms.items()},
     )
 

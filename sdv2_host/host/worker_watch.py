@@ -15,11 +15,12 @@ from sdv2_host.host.engine_desk import EngineDesk, told
 from sdv2_host.host.engine_prompts import EnginePrompts
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.presenter import Presenter
+from sdv2_host.host.rate_keeper import RateKeeper
 from sdv2_host.host.situation import Situation
 from sdv2_host.host.supervisor import STARTED_ANEW
 from sdv2_host.host.worker_life import WorkerLife
 from sdv2_host.ipc.frame_ring import FrameReader
-from sdv2_host.ipc.messages import FromWorker, Problem, Progress, Ready, Report
+from sdv2_host.ipc.messages import FromWorker, Heartbeat, Problem, Progress, Ready, Report
 from sdv2_host.types import ProgressFn
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class WorkerDesks(NamedTuple):
     engine: EngineDesk
     looks: LookDesk
     prompts: EnginePrompts
+    rate: RateKeeper
 
 
 class WatchCalls(NamedTuple):
@@ -61,6 +63,9 @@ class WorkerWatch:
         if isinstance(message, Report):
             self.presenter.wake()
             self.calls.on_chunk(message)
+            self.desks.rate.heard(message)
+        elif isinstance(message, Heartbeat):
+            self.desks.rate.heard(message)
         elif isinstance(message, Progress):
             self.calls.on_progress(message.text, message.fraction)
         elif isinstance(message, Problem):
@@ -70,7 +75,7 @@ class WorkerWatch:
             self.situation.was_ready = True
             self.calls.on_ready()
             _log_ready(message)
-            self._in_use(life.config)
+            self._in_use(life.config, message)
 
     def on_death(self, reason: str) -> None:
         self.situation.worker.died()
@@ -114,15 +119,16 @@ class WorkerWatch:
         self.calls.on_problem("engine", life.problem)
         self.desks.looks.lose(STARTED_ANEW)
         self.console.note("info", "host", f"{told(life.config)} has taken over")
-        self._in_use(life.config)
+        self._in_use(life.config, life.ready)
 
     def on_refused(self, life: WorkerLife, reason: str) -> None:
         self.situation.preparing = ""
         self.desks.engine.refused(life, reason)
 
-    def _in_use(self, config: Config) -> None:
+    def _in_use(self, config: Config, ready: Ready) -> None:
         self.situation.config = config
         self.desks.engine.took_over(config)
+        self.desks.rate.began(config, ready)
 
 
 def _log_ready(message: Ready) -> None:

@@ -80,8 +80,19 @@ class Ready(_Message):
     chunk_frames: int
     delay_frames: int
     """Further frames, at most, until the picture of a frame is there."""
+    layout: Literal["serial", "batch"] = "serial"
+    """As started."""
     step_ms: dict[str, float] = {}
     """What a step takes, by shape; empty: the engine has one only."""
+
+
+class Pace(_Message):
+    """What the scheduler reckons with, once the first steps have put its table right."""
+
+    source_fps: float
+    slowdown: float
+    """Of the device, against what `Ready` says that steps take."""
+    is_lockstep: bool
 
 
 class Report(_Message):
@@ -101,6 +112,8 @@ class Report(_Message):
     queue_depth: int
     """Frames still waiting in the intake."""
     rss_bytes: int
+    pace: Pace | None = None
+    """None = not known yet, or nothing is to be decided."""
     schedule: str = ""
     """What is done to keep the rate, and why; '' = nothing is to be decided."""
     look_serial: int = 0

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
-from sdv2_host.params import SloMode
+from sdv2_host.params import SloMode, allows
 from sdv2_host.types import Layout, Shape
 
 STEP_LADDER = (4, 2, 1)
@@ -63,6 +63,11 @@ class StepTable:
     first_ratios: tuple[float, ...] = ()
     """Times of the first steps over those in the table, LEARNING_STEPS at most."""
 
+    @property
+    def is_learnt(self) -> bool:
+        """Enough steps were made to put right what a busy machine measured at warm-up."""
+        return len(self.first_ratios) >= LEARNING_STEPS
+
     def ms(self, shape: Shape) -> float:
         return self.step_ms[shape] * self.slowdown
 
@@ -97,7 +102,7 @@ class StepTable:
         """The table after a step of this shape took so long."""
         if shape not in self.step_ms:
             return self
-        if len(self.first_ratios) < LEARNING_STEPS:
+        if not self.is_learnt:
             ratios = (*self.first_ratios, took_ms / self.step_ms[shape])
             return replace(self, slowdown=median(ratios), first_ratios=ratios)
         error = took_ms / self.ms(shape) - 1
@@ -160,7 +165,8 @@ def allowed_shapes(table: StepTable, load: Load) -> list[Shape]:
     base = table.base(load.steps)
     if load.mode == "off" or load.is_lockstep or base not in table.step_ms or not load.fps:
         return [base]
-    fewer = {steps for steps in STEP_LADDER if steps < load.steps and load.mode == "steps"}
+    may_fall = allows(load.mode, "steps")
+    fewer = {steps for steps in STEP_LADDER if steps < load.steps and may_fall}
     others = [s for s in table.step_ms if s.steps in {load.steps, *fewer} and s != base]
     return [base, *others]
 
@@ -281,4 +287,6 @@ def _sentence(table: StepTable, load: Load, shape: Shape, holds: bool) -> str:
     remedy = ""
     if load.mode == "chunks" and load.steps > 1:
         remedy = "; slo_mode steps would allow fewer steps"
+    elif not allows(load.mode, "size"):
+        remedy = "; slo_mode size would allow a smaller size"
     return f"{can}; the others are dropped evenly{remedy}"

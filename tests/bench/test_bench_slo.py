@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -12,14 +13,16 @@ from hypothesis import strategies as st
 
 from sdv2_host.bench import slo, slo_report
 from sdv2_host.bench.slo_devices import ALL
-from sdv2_host.bench.slo_oracle import most_in_time
-from sdv2_host.bench.slo_simulation import NewestWins, UnboundedQueue, simulate
+from sdv2_host.bench.slo_oracle import Option, most_in_time, searched, shown_one_by_one
+from sdv2_host.bench.slo_setups import ChangingSetups
+from sdv2_host.bench.slo_simulation import NewestWins, SimulatedEngine, UnboundedQueue, simulate
 from sdv2_host.bench.slo_world import World, worlds
+from sdv2_host.clock import NS_PER_MS, NS_PER_S
 from sdv2_host.params import Params, SloMode
-from sdv2_host.types import Layout, Shape
+from sdv2_host.stream.setups import Setup
+from sdv2_host.types import Layout, Shape, Size
 
 RTX_4090, H100, H200, _, _, H200_14B = ALL
-NS_PER_MS = 1_000_000
 
 
 def world_of(gaps_ms: list[int], slowness: list[float]) -> World:
@@ -49,17 +52,46 @@ def test_any_load_leaves_the_frames_promised_in_order_and_two_chunks_waiting_at_
     world: World, mode: SloMode, bound_ms: float, device: slo.StageTimes
 ) -> None:
     params = Params(steps=device.max_steps, slo_mode=mode, latency_bound_ms=bound_ms)
-    host = NewestWins(device, params)
+    engine = SimulatedEngine(device)
+    host = ChangingSetups(device, params, engine)
 
-    run = simulate(host, world, device)
+    run = simulate(host, world, engine)
 
     shown = list(run.latency_ms)
     assert shown == sorted(set(shown))
     # All that was given to the engine came back: also what a stalled source left in a batch.
-    assert len(shown) == sum(run.shapes.values())
-    assert len(shown) + host.num_dropped + host.num_waiting == len(world.arrivals_ns)
+    assert len(shown) == sum(run.shapes.values()) - host.log.num_lost
+    assert len(shown) + host.log.num_lost + host.num_dropped + host.num_waiting == len(
+        world.arrivals_ns
+    )
     assert host.num_waiting < 8
     assert run.most_waiting_chunks <= 2
+
+
+@given(
+    st.lists(st.sampled_from([1, 8, 16, 17, 33, 41, 250]), min_size=1, max_size=20),
+    st.lists(st.sampled_from([1.0, 1.5, 3.0]), min_size=1, max_size=200),
+    st.sampled_from([0.0, 900.0]),
+    st.sampled_from([H200_14B, RTX_4090]),
+)
+@settings(deadline=None, max_examples=5)
+def test_through_changes_of_setup_no_frame_is_shown_twice_and_no_more_wait(
+    gaps_ms: list[int], slowness: list[float], bound_ms: float, device: slo.StageTimes
+) -> None:
+    busy = world_of((gaps_ms * 2000)[:2000], slowness)
+    engine = SimulatedEngine(device)
+    params = Params(steps=device.max_steps, slo_mode="size", latency_bound_ms=bound_ms)
+    host = ChangingSetups(device, params, engine)
+
+    run = simulate(host, busy, engine)
+
+    shown = list(run.latency_ms)
+    assert shown == sorted(set(shown))
+    assert len(shown) + host.log.num_lost + host.num_dropped + host.num_waiting == len(
+        busy.arrivals_ns
+    )
+    assert run.most_waiting_chunks <= 2
+    assert host.log.num_changes <= 2 + busy.seconds / 20
 
 
 @given(made_up, st.sampled_from([100.0, 400.0, 1500.0]))
@@ -71,9 +103,21 @@ def test_nobody_shows_more_in_time_than_the_oracle(world: World, bound_ms: float
     best = most_in_time(table, world, bound_ms)
 
     for host in (NewestWins(H200_14B, params), UnboundedQueue(2)):
-        run = simulate(host, world, H200_14B)
+        run = simulate(host, world, SimulatedEngine(H200_14B))
         # A session begins with a chunk of one frame, which the oracle knows nothing of.
         assert sum(ms <= bound_ms for ms in run.latency_ms.values()) <= best + 4
+
+
+@given(made_up, st.sampled_from([100.0, 400.0, 1500.0]), st.sampled_from([2.0, 20.0, 60.0]))
+@settings(deadline=None, max_examples=25)
+def test_where_frames_are_shown_as_they_come_no_search_finds_more(
+    world: World, bound_ms: float, call_ms: float
+) -> None:
+    options = [Option(4, 10 + call_ms, 10 + call_ms), Option(8, 20 + call_ms, 20 + call_ms)]
+
+    simply = shown_one_by_one(options, world, bound_ms)
+
+    assert simply is None or simply == searched(options, world, bound_ms)
 
 
 def test_the_oracle_knows_what_a_person_can_work_out() -> None:
@@ -89,8 +133,8 @@ def test_the_oracle_knows_what_a_person_can_work_out() -> None:
 def test_without_a_bound_the_reference_queue_grows_and_ours_does_not() -> None:
     load = next(world for world in worlds(20.0) if world.name == "60 fps, steady")
 
-    queue = simulate(UnboundedQueue(2), load, H200_14B)
-    ours = simulate(NewestWins(H200_14B, Params(steps=2)), load, H200_14B)
+    queue = simulate(UnboundedQueue(2), load, SimulatedEngine(H200_14B))
+    ours = simulate(NewestWins(H200_14B, Params(steps=2)), load, SimulatedEngine(H200_14B))
 
     assert max(queue.latency_ms.values()) > 5000
     assert max(ours.latency_ms.values()) < 500
@@ -112,6 +156,39 @@ def test_the_devices_are_as_fast_as_was_published() -> None:
     fps = [4000 / H200.step_ms()[Shape(4, Layout.SERIAL, steps)] for steps in (1, 2, 4)]
     assert fps == pytest.approx([100, 87, 68], rel=0.06)
     assert 4000 / RTX_4090.step_ms()[Shape(4, Layout.SERIAL, 1)] == pytest.approx(16.6, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("setup", "expected"),
+    [
+        (Setup("hybrid", Size(512, 512)), [189, 146, 100]),
+        (Setup("taehv", Size(512, 512)), [389, 241, 137]),
+        (Setup("wan", Size(832, 480)), [65, 55, 42]),
+        (Setup("taehv", Size(832, 480)), [256, 149, 81]),
+    ],
+)
+def test_other_setups_are_as_fast_as_was_estimated(setup: Setup, expected: list[int]) -> None:
+    table = H200.at(setup).step_ms()
+
+    assert [4000 / table[Shape(4, Layout.SERIAL, steps)] for steps in (1, 2, 4)] == pytest.approx(
+        expected, rel=0.12
+    )
+
+
+def test_what_fewest_steps_cannot_follow_a_cheaper_autoencoder_does() -> None:
+    load = next(world for world in worlds(60.0) if world.name == "60 fps, steady")
+    engine = SimulatedEngine(H200_14B)
+    host = ChangingSetups(H200_14B, Params(steps=2, slo_mode="size"), engine)
+
+    run = simulate(host, load, engine)
+
+    assert [setup.vae for setup in host.log.frames] == ["wan", "hybrid"]
+    assert host.log.num_changes == 1
+    late_ns = 40 * NS_PER_S
+    late = [number for number, at in enumerate(load.arrivals_ns, 1) if at > late_ns]
+    assert sum(number in run.latency_ms for number in late) >= 0.95 * len(late)
+    assert run.most_waiting_chunks <= 2
+    assert re.match(r"VAE hybrid in place of VAE wan: 5\d fps possible with VAE wan, ", host.says)
 
 
 def test_the_bench_writes_a_table_and_a_picture(tmp_path: Path) -> None:

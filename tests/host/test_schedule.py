@@ -18,7 +18,7 @@ from sdv2_host.host.schedule import Schedule
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.params import Params
 from sdv2_host.status import HostStatus
-from sdv2_host.types import FrameMeta, Layout, Shape
+from sdv2_host.types import FrameMeta, Layout, Shape, Size
 
 SERIAL, BATCH = Layout.SERIAL, Layout.BATCH
 
@@ -144,15 +144,18 @@ def test_a_stalled_source_gets_the_pictures_that_its_batch_owes_once() -> None:
     schedule = Schedule(SlowEngine(), PARAMS)
     planned(schedule, PARAMS, 45.0)
     second_ns = 10**9
-    assert not schedule.owes_pictures(second_ns)
+    assert not schedule.owes_pictures(second_ns, second_ns)
 
     schedule.took(Shape(4, BATCH, 2), 0, second_ns, is_usual=True)
 
-    due_ns = second_ns + 6 * second_ns // 45
+    # Since the newest frame came, and not since the engine was free to notice that none does.
+    newest_ns = second_ns - 50 * 10**6
+    due_ns = newest_ns + 6 * second_ns // 45
     times_ns = (due_ns - 10**6, due_ns + 10**6, 5 * second_ns)
-    assert [schedule.owes_pictures(at_ns) for at_ns in times_ns] == [False, True, False]
+    owes = [schedule.owes_pictures(at_ns, newest_ns) for at_ns in times_ns]
+    assert owes == [False, True, False]
     schedule.took(Shape(4, SERIAL, 2), 0, second_ns, is_usual=True)
-    assert not schedule.owes_pictures(5 * second_ns)
+    assert not schedule.owes_pictures(5 * second_ns, newest_ns)
 
 
 def test_a_batch_that_was_emptied_teaches_nothing_until_it_is_full() -> None:
@@ -163,49 +166,60 @@ def test_a_batch_that_was_emptied_teaches_nothing_until_it_is_full() -> None:
         schedule.took(shape, 0, 80_000_000, is_usual=True)
 
     for _ in range(8):
-        assert schedule.owes_pictures(10**10)
+        assert schedule.owes_pictures(10**10, 0)
         schedule.took(shape, 0, 40_000_000, is_usual=True)
     planned(schedule, PARAMS, 45.0)
 
     assert "50 fps possible" in schedule.says
 
 
-def test_an_overloaded_host_lowers_the_steps_where_it_may_and_says_so(
+def test_an_overloaded_host_takes_fewer_steps_and_then_a_smaller_size_and_says_so(
     run_dir: Path, stream: str
 ) -> None:
     config = Config(
         name=stream,
         engine="tiny",
-        width=192,
-        height=192,
+        width=256,
+        height=256,
         threads=1,
         port=0,
         resume="default",
         data_dir=str(run_dir.parent),
     )
-    daemon = Daemon(config, Params(steps=4, slo_mode="steps"), run_dir=run_dir)
+    daemon = Daemon(config, Params(steps=2, slo_mode="size"), run_dir=run_dir)
 
-    status = asyncio.run(status_with(daemon, "1 step", run_dir))
+    fewer, smaller = asyncio.run(
+        statuses_with(daemon, ("1 step", "in place of 256x256: "), run_dir)
+    )
 
-    assert status.schedule.startswith("chunks of 4, serial, 1 step: ")
-    assert status.notes["steps"] == 1
-    assert status.step_ms["chunks of 4, serial, 4 steps"] > 0
-    assert status.dropped > 0
+    assert "chunks of 4, serial, 1 step: " in fewer.schedule
+    assert fewer.size == Size(256, 256)
+    assert fewer.step_ms["chunks of 4, serial, 2 steps"] > 0
+    assert smaller.size is not None
+    assert Size(128, 128) <= smaller.size < Size(256, 256)
+    assert smaller.schedule.startswith(f"{smaller.size} in place of 256x256: ")
+    assert " fps possible with 256x256, " in smaller.schedule
+    assert smaller.worker_restarts == 0
+    assert smaller.dropped > 0
+    assert (daemon.params.width, daemon.params.steps) == (0, 2)
 
 
-async def status_with(daemon: Daemon, said: str, run_dir: Path) -> HostStatus:
-    """The host's status once its scheduler says this, with a source of 120 fps."""
+async def statuses_with(daemon: Daemon, said: tuple[str, ...], run_dir: Path) -> list[HostStatus]:
+    """The host's status once its scheduler says each, with a source of 120 fps."""
+    statuses = []
     stop = asyncio.Event()
     running = asyncio.create_task(daemon.run(stop))
     try:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(300):
             await daemon.ready.wait()
             with FrameWriter(daemon.config.input_stream, run_dir=run_dir) as writer:
                 pixels = np.zeros((64, 64, 4), np.uint8)
-                while said not in daemon.snapshot().schedule:
-                    writer.publish(pixels, FrameMeta(64, 64, capture_ts_ns=now_ns()))
-                    await asyncio.sleep(1 / 120)
-        return daemon.snapshot()
+                for text in said:
+                    while text not in daemon.snapshot().schedule:
+                        writer.publish(pixels, FrameMeta(64, 64, capture_ts_ns=now_ns()))
+                        await asyncio.sleep(1 / 120)
+                    statuses.append(daemon.snapshot())
+        return statuses
     finally:
         stop.set()
         await asyncio.wait({running})
