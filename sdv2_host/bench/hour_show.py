@@ -1,8 +1,8 @@
 """What `bench hour` streams: looks in turn, scenes that never come again, and one that always does.
 
-A minute begins with the anchor: the same clip in the same look, so that what it looks like can be
+Twice a minute comes the anchor: the same clip in the same look, so that what it looks like can be
 compared over the hour. Then scene follows scene, each of a seed of its own, calm and fast by turns;
-in the midst of one the look of the minute comes. The first minute is full of anchors, with a glance
+in the midst of the first after an anchor another look comes. The first minute is full of anchors, with a glance
 at another scene in another look before each, as before the later ones: how much they differ there
 is the noise that those are held against.
 
@@ -34,10 +34,11 @@ MINUTE_CHUNKS = 451
 come upon every part of a minute."""
 ANCHOR_CHUNKS = 45
 """6 s."""
-SCENE_STARTS = (45, 147, 249, 350)
+ANCHOR_STARTS = (0, 226)
 """Chunks of a minute."""
-NEW_LOOK_AT = 60
-"""Chunk of a minute: two seconds into its first scene."""
+SCENE_STARTS = (45, 136, 271, 361)
+NEW_LOOKS_AT = (60, 286)
+"""Two seconds into a scene."""
 GLANCE_CHUNKS = 11
 """Before each anchor of the first minute: longer than the window, and 11 + 45 anchor chunks have
 no common factor with 45 either."""
@@ -103,10 +104,11 @@ class Show:
         minute, place = divmod(chunk, MINUTE_CHUNKS)
         if minute == 0:
             return self._first_minute(place)
-        if place < ANCHOR_CHUNKS:
-            return Moment(ANCHOR_LOOK, False, False, place, 0, 0)
+        half = int(place >= ANCHOR_STARTS[1])
+        if place < ANCHOR_STARTS[half] + ANCHOR_CHUNKS:
+            return Moment(ANCHOR_LOOK, False, False, place - ANCHOR_STARTS[half], 0, 0)
         number = sum(place >= start for start in SCENE_STARTS) - 1
-        look = self._look(minute) if place >= NEW_LOOK_AT else ANCHOR_LOOK
+        look = self._look(2 * minute + half) if place >= NEW_LOOKS_AT[half] else ANCHOR_LOOK
         scene = minute * max(len(SCENE_STARTS), ANCHORS_AT_FIRST + 1) + number
         return Moment(look, False, False, None, scene, place - SCENE_STARTS[number])
 

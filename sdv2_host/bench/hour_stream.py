@@ -105,7 +105,7 @@ class _Watcher:
         """Number of the newest change, and chunks since."""
 
     def see_source(self, chunk: int, shown: Shown, params: Params) -> None:
-        rgb_T3HW = _rgb(shown.pixels_THW4)
+        rgb_T3HW = rgb_of(shown.pixels_THW4)
         self._trace.source_step_N[chunk] = _step(rgb_T3HW, self._last_source_3HW)
         self._trace.source_colours_NS[chunk] = colours(rgb_T3HW)
         self._last_source_3HW = rgb_T3HW[-1]
@@ -118,11 +118,11 @@ class _Watcher:
         if self._after_change < AFTER_CHANGE:
             fresh = self._second.step(as_frames(shown.pixels_THW4), params).frames
             place = self._change, self._after_change
-            score = self._score(_rgb(fresh), shown.moment.style)
+            score = self._score(rgb_of(fresh), shown.moment.style)
             self._trace.fresh_CK[place], self._trace.named_fresh_CK[place] = score
 
     def see_picture(self, chunk: int, moment: Moment, pixels_THW4: NDArray[np.uint8]) -> None:
-        rgb_T3HW = _rgb(pixels_THW4)
+        rgb_T3HW = rgb_of(pixels_THW4)
         self._trace.picture_step_N[chunk] = _step(rgb_T3HW, self._last_picture_3HW)
         self._trace.colours_NS[chunk] = colours(rgb_T3HW)
         self._trace.detail_N[chunk] = float(neighbour_difference(rgb_T3HW).mean())
@@ -166,6 +166,6 @@ def _step(rgb_T3HW: Tensor, before_3HW: Tensor | None) -> float:
     return float((rgb_T3HW[0] - before_3HW).square().mean().sqrt())
 
 
-def _rgb(pixels_THW4: NDArray[np.uint8]) -> Tensor:
+def rgb_of(pixels_THW4: NDArray[np.uint8]) -> Tensor:
     """[T, 3, H, W] in 0..1."""
     return torch.from_numpy(pixels_THW4[..., :3].astype(np.float32) / 255).permute(0, 3, 1, 2)

@@ -14,12 +14,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from sdv2_host.bench.hour_show import ANCHOR_CHUNKS, Show
+from sdv2_host.bench.hour_show import ANCHOR_CHUNKS, GLANCE_CHUNKS, Show
 from sdv2_host.errors import ConfigError
 
 SAMPLE_EVERY = 15
 """Chunks: two seconds."""
-AFTER_CHANGE = 12
+AFTER_CHANGE = GLANCE_CHUNKS
 """Chunks in which a new look is followed."""
 SETTLED = 8
 """Chunks of an anchor until nothing of what was before is in the window or the autoencoder."""
