@@ -2,9 +2,9 @@
 
 Twice a minute comes the anchor: the same clip in the same look, so that what it looks like can be
 compared over the hour. Then scene follows scene, each of a seed of its own, calm and fast by turns;
-in the midst of the first after an anchor another look comes. The first minute is full of anchors, with a glance
-at another scene in another look before each, as before the later ones: how much they differ there
-is the noise that those are held against.
+in the midst of the first after an anchor another look comes. The first minute is full of anchors,
+with a glance at another scene in another look before each, as before the later ones: how much they
+differ there is the noise that those are held against.
 
 # T frames   H W size in px
 """
