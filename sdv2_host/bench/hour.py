@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -60,7 +61,7 @@ def in_processes(plans: Sequence[StreamPlan], progress: ProgressFn) -> dict[str,
     """Runs as many at a time as there are cores.
 
     Raises:
-        WorkerError: a stream's process ended before its stream did.
+        HostError: a stream could not be run.
     """
     context = multiprocessing.get_context("spawn")
     told: multiprocessing.Queue[tuple[str, object]] = context.Queue()
@@ -69,38 +70,48 @@ def in_processes(plans: Sequence[StreamPlan], progress: ProgressFn) -> dict[str,
     traces: dict[str, Trace] = {}
     done = {plan.name: 0.0 for plan in plans}
     chunks = {plan.name: plan.show.num_chunks for plan in plans}
-    while len(traces) < len(plans):
-        while waiting and len(running) < multiprocessing.cpu_count():
-            plan = waiting.pop(0)
-            running[plan.name] = context.Process(target=_run, args=(plan, told), daemon=True)
-            running[plan.name].start()
-        try:
-            name, said = told.get(timeout=POLL_S)
-        except queue.Empty:
-            _all_alive(running)
-            continue
-        if isinstance(said, Trace):
-            traces[name] = said
-            running.pop(name).join()
-        elif isinstance(said, HostError):
-            raise said
-        else:
-            assert isinstance(said, float), "a stream says how far it is, or what it found"
-            done[name] = said
-            share = sum(done[key] * chunks[key] for key in done) / sum(chunks.values())
-            progress(", ".join(f"{key} {value:.0%}" for key, value in done.items()), share)
+    try:
+        while len(traces) < len(plans):
+            while waiting and len(running) < multiprocessing.cpu_count():
+                plan = waiting.pop(0)
+                running[plan.name] = context.Process(target=_run, args=(plan, told))
+                running[plan.name].start()
+            _check_alive(running)
+            name, said = _next_word(told)
+            if isinstance(said, HostError):
+                raise said
+            if isinstance(said, Trace):
+                traces[name] = said
+                running.pop(name).join()
+            elif isinstance(said, float):
+                done[name] = said
+                share = sum(done[key] * chunks[key] for key in done) / sum(chunks.values())
+                progress("streaming", share)
+    finally:
+        for process in running.values():
+            process.kill()
     return traces
 
 
 def _run(plan: StreamPlan, told: multiprocessing.Queue[tuple[str, object]]) -> None:
-    """The body of a stream's process."""
+    """The body of a stream's process. Ctrl-C is for the parent, which ends this one then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         told.put((plan.name, run_stream(plan, lambda _, share: told.put((plan.name, share)))))
     except HostError as error:
         told.put((plan.name, error))
 
 
-def _all_alive(running: dict[str, BaseProcess]) -> None:
+def _next_word(told: multiprocessing.Queue[tuple[str, object]]) -> tuple[str, object]:
+    """What a stream says: how far it is, its trace, or why there is none. None within a second:
+    nothing."""
+    try:
+        return told.get(timeout=POLL_S)
+    except queue.Empty:
+        return "", None
+
+
+def _check_alive(running: dict[str, BaseProcess]) -> None:
     for name, process in running.items():
         if process.exitcode not in (None, 0):
             raise WorkerError(

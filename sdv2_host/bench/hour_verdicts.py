@@ -28,7 +28,8 @@ NOISE_SPREADS = 2.5
 SETTLING_MINUTES = 5
 """Until memory is looked at: caches of prompts, of rotary tables and of the allocator fill."""
 RSS_GROWTH = 0.02
-"""Of the memory a stream has, an hour, that counts as flat: 27 GB are then full in a year."""
+"""Of the memory a stream has, an hour, that counts as flat: a night of ten hours may take a fifth
+more."""
 RECOVERED_AFTER = 4
 """Chunks that a new look is given."""
 AS_WELL = 0.05

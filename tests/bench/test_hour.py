@@ -21,7 +21,7 @@ from sdv2_host.bench.hour_trace import AFTER_CHANGE, SETTLED, Trace
 from sdv2_host.bench.hour_verdicts import NOISE_SPREADS, drift, memory, recovery, trend, within
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.commands.bench_app import bench_app
-from sdv2_host.errors import ConfigError
+from sdv2_host.errors import ConfigError, WorkerError
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, Layout, Size, StyledChunk
 
@@ -375,3 +375,13 @@ def test_streams_in_processes_of_their_own_are_the_same_streams() -> None:
     assert np.array_equal(traces["b"].colours_NS, here.colours_NS)
     assert np.array_equal(traces["a"].colours_NS[:30], here.colours_NS)
     assert told[-1] == 1.0
+
+
+@pytest.mark.slow
+def test_a_stream_whose_process_dies_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    no_size = Size(24, 24)
+
+    with pytest.raises(WorkerError, match="process of stream 'a' ended with 1"):
+        in_processes([StreamPlan("a", Show(40, no_size))], lambda _what, _fraction: None)
+
+    assert "Traceback" in capfd.readouterr().err
