@@ -32,15 +32,15 @@ CHUNK_FRAMES = 4
 MINUTE_CHUNKS = 451
 """60.1 s. 451 and the 45 chunks from one RoPE reset to the next have no common factor, so resets
 come upon every part of a minute."""
-ANCHOR_CHUNKS = 45
-"""6 s."""
+ANCHOR_CHUNKS = 24
+"""3.2 s."""
 ANCHOR_STARTS = (0, 226)
 """Chunks of a minute."""
-SCENE_STARTS = (45, 136, 271, 361)
-NEW_LOOKS_AT = (60, 286)
+SCENE_STARTS = (24, 125, 250, 350)
+NEW_LOOKS_AT = (39, 265)
 """Two seconds into a scene."""
-GLANCE_CHUNKS = 11
-"""Before each anchor of the first minute: longer than the window, and 11 + 45 anchor chunks have
+GLANCE_CHUNKS = 10
+"""Before each anchor of the first minute: longer than the window, and 10 + 24 anchor chunks have
 no common factor with 45 either."""
 ANCHORS_AT_FIRST = MINUTE_CHUNKS // (GLANCE_CHUNKS + ANCHOR_CHUNKS)
 ANCHOR_LOOK = "watercolor"

@@ -26,7 +26,7 @@ from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn
 from sdv2_host.wan.tiny_weights import load_tiny
 
 STYLE_EVERY = 5
-"""Chunks between two of which the look is named."""
+"""Chunks between two of which the look is named, of an anchor always the same."""
 TELL_EVERY = 50
 """Chunks between two words on progress."""
 
@@ -131,7 +131,8 @@ class _Watcher:
             place = self._change, self._after_change
             score = self._score(rgb_T3HW, moment.style)
             self._trace.changed_CK[place], self._trace.named_changed_CK[place] = score
-        if chunk % STYLE_EVERY == 0:
+        place = chunk if moment.anchor_chunk is None else moment.anchor_chunk
+        if place % STYLE_EVERY == 0:
             self._trace.style_N[chunk] = self._score(rgb_T3HW[-1:], moment.style)[0]
         if moment.anchor_chunk is not None:
             self._see_anchor(moment.anchor_chunk, rgb_T3HW)

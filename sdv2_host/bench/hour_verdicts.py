@@ -22,9 +22,9 @@ from sdv2_host.bench.hour_trace import AFTER_CHANGE, SAMPLE_EVERY, SETTLED, Trac
 Floats = NDArray[np.float64]
 COLOUR_NAMES = tuple(f"{what} of {name}" for what in ("mean", "spread") for name in ("R", "G", "B"))
 ANCHOR_NAMES = (*COLOUR_NAMES, "detail", "style score", "away from the first")
-NOISE_SPREADS = 2.5
-"""A further anchor lies so many spreads from the mean of the first minute's eight or less in 95 of
-100 cases: Student's t of 7 degrees of freedom, 2.365, times the root of 1 + 1/8."""
+NOISE_SPREADS = 2.26
+"""A further anchor lies so many spreads from the mean of the first minute's 13 or less in 95 of 100
+cases: Student's t of 12 degrees of freedom, 2.179, times the root of 1 + 1/13."""
 SETTLING_MINUTES = 5
 """Until memory is looked at: caches of prompts, of rotary tables and of the allocator fill."""
 RSS_GROWTH = 0.02
