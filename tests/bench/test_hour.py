@@ -68,11 +68,13 @@ def trace() -> Trace:
     return clean_trace(HALF_HOUR)
 
 
-def test_a_clean_stream_is_held_for_clean(trace: Trace) -> None:
-    steps = resets(HALF_HOUR, trace)
+def test_a_clean_stream_is_held_for_clean() -> None:
+    trace = clean_trace(HOUR)
+
+    steps = resets(HOUR, trace)
 
     assert memory(trace)["flat"] is True
-    assert recovery(HALF_HOUR, trace)["as_well"] is True
+    assert recovery(HOUR, trace)["as_well"] is True
     assert steps["frames"]["no_step"] is True
     assert steps["colours"]["no_step"] is True
 
@@ -353,7 +355,7 @@ def test_a_new_look_is_scored_beside_a_stream_that_begins_with_it(
 
 
 def test_the_embedded_model_is_watched_as_toys_are() -> None:
-    show = Show(40, SIZE)
+    show = Show(20, SIZE)
 
     trace = run_stream(StreamPlan("real", show), lambda _what, _fraction: None)
 
