@@ -86,9 +86,11 @@ class Show:
 
     @property
     def looks(self) -> tuple[str, ...]:
+        """That come in turn."""
         return tuple(name for name in STYLES if name != ANCHOR_LOOK)
 
     def moment(self, chunk: int) -> Moment:
+        """What a chunk shows."""
         now = self._moment(chunk)
         if chunk == 0:
             return now
@@ -109,7 +111,7 @@ class Show:
             return Moment(ANCHOR_LOOK, False, False, place - ANCHOR_STARTS[half], 0, 0)
         number = sum(place >= start for start in SCENE_STARTS) - 1
         look = self._look(2 * minute + half) if place >= NEW_LOOKS_AT[half] else ANCHOR_LOOK
-        scene = minute * max(len(SCENE_STARTS), ANCHORS_AT_FIRST + 1) + number
+        scene = ANCHORS_AT_FIRST + 1 + (minute - 1) * len(SCENE_STARTS) + number
         return Moment(look, False, False, None, scene, place - SCENE_STARTS[number])
 
     def _first_minute(self, place: int) -> Moment:

@@ -87,6 +87,7 @@ def watch(plan: StreamPlan, engines: tuple[Engine, Engine], progress: ProgressFn
 
 
 def as_frames(pixels_THW4: NDArray[np.uint8]) -> list[Frame]:
+    """What an engine is given."""
     height, width = pixels_THW4.shape[1:3]
     return [Frame(FrameMeta(width, height), pixels) for pixels in pixels_THW4]
 
@@ -168,5 +169,5 @@ def _step(rgb_T3HW: Tensor, before_3HW: Tensor | None) -> float:
 
 
 def rgb_of(pixels_THW4: NDArray[np.uint8]) -> Tensor:
-    """[T, 3, H, W] in 0..1."""
+    """Float32 [T, 3, H, W] in 0..1."""
     return torch.from_numpy(pixels_THW4[..., :3].astype(np.float32) / 255).permute(0, 3, 1, 2)
