@@ -132,8 +132,8 @@ class _Watcher:
             place = self._change, self._after_change
             score = self._score(rgb_T3HW, moment.style)
             self._trace.changed_CK[place], self._trace.named_changed_CK[place] = score
-        place = chunk if moment.anchor_chunk is None else moment.anchor_chunk
-        if place % STYLE_EVERY == 0:
+        counted = chunk if moment.anchor_chunk is None else moment.anchor_chunk
+        if counted % STYLE_EVERY == 0:
             self._trace.style_N[chunk] = self._score(rgb_T3HW[-1:], moment.style)[0]
         if moment.anchor_chunk is not None:
             self._see_anchor(moment.anchor_chunk, rgb_T3HW)
