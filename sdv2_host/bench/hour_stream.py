@@ -99,11 +99,12 @@ class _Watcher:
         self._trace, self._classifier, self._second = trace, classifier, second
         self._last_source_3HW: Tensor | None = None
         self._last_picture_3HW: Tensor | None = None
-        self._anchor = -1
+        self._num_anchors = 0
         self._first_anchor: list[Tensor] = []
         """Settled chunks of the first anchor's picture."""
-        self._change, self._after_change = -1, AFTER_CHANGE
-        """Number of the newest change, and chunks since."""
+        self._num_changes = 0
+        self._after_change = AFTER_CHANGE
+        """Chunks since the newest change; before the first, enough to follow none."""
 
     def see_source(self, chunk: int, shown: Shown, params: Params) -> None:
         rgb_T3HW = rgb_of(shown.pixels_THW4)
@@ -112,13 +113,13 @@ class _Watcher:
         self._last_source_3HW = rgb_T3HW[-1]
         self._after_change += 1
         if shown.moment.has_new_look:
-            self._change, self._after_change = self._change + 1, 0
+            self._num_changes, self._after_change = self._num_changes + 1, 0
             # A stream's first chunk is one frame: with this one its later chunks are the show's.
             self._second.reset()
             self._second.step(as_frames(shown.pixels_THW4[:1]), params)
         if self._after_change < AFTER_CHANGE:
             fresh = self._second.step(as_frames(shown.pixels_THW4), params).frames
-            place = self._change, self._after_change
+            place = self._num_changes - 1, self._after_change
             score = self._score(rgb_of(fresh), shown.moment.style)
             self._trace.fresh_CK[place], self._trace.named_fresh_CK[place] = score
 
@@ -129,7 +130,7 @@ class _Watcher:
         self._trace.detail_N[chunk] = float(neighbour_difference(rgb_T3HW).mean())
         self._last_picture_3HW = rgb_T3HW[-1]
         if self._after_change < AFTER_CHANGE:
-            place = self._change, self._after_change
+            place = self._num_changes - 1, self._after_change
             score = self._score(rgb_T3HW, moment.style)
             self._trace.changed_CK[place], self._trace.named_changed_CK[place] = score
         counted = chunk if moment.anchor_chunk is None else moment.anchor_chunk
@@ -139,14 +140,15 @@ class _Watcher:
             self._see_anchor(moment.anchor_chunk, rgb_T3HW)
 
     def _see_anchor(self, anchor_chunk: int, rgb_T3HW: Tensor) -> None:
-        self._anchor += anchor_chunk == 0
+        self._num_anchors += anchor_chunk == 0
         place = anchor_chunk - SETTLED
-        if place < 0 or self._anchor >= len(self._trace.away_AP):
+        # The last anchor may not be shown whole.
+        if place < 0 or self._num_anchors > len(self._trace.away_AP):
             return
-        if self._anchor == 0:
+        if self._num_anchors == 1:
             self._first_anchor.append(rgb_T3HW)
         difference = rgb_T3HW - self._first_anchor[place]
-        self._trace.away_AP[self._anchor, place] = float(difference.square().mean().sqrt())
+        self._trace.away_AP[self._num_anchors - 1, place] = float(difference.square().mean().sqrt())
 
     def _score(self, rgb_T3HW: Tensor, style: str) -> tuple[float, float]:
         """Mean probability of the style, and the share of frames that are given its name."""
