@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 
 from sdv2_host.bench import (
     control,
+    hour,
+    hour_report,
     multi,
     multi_report,
     pipeline,
@@ -203,3 +206,28 @@ def bench_multi(
         return result
 
     _report(measure, multi_report.format_table, json_path)
+
+
+def bench_hour(
+    plan: hour.HourPlan, from_folder: Path | None, json_path: Path | None, out: Path | None
+) -> None:
+    """Hours of stream: drift, memory, new looks, RoPE resets. Or what kept traces say of them."""
+    if out is not None:
+        check_writable(out / "hour-steps.png")
+        json_path = json_path or out / "hour.json"
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        began_s = time.monotonic()
+        if from_folder is None:
+            traces = hour.in_processes(plan.streams, progress)
+        else:
+            traces = hour.kept(from_folder, plan)
+        if out is not None:
+            for name, trace in traces.items():
+                trace.save(hour.trace_path(out, name))
+        result = hour.judge(plan, traces, time.monotonic() - began_s)
+        if out is not None:
+            hour_report.draw(out, plan, traces, result)
+        return result
+
+    _report(measure, hour_report.format_table, json_path)

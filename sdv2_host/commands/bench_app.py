@@ -319,3 +319,42 @@ def bench_multi(
     known = named_devices(devices, model) if times is None else read_times(times)
     traffic = Traffic(source_fps=source_fps, hop_ms=hop_ms, lanes=lanes, jitter=jitter)
     measure(known, steps, traffic, json_file, out)
+
+
+@bench_app.command("hour")
+def bench_hour(
+    ctx: typer.Context,
+    minutes: Annotated[int, typer.Option(help="Of stream, each of 451 chunks.")] = 60,
+    chunks: Annotated[
+        int, typer.Option(help="Of the stream with RoPE resets, if more than the minutes have.")
+    ] = 100_000,
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="Of the picture, multiples of 16 px.")
+    ] = "64x64",
+    steps: Steps = None,
+    seed: Seed = None,
+    from_folder: Annotated[
+        Path | None, typer.Option("--from", help="Judge the traces there; stream nothing.")
+    ] = None,
+    json_file: JsonFile = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for pictures, traces and hour.json.")
+    ] = None,
+) -> None:
+    """Does the picture drift in an hour, does memory grow, how soon is a new look there, and does
+    the picture step where RoPE positions are reset, in 100,000 chunks? Takes an hour or less.
+
+    Examples:
+
+      sdv2-host bench hour --out d
+
+      sdv2-host bench hour --minutes 3 --chunks 0
+    """
+    from sdv2_host.bench.hour import HourPlan
+    from sdv2_host.commands.bench import bench_hour as measure
+    from sdv2_host.commands.settings import check_range, make_config, make_params
+
+    check_range("--minutes", minutes, 3, 6000)
+    check_range("--chunks", chunks, 0, 10_000_000)
+    plan = HourPlan(minutes, chunks, make_config({"size": size}).size, make_params(ctx.params))
+    measure(plan, from_folder, json_file, out)

@@ -1,0 +1,389 @@
+"""The bench of an hour holds a clean stream for clean, and finds each fault that was planted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from sdv2_host.bench.hour import HourPlan, in_processes, judge, kept, trace_path
+from sdv2_host.bench.hour_report import draw, format_table
+from sdv2_host.bench.hour_resets import ks_distance, paired, reset_chunks, resets
+from sdv2_host.bench.hour_show import ANCHOR_CHUNKS, MINUTE_CHUNKS, Show
+from sdv2_host.bench.hour_stream import StreamPlan, rgb_of, run_stream, watch
+from sdv2_host.bench.hour_trace import AFTER_CHANGE, SETTLED, Trace
+from sdv2_host.bench.hour_verdicts import NOISE_SPREADS, drift, memory, recovery, trend, within
+from sdv2_host.bench.styles import STYLES
+from sdv2_host.commands.bench_app import bench_app
+from sdv2_host.errors import ConfigError, WorkerError
+from sdv2_host.params import Params
+from sdv2_host.types import Frame, Layout, Size, StyledChunk
+
+SIZE = Size(64, 64)
+HALF_HOUR, HOUR = (Show(minutes * MINUTE_CHUNKS, SIZE) for minutes in (30, 60))
+MIB = 2**20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Pictures this small are slower with more, and much slower on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def clean_trace(show: Show, seed: int = 0) -> Trace:
+    """A made up stream without a fault: everything is noise around what it should be."""
+    rng = np.random.default_rng(seed)
+    trace = Trace.fresh(show)
+    n = show.num_chunks
+    trace.source_step_N[:] = np.exp(rng.normal(-3, 0.5, n))
+    trace.picture_step_N[:] = trace.source_step_N * np.exp(rng.normal(0.2, 0.1, n))
+    trace.source_colours_NS[:] = rng.normal(0.5, 0.02, (n, 6))
+    trace.colours_NS[:] = rng.normal(0.5, 0.02, (n, 6))
+    trace.detail_N[:] = rng.normal(0.03, 0.001, n)
+    trace.style_N[::5] = rng.normal(0.8, 0.02, len(trace.style_N[::5]))
+    trace.drift_N[:] = np.abs(rng.normal(0, 0.5, n))
+    trace.step_ms_N[:] = 20.0
+    trace.away_AP[:] = rng.normal(0.015, 0.001, trace.away_AP.shape)
+    for held in (trace.changed_CK, trace.fresh_CK):
+        held[:] = rng.normal(0.8, 0.02, held.shape)
+    trace.named_changed_CK[:] = trace.named_fresh_CK[:] = 1.0
+    trace.rss_bytes_M[:] = 400 * MIB + rng.normal(0, MIB / 4, len(trace.rss_bytes_M))
+    trace.blocks_M[:] = 650_000
+    trace.handles_M[:], trace.threads_M[:] = 6, 2
+    trace.seconds_1[:] = n * 0.025
+    return trace
+
+
+@pytest.fixture
+def trace() -> Trace:
+    return clean_trace(HALF_HOUR)
+
+
+def test_a_clean_stream_is_held_for_clean() -> None:
+    trace = clean_trace(HOUR)
+
+    steps = resets(HOUR, trace)
+
+    assert memory(trace)["flat"] is True
+    assert recovery(HOUR, trace)["as_well"] is True
+    assert steps["frames"]["no_step"] is True
+    assert steps["colours"]["no_step"] is True
+
+
+def test_a_colour_that_drifts_is_found_and_what_does_not_is_not() -> None:
+    trace = clean_trace(HOUR)
+    trace.colours_NS[:, 0] += np.linspace(0, 0.06, HOUR.num_chunks)
+
+    found = drift(HOUR, trace)
+
+    between = {row["statistic"]: row["in_all_interval"] for row in found["statistics"]}
+    assert found["within_noise"] is False
+    assert between.pop("mean of R")[0] > NOISE_SPREADS
+    assert all(within(one, -NOISE_SPREADS, NOISE_SPREADS) for one in between.values())
+
+
+def test_what_other_scenes_look_like_is_no_drift() -> None:
+    trace = clean_trace(HOUR)
+    other = [HOUR.moment(chunk).anchor_chunk is None for chunk in range(HOUR.num_chunks)]
+    trace.colours_NS[other] += np.linspace(0, 1, sum(other))[:, None]
+
+    assert drift(HOUR, trace)["within_noise"] is True
+
+
+def leak(trace: Trace) -> None:
+    trace.rss_bytes_M[:] += np.linspace(0, 10 * MIB, len(trace.rss_bytes_M))
+
+
+def leave_files_open(trace: Trace) -> None:
+    trace.handles_M[-30:] += 1
+
+
+def leave_threads_running(trace: Trace) -> None:
+    trace.threads_M[-30:] += 1
+
+
+@pytest.mark.parametrize("fault", [leak, leave_files_open, leave_threads_running])
+def test_memory_files_and_threads_that_pile_up_are_found(
+    trace: Trace, fault: Callable[[Trace], None]
+) -> None:
+    fault(trace)
+
+    assert memory(trace)["flat"] is False
+
+
+def test_memory_that_is_taken_in_the_first_minutes_is_no_growth(trace: Trace) -> None:
+    trace.rss_bytes_M[:120] -= 50 * MIB
+
+    assert memory(trace)["flat"] is True
+
+
+def test_a_look_that_comes_late_is_found_and_named(trace: Trace) -> None:
+    styles = np.array([HALF_HOUR.moment(chunk).style for chunk in HALF_HOUR.changes()])
+    trace.changed_CK[:, :3] -= 0.3
+    trace.changed_CK[styles == "neon", :7] -= 0.3
+
+    found = recovery(HALF_HOUR, trace)
+
+    assert found["recovered_after"] == 3
+    assert found["by_style"]["neon"] == 7
+    assert {since for name, since in found["by_style"].items() if name != "neon"} == {3}
+    assert found["as_well"] is True
+
+
+def test_a_look_that_is_not_there_after_four_chunks_fails(trace: Trace) -> None:
+    trace.changed_CK[:, :5] -= 0.3
+
+    assert recovery(HALF_HOUR, trace)["as_well"] is False
+
+
+def test_a_step_at_resets_is_found_in_frames_and_in_colours(trace: Trace) -> None:
+    at = reset_chunks(HALF_HOUR.num_chunks)
+    trace.picture_step_N[at] *= 1.2
+    trace.colours_NS[at] += 0.1
+
+    found = resets(HALF_HOUR, trace)
+
+    assert found["frames"]["no_step"] is False
+    assert found["colours"]["no_step"] is False
+    assert found["frames"]["more_percent"] == pytest.approx(20, abs=3)
+    assert found["frames"]["ks"] > 3 * found["frames"]["ks_95"]
+    largest = max(found["by_offset"], key=lambda row: row["effect"])
+    assert largest["offset"] == 0
+
+
+def test_steps_at_cuts_and_new_looks_count_on_no_side(trace: Trace) -> None:
+    before = resets(HALF_HOUR, trace)
+    for chunk in range(HALF_HOUR.num_chunks):
+        moment = HALF_HOUR.moment(chunk)
+        if moment.is_cut or moment.has_new_look:
+            trace.picture_step_N[chunk : chunk + 8] = 1.0
+
+    after = resets(HALF_HOUR, trace)
+
+    assert after["frames"] == before["frames"]
+
+
+def test_pairs_of_streams_show_a_step_that_hides_in_the_content(trace: Trace) -> None:
+    rng = np.random.default_rng(5)
+    content = np.exp(rng.normal(0, 1.0, HALF_HOUR.num_chunks)).astype(np.float32)
+    other = clean_trace(HALF_HOUR)
+    other.picture_step_N[:] = trace.picture_step_N * np.exp(
+        rng.normal(0, 0.05, HALF_HOUR.num_chunks)
+    )
+    at = reset_chunks(HALF_HOUR.num_chunks)
+    for one in (trace, other):
+        one.picture_step_N[:] *= content
+    trace.picture_step_N[at] *= 1.05
+
+    assert resets(HALF_HOUR, trace)["frames"]["no_step"] is not False
+    assert paired(HALF_HOUR, trace, other)["no_step"] is False
+
+
+def test_a_handful_of_resets_proves_nothing() -> None:
+    show = Show(3 * MINUTE_CHUNKS, SIZE)
+
+    assert resets(show, clean_trace(show))["frames"]["no_step"] is None
+
+
+def test_the_distance_of_two_samples_is_the_largest_of_their_distributions() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(0, 1, 30), rng.normal(0.5, 1, 50)
+
+    naive = max(abs(float((a <= x).mean() - (b <= x).mean())) for x in (*a, *b))
+
+    assert ks_distance(a, b) == pytest.approx(naive)
+    assert ks_distance(a, a) == 0
+
+
+def test_a_trend_is_the_slope_of_a_line_and_its_interval_holds_it() -> None:
+    times = np.arange(40.0)
+    noise = np.random.default_rng(2).normal(0, 1, 40)
+
+    slope, between = trend(times, 3 * times + noise)
+
+    assert slope == pytest.approx(np.polyfit(times, 3 * times + noise, 1)[0])
+    assert between[0] < 3 < between[1]
+    assert trend(times, 3 * times)[1] == pytest.approx([3, 3])
+
+
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [([-1.0, 1.0], True), ([1.0, 3.0], None), ([2.5, 3.0], False), ([-4.0, -3.0], False)],
+)
+def test_a_claim_is_decided_by_its_whole_interval(
+    between: list[float], expected: bool | None
+) -> None:
+    assert within(between, -2, 2) is expected
+
+
+PLAN = HourPlan(minutes=4, chunks=5 * MINUTE_CHUNKS, size=SIZE)
+
+
+def made_up_traces() -> dict[str, Trace]:
+    return {plan.name: clean_trace(plan.show, seed) for seed, plan in enumerate(PLAN.streams)}
+
+
+def test_the_result_fits_json_and_table_and_pictures_show_it(tmp_path: Path) -> None:
+    traces = made_up_traces()
+
+    result = judge(PLAN, traces, 60.0)
+    table = format_table(json.loads(json.dumps(result)))
+    draw(tmp_path, PLAN, traces, result)
+
+    assert all(f"== {plan.name}: {plan.show.num_chunks} chunks" in table for plan in PLAN.streams)
+    assert table.count("memory flat") == 3
+    assert "new looks: none" in table
+    for name in ("show", "one-look", "resets", "steps"):
+        assert (tmp_path / f"hour-{name}.png").stat().st_size > 1000
+
+
+def test_kept_traces_are_judged_again_without_streaming(
+    tmp_path: Path,
+) -> None:
+    traces = made_up_traces()
+    for name, one in traces.items():
+        one.save(trace_path(tmp_path, name))
+    asked = ["--from", str(tmp_path), "--minutes", "4", "--chunks", str(5 * MINUTE_CHUNKS)]
+
+    said = CliRunner().invoke(bench_app, ["hour", *asked])
+
+    assert said.exit_code == 0
+    expected = format_table(judge(PLAN, kept(tmp_path, PLAN), 0.0))
+    assert said.stdout.splitlines()[1:] == expected.splitlines()[1:]
+
+
+def test_kept_traces_of_another_plan_or_none_at_all_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"hour-resets\.npz is no trace"):
+        kept(tmp_path, PLAN)
+    for name, one in made_up_traces().items():
+        one.save(trace_path(tmp_path, name))
+
+    with pytest.raises(ConfigError, match="has 2255 chunks, --minutes and --chunks ask for 1804"):
+        kept(tmp_path, HourPlan(minutes=4, chunks=0, size=SIZE))
+
+
+def test_a_trace_is_kept_whole(tmp_path: Path, trace: Trace) -> None:
+    trace.save(tmp_path / "new" / "t.npz")
+
+    loaded = Trace.load(tmp_path / "new" / "t.npz")
+
+    for field in fields(Trace):
+        assert np.array_equal(getattr(loaded, field.name), getattr(trace, field.name), True)
+
+
+class TruthEngine:
+    """What the style really is; for `lateness` chunks after a change what the one before was."""
+
+    name = "toy"
+    size: Size | None = SIZE
+    first_chunk_frames = 1
+    chunk_frames = 4
+
+    def __init__(self, lateness: int) -> None:
+        self.lateness = lateness
+        self.sizes: list[int] = []
+        self.reset()
+
+    def reset(self) -> None:
+        self.prompts: list[str] = []
+
+    def step(
+        self, frames: list[Frame], params: Params, layout: Layout | None = None
+    ) -> StyledChunk:
+        self.sizes.append(len(frames))
+        self.prompts.append(params.prompt)
+        shown = self.prompts[max(0, len(self.prompts) - 1 - self.lateness)]
+        style = next(style for style in STYLES.values() if style.prompt == shown)
+        pixels = np.stack([frame.pixels for frame in frames])
+        rgb = rgb_of(pixels)
+        styled = (style.fn(rgb) * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
+        return StyledChunk(np.concatenate((styled, pixels[..., 3:]), -1), {}, {"drift": 1.5})
+
+
+SHORT = Show(82, SIZE)
+"""Two anchors, each after a glance in another look, a third glance and a part of an anchor."""
+
+
+@pytest.fixture(scope="module")
+def watched() -> tuple[Trace, tuple[TruthEngine, TruthEngine]]:
+    engines = TruthEngine(lateness=3), TruthEngine(lateness=0)
+    return watch(StreamPlan("toy", SHORT), engines, lambda _what, _fraction: None), engines
+
+
+def test_every_chunk_is_measured(watched: tuple[Trace, object]) -> None:
+    trace = watched[0]
+
+    assert np.isnan(trace.picture_step_N).nonzero()[0].tolist() == [0]
+    assert np.isfinite(trace.colours_NS).all()
+    assert np.isfinite(trace.detail_N).all()
+    assert (trace.step_ms_N > 0).all()
+    assert (trace.drift_N == 1.5).all()
+    assert np.isfinite(trace.style_N).sum() == 17
+    assert np.isfinite(trace.rss_bytes_M).all()
+    assert len(trace.rss_bytes_M) == 5
+
+
+def test_an_engine_of_no_noise_makes_the_same_of_every_anchor(
+    watched: tuple[Trace, object],
+) -> None:
+    away_AP = watched[0].away_AP
+
+    assert away_AP.shape == (2, ANCHOR_CHUNKS - SETTLED)
+    assert (away_AP == 0).all()
+
+
+def test_a_new_look_is_scored_beside_a_stream_that_begins_with_it(
+    watched: tuple[Trace, tuple[TruthEngine, TruthEngine]],
+) -> None:
+    trace, (shown, fresh) = watched
+
+    assert trace.changed_CK.shape == (len(SHORT.changes()), AFTER_CHANGE)
+    assert (trace.named_changed_CK[0, :3] == 0).all()
+    assert (trace.named_changed_CK[0, 3:] == trace.named_fresh_CK[0, 3:]).all()
+    assert trace.named_fresh_CK[0].mean() > 0.9
+    assert shown.sizes == [1] + [4] * 81
+    assert fresh.sizes == ([1] + [4] * AFTER_CHANGE) * 4 + [1] + [4] * 4
+
+
+def test_the_embedded_model_is_watched_as_toys_are() -> None:
+    show = Show(20, SIZE)
+
+    trace = run_stream(StreamPlan("real", show), lambda _what, _fraction: None)
+
+    assert np.isfinite(trace.colours_NS).all()
+    assert np.isfinite(trace.changed_CK).all()
+    assert trace.named_changed_CK[0, 4:].mean() > 0.5
+
+
+@pytest.mark.slow
+def test_streams_in_processes_of_their_own_are_the_same_streams() -> None:
+    plans = [
+        StreamPlan(name, Show(num_chunks, SIZE)) for name, num_chunks in (("a", 40), ("b", 30))
+    ]
+    told: list[float] = []
+
+    traces = in_processes(plans, lambda _what, fraction: told.append(fraction))
+
+    here = run_stream(plans[1], lambda _what, _fraction: None)
+    assert np.array_equal(traces["b"].colours_NS, here.colours_NS)
+    assert np.array_equal(traces["a"].colours_NS[:30], here.colours_NS)
+    assert told[-1] == 1.0
+
+
+@pytest.mark.slow
+def test_a_stream_whose_process_dies_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    no_size = Size(24, 24)
+
+    with pytest.raises(WorkerError, match="process of stream 'a' ended with 1"):
+        in_processes([StreamPlan("a", Show(40, no_size))], lambda _what, _fraction: None)
+
+    assert "Traceback" in capfd.readouterr().err
