@@ -33,6 +33,8 @@ class ChunkInFlight:
     """Next step to run."""
     reanchors: Tensor | None = None
     """0-dim boolean on the device: as `refresh_sinks`; None = no."""
+    noise_hold: float = 0.0
+    """How much of the noise is every chunk's, 0..1."""
     is_shown: bool = True
     """False for the reference's warm-up chunks, which no picture is made from."""
 
