@@ -5,9 +5,9 @@ Against the upper bound, as in the paper and as the product without the controll
 as much noise as those of a still picture. That is more noise, so less noise alone may win. Against
 equal mean noise, the stricter: all chunks get the mean of what the controller gave.
 
-Without sinks there is less to look back on; a window that is as much longer stands beside them, to
-tell sinks from memory. All corners see the same clips; what is resampled for the intervals is the
-clips.
+Beside the table stand a window that is longer by the sinks it lacks, to tell sinks from memory, and
+noise that stays the same from chunk to chunk. All corners see the same clips; what is resampled for
+the intervals is the clips.
 
 Two measures. Warp error is the paper's, but falls when a picture gets blurred. Slip is warp error
 over the difference of neighbouring pixels: how many pixels off a picture of this detail would be
@@ -54,6 +54,8 @@ class Noise(Enum):
     """All chunks what a still picture gets: the controller off."""
     MEAN = "equal mean"
     """All chunks the mean of what the controller gave."""
+    HELD = "held"
+    """Motion-aware, and the same noise for all chunks instead of new noise for each."""
 
 
 class Corner(NamedTuple):
@@ -61,9 +63,12 @@ class Corner(NamedTuple):
     noise: Noise
 
 
-CORNERS = tuple(Corner(past, noise) for past in Past for noise in Noise)
 STEADY = (Noise.UPPER, Noise.MEAN)
 """What motion-aware noise is compared with, the paper's comparison first."""
+CORNERS = (
+    *(Corner(past, noise) for past in Past for noise in (Noise.AWARE, *STEADY)),
+    Corner(Past.SINKS, Noise.HELD),
+)
 
 
 class Effect(NamedTuple):
@@ -89,15 +94,15 @@ def effects_against(steady: Noise) -> tuple[Effect, ...]:
     )
 
 
-def _all_of(past: Past) -> tuple[Corner, ...]:
-    return tuple(corner for corner in CORNERS if corner.past is past)
+def _new_noise(past: Past) -> tuple[Corner, ...]:
+    return tuple(corner for corner in CORNERS[:-1] if corner.past is past)
 
 
-MEMORY = (
-    Effect("sinks", _all_of(Past.SINKS), _all_of(Past.NO_SINKS)),
-    Effect("sinks, not window", _all_of(Past.SINKS), _all_of(Past.LONGER_WINDOW)),
+OTHER_EFFECTS = (
+    Effect("sinks, any noise", _new_noise(Past.SINKS), _new_noise(Past.NO_SINKS)),
+    Effect("sinks, not window", _new_noise(Past.SINKS), _new_noise(Past.LONGER_WINDOW)),
+    Effect("noise held", CORNERS[-1:], CORNERS[:1]),
 )
-"""Over all kinds of noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,7 @@ def run(
     engines = {past: factory(past, plan.size_px) for past in Past}
     for number, corner in enumerate(CORNERS):
         progress(f"ablation: corner {number + 1} of {len(CORNERS)}", number / len(CORNERS))
-        used = params if corner.noise is Noise.AWARE else _steady(params, scales[corner.noise])
+        used = _params_of(corner.noise, params, scales)
         measured[corner] = [
             _measure(engines[corner.past], sample, used, plan.styles[index % len(plan.styles)])
             for index, sample in enumerate(samples)
@@ -166,7 +171,12 @@ def run(
     return _summary(plan, samples, measured)
 
 
-def _steady(params: Params, scale: float) -> Params:
+def _params_of(noise: Noise, params: Params, scales: dict[Noise, float]) -> Params:
+    if noise is Noise.AWARE:
+        return params
+    if noise is Noise.HELD:
+        return params.model_copy(update={"noise_hold": 1.0})
+    scale = scales[noise]
     return params.model_copy(update={"noise_s_min": scale, "noise_s_max": scale})
 
 
@@ -217,7 +227,7 @@ def _summary(
             }
             for index, corner in enumerate(CORNERS)
         ],
-        "memory": [_effect_row(whole, effect) for effect in MEMORY],
+        "others": [_effect_row(whole, effect) for effect in OTHER_EFFECTS],
         "comparisons": [
             {
                 "against": steady.value,

@@ -105,7 +105,7 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
 
 
 def _effect_tables(ablation: dict[str, Any]) -> list[tuple[str, list[tuple[str, dict[str, Any]]]]]:
-    """Title and named rows: a table for each comparison, and one of memory."""
+    """Title and named rows: a table for each comparison, and one of the rest."""
     tables = []
     for comparison in ablation["comparisons"]:
         rows = []
@@ -118,8 +118,8 @@ def _effect_tables(ablation: dict[str, Any]) -> list[tuple[str, list[tuple[str, 
                 if where == "all" or row["effect"] == "motion-aware noise"
             ]
         tables.append((f"against {comparison['against']}", rows))
-    memory = [(row["effect"], row) for row in ablation["memory"]]
-    return [*tables, ("over all kinds of noise", memory)]
+    others = [(row["effect"], row) for row in ablation["others"]]
+    return [*tables, ("beside the table", others)]
 
 
 def _effect(row: dict[str, Any], measure: str) -> str:

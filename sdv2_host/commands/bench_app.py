@@ -80,6 +80,8 @@ def bench_quality(
       sdv2-host bench quality --json quality.json --out d
 
       sdv2-host bench quality --part ablation --ablation-clips 40
+
+      sdv2-host bench quality --part ablation --noise-s-min 0.8 --noise-s-max 0.9
     """
     from sdv2_host.bench.ablation import AblationPlan
     from sdv2_host.bench.quality import PARTS, QualityPlan
