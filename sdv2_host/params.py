@@ -147,6 +147,14 @@ class Params(BaseModel):
         description="How quickly the noise follows the motion: 1 = at once, less = smoothly.",
         json_schema_extra=row("/sdv2/noise/motion_reaction", Group.NOISE, "", 0.05, can_fade=True),
     )
+    noise_hold: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="How much of the noise stays as it is from chunk to chunk: more flickers less, "
+        "but 1 may show as a pattern that stands still; 0 = new noise for each chunk.",
+        json_schema_extra=row("/sdv2/noise/hold", Group.NOISE, "", 0.05, can_fade=True),
+    )
     sink_mode: Literal["auto", "fixed", "adaptive"] = Field(
         "auto",
         description="Which old frames are kept in view: fixed = the first ones, adaptive = "

@@ -1,9 +1,13 @@
 """The paper's ablation: sinks on/off x motion-aware noise on/off, over clips of known motion.
 
-Without motion-aware noise all chunks get the mean noise that the others got, so that neither side
-has more of it. Without sinks there is less to look back on; a window that is as much longer stands
-beside them, to tell sinks from memory. All corners see the same clips; what is resampled for the
-intervals is the clips.
+What stands for "without motion-aware noise" decides what is asked, so there are two comparisons.
+Against the upper bound, as in the paper and as the product without the controller: all chunks get
+as much noise as those of a still picture. That is more noise, so less noise alone may win. Against
+equal mean noise, the stricter: all chunks get the mean of what the controller gave.
+
+Beside the table stand a window that is longer by the sinks it lacks, to tell sinks from memory, and
+noise that stays the same from chunk to chunk. All corners see the same clips; what is resampled for
+the intervals is the clips.
 
 Two measures. Warp error is the paper's, but falls when a picture gets blurred. Slip is warp error
 over the difference of neighbouring pixels: how many pixels off a picture of this detail would be
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,12 +46,29 @@ RESAMPLINGS = 2000
 CONFIDENCE = 0.95
 
 
+class Noise(Enum):
+    """How the chunks of a stream get their noise."""
+
+    AWARE = "motion-aware"
+    UPPER = "upper bound"
+    """All chunks what a still picture gets: the controller off."""
+    MEAN = "equal mean"
+    """All chunks the mean of what the controller gave."""
+    HELD = "held"
+    """Motion-aware, and the same noise for all chunks instead of new noise for each."""
+
+
 class Corner(NamedTuple):
     past: Past
-    motion_aware: bool
+    noise: Noise
 
 
-CORNERS = tuple(Corner(past, motion_aware) for past in Past for motion_aware in (True, False))
+STEADY = (Noise.UPPER, Noise.MEAN)
+"""What motion-aware noise is compared with, the paper's comparison first."""
+CORNERS = (
+    *(Corner(past, noise) for past in Past for noise in (Noise.AWARE, *STEADY)),
+    Corner(Past.SINKS, Noise.HELD),
+)
 
 
 class Effect(NamedTuple):
@@ -57,18 +79,35 @@ class Effect(NamedTuple):
     minus: tuple[Corner, ...]
 
 
-WITH, WITHOUT, LONGER = (CORNERS[:2], CORNERS[2:4], CORNERS[4:])
-EFFECTS = (
-    Effect("sinks", WITH, WITHOUT),
-    Effect("motion-aware noise", (WITH[0], WITHOUT[0]), (WITH[1], WITHOUT[1])),
-    Effect("both", WITH[:1], WITHOUT[1:]),
-    Effect("sinks, not window", WITH, LONGER),
+def effects_against(steady: Noise) -> tuple[Effect, ...]:
+    """The cells of the 2x2 table less its corner with neither, and the cell with both less each
+    of the cells with one."""
+    neither = Corner(Past.NO_SINKS, steady)
+    sinks, noise = Corner(Past.SINKS, steady), Corner(Past.NO_SINKS, Noise.AWARE)
+    both = Corner(Past.SINKS, Noise.AWARE)
+    return (
+        Effect("sinks", (sinks,), (neither,)),
+        Effect("motion-aware noise", (noise,), (neither,)),
+        Effect("both", (both,), (neither,)),
+        Effect("both, not sinks alone", (both,), (sinks,)),
+        Effect("both, not noise alone", (both,), (noise,)),
+    )
+
+
+def _new_noise(past: Past) -> tuple[Corner, ...]:
+    return tuple(corner for corner in CORNERS[:-1] if corner.past is past)
+
+
+OTHER_EFFECTS = (
+    Effect("sinks, any noise", _new_noise(Past.SINKS), _new_noise(Past.NO_SINKS)),
+    Effect("sinks, not window", _new_noise(Past.SINKS), _new_noise(Past.LONGER_WINDOW)),
+    Effect("noise held", CORNERS[-1:], CORNERS[:1]),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AblationPlan:
-    """What to measure: about three minutes on two free cores.
+    """What to measure: about four minutes on two free cores.
 
     Motion comes and goes in every clip, as noise that follows motion can only show itself there.
     """
@@ -119,19 +158,26 @@ def run(
 ) -> dict[str, Any]:
     """Corners, effects and bins with confidence intervals; fits JSON."""
     measured: dict[Corner, list[_Measured]] = {}
-    steady = params
+    scales = {Noise.UPPER: params.noise_s_max}
     engines = {past: factory(past, plan.size_px) for past in Past}
     for number, corner in enumerate(CORNERS):
         progress(f"ablation: corner {number + 1} of {len(CORNERS)}", number / len(CORNERS))
-        used = params if corner.motion_aware else steady
+        used = _params_of(corner.noise, params, scales)
         measured[corner] = [
             _measure(engines[corner.past], sample, used, plan.styles[index % len(plan.styles)])
             for index, sample in enumerate(samples)
         ]
-        if number == 0:
-            mean = _mean_noise(measured[corner])
-            steady = params.model_copy(update={"noise_s_min": mean, "noise_s_max": mean})
+        scales.setdefault(Noise.MEAN, _mean_noise(measured[corner]))
     return _summary(plan, samples, measured)
+
+
+def _params_of(noise: Noise, params: Params, scales: dict[Noise, float]) -> Params:
+    if noise is Noise.AWARE:
+        return params
+    if noise is Noise.HELD:
+        return params.model_copy(update={"noise_hold": 1.0})
+    scale = scales[noise]
+    return params.model_copy(update={"noise_s_min": scale, "noise_s_max": scale})
 
 
 def _mean_noise(clips: list[_Measured]) -> float:
@@ -157,10 +203,10 @@ def _summary(
 ) -> dict[str, Any]:
     sums = _sums(measured)
     chosen_RN = np.random.default_rng(0).integers(0, plan.clips, (RESAMPLINGS, plan.clips))
-    whole = _tables(sums, chosen_RN)
+    whole = _values(sums, chosen_RN)
     seen = [index for index in range(len(MOTION_BINS_PX)) if sums.count_CNM[..., index].any()]
-    by_bin = {
-        bin_name(index): _tables(_Sums(*(part[..., [index]] for part in sums)), chosen_RN)
+    places = {"all": whole} | {
+        bin_name(index): _values(_Sums(*(part[..., [index]] for part in sums)), chosen_RN)
         for index in seen
     }
     return {
@@ -174,16 +220,26 @@ def _summary(
         "corners": [
             {
                 "past": corner.past.value,
-                "motion_aware_noise": corner.motion_aware,
+                "noise": corner.noise.value,
                 "mean_noise": _mean_noise(measured[corner]),
                 "psnr_output": float(np.mean([one.psnr_db for one in measured[corner]])),
-                **whole["corners"][index],
+                **_corner_row(whole, index),
             }
             for index, corner in enumerate(CORNERS)
         ],
-        "effects": whole["effects"],
-        "bins": [
-            {"motion_px": name, "effects": tables["effects"]} for name, tables in by_bin.items()
+        "others": [_effect_row(whole, effect) for effect in OTHER_EFFECTS],
+        "comparisons": [
+            {
+                "against": steady.value,
+                "places": [
+                    {
+                        "motion_px": name,
+                        "effects": [_effect_row(v, effect) for effect in effects_against(steady)],
+                    }
+                    for name, v in places.items()
+                ],
+            }
+            for steady in STEADY
         ],
     }
 
@@ -197,33 +253,45 @@ def _sums(measured: dict[Corner, list[_Measured]]) -> _Sums:
     )
 
 
-def _tables(sums: _Sums, chosen_RN: NDArray[np.int64]) -> dict[str, Any]:
-    """Corners and effects of one place: values over all clips, intervals over resampled clips."""
+class _Value(NamedTuple):
+    """A measure of every corner: over all clips, and over each resampling of them."""
+
+    value_C: NDArray[np.float64]
+    value_CR: NDArray[np.float64]
+
+
+def _values(sums: _Sums, chosen_RN: NDArray[np.int64]) -> dict[str, _Value]:
+    """Both measures of one place."""
     error_CN, detail_CN, count_CN = (part.sum(axis=2) for part in sums)
-    measures = {
-        "warp": (error_CN, count_CN),
-        "slip_px": (error_CN, detail_CN),
-    }
-    corners: list[dict[str, Any]] = [{} for _ in CORNERS]
-    effects: list[dict[str, Any]] = [{"effect": effect.name} for effect in EFFECTS]
-    for measure, (over_CN, under_CN) in measures.items():
-        value_C = over_CN.sum(axis=1) / under_CN.sum(axis=1)
+    values: dict[str, _Value] = {}
+    for measure, under_CN in (("warp", count_CN), ("slip_px", detail_CN)):
         # A resampling without a clip that has such pixels says nothing of them: 0 / 0.
         with np.errstate(invalid="ignore"):
-            value_CR = over_CN[:, chosen_RN].sum(axis=2) / under_CN[:, chosen_RN].sum(axis=2)
-        for index in range(len(CORNERS)):
-            corners[index][measure] = float(value_C[index])
-            corners[index][f"{measure}_interval"] = interval(value_CR[index])
-        for row, effect in zip(effects, EFFECTS, strict=True):
-            plus = [CORNERS.index(corner) for corner in effect.plus]
-            minus = [CORNERS.index(corner) for corner in effect.minus]
-            base = float(value_C[minus].mean())
-            row[measure] = float(value_C[plus].mean()) - base
-            row[f"{measure}_interval"] = interval(
-                value_CR[plus].mean(axis=0) - value_CR[minus].mean(axis=0)
-            )
-            row[f"{measure}_percent"] = 100 * row[measure] / base
-    return {"corners": corners, "effects": effects}
+            value_CR = error_CN[:, chosen_RN].sum(axis=2) / under_CN[:, chosen_RN].sum(axis=2)
+        values[measure] = _Value(error_CN.sum(axis=1) / under_CN.sum(axis=1), value_CR)
+    return values
+
+
+def _corner_row(values: dict[str, _Value], index: int) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for measure, value in values.items():
+        row[measure] = float(value.value_C[index])
+        row[f"{measure}_interval"] = interval(value.value_CR[index])
+    return row
+
+
+def _effect_row(values: dict[str, _Value], effect: Effect) -> dict[str, Any]:
+    plus = [CORNERS.index(corner) for corner in effect.plus]
+    minus = [CORNERS.index(corner) for corner in effect.minus]
+    row: dict[str, Any] = {"effect": effect.name}
+    for measure, (value_C, value_CR) in values.items():
+        base = float(value_C[minus].mean())
+        row[measure] = float(value_C[plus].mean()) - base
+        row[f"{measure}_interval"] = interval(
+            value_CR[plus].mean(axis=0) - value_CR[minus].mean(axis=0)
+        )
+        row[f"{measure}_percent"] = 100 * row[measure] / base
+    return row
 
 
 def interval(values_R: NDArray[np.float64]) -> list[float]:

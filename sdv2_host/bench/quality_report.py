@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from sdv2_host.bench.ablation import EFFECTS, verdict
+from sdv2_host.bench.ablation import verdict
 from sdv2_host.bench.change import table_lines
 from sdv2_host.bench.judged_report import judged_lines, steadiness_lines
 from sdv2_host.bench.plots import Bar, Panel, draw_bars, draw_lines, save
@@ -93,24 +93,39 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
         f"{ablation['size_px']} px, in {', '.join(ablation['styles'])}",
         "slip: warp error over the difference of neighbouring pixels, in px; blur does not lower "
         "it; [95 % interval over clips]",
-        f"{'past':<15}{'motion-aware':<14}{'noise':>7}{'warp':>9}{'':<18}{'slip':>8}{'':<18}"
-        f"{'PSNR':>6}",
+        f"{'past':<15}{'noise':<21}{'warp':>6}{'':<18}{'slip':>8}{'':<18}{'PSNR':>6}",
     ]
     for row in ablation["corners"]:
         lines.append(
-            f"{row['past']:<15}{_on(row['motion_aware_noise']):<14}{row['mean_noise']:>7.3f}"
-            f"{row['warp']:>9.3f} {_between(row['warp_interval']):<17}"
+            f"{row['past']:<15}{row['noise']:<13}{row['mean_noise']:>6.3f}"
+            f"{row['warp']:>8.3f} {_between(row['warp_interval']):<17}"
             f"{row['slip_px']:>8.3f} {_between(row['slip_px_interval']):<17}"
             f"{row['psnr_output']:>6.1f}"
         )
-    lines += ["", f"{'effect of':<20}{'motion, px':<12}{'on warp error':<46}{'on slip'}"]
-    for place in [{"motion_px": "all", "effects": ablation["effects"]}, *ablation["bins"]]:
-        for row in place["effects"]:
-            lines.append(
-                f"{row['effect']:<20}{place['motion_px']:<12}{_effect(row, 'warp'):<46}"
-                f"{_effect(row, 'slip_px')}"
-            )
+    for title, rows in _effect_tables(ablation):
+        lines += ["", f"{title:<34}{'on warp error':<46}{'on slip'}"]
+        lines += [
+            f"{name:<34}{_effect(row, 'warp'):<46}{_effect(row, 'slip_px')}" for name, row in rows
+        ]
     return lines
+
+
+def _effect_tables(ablation: dict[str, Any]) -> list[tuple[str, list[tuple[str, dict[str, Any]]]]]:
+    """Title and named rows: a table for each comparison, and one of the rest."""
+    tables = []
+    for comparison in ablation["comparisons"]:
+        rows = []
+        for place in comparison["places"]:
+            where = place["motion_px"]
+            suffix = "" if where == "all" else f", {where} px"
+            rows += [
+                (f"{row['effect']}{suffix}", row)
+                for row in place["effects"]
+                if where == "all" or row["effect"] == "motion-aware noise"
+            ]
+        tables.append((f"against {comparison['against']}", rows))
+    others = [(row["effect"], row) for row in ablation["others"]]
+    return [*tables, ("beside the table", others)]
 
 
 def _effect(row: dict[str, Any], measure: str) -> str:
@@ -141,10 +156,6 @@ def _trace_lines(trace: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _on(value: bool) -> str:
-    return "on" if value else "off"
-
-
 def draw_trace(path: Path, trace: dict[str, Any]) -> Path:
     """Writes a PNG: exact motion, and motion and noise by each metric, over time; the path.
 
@@ -164,7 +175,7 @@ def draw_trace(path: Path, trace: dict[str, Any]) -> Path:
 
 
 def draw_ablation(path: Path, ablation: dict[str, Any]) -> Path:
-    """Writes a PNG: the corners, the effects, and those by motion, with intervals; the path.
+    """Writes a PNG: the corners and the effects, all with intervals; the path.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -172,23 +183,17 @@ def draw_ablation(path: Path, ablation: dict[str, Any]) -> Path:
     groups: list[tuple[str, list[Bar]]] = []
     for measure, title in (("warp", "warp error"), ("slip_px", "slip, px")):
         corners = [
-            Bar(
-                f"{row['past']}, motion-aware noise {_on(row['motion_aware_noise'])}",
-                row[measure],
-                *row[f"{measure}_interval"],
-            )
-            for row in ablation["corners"]
+            _bar(f"{row['past']}, {row['noise']}", row, measure) for row in ablation["corners"]
         ]
         groups.append((title, corners))
-        places = [("all", ablation["effects"])]
-        places += [(f"{place['motion_px']} px", place["effects"]) for place in ablation["bins"]]
-        for index, effect in enumerate(EFFECTS):
-            bars = [
-                Bar(f"pixels: {name}", rows[index][measure], *rows[index][f"{measure}_interval"])
-                for name, rows in places
-            ]
-            groups.append((f"effect of {effect.name} on {title}; left of 0 = better", bars))
+        for heading, rows in _effect_tables(ablation):
+            bars = [_bar(name, row, measure) for name, row in rows]
+            groups.append((f"effects on {title}, {heading}; left of 0 = better", bars))
     return draw_bars(path, groups)
+
+
+def _bar(name: str, row: dict[str, Any], measure: str) -> Bar:
+    return Bar(name, row[measure], *row[f"{measure}_interval"])
 
 
 def write_contact_sheet(path: Path, examples: list[Example]) -> Path:

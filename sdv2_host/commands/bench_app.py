@@ -91,6 +91,8 @@ def bench_quality(
 
       sdv2-host bench quality --part ablation --ablation-clips 40
 
+      sdv2-host bench quality --part ablation --noise-s-min 0.8 --noise-s-max 0.9
+
       sdv2-host bench quality --part styles --clip clip-vit-base-patch32 --raft raft_large.pth
     """
     from sdv2_host.bench.ablation import AblationPlan

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.stream.kv_cache import KVCache, RowCall
-from sdv2_host.stream.noise import chunk_noise, noise_key
+from sdv2_host.stream.noise import HELD_CHUNK, chunk_noise, mixed_noise, noise_key
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.stream.stream_batch import ChunkInFlight
@@ -39,11 +39,18 @@ class Denoiser:
         cell_px = LATENT_STRIDE_PX
         patch_h, patch_w = dit.dims.patch[1:]
         grid = (spec.height_px // cell_px // patch_h, spec.width_px // cell_px // patch_w)
-        self.noise = noise
+        self._noise = noise
         self._dit = dit
         self._spec = spec
         self._rotary = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
         self._sigma_table = sigma_table().to(spec.device)
+
+    def noise(self, chunk_index: int, seed: int, step: int, hold: float, like: Tensor) -> Tensor:
+        """What a chunk gets before a step, of like's shape; `hold` of it is every chunk's."""
+        new = self._noise(chunk_index, seed, step, like)
+        if hold == 0:
+            return new
+        return mixed_noise(new, self._noise(HELD_CHUNK, seed, step, like[:, 0]), hold)
 
     def schedule(
         self, noise_scale: Tensor, num_steps: int, is_first: bool = False
@@ -101,7 +108,8 @@ class Denoiser:
             chunk.x_BFCHW = x0
             return
         whole = torch.empty_like(x0[:, :1]).expand(-1, chunk.num_cut + x0.shape[1], -1, -1, -1)
-        noise = self.noise(chunk.index, chunk.seed, chunk.step, whole)[:, chunk.num_cut :]
+        noise = self.noise(chunk.index, chunk.seed, chunk.step, chunk.noise_hold, whole)
+        noise = noise[:, chunk.num_cut :]
         chunk.x_BFCHW = add_noise(x0, noise, chunk.sigmas_I[chunk.step])
 
 

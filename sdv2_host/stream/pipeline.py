@@ -130,7 +130,7 @@ class StreamPipeline:
         index, is_first = state.chunk_index, state.chunk_index == 0
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
         observe_(state.motion, frames_BTCHW, clean_BFCHW, params, self.spec.motion, is_first)
-        noise = self._denoiser.noise(index, params.seed, 0, clean_BFCHW)
+        noise = self._denoiser.noise(index, params.seed, 0, params.noise_hold, clean_BFCHW)
         acts = self._watch_source_(state, clean_BFCHW, frames_BTCHW, params)
         scale = state.motion.noise_scale
         if acts:
@@ -141,6 +141,7 @@ class StreamPipeline:
         chunk = ChunkInFlight(
             index=index,
             seed=params.seed,
+            noise_hold=params.noise_hold,
             text=state.texts.get(blend, self._text, self._dit, params.blend_mode),
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,

@@ -39,6 +39,8 @@ class ChunkInFlight:
     """Chunks before it that its rows are to see anew, at the same step, oldest first."""
     num_cut: int = 0
     """Latent frames of its front that are no longer there: of a chunk of the past."""
+    noise_hold: float = 0.0
+    """How much of the noise is every chunk's, 0..1."""
     is_shown: bool = True
     """False for the reference's warm-up chunks, which no picture is made from."""
 

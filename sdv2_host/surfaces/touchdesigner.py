@@ -89,6 +89,7 @@ LABELS = {
     "Drift": "Drift watchdog",
     "Noisesmin": "Noise min (motion)",
     "Noisesmax": "Noise max (still)",
+    "Noisehold": "Hold noise",
     "Mix": "Mix (dry to wet)",
     "Outputsize": "Apply size",
     "Snapshot": "Take snapshot",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdv2_host.bench.ablation import CORNERS, AblationPlan, interval, run, verdict
+from sdv2_host.bench.ablation import CORNERS, STEADY, AblationPlan, Noise, interval, run, verdict
 from sdv2_host.bench.held_out import Sample, Stretch, as_seen, render_stretches
 from sdv2_host.bench.scores import WarpScore
 from sdv2_host.bench.world import Scene
@@ -23,27 +23,29 @@ PARAMS = Params(noise_s_min=0.3, noise_s_max=0.5)
 
 
 class Flickering:
-    """The input, brighter in every other frame by an amount that depends on the corner."""
+    """The input, brighter in every other frame by an amount that depends on the corner.
+
+    Noise that does not follow motion costs `steady_extra`, each tenth of noise `noise_extra`, and
+    held noise gains 2.
+    """
 
     name = "toy"
     size: Size | None = None
     first_chunk_frames = 1
     chunk_frames = 4
 
-    def __init__(self, extra: float, steady_extra: float) -> None:
-        self.extra, self.steady_extra = extra, steady_extra
-        self.noise: list[tuple[float, float]] = []
+    def __init__(self, extra: float, steady_extra: float, noise_extra: float = 0.0) -> None:
+        self.extra, self.steady_extra, self.noise_extra = extra, steady_extra, noise_extra
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         progress("nothing to warm up", 1.0)
 
     def step(self, frames: list[Frame], params: Params) -> StyledChunk:
         bounds = (params.noise_s_min, params.noise_s_max)
-        self.noise.append(bounds)
+        noise = bounds[1] if len(frames) == 1 else bounds[0]
         amount = self.extra + self.steady_extra * (bounds[0] == bounds[1])
         pixels = np.stack([frame.pixels for frame in frames]).astype(np.float32)
-        pixels[::2] += amount
-        noise = bounds[1] if len(frames) == 1 else bounds[0]
+        pixels[::2] += amount + self.noise_extra * noise * 10 - 2 * params.noise_hold
         return StyledChunk(
             np.clip(pixels, 0, 255).astype(np.uint8), {}, {"noise_scale": noise, "motion": 1.0}
         )
@@ -59,12 +61,22 @@ def clips() -> list[Sample]:
     return [as_seen(scene.render(NUM_FRAMES, 64, 64), 0, 0.0) for scene in scenes]
 
 
-def measure(clips: list[Sample], no_sink_extra: float, steady_extra: float) -> dict[str, Any]:
+def measure(
+    clips: list[Sample], no_sink_extra: float, steady_extra: float, noise_extra: float = 0.0
+) -> dict[str, Any]:
     def make(past: Past, side_px: int) -> Engine:
         assert side_px == PLAN.size_px
-        return Flickering(4.0 + (no_sink_extra if past is Past.NO_SINKS else 0.0), steady_extra)
+        extra = 4.0 + (no_sink_extra if past is Past.NO_SINKS else 0.0)
+        return Flickering(extra, steady_extra, noise_extra)
 
     return run(make, clips, PLAN, PARAMS, lambda _what, _fraction: None)
+
+
+def effects(result: dict[str, Any], against: Noise, motion_px: str = "all") -> dict[str, Any]:
+    """Rows of one table by name."""
+    (comparison,) = (c for c in result["comparisons"] if c["against"] == against.value)
+    (place,) = (p for p in comparison["places"] if p["motion_px"] == motion_px)
+    return {row["effect"]: row for row in place["effects"]}
 
 
 @pytest.fixture(scope="module")
@@ -75,43 +87,67 @@ def as_in_the_paper(clips: list[Sample]) -> dict[str, Any]:
 def test_the_corners_come_in_their_order(as_in_the_paper: dict[str, Any]) -> None:
     rows = as_in_the_paper["corners"]
 
-    corners = [(corner.past.value, corner.motion_aware) for corner in CORNERS]
-    assert [(row["past"], row["motion_aware_noise"]) for row in rows] == corners
-    assert len(corners) == 6
+    corners = [(corner.past.value, corner.noise.value) for corner in CORNERS]
+    assert [(row["past"], row["noise"]) for row in rows] == corners
+    assert len(corners) == 10
 
 
+@pytest.mark.parametrize("against", [Noise.UPPER, Noise.MEAN])
+@pytest.mark.parametrize("measured", ["warp", "slip_px"])
 def test_what_lowers_the_error_is_found_and_both_together_lower_it_most(
+    as_in_the_paper: dict[str, Any], against: Noise, measured: str
+) -> None:
+    rows = effects(as_in_the_paper, against)
+
+    assert {verdict(row, measured) for row in rows.values()} == {"lower"}
+    assert rows["both"][measured] < rows["motion-aware noise"][measured] < rows["sinks"][measured]
+    whole = rows["both"][measured]
+    parts = (("sinks", "both, not sinks alone"), ("motion-aware noise", "both, not noise alone"))
+    for alone, on_top in parts:
+        assert rows[alone][measured] + rows[on_top][measured] == pytest.approx(whole)
+
+
+def test_sinks_are_told_from_memory_and_held_noise_from_both(
     as_in_the_paper: dict[str, Any],
 ) -> None:
-    effects = {row["effect"]: row for row in as_in_the_paper["effects"]}
-    errors = [row["warp"] for row in as_in_the_paper["corners"]]
+    verdicts = {row["effect"]: verdict(row, "warp") for row in as_in_the_paper["others"]}
 
-    for measure_name in ("warp", "slip_px"):
-        verdicts = [verdict(row, measure_name) for row in effects.values()]
-        assert verdicts == ["lower", "lower", "lower", "undecided"]
-    assert effects["both"]["warp"] < effects["motion-aware noise"]["warp"]
-    assert effects["motion-aware noise"]["warp"] < effects["sinks"]["warp"] < 0
-    assert errors[0] == min(errors)
+    assert verdicts == {
+        "sinks, any noise": "lower",
+        "sinks, not window": "undecided",
+        "noise held": "lower",
+    }
+
+
+def test_less_noise_alone_gains_mostly_against_the_upper_bound(clips: list[Sample]) -> None:
+    result = measure(clips, no_sink_extra=0.0, steady_extra=0.0, noise_extra=4.0)
+
+    gain = {to: effects(result, to)["motion-aware noise"]["warp"] for to in STEADY}
+    # The toy's later chunks get 0.3: 0.2 below the upper bound, 0.05 below the mean.
+    assert gain[Noise.UPPER] / gain[Noise.MEAN] == pytest.approx(4.0, rel=0.2)
 
 
 def test_what_does_nothing_is_undecided(clips: list[Sample]) -> None:
-    rows = measure(clips, no_sink_extra=0.0, steady_extra=0.0)["effects"]
+    rows = effects(measure(clips, no_sink_extra=0.0, steady_extra=0.0), Noise.UPPER)
 
-    assert [row["warp"] for row in rows] == [0.0] * 4
-    assert {verdict(row, "warp") for row in rows} == {"undecided"}
+    assert [row["warp"] for row in rows.values()] == [0.0] * 5
+    assert {verdict(row, "warp") for row in rows.values()} == {"undecided"}
 
 
 def test_what_raises_the_error_is_said_so(clips: list[Sample]) -> None:
-    rows = measure(clips, no_sink_extra=-3.0, steady_extra=0.0)["effects"]
+    rows = effects(measure(clips, no_sink_extra=-3.0, steady_extra=0.0), Noise.UPPER)
 
-    assert verdict(rows[0], "warp") == "higher"
-    assert verdict(rows[1], "warp") == "undecided"
+    assert verdict(rows["sinks"], "warp") == "higher"
+    assert verdict(rows["motion-aware noise"], "warp") == "undecided"
 
 
-def test_every_corner_has_the_same_mean_noise(as_in_the_paper: dict[str, Any]) -> None:
-    means = [row["mean_noise"] for row in as_in_the_paper["corners"]]
+def test_every_kind_of_noise_has_the_mean_it_is_named_for(as_in_the_paper: dict[str, Any]) -> None:
+    means = {row["noise"]: row["mean_noise"] for row in as_in_the_paper["corners"]}
 
-    assert means == pytest.approx([(0.5 + 3 * 0.3) / 4] * 6)
+    aware = (0.5 + 3 * 0.3) / 4
+    assert means == pytest.approx(
+        {"motion-aware": aware, "upper bound": 0.5, "equal mean": aware, "held": aware}
+    )
 
 
 def test_a_corner_is_the_pooled_warp_error_of_its_clips(
@@ -128,12 +164,11 @@ def test_a_corner_is_the_pooled_warp_error_of_its_clips(
 
 
 def test_a_value_lies_within_its_interval(as_in_the_paper: dict[str, Any]) -> None:
-    rows = [*as_in_the_paper["corners"], *as_in_the_paper["effects"]]
+    rows = [*as_in_the_paper["corners"], *effects(as_in_the_paper, Noise.UPPER).values()]
 
     for row in rows:
         low, high = row["warp_interval"]
-        assert low <= row["warp"] <= high
-    assert all(row["warp_interval"][0] < row["warp_interval"][1] for row in rows[:-1])
+        assert low < row["warp"] < high
 
 
 def test_an_interval_holds_the_middle_of_the_values() -> None:

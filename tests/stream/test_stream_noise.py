@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 
-from sdv2_host.stream.noise import chunk_noise, noise_key
+from sdv2_host.stream.noise import HELD_CHUNK, chunk_noise, mixed_noise, noise_key
 
 SHAPE = (1, 1, 16, 8, 8)
 CPU = torch.device("cpu")
@@ -48,3 +49,26 @@ def test_noise_is_standard_normal() -> None:
 
     assert abs(noise.mean()) < 0.01
     assert abs(noise.std() - 1) < 0.01
+
+
+def chunk_of(index: int, hold: float) -> torch.Tensor:
+    """Noise of three latent frames of a chunk, [1, 3, 16, 64, 64]."""
+    shape = (1, 3, 16, 64, 64)
+    new = chunk_noise(noise_key(4, index, 0), shape, CPU, torch.float32)
+    held = chunk_noise(noise_key(4, HELD_CHUNK, 0), (1, 16, 64, 64), CPU, torch.float32)
+    return mixed_noise(new, held, hold)
+
+
+@pytest.mark.parametrize("hold", [0.0, 0.3, 0.8, 1.0])
+def test_mixed_noise_is_standard_normal_and_correlates_by_what_is_held(hold: float) -> None:
+    first, second = chunk_of(7, hold), chunk_of(8, hold)
+
+    assert abs(first.std() - 1) < 0.02
+    assert float((first * second).mean()) == pytest.approx(hold, abs=0.02)
+    assert float((first[:, 0] * first[:, 2]).mean()) == pytest.approx(hold, abs=0.02)
+
+
+def test_held_noise_is_no_chunks_own() -> None:
+    keys = {noise_key(4, index, 0) for index in range(-4, 1000)}
+
+    assert noise_key(4, HELD_CHUNK, 0) not in keys

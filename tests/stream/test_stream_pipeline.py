@@ -51,13 +51,28 @@ def play(
 
 
 def changing_params(num_chunks: int) -> list[Params]:
-    """Steps, prompt and seed change along the way, twice at the same chunk."""
+    """Steps, prompt, seed and held noise change along the way, twice at the same chunk."""
     params = []
     for index in range(num_chunks):
         prompt = ("neon outline", "watercolor", "pixel art")[index // 5 % 3]
         steps = (2, 2, 4, 1, 3)[index // 4 % 5]
-        params.append(PARAMS.model_copy(update={"prompt": prompt, "steps": steps, "seed": index}))
+        changes = {"prompt": prompt, "steps": steps, "seed": index, "noise_hold": index % 3 / 2}
+        params.append(PARAMS.model_copy(update=changes))
     return params
+
+
+@pytest.mark.parametrize("hold", [0.0, 1.0])
+def test_chunks_of_a_still_picture_differ_unless_all_noise_is_held(toy: Toy, hold: float) -> None:
+    """Without sinks and with a window of one frame there is no other past to make them differ."""
+    pipeline = toy.pipeline(geometry=CacheGeometry(num_sinks=0, window=1))
+    still = toy.clip(1).expand(-1, 25, -1, -1, -1)
+    params = PARAMS.model_copy(update={"noise_hold": hold, "noise_s_min": 0.8})
+
+    out = play(pipeline, pipeline.fresh_state(), chunks_of(still), [params] * 7)
+
+    # The autoencoder remembers how the stream began for the first chunks.
+    fifth, last = out[:, 17:21], out[:, 21:]
+    assert torch.allclose(fifth, last, rtol=0, atol=1e-3) == (hold == 1.0)
 
 
 def test_streamed_autoencoder_equals_whole_clip(toy: Toy) -> None:
