@@ -94,9 +94,9 @@ def test_a_report_from_before_the_newest_order_takes_no_look_away(
     daemon._num_looks = 2
     desk._looks = {"calm": {}, "storm": {}}
 
-    daemon._on_message(report(look_serial=1, looks=("calm",)))
+    daemon._on_chunk(report(look_serial=1, looks=("calm",)))
     assert list(desk._looks) == ["calm", "storm"]
-    daemon._on_message(report(look_serial=2, looks=("calm",)))
+    daemon._on_chunk(report(look_serial=2, looks=("calm",)))
     assert list(desk._looks) == ["calm"]
 
 
