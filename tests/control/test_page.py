@@ -331,7 +331,7 @@ def test_axe_finds_no_violation(room: Room, state: str, size: tuple[int, int]) -
 def test_every_control_can_be_reached_by_tab(room: Room) -> None:
     page = room.page()
     reached = set()
-    for _ in range(160):
+    for _ in range(240):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.outerHTML"))
 
