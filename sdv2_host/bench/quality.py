@@ -44,7 +44,7 @@ SHORT_FRAMES = 9
 
 @dataclass(frozen=True, slots=True)
 class QualityPlan:
-    """What to measure. The defaults take about seven minutes on two free cores."""
+    """What to measure. The defaults take about eight minutes on two free cores."""
 
     clips: int = 2
     num_frames: int = 33

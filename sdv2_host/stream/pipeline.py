@@ -80,8 +80,9 @@ class StreamPipeline:
 
         What the drift watchdog finds in a step, it acts on in the next.
 
-        New parameters hold from this chunk on. Rows of the cache that
-        a higher number of steps brings into use continue from the last row in use.
+        New parameters hold from this chunk on. Rows of the cache that a higher number of steps
+        brings into use continue from the last row in use. With `recache` "window", a chunk that
+        is a cut comes to a cache which begins anew (`_begin_anew_`); so does each row of a batch.
         """
         state.kv.sink_threshold = sink_threshold(params, self.spec)
         state.num_recached = 0

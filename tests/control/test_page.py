@@ -346,7 +346,7 @@ def test_an_engine_that_is_not_installed_is_refused_and_its_choice_goes_back(roo
 def test_every_control_can_be_reached_by_tab(room: Room) -> None:
     page = room.page()
     reached = set()
-    for _ in range(160):
+    for _ in range(240):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.outerHTML"))
 

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sdv2_host.params import Params
+from sdv2_host.stream.denoise import Denoiser, keyed_noise
 from sdv2_host.stream.kv_cache import CacheGeometry, RollingKVCache
 from sdv2_host.stream.pipeline import StreamPipeline
+from sdv2_host.stream.positions import PositionMode
 from sdv2_host.stream.recent import PastChunk, RecentFrames
 from sdv2_host.stream.snapshot import restore_, snapshot
 from sdv2_host.stream.spec import CacheMode
 from sdv2_host.stream.state import StreamState
+from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.types import Layout
 from tests.stream.conftest import Toy
 from tests.stream.without_cache import TOKENS, decoded, denoised, source_latents
@@ -150,7 +153,11 @@ STEP = st.tuples(
 def test_any_sequence_of_cuts_and_shapes_gives_the_frames_of_serial_chunks_in_order(
     toy: Toy, steps: list[tuple[int, Layout, int, str, str, int]]
 ) -> None:
-    pipeline = toy.pipeline(geometry=CacheGeometry(num_sinks=1, window=4))
+    pipeline = toy.pipeline(
+        geometry=CacheGeometry(num_sinks=1, window=4),
+        positions=PositionMode.RESET,
+        sink_threshold=0.9,
+    )
     lengths = [num_latents * 4 for num_latents, *_ in steps]
     first, *others = toy.clip(1 + sum(lengths)).split([1, *lengths], dim=1)
     serial, state = pipeline.fresh_state(), pipeline.fresh_state()
@@ -173,6 +180,35 @@ def test_any_sequence_of_cuts_and_shapes_gives_the_frames_of_serial_chunks_in_or
 
     torch.testing.assert_close(torch.cat(got, 1), torch.cat(expected, 1), **CLOSE)
     assert [one.shape[1] for one in expected] == [1, *lengths]
+
+
+@torch.inference_mode()
+def test_the_last_frames_of_a_longer_chunk_come_back_with_their_own_noise(toy: Toy) -> None:
+    pipeline = toy.pipeline(geometry=CacheGeometry(1, 4))
+    params = WINDOW.model_copy(update={"recache_frames": 2})
+    first, longer, newest = toy.clip(17).split([1, 12, 4], dim=1)
+    state = pipeline.fresh_state()
+    pipeline.step(state, first, params)
+    pipeline.step(state, longer, params)
+    recalled = state.recent.newest(2)[0]
+    pipeline.step(state, newest, prompted("watercolor", params))
+
+    def its_last_two(chunk_index: int, seed: int, step: int, like: Tensor) -> Tensor:
+        whole = torch.cat([like, like[:, :1]], dim=1)
+        return keyed_noise(chunk_index, seed, step, whole)[:, 1:]
+
+    denoiser = Denoiser(toy.dit, pipeline.spec, its_last_two)
+    timesteps_I, sigmas_I = denoiser.schedule(recalled.noise_scale, params.steps)
+    text = toy.dit.text_kv(toy.text.encode("watercolor"))
+    alone = pipeline.fresh_state()
+    chunk = ChunkInFlight(
+        1, params.seed, text, timesteps_I, sigmas_I, recalled.x_BFCHW, False, params.steps, 0
+    )
+    while not chunk.is_done:
+        denoiser.advance_(alone.kv, [chunk])
+    for row in range(params.steps):
+        for got, expected in zip(held(state, row), held(alone, row), strict=True):
+            assert torch.equal(got[: 2 * TOKENS], expected)
 
 
 @pytest.mark.parametrize("layout", list(Layout))
