@@ -83,7 +83,7 @@ def each_frame_comes_once(models: TinyModels, layout: Layout, history: list[Acti
     assert came == list(range(engine.num_before + 1, engine.num_given + 1))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.sampled_from(Layout), histories(READABLE))
 def test_each_frame_comes_out_once_in_order_when_the_layouts_say_so(
     models: TinyModels, layout: Layout, history: list[Action]
@@ -190,7 +190,7 @@ def a_stream_stays_sound(
     assert [one.notes for one in reset] == [one.notes for one in fresh]
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.sampled_from(Layout), histories(any_params(LIVE, lora=LORA)))
 def test_a_stream_stays_finite_repeats_bit_for_bit_and_a_reset_one_equals_a_fresh_one(
     models: TinyModels, models_dir: Path, layout: Layout, history: list[Action]
@@ -213,7 +213,7 @@ def reference_engine(models: TinyModels, layout: Layout) -> StreamEngine:
     return StreamEngine("reference", StreamModels(*models[:3]), spec, REFERENCE_FIRST_CHUNK_FRAMES)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(st.sampled_from(Layout), histories(any_params(LIVE)))
 def test_with_the_references_rules_nothing_is_lost_either_and_a_reset_stream_is_fresh(
     models: TinyModels, layout: Layout, history: list[Action]
@@ -256,7 +256,7 @@ def layouts_show_the_same(models: TinyModels, history: list[Action]) -> None:
     assert np.abs(got.astype(int) - expected).max() <= 1
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(histories(any_params(OF_THE_CHUNK)))
 def test_whatever_layout_each_chunk_has_the_pictures_are_those_of_serial_steps(
     models: TinyModels, history: list[Action]

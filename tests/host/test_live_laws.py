@@ -140,7 +140,7 @@ def is_its_source(frame: Frame, camera: Camera) -> bool:
     return np.array_equal(frame.pixels, picture_of(meta.source_capture_ts_ns, size))
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(st.lists(ACTIONS, min_size=3, max_size=6))
 def test_a_host_goes_on_in_order_whatever_source_and_user_do(
     tmp_path_factory: pytest.TempPathFactory, actions: list[Action]
