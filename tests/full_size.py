@@ -71,16 +71,28 @@ def write(folder: Path) -> None:
     torch.save(_random_state(WanVAE, WAN_VAE), folder / VAE_FILE)
 
 
+NUM_CHANCES = 1_000_003
+"""As many random numbers are drawn, over and over: 1.5e9 would take a quarter of a minute. Prime,
+so that no row of a matrix is the one before it."""
+
+
 def _random_state(kind: type[nn.Module], dims: object) -> dict[str, torch.Tensor]:
     with torch.device("meta"):
         shapes = kind(dims).state_dict()
+    chances = torch.empty(NUM_CHANCES, dtype=torch.bfloat16).normal_(0, 0.02)
     # Norms' gains near 1, all else small: numbers stay finite through 30 blocks.
     return {
         name: torch.ones(meta.shape, dtype=torch.bfloat16)
         if name.endswith(("gamma", "norm_q.weight", "norm_k.weight", "norm3.weight"))
-        else torch.empty(meta.shape, dtype=torch.bfloat16).normal_(0, 0.02)
+        else _drawn(chances, meta.shape)
         for name, meta in shapes.items()
     }
+
+
+def _drawn(chances: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A tensor of its own, of these numbers in their order."""
+    repeats = -(-shape.numel() // len(chances))
+    return chances.repeat(repeats)[: shape.numel()].reshape(shape).clone()
 
 
 def write_text(folder: Path) -> None:
