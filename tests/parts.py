@@ -10,9 +10,17 @@ FOLDERS_WITH_PROCESSES = frozenset(
 """Tests in them, and beside them, talk to other processes: a machine that stalls for seconds can
 fail them. What is pure has no second try."""
 
-BUSY_FILES = frozenset(("control/test_osc_fuzz.py", "control/test_web_fuzz.py"))
-"""Of those folders, and yet of the pure part: they keep one core busy for minutes, in one process,
-and wait for nobody else."""
+BUSY_FILES = frozenset(
+    (
+        "control/test_osc_fuzz.py",
+        "control/test_web_fuzz.py",
+        "touchdesigner/test_cuda_download.py",
+        "touchdesigner/test_cuda_transfer.py",
+        "touchdesigner/test_cuda_upload.py",
+    )
+)
+"""Of those folders, and yet of the pure part: they keep one core busy, in one process, and wait for
+nobody else."""
 
 TESTS = Path(__file__).parent
 
