@@ -4,7 +4,7 @@ What stands for "without motion-aware noise" decides what is asked, so there are
 Against the upper bound, as the product without the controller and the reference's fixed scale: all
 chunks get as much noise as those of a still picture. That is more noise, so less noise alone may
 win. Against equal mean noise, the stricter: all chunks get the mean of what the controller gave.
-The paper does not say which of them it made.
+Which of them the paper made is not known here.
 
 Beside the table stand a window that is longer by the sinks it lacks, to tell sinks from memory, and
 noise that stays the same from chunk to chunk. All corners see the same clips; what is resampled for
