@@ -1,9 +1,10 @@
 """The paper's ablation: sinks on/off x motion-aware noise on/off, over clips of known motion.
 
 What stands for "without motion-aware noise" decides what is asked, so there are two comparisons.
-Against the upper bound, as in the paper and as the product without the controller: all chunks get
-as much noise as those of a still picture. That is more noise, so less noise alone may win. Against
-equal mean noise, the stricter: all chunks get the mean of what the controller gave.
+Against the upper bound, as the product without the controller and the reference's fixed scale: all
+chunks get as much noise as those of a still picture. That is more noise, so less noise alone may
+win. Against equal mean noise, the stricter: all chunks get the mean of what the controller gave.
+Which of them the paper made is not known here.
 
 Beside the table stand a window that is longer by the sinks it lacks, to tell sinks from memory, and
 noise that stays the same from chunk to chunk. All corners see the same clips; what is resampled for
@@ -64,7 +65,7 @@ class Corner(NamedTuple):
 
 
 STEADY = (Noise.UPPER, Noise.MEAN)
-"""What motion-aware noise is compared with, the paper's comparison first."""
+"""What motion-aware noise is compared with."""
 CORNERS = (
     *(Corner(past, noise) for past in Past for noise in (Noise.AWARE, *STEADY)),
     Corner(Past.SINKS, Noise.HELD),
