@@ -49,20 +49,26 @@ def resets(show: Show, trace: Trace) -> dict[str, Any]:
         for name, values_N in measures.items()
     }
     frames_N = above_before(measures["frames"])
-    return {
-        **rows,
-        "by_offset": [
-            {"offset": offset, **compare(frames_N, np.roll(is_reset_N, offset), measured_N)}
-            for offset in OFFSETS
-        ],
-    }
+    return {**rows, "by_offset": by_offset(frames_N, is_reset_N, measured_N)}
 
 
 def paired(show: Show, reset: Trace, relative: Trace) -> dict[str, Any]:
     """Steps of a stream with resets over those of one without, of the same frames and noise."""
     n = show.num_chunks
-    values_N = frame_steps(reset)[:n] - frame_steps(relative)[:n]
-    return compare(above_before(values_N), reset_chunks(n), undisturbed(show))
+    values_N = above_before(frame_steps(reset)[:n] - frame_steps(relative)[:n])
+    is_reset_N, measured_N = reset_chunks(n), undisturbed(show)
+    return {
+        **compare(values_N, is_reset_N, measured_N),
+        "by_offset": by_offset(values_N, is_reset_N, measured_N),
+    }
+
+
+def by_offset(values_N: Floats, at_N: Booleans, measured_N: Booleans) -> list[dict[str, Any]]:
+    """The same some chunks before and after: a step has a place."""
+    return [
+        {"offset": offset, **compare(values_N, np.roll(at_N, offset), measured_N)}
+        for offset in OFFSETS
+    ]
 
 
 def reset_chunks(num_chunks: int) -> Booleans:

@@ -25,6 +25,8 @@ ANCHOR_NAMES = (*COLOUR_NAMES, "detail", "style score", "away from the first")
 NOISE_SPREADS = 2.26
 """A further anchor lies so many spreads from the mean of the first minute's 13 or less in 95 of 100
 cases: Student's t of 12 degrees of freedom, 2.179, times the root of 1 + 1/13."""
+FEWEST_POINTS = 10
+"""Of a trend: resampled, fewer look surer than they are."""
 SETTLING_MINUTES = 5
 """Until memory is looked at: caches of prompts, of rotary tables and of the allocator fill."""
 RSS_GROWTH = 0.02
@@ -176,8 +178,9 @@ def watchdog(trace: Trace, limit: float) -> dict[str, Any]:
 
 
 def trend(times: Floats, values: Floats) -> tuple[float, list[float]]:
-    """Slope of the line of least squares, and its interval over resampled points."""
-    if len(times) < 3:
+    """Slope of the line of least squares, and its interval over resampled points; of too few for
+    that: no numbers."""
+    if len(times) < FEWEST_POINTS:
         return math.nan, [math.nan, math.nan]
     rng = np.random.default_rng(0)
     chosen_R = rng.integers(0, len(times), (RESAMPLINGS, len(times)))

@@ -215,6 +215,13 @@ def test_a_trend_is_the_slope_of_a_line_and_its_interval_holds_it() -> None:
     assert trend(times, 3 * times)[1] == pytest.approx([3, 3])
 
 
+def test_a_few_points_are_no_trend() -> None:
+    slope, between = trend(np.arange(9.0), np.arange(9.0))
+
+    assert np.isnan([slope, *between]).all()
+    assert within(between, -1, 1) is None
+
+
 @pytest.mark.parametrize(
     ("between", "expected"),
     [([-1.0, 1.0], True), ([1.0, 3.0], None), ([2.5, 3.0], False), ([-4.0, -3.0], False)],
