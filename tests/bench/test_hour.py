@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from sdv2_host.bench.hour import HourPlan, in_processes, judge, kept, trace_path
+from sdv2_host.bench.hour import FEWEST_MINUTES, HourPlan, in_processes, judge, kept, trace_path
 from sdv2_host.bench.hour_report import draw, format_table
 from sdv2_host.bench.hour_resets import ks_distance, paired, reset_chunks, resets
 from sdv2_host.bench.hour_show import ANCHOR_CHUNKS, MINUTE_CHUNKS, Show
@@ -232,7 +232,7 @@ def test_a_claim_is_decided_by_its_whole_interval(
     assert within(between, -2, 2) is expected
 
 
-PLAN = HourPlan(minutes=4, chunks=5 * MINUTE_CHUNKS, size=SIZE)
+PLAN = HourPlan(minutes=FEWEST_MINUTES, chunks=16 * MINUTE_CHUNKS, size=SIZE)
 
 
 def made_up_traces() -> dict[str, Trace]:
@@ -243,7 +243,7 @@ def test_the_result_fits_json_and_table_and_pictures_show_it(tmp_path: Path) -> 
     traces = made_up_traces()
 
     result = judge(PLAN, traces, 60.0)
-    table = format_table(json.loads(json.dumps(result)))
+    table = format_table(json.loads(json.dumps(result, allow_nan=False)))
     draw(tmp_path, PLAN, traces, result)
 
     assert all(f"== {plan.name}: {plan.show.num_chunks} chunks" in table for plan in PLAN.streams)
@@ -259,7 +259,7 @@ def test_kept_traces_are_judged_again_without_streaming(
     traces = made_up_traces()
     for name, one in traces.items():
         one.save(trace_path(tmp_path, name))
-    asked = ["--from", str(tmp_path), "--minutes", "4", "--chunks", str(5 * MINUTE_CHUNKS)]
+    asked = ["--from", str(tmp_path), "--minutes", "15", "--chunks", str(16 * MINUTE_CHUNKS)]
 
     said = CliRunner().invoke(bench_app, ["hour", *asked])
 
@@ -274,8 +274,8 @@ def test_kept_traces_of_another_plan_or_none_at_all_are_refused(tmp_path: Path) 
     for name, one in made_up_traces().items():
         one.save(trace_path(tmp_path, name))
 
-    with pytest.raises(ConfigError, match="has 2255 chunks, --minutes and --chunks ask for 1804"):
-        kept(tmp_path, HourPlan(minutes=4, chunks=0, size=SIZE))
+    with pytest.raises(ConfigError, match="has 7216 chunks, --minutes and --chunks ask for 6765"):
+        kept(tmp_path, HourPlan(minutes=15, chunks=0, size=SIZE))
 
 
 def test_a_trace_is_kept_whole(tmp_path: Path, trace: Trace) -> None:
