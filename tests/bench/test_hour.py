@@ -172,7 +172,7 @@ def test_steps_at_cuts_and_new_looks_count_on_no_side(trace: Trace) -> None:
     assert after["frames"] == before["frames"]
 
 
-def test_pairs_of_streams_show_a_step_that_hides_in_the_content(trace: Trace) -> None:
+def test_pairs_of_streams_show_how_large_a_step_is_that_hides_in_the_content(trace: Trace) -> None:
     rng = np.random.default_rng(5)
     content = np.exp(rng.normal(0, 1.0, HALF_HOUR.num_chunks)).astype(np.float32)
     other = clean_trace(HALF_HOUR)
@@ -184,7 +184,17 @@ def test_pairs_of_streams_show_a_step_that_hides_in_the_content(trace: Trace) ->
         one.picture_step_N[:] *= content
     trace.picture_step_N[at] *= 1.05
 
-    assert resets(HALF_HOUR, trace)["frames"]["no_step"] is not False
+    alone, pairs = resets(HALF_HOUR, trace)["frames"], paired(HALF_HOUR, trace, other)
+
+    assert alone["more_percent_interval"][0] < 0 < alone["more_percent_interval"][1]
+    assert 3 < pairs["more_percent_interval"][0] < 5 < pairs["more_percent_interval"][1] < 7
+    assert pairs["no_step"] is True
+
+
+def test_pairs_of_streams_show_a_step_that_is_large(trace: Trace) -> None:
+    other = clean_trace(HALF_HOUR)
+    trace.picture_step_N[reset_chunks(HALF_HOUR.num_chunks)] *= 1.2
+
     assert paired(HALF_HOUR, trace, other)["no_step"] is False
 
 
