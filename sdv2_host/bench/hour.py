@@ -21,7 +21,15 @@ from sdv2_host.bench.hour_resets import paired, resets
 from sdv2_host.bench.hour_show import MINUTE_CHUNKS, Show
 from sdv2_host.bench.hour_stream import StreamPlan, run_stream
 from sdv2_host.bench.hour_trace import Trace
-from sdv2_host.bench.hour_verdicts import drift, memory, recovery, speed, watchdog
+from sdv2_host.bench.hour_verdicts import (
+    FEWEST_POINTS,
+    SETTLING_MINUTES,
+    drift,
+    memory,
+    recovery,
+    speed,
+    watchdog,
+)
 from sdv2_host.errors import ConfigError, HostError, WorkerError
 from sdv2_host.params import MIN_SIDE_PX, Params
 from sdv2_host.stream.drift import LIMIT
@@ -31,6 +39,8 @@ from sdv2_host.types import ProgressFn, Size
 SHOW, ONE_LOOK, RESETS = "show", "one look", "resets"
 LONG_CHUNKS = 100_000
 SMALLEST = Size(MIN_SIDE_PX, MIN_SIDE_PX)
+FEWEST_MINUTES = FEWEST_POINTS + SETTLING_MINUTES
+"""Of which trends can be told."""
 POLL_S = 1.0
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,12 @@ def _drift_lines(drift: dict[str, Any]) -> list[str]:
 def _recovery_lines(recovery: dict[str, Any]) -> list[str]:
     if not recovery["changes"]:
         return ["new looks: none"]
-    slow = {name: since for name, since in recovery["by_style"].items() if since}
+    slow = {name: since for name, since in recovery["by_style"].items() if since > RECOVERED_AFTER}
     lines = [
         f"a new look is as good as a fresh stream's (style score at most {AS_WELL:g} below) from "
         f"chunk {RECOVERED_AFTER} on: {SAYS[recovery['as_well']]}; {recovery['changes']} changes; "
-        f"on the mean of all from chunk {recovery['recovered_after']} on; looks that take longer: "
+        f"on the mean of all from chunk {recovery['recovered_after']} on; looks that take longer "
+        f"than {RECOVERED_AFTER}: "
         + (", ".join(f"{name} {since}" for name, since in slow.items()) or "none"),
         f"  {'chunks since':<14}{'score':>7}{'fresh':>7}{'less':>8}{'':<19}"
         f"{'named':>7}{'fresh':>7}",
@@ -156,16 +158,21 @@ def draw(folder: Path, plan: HourPlan, traces: dict[str, Trace], result: dict[st
         path = folder / f"hour-{one.name.replace(' ', '-')}.png"
         times_s, panels = _panels(anchors, traces[one.name])
         draw_lines(path, times_s, panels)
+    by_offset = {
+        f"{name} ({stream['positions']})": stream["resets"]["by_offset"]
+        for name, stream in result["streams"].items()
+    }
+    by_offset[f"{RESETS} over {SHOW}"] = result["paired"]["by_offset"]
     groups = [
         (
-            f"{name} ({stream['positions']}): frame change at reset + n chunks, %",
+            f"{name}: frame change at reset + n chunks, %",
             [
                 Bar(f"{row['offset']:+d}", row["more_percent"], *row["more_percent_interval"])
-                for row in stream["resets"]["by_offset"]
+                for row in rows
                 if "effect" in row
             ],
         )
-        for name, stream in result["streams"].items()
+        for name, rows in by_offset.items()
     ]
     draw_bars(folder / "hour-steps.png", [group for group in groups if group[1]])
 
@@ -185,7 +192,7 @@ def _panels(anchors: list[int], trace: Trace) -> tuple[list[float], list[Panel]]
     rss = _each(trace.rss_bytes_M / MIB, num_minutes, MINUTE_CHUNKS // SAMPLE_EVERY)
     steps = _each(np.exp(frame_steps(trace)), num_minutes, MINUTE_CHUNKS)
     style = _each(trace.style_N, num_minutes, MINUTE_CHUNKS)
-    drift = _each(trace.drift_N, num_minutes, MINUTE_CHUNKS)
+    drift = _each(trace.drift_N, num_minutes, MINUTE_CHUNKS, np.max)
     took = _each(trace.step_ms_N, num_minutes, MINUTE_CHUNKS)
     colour = [float(np.abs(row[:6]).max()) for row in departure_S]
     return [float(minute * 60) for minute in minutes], [
@@ -194,16 +201,22 @@ def _panels(anchors: list[int], trace: Trace) -> tuple[list[float], list[Panel]]
         Panel("style score", style, 0, 1),
         Panel("change from frame to frame, of the source's (median)", steps, 0, max(steps)),
         Panel("resident memory, MiB", rss, min(rss) - 10, max(rss) + 10),
-        Panel("the product's drift watchdog", drift, 0, LIMIT),
+        Panel("the product's drift watchdog, at most", drift, 0, LIMIT),
         Panel("time of a chunk, ms", took, 0, max(took)),
     ]
 
 
-def _each(values_N: NDArray[Any], count: int, length: int) -> list[float]:
-    """Median of each of `count` parts; of a last one without any, the one before."""
-    medians: list[float] = []
+def _each(
+    values_N: NDArray[Any],
+    count: int,
+    length: int,
+    of: Callable[[NDArray[Any]], Any] = np.median,
+) -> list[float]:
+    """Median, or what else is asked `of` the numbers, of each of `count` parts; of a last one
+    without any, the one before."""
+    found: list[float] = []
     for index in range(count):
         part = values_N[index * length : (index + 1) * length]
         part = part[np.isfinite(part)]
-        medians.append(float(np.median(part)) if part.size else medians[-1])
-    return medians
+        found.append(float(of(part)) if part.size else found[-1])
+    return found

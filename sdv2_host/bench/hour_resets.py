@@ -49,20 +49,29 @@ def resets(show: Show, trace: Trace) -> dict[str, Any]:
         for name, values_N in measures.items()
     }
     frames_N = above_before(measures["frames"])
-    return {
-        **rows,
-        "by_offset": [
-            {"offset": offset, **compare(frames_N, np.roll(is_reset_N, offset), measured_N)}
-            for offset in OFFSETS
-        ],
-    }
+    return {**rows, "by_offset": by_offset(frames_N, is_reset_N, measured_N)}
 
 
 def paired(show: Show, reset: Trace, relative: Trace) -> dict[str, Any]:
     """Steps of a stream with resets over those of one without, of the same frames and noise."""
     n = show.num_chunks
-    values_N = frame_steps(reset)[:n] - frame_steps(relative)[:n]
-    return compare(above_before(values_N), reset_chunks(n), undisturbed(show))
+    values_N = above_before(frame_steps(reset)[:n] - frame_steps(relative)[:n])
+    is_reset_N, measured_N = reset_chunks(n), undisturbed(show)
+    # Pairs tell more exactly how large a step is; what is a small one is no other for that.
+    alone_N = above_before(frame_steps(reset)[:n])
+    deviation = float(alone_N[~is_reset_N & measured_N].std(ddof=1))
+    return {
+        **compare(values_N, is_reset_N, measured_N, deviation),
+        "by_offset": by_offset(values_N, is_reset_N, measured_N),
+    }
+
+
+def by_offset(values_N: Floats, at_N: Booleans, measured_N: Booleans) -> list[dict[str, Any]]:
+    """The same some chunks before and after: a step has a place."""
+    return [
+        {"offset": offset, **compare(values_N, np.roll(at_N, offset), measured_N)}
+        for offset in OFFSETS
+    ]
 
 
 def reset_chunks(num_chunks: int) -> Booleans:
@@ -110,15 +119,20 @@ def above_before(values_N: Floats) -> Floats:
     return values_N - mean_N
 
 
-def compare(values_N: Floats, at_N: Booleans, measured_N: Booleans) -> dict[str, Any]:
-    """The values at some chunks beside those elsewhere, of the chunks that are measured."""
+def compare(
+    values_N: Floats, at_N: Booleans, measured_N: Booleans, deviation: float | None = None
+) -> dict[str, Any]:
+    """The values at some chunks beside those elsewhere, of the chunks that are measured.
+
+    Effects are in standard deviations of the values elsewhere, or in those that are given.
+    """
     at, elsewhere = values_N[at_N & measured_N], values_N[~at_N & measured_N]
     n, m = len(at), len(elsewhere)
     if n < 2:
         return {"at": n, "elsewhere": m, "no_step": None}
     more = float(at.mean() - elsewhere.mean())
     error = float(np.sqrt(at.var(ddof=1) / n + elsewhere.var(ddof=1) / m))
-    deviation = float(elsewhere.std(ddof=1))
+    deviation = deviation or float(elsewhere.std(ddof=1))
     effect = [(more + z * error) / deviation for z in (-Z_95, Z_95)]
     return {
         "at": n,

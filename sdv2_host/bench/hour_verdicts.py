@@ -25,6 +25,8 @@ ANCHOR_NAMES = (*COLOUR_NAMES, "detail", "style score", "away from the first")
 NOISE_SPREADS = 2.26
 """A further anchor lies so many spreads from the mean of the first minute's 13 or less in 95 of 100
 cases: Student's t of 12 degrees of freedom, 2.179, times the root of 1 + 1/13."""
+FEWEST_POINTS = 10
+"""Of a trend: resampled, fewer look surer than they are."""
 SETTLING_MINUTES = 5
 """Until memory is looked at: caches of prompts, of rotary tables and of the allocator fill."""
 RSS_GROWTH = 0.02
@@ -114,14 +116,16 @@ def memory(trace: Trace) -> dict[str, Any]:
 def recovery(show: Show, trace: Trace) -> dict[str, Any]:
     """A new look beside a stream that begins with it: style scores by chunks since the change."""
     seen_C = np.isfinite(trace.changed_CK).all(1)
+    if not seen_C.any():
+        return {"changes": 0, "as_well": None}
     less_CK = (trace.changed_CK - trace.fresh_CK)[seen_C].astype(np.float64)
     styles = [show.moment(chunk).style for chunk in show.changes()]
     styles_C = np.array(styles)[seen_C]
     rng = np.random.default_rng(0)
-    chosen_RC = rng.integers(0, max(len(less_CK), 1), (RESAMPLINGS, len(less_CK)))
+    chosen_RC = rng.integers(0, len(less_CK), (RESAMPLINGS, len(less_CK)))
     rows: list[dict[str, Any]] = []
     for k in range(AFTER_CHANGE):
-        between = interval(less_CK[:, k][chosen_RC].mean(1)) if len(less_CK) else [math.nan] * 2
+        between = interval(less_CK[:, k][chosen_RC].mean(1))
         rows.append(
             {
                 "chunks": k,
@@ -146,8 +150,6 @@ def recovery(show: Show, trace: Trace) -> dict[str, Any]:
 
 def _since(less_CK: Floats) -> int:
     """Chunks after which the mean stays as good as a fresh stream's."""
-    if not len(less_CK):
-        return 0
     below = np.flatnonzero(less_CK.mean(0) < -AS_WELL)
     return int(below[-1]) + 1 if len(below) else 0
 
@@ -176,8 +178,9 @@ def watchdog(trace: Trace, limit: float) -> dict[str, Any]:
 
 
 def trend(times: Floats, values: Floats) -> tuple[float, list[float]]:
-    """Slope of the line of least squares, and its interval over resampled points."""
-    if len(times) < 3:
+    """Slope of the line of least squares, and its interval over resampled points; of too few for
+    that: no numbers."""
+    if len(times) < FEWEST_POINTS:
         return math.nan, [math.nan, math.nan]
     rng = np.random.default_rng(0)
     chosen_R = rng.integers(0, len(times), (RESAMPLINGS, len(times)))
@@ -207,4 +210,4 @@ def _all(claims: Any) -> bool | None:
 
 
 def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if values.size else math.nan
+    return float(values.mean())

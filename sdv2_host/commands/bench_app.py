@@ -350,13 +350,13 @@ def bench_hour(
 
       sdv2-host bench hour --out d
 
-      sdv2-host bench hour --minutes 3 --chunks 0
+      sdv2-host bench hour --minutes 15 --chunks 0
     """
-    from sdv2_host.bench.hour import HourPlan
+    from sdv2_host.bench.hour import FEWEST_MINUTES, HourPlan
     from sdv2_host.commands.bench import bench_hour as measure
     from sdv2_host.commands.settings import check_range, make_config, make_params
 
-    check_range("--minutes", minutes, 3, 6000)
+    check_range("--minutes", minutes, FEWEST_MINUTES, 6000)
     check_range("--chunks", chunks, 0, 10_000_000)
     plan = HourPlan(minutes, chunks, make_config({"size": size}).size, make_params(ctx.params))
     measure(plan, from_folder, json_file, out)

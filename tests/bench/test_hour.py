@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from sdv2_host.bench.hour import HourPlan, in_processes, judge, kept, trace_path
+from sdv2_host.bench.hour import FEWEST_MINUTES, HourPlan, in_processes, judge, kept, trace_path
 from sdv2_host.bench.hour_report import draw, format_table
 from sdv2_host.bench.hour_resets import ks_distance, paired, reset_chunks, resets
 from sdv2_host.bench.hour_show import ANCHOR_CHUNKS, MINUTE_CHUNKS, Show
@@ -172,7 +172,7 @@ def test_steps_at_cuts_and_new_looks_count_on_no_side(trace: Trace) -> None:
     assert after["frames"] == before["frames"]
 
 
-def test_pairs_of_streams_show_a_step_that_hides_in_the_content(trace: Trace) -> None:
+def test_pairs_of_streams_show_how_large_a_step_is_that_hides_in_the_content(trace: Trace) -> None:
     rng = np.random.default_rng(5)
     content = np.exp(rng.normal(0, 1.0, HALF_HOUR.num_chunks)).astype(np.float32)
     other = clean_trace(HALF_HOUR)
@@ -184,7 +184,17 @@ def test_pairs_of_streams_show_a_step_that_hides_in_the_content(trace: Trace) ->
         one.picture_step_N[:] *= content
     trace.picture_step_N[at] *= 1.05
 
-    assert resets(HALF_HOUR, trace)["frames"]["no_step"] is not False
+    alone, pairs = resets(HALF_HOUR, trace)["frames"], paired(HALF_HOUR, trace, other)
+
+    assert alone["more_percent_interval"][0] < 0 < alone["more_percent_interval"][1]
+    assert 3 < pairs["more_percent_interval"][0] < 5 < pairs["more_percent_interval"][1] < 7
+    assert pairs["no_step"] is True
+
+
+def test_pairs_of_streams_show_a_step_that_is_large(trace: Trace) -> None:
+    other = clean_trace(HALF_HOUR)
+    trace.picture_step_N[reset_chunks(HALF_HOUR.num_chunks)] *= 1.2
+
     assert paired(HALF_HOUR, trace, other)["no_step"] is False
 
 
@@ -215,6 +225,13 @@ def test_a_trend_is_the_slope_of_a_line_and_its_interval_holds_it() -> None:
     assert trend(times, 3 * times)[1] == pytest.approx([3, 3])
 
 
+def test_a_few_points_are_no_trend() -> None:
+    slope, between = trend(np.arange(9.0), np.arange(9.0))
+
+    assert np.isnan([slope, *between]).all()
+    assert within(between, -1, 1) is None
+
+
 @pytest.mark.parametrize(
     ("between", "expected"),
     [([-1.0, 1.0], True), ([1.0, 3.0], None), ([2.5, 3.0], False), ([-4.0, -3.0], False)],
@@ -225,7 +242,7 @@ def test_a_claim_is_decided_by_its_whole_interval(
     assert within(between, -2, 2) is expected
 
 
-PLAN = HourPlan(minutes=4, chunks=5 * MINUTE_CHUNKS, size=SIZE)
+PLAN = HourPlan(minutes=FEWEST_MINUTES, chunks=16 * MINUTE_CHUNKS, size=SIZE)
 
 
 def made_up_traces() -> dict[str, Trace]:
@@ -236,7 +253,7 @@ def test_the_result_fits_json_and_table_and_pictures_show_it(tmp_path: Path) -> 
     traces = made_up_traces()
 
     result = judge(PLAN, traces, 60.0)
-    table = format_table(json.loads(json.dumps(result)))
+    table = format_table(json.loads(json.dumps(result, allow_nan=False)))
     draw(tmp_path, PLAN, traces, result)
 
     assert all(f"== {plan.name}: {plan.show.num_chunks} chunks" in table for plan in PLAN.streams)
@@ -252,7 +269,7 @@ def test_kept_traces_are_judged_again_without_streaming(
     traces = made_up_traces()
     for name, one in traces.items():
         one.save(trace_path(tmp_path, name))
-    asked = ["--from", str(tmp_path), "--minutes", "4", "--chunks", str(5 * MINUTE_CHUNKS)]
+    asked = ["--from", str(tmp_path), "--minutes", "15", "--chunks", str(16 * MINUTE_CHUNKS)]
 
     said = CliRunner().invoke(bench_app, ["hour", *asked])
 
@@ -267,8 +284,8 @@ def test_kept_traces_of_another_plan_or_none_at_all_are_refused(tmp_path: Path) 
     for name, one in made_up_traces().items():
         one.save(trace_path(tmp_path, name))
 
-    with pytest.raises(ConfigError, match="has 2255 chunks, --minutes and --chunks ask for 1804"):
-        kept(tmp_path, HourPlan(minutes=4, chunks=0, size=SIZE))
+    with pytest.raises(ConfigError, match="has 7216 chunks, --minutes and --chunks ask for 6765"):
+        kept(tmp_path, HourPlan(minutes=15, chunks=0, size=SIZE))
 
 
 def test_a_trace_is_kept_whole(tmp_path: Path, trace: Trace) -> None:
