@@ -137,7 +137,7 @@ async def at_work(config: Config, folder: Path) -> AsyncIterator[Rig]:
 def failed(config: Config, error: str) -> WorkerLife:
     """A worker that has ended with an error of this class."""
     failure = Failed(error=error, message="it needs 9.0 GiB, 4.0 GiB are free")
-    is_memory = error == "DeviceError"
+    is_memory = error == "DeviceMemoryError"
     life = SimpleNamespace(config=config, failure=failure, ran_out_of_memory=is_memory)
     return cast(WorkerLife, life)
 
@@ -178,7 +178,7 @@ def test_a_refused_engine_gives_the_values_back_and_says_what_replace_would_do(
             rig.console.set({"width": 2048}, "t")
             await rig.until(lambda: len(rig.prepared) == 2)
 
-            rig.desk.refused(failed(rig.prepared[1][0], "DeviceError"), "")
+            rig.desk.refused(failed(rig.prepared[1][0], "DeviceMemoryError"), "")
 
             text = rig.problems["swap"]
             assert text.startswith("tiny at 2048x512: it needs 9.0 GiB")
@@ -196,7 +196,7 @@ def test_only_memory_is_a_reason_for_the_advice(tmp_path: Path) -> None:
         async with at_work(TINY, tmp_path) as rig:
             rig.console.set({"width": 512}, "t")
             await rig.until(lambda: rig.prepared)
-            rig.desk.refused(failed(rig.prepared[0][0], "ModelError"), "")
+            rig.desk.refused(failed(rig.prepared[0][0], "DeviceError"), "")
 
             assert "/sdv2/swap/mode" not in rig.problems["swap"]
 
@@ -215,7 +215,26 @@ def test_an_engine_that_is_not_installed_is_refused_before_a_worker_is_started(
 
             assert "sdv2-host models pull wan-14b" in rig.problems["swap"]
             assert (rig.console.params.engine, rig.console.params.vae) == (AS_STARTED, AS_STARTED)
-            assert rig.prepared == []
+            assert all(config == rig.started for config, _ in rig.prepared)
+
+    asyncio.run(run())
+
+
+def test_a_refused_wish_calls_off_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    async def run() -> None:
+        async with at_work(TINY, tmp_path) as rig:
+            rig.console.set({"width": 512}, "t")
+            await rig.until(lambda: rig.prepared)
+            rig.console.set({"engine": "wan-14b"}, "t")
+            await rig.until(lambda: rig.problems.get("swap"))
+            await rig.until(lambda: len(rig.prepared) == 2)
+
+            assert rig.prepared[1][0] == rig.desk.in_use == rig.started
+            assert rig.console.params.width == 0
 
     asyncio.run(run())
 
