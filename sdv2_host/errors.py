@@ -6,7 +6,8 @@ HostError                one line for the user, exit code
  +- RingError            shared memory: cannot create, attach or trust a frame ring
  +- SourceError          a video file, camera or pattern cannot be read
  +- ModelError           weights are missing, damaged or of the wrong shape
- +- DeviceError          the compute device is missing, or its memory is too small
+ +- DeviceError          the compute device is missing, or its memory is too small:
+ |   +- DeviceMemoryError
  +- AlreadyRunningError  another process owns this name
  +- WorkerError          the worker process failed or does not answer
  +- ProtocolError        a peer sent bytes that are not the protocol
@@ -43,6 +44,10 @@ class ModelError(HostError):
 
 class DeviceError(HostError):
     exit_code = 9
+
+
+class DeviceMemoryError(DeviceError):
+    """What is free of the device's memory now is too little for what is asked."""
 
 
 class AlreadyRunningError(HostError):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.clock import NS_PER_MS, now_ns
-from sdv2_host.errors import DeviceError
+from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.gpu.look_shelf import LookShelf
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.staging import Staging
@@ -168,7 +168,7 @@ class StreamEngine:
         Notes: chunk, noise_scale, motion, steps, and drift while it is watched.
 
         Raises:
-            DeviceError: the device's memory ran out.
+            DeviceMemoryError: the device's memory ran out.
         """
         with self._naming_memory():
             return self._step(frames, params, layout)
@@ -256,7 +256,7 @@ class StreamEngine:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise DeviceError(
+            raise DeviceMemoryError(
                 f"{self.name} at {self._size} ran out of memory on {self._spec.device}: "
                 f"{self._advice()}"
             ) from error

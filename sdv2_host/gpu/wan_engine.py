@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from sdv2_host.config import Config
-from sdv2_host.errors import DeviceError
+from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.gpu.banked_text import banked_text
 from sdv2_host.gpu.device import GIB, device_memory, device_name
 from sdv2_host.gpu.engine import StreamEngine
@@ -57,13 +57,13 @@ def check_memory(config: Config, place: Placement) -> None:
     """Refuses what is sure not to fit; what is estimated is given the benefit of the doubt.
 
     Raises:
-        DeviceError: with what is needed, what is free, and what would fit.
+        DeviceMemoryError: with what is needed, what is free, and what would fit.
     """
     free = device_memory(place.device).free
     plan = plan_memory(config, place.device, place.dtype)
     if plan.total - plan.parts[ESTIMATED] <= free:
         return
-    raise DeviceError(
+    raise DeviceMemoryError(
         f"{config.engine} at {config.size} with up to {plan.steps} steps needs "
         f"{plan.total_gib:.1f} GiB, {free / GIB:.1f} GiB are free on {device_name(place.device)}: "
         f"{advice(config, place.device, place.dtype, free)}"
@@ -77,7 +77,7 @@ def load_wan_engine(
 
     Raises:
         ModelError: a file is damaged, or another model.
-        DeviceError: memory ran out.
+        DeviceMemoryError: memory ran out.
     """
     place = Placement.of(config)
     advise = partial(_advice_for_now, config, place)
@@ -86,7 +86,7 @@ def load_wan_engine(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise DeviceError(
+        raise DeviceMemoryError(
             f"{config.engine} ran out of memory on {place.device} while loading: {advise()}"
         ) from error
     assert files.dit is not None, NOT_LOCATED

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdv2_host.config import Config
-from sdv2_host.errors import HostError, ProtocolError
+from sdv2_host.errors import DeviceMemoryError, HostError, ProtocolError
 from sdv2_host.host import child_process
 from sdv2_host.host.child_process import Process
 from sdv2_host.host.limits import Limits
@@ -79,7 +79,7 @@ class WorkerLife:
     @property
     def ran_out_of_memory(self) -> bool:
         """As far as can be told of one that has ended."""
-        return self.failure is not None and self.failure.error == "DeviceError"
+        return self.failure is not None and self.failure.error == DeviceMemoryError.__name__
 
     def set_params(self, params: SetParams) -> None:
         """It uses these from its next chunk on; only the newest are sent."""

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdv2_host.config import Config
-from sdv2_host.errors import DeviceError, ModelError
+from sdv2_host.errors import DeviceMemoryError, ModelError
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.wan_engine import check_memory, load_wan_engine
@@ -183,7 +183,7 @@ def test_another_model_in_the_place_of_the_dit_is_named(files: ModelFiles) -> No
 def test_what_is_sure_not_to_fit_is_refused_before_loading() -> None:
     config = config_of(engine="wan-14b", width=2048, height=2048, dtype="float32")
 
-    with pytest.raises(DeviceError) as refusal:
+    with pytest.raises(DeviceMemoryError) as refusal:
         check_memory(config, Placement.of(config))
 
     assert "wan-14b at 2048x2048 with up to 2 steps needs" in str(refusal.value)
@@ -194,7 +194,7 @@ def test_memory_that_runs_out_in_a_chunk_has_a_name_and_a_remedy(files: ModelFil
     engine = load_wan_engine(config_of(), files, FAMILY, Greedy(), lambda text, done: None)
     chunk = clip(engine, 1)[0]
 
-    with pytest.raises(DeviceError) as refusal:
+    with pytest.raises(DeviceMemoryError) as refusal:
         engine.step(chunk, PARAMS)
 
     assert str(refusal.value).startswith("wan-1.3b at 80x64 ran out of memory on cpu: ")
@@ -230,7 +230,7 @@ def test_loading_into_too_little_memory_ends_in_a_named_error(files: ModelFiles)
     code = f"""
 import resource, torch
 from pathlib import Path
-from sdv2_host.errors import DeviceError
+from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.gpu.memory_plan import plan_memory
 from tests.gpu.test_wan_engine import FAMILY, ModelFiles, Words, config_of, load_wan_engine
 files = ModelFiles(Path({str(files.dit)!r}), Path({str(files.vae)!r}), None, None, None)
@@ -240,7 +240,7 @@ used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesi
 resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), -1))
 try:
     load_wan_engine(config, files, FAMILY, Words(), lambda text, done: None)
-except DeviceError as error:
+except DeviceMemoryError as error:
     print("refused:", error)
 """
     done = subprocess.run(

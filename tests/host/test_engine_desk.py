@@ -137,7 +137,7 @@ async def at_work(config: Config, folder: Path) -> AsyncIterator[Rig]:
 def failed(config: Config, error: str) -> WorkerLife:
     """A worker that has ended with an error of this class."""
     failure = Failed(error=error, message="it needs 9.0 GiB, 4.0 GiB are free")
-    is_memory = error == "DeviceError"
+    is_memory = error == "DeviceMemoryError"
     life = SimpleNamespace(config=config, failure=failure, ran_out_of_memory=is_memory)
     return cast(WorkerLife, life)
 
@@ -178,7 +178,7 @@ def test_a_refused_engine_gives_the_values_back_and_says_what_replace_would_do(
             rig.console.set({"width": 2048}, "t")
             await rig.until(lambda: len(rig.prepared) == 2)
 
-            rig.desk.refused(failed(rig.prepared[1][0], "DeviceError"), "")
+            rig.desk.refused(failed(rig.prepared[1][0], "DeviceMemoryError"), "")
 
             text = rig.problems["swap"]
             assert text.startswith("tiny at 2048x512: it needs 9.0 GiB")
@@ -196,7 +196,7 @@ def test_only_memory_is_a_reason_for_the_advice(tmp_path: Path) -> None:
         async with at_work(TINY, tmp_path) as rig:
             rig.console.set({"width": 512}, "t")
             await rig.until(lambda: rig.prepared)
-            rig.desk.refused(failed(rig.prepared[0][0], "ModelError"), "")
+            rig.desk.refused(failed(rig.prepared[0][0], "DeviceError"), "")
 
             assert "/sdv2/swap/mode" not in rig.problems["swap"]
 
