@@ -165,6 +165,7 @@ class EngineDesk:
                 admitting.result()
             except HostError as error:
                 self._refuse(wanted, str(error))
+                prepare(self.in_use)  # an earlier wish may be being prepared
             else:
                 is_beside = self._console.params.swap_mode == "beside"
                 prepare(wanted, is_beside=is_beside)

@@ -215,7 +215,26 @@ def test_an_engine_that_is_not_installed_is_refused_before_a_worker_is_started(
 
             assert "sdv2-host models pull wan-14b" in rig.problems["swap"]
             assert (rig.console.params.engine, rig.console.params.vae) == (AS_STARTED, AS_STARTED)
-            assert rig.prepared == []
+            assert all(config == rig.started for config, _ in rig.prepared)
+
+    asyncio.run(run())
+
+
+def test_a_refused_wish_calls_off_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    async def run() -> None:
+        async with at_work(TINY, tmp_path) as rig:
+            rig.console.set({"width": 512}, "t")
+            await rig.until(lambda: rig.prepared)
+            rig.console.set({"engine": "wan-14b"}, "t")
+            await rig.until(lambda: rig.problems.get("swap"))
+            await rig.until(lambda: len(rig.prepared) == 2)
+
+            assert rig.prepared[1][0] == rig.desk.in_use == rig.started
+            assert rig.console.params.width == 0
 
     asyncio.run(run())
 
