@@ -92,7 +92,7 @@ async def measure_swap(plan: SwapPlan, progress: ProgressFn) -> dict[str, Any]:
 
 
 async def _change(client: Client, mode: str, to: Size) -> SwapRow:
-    watch = Watch(client)
+    watch, begin_ns = Watch(client), now_ns()
     watching = asyncio.create_task(watch.run())
     try:
         await asyncio.sleep(SETTLE_S)
@@ -107,14 +107,15 @@ async def _change(client: Client, mode: str, to: Size) -> SwapRow:
     finally:
         watching.cancel()
         await asyncio.wait({watching})
-    before = [meta for meta in watch.fresh if meta.publish_ts_ns < wish_ns]
+    # What was in the ring before the watch began is no part of its time.
+    before = [meta for meta in watch.fresh if begin_ns <= meta.publish_ts_ns < wish_ns]
     # From the last frame before: a gap that begins there counts.
-    during = [before[-1], *(m for m in watch.fresh if wish_ns <= m.publish_ts_ns <= end_ns)]
+    during = [*before[-1:], *(m for m in watch.fresh if wish_ns <= m.publish_ts_ns <= end_ns)]
     steps = [b.source_frame - a.source_frame for a, b in itertools.pairwise(during)]
     return SwapRow(
         mode=mode,
         to=str(to),
-        fps_before=round(len(before) / SETTLE_S, 2),
+        fps_before=round(len(before) * NS_PER_S / (wish_ns - begin_ns), 2),
         gap_before_ms=_longest_ms(before),
         prepared_s=round((ready_ns - wish_ns) / NS_PER_S, 2),
         fps_meanwhile=round((len(during) - 1) * NS_PER_S / (end_ns - wish_ns), 2),
