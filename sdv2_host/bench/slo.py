@@ -80,7 +80,7 @@ def bound_ms(times: StageTimes) -> float:
 
 def seconds_of(mode: SloMode) -> int:
     """Of each load, where nobody says: a change of setup takes seconds, and is made for minutes."""
-    return 60 if allows(mode, "vae") else 20
+    return 120 if allows(mode, "vae") else 20
 
 
 def measure_case(times: StageTimes, world: World, mode: SloMode) -> dict[str, Any]:
@@ -121,10 +121,10 @@ def measure_case(times: StageTimes, world: World, mode: SloMode) -> dict[str, An
 
 def _settled_ratio(run: Run, world: World, in_time_ms: float, log: SetupLog) -> float | None:
     """Of the frames that come after the last change of setup and in time for an answer: those shown
-    in time. None = the world ends before there is much to tell."""
+    in time. None = the world ends before there is much to tell, or while another is prepared."""
     begin_ns = (log.settled_s + AFTER_CHANGE_S) * NS_PER_S if log.settled_s else 0.0
     end_ns = world.duration_ns - in_time_ms * NS_PER_MS
-    if end_ns - begin_ns < LEAST_SETTLED_S * NS_PER_S:
+    if log.is_preparing or end_ns - begin_ns < LEAST_SETTLED_S * NS_PER_S:
         return None
     numbers = [n for n, at in enumerate(world.arrivals_ns, 1) if begin_ns <= at <= end_ns]
     in_time = sum(run.latency_ms.get(number, math.inf) <= in_time_ms for number in numbers)

@@ -36,6 +36,8 @@ class SetupLog:
     num_changes: int = 0
     settled_s: float = 0.0
     """When the last engine took over, 0 = it is the first one's still."""
+    is_preparing: bool = False
+    """Another engine, not ready yet."""
     preparing_s: float = 0.0
     num_lost: int = 0
     """Frames that were in the batch of an engine when the next took over."""
@@ -110,13 +112,14 @@ class ChangingSetups:
             self._change = Change(wanted, end_ns + self._prepare_ns)
             self._engine.slowness = SHARED
             self.log.num_changes += 1
+            self.log.is_preparing = True
             self.log.preparing_s += self._prepare_ns / NS_PER_S
 
     def owes_pictures(self, now_ns: int) -> bool:
         return self._worker.owes_pictures(now_ns)
 
     def _take_over(self, setup: Setup, now_ns: int) -> None:
-        self.log.settled_s = now_ns / NS_PER_S
+        self.log.settled_s, self.log.is_preparing = now_ns / NS_PER_S, False
         self.log.dropped += self._worker.num_dropped + self._worker.num_waiting
         self.log.num_lost += sum(len(chunk.numbers) for chunk in self._engine.in_flight)
         self._setup, self._change = setup, None

@@ -251,7 +251,7 @@ def bench_swap(
 def bench_slo(
     seconds: Annotated[
         int | None,
-        typer.Option(help="Simulated, of each load: 20, or 60 with --mode vae and size."),
+        typer.Option(help="Simulated, of each load: 20, or 120 with --mode vae and size."),
     ] = None,
     mode: Annotated[
         str, typer.Option(help="What may change: off, chunks, steps, vae or size.")

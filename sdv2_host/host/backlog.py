@@ -127,11 +127,17 @@ class Backlog:
         self._thin_out()
 
     def _is_after_stall(self, session: Session, meta: FrameMeta) -> bool:
-        """Whether what a source left before it stalled is too old for a chunk with this frame."""
-        if not session.frames or not self.wish.max_age_ns or session.has_lockstep:
+        """Whether the source has stalled since it left what waits, which is too late now.
+
+        Too few for a chunk are dropped sooner: with this frame they would make one of which a part
+        is late by the whole stall. Without a bound nothing is dropped for its age.
+        """
+        wish = self.wish
+        if not session.frames or not wish.max_age_ns or session.has_lockstep:
             return False
         gap_ns = meta.publish_ts_ns - session.frames[-1].meta.publish_ts_ns
-        return gap_ns > self.wish.max_age_ns
+        is_rest = len(session.frames) < wish.base_frames and wish.patience_ns > 0
+        return gap_ns > (min(wish.patience_ns, wish.max_age_ns) if is_rest else wish.max_age_ns)
 
     def follow(self, wish: ChunkWish) -> None:
         """The wish holds from now on; for shorter chunks fewer frames wait."""

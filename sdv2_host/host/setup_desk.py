@@ -21,14 +21,17 @@ from sdv2_host.stream.slo import Load, StepTable
 
 SMOOTHING = 0.2
 """Of what a frame takes in the autoencoder."""
+SILENCE_S = 10.0
+"""A load that no chunk has told of for so long is over: the source has stopped, or the host is
+paused. Between two chunks of a slow source it is not."""
 
 
 class SetupDesk:
     """Asked whenever the worker has said something. Used from one thread.
 
     Fields: what the user asks for, the state of the ladder and the newest ladder with the mode
-    that it is for (while that is asked for); the table of the warm-up and what a frame takes in
-    the autoencoder (per life of a worker).
+    that it is for (while that is asked for); the table of the warm-up, what a frame takes in the
+    autoencoder, the load and when it was told last (per life of a worker).
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class SetupDesk:
         self._ladder: tuple[Setup, ...] = (asked,)
         self._table: StepTable | None = None
         self._coding: Coding | None = None
+        self._load: Load | None = None
+        self._load_s = 0.0
 
     @property
     def wanted(self) -> Setup:
@@ -71,7 +76,7 @@ class SetupDesk:
             self._state = arrived(self._state, self._asked, now_s)
         else:
             self._state = began_anew(self._state, setup, now_s)
-        self._table, self._coding = table, None
+        self._table, self._coding, self._load = table, None, None
 
     def refused(self, reason: str, now_s: float) -> None:
         """No worker could start with what was to be prepared: the one before goes on."""
@@ -86,20 +91,26 @@ class SetupDesk:
         `coding` is of the newest chunk; None for both: no chunk was made.
         """
         before = self.wanted
-        self._follow(params.slo_mode)
-        load = None
+        has_new_mode = self._follow(params.slo_mode)
         if pace is not None and coding is not None and self._table is not None:
             self._coding = _smoothed(self._coding, coding)
             table = replace(self._table, slowdown=pace.slowdown)
             self._state = observed(self._state, Cost(table, self._coding), now_s)
-            load = _load(pace, params)
-        self._state = decide(self._state, self._ladder, load, now_s)
+            self._load, self._load_s = _load(pace, params), now_s
+        elif now_s - self._load_s > SILENCE_S:
+            self._load = None
+        elif not has_new_mode:
+            return None  # between two chunks
+        self._state = decide(self._state, self._ladder, self._load, now_s)
         return self.wanted if self.wanted != before else None
 
-    def _follow(self, mode: SloMode) -> None:
-        """The ladder is of this mode; what is installed is looked for when that changes."""
-        if mode != self._mode:
+    def _follow(self, mode: SloMode) -> bool:
+        """The ladder is of this mode; what is installed is looked for when that changes. True: it
+        has changed."""
+        has_changed = mode != self._mode
+        if has_changed:
             self._mode, self._ladder = mode, ladder_of(self._asked, self._vaes(), mode)
+        return has_changed
 
 
 def _smoothed(before: Coding | None, now: Coding) -> Coding:

@@ -307,6 +307,30 @@ def test_what_a_source_left_before_a_stall_is_dropped_once_it_is_too_late_for_th
     assert backlog.dropped == 3
 
 
+@pytest.mark.parametrize(
+    ("num_before", "patience_ns", "max_age_ns", "num_left"),
+    [
+        (3, 600, 5000, 1),  # a rest that no chunk will be made of before the source goes on
+        (4, 600, 5000, 5),  # a whole chunk, which the engine is still too busy for
+        (3, 900, 5000, 4),  # no stall
+        (3, 600, 0, 4),  # no bound
+        (3, 0, 5000, 4),  # no rate known
+        (4, 600, 700, 1),  # too late in any case
+    ],
+)
+def test_a_rest_from_before_a_stall_is_in_no_chunk_with_frames_from_after_it(
+    num_before: int, patience_ns: int, max_age_ns: int, num_left: int
+) -> None:
+    backlog = Backlog(wish=ChunkWish(4, 4, patience_ns=patience_ns, max_age_ns=max_age_ns))
+    for number in range(num_before):
+        backlog.push(frame(number + 1, publish_ts_ns=100))
+
+    backlog.push(frame(num_before + 1, publish_ts_ns=900))
+
+    assert len(backlog.waiting) == num_left
+    assert backlog.dropped == num_before + 1 - num_left
+
+
 def test_a_longer_chunk_is_taken_whole_once_it_is_full() -> None:
     backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500))
     backlog.push(frame(1))

@@ -65,6 +65,11 @@ class Host:
             self.now_s += 0.5
             self.keeper.heard(report_with(pace, spans))
 
+    def waits(self, seconds: float) -> None:
+        for _ in range(round(10 * seconds)):
+            self.now_s += 0.1
+            self.keeper.heard(Heartbeat())
+
 
 def ready_with(size: Size) -> Ready:
     step_ms = size.width * size.height * PIXEL_MS
@@ -131,6 +136,27 @@ def test_what_was_asked_for_comes_back_when_there_is_room_again() -> None:
     host.take_over()
 
     assert host.keeper.says == ""
+
+
+def test_a_slow_source_whose_worker_mostly_waits_gets_back_what_was_asked_for_too() -> None:
+    host = Host(TINY)
+    host.hears(60, fps=80)
+    host.take_over()
+
+    for _ in range(150):
+        host.hears(0.5, fps=2)
+        host.waits(1.5)
+
+    assert host.engines.prepared[1:] == [TINY]
+
+
+def test_a_source_that_has_stopped_changes_nothing() -> None:
+    host = Host(TINY)
+    host.hears(5, fps=80)
+
+    host.waits(600)
+
+    assert host.prepared == []
 
 
 @pytest.mark.parametrize("mode", ["off", "chunks", "steps", "vae"])
