@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sdv2_host.errors import ParamError
 from sdv2_host.param_rows import Group
 from sdv2_host.param_table import ParamValue
-from sdv2_host.params import PROMPT_MAX_CHARS
+from sdv2_host.picture_params import PROMPT_MAX_CHARS
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 """Of presets and cue lists: no path can be written with it."""

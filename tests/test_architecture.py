@@ -22,6 +22,7 @@ BASE = {
     "param_rows",
     "param_table",
     "params",
+    "picture_params",
     "param_values",
     "config",
     "status",

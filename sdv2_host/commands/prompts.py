@@ -15,7 +15,7 @@ from sdv2_host.host.text_process import TextDiedError, TextProcess, TextSetup
 from sdv2_host.models.catalogue import size_text
 from sdv2_host.models.prompt_bank import PromptBank, shortened
 from sdv2_host.models.store import models_dir, prompts_dir
-from sdv2_host.params import PROMPT_MAX_CHARS
+from sdv2_host.picture_params import PROMPT_MAX_CHARS
 from sdv2_host.types import ProgressFn
 
 INTERRUPTED = 130

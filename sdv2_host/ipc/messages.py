@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sdv2_host.config import Config
 from sdv2_host.errors import ProtocolError
-from sdv2_host.params import PROMPT_MAX_CHARS, Params
+from sdv2_host.params import Params
+from sdv2_host.picture_params import PROMPT_MAX_CHARS
 
 M = TypeVar("M")
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdv2_host.params import MOTION_WINDOW_MAX_FRAMES, Params
+from sdv2_host.params import Params
+from sdv2_host.picture_params import MOTION_WINDOW_MAX_FRAMES
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX
 
 

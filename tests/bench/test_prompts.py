@@ -13,7 +13,7 @@ from sdv2_host.bench.prompts import (
     random_prompt,
 )
 from sdv2_host.bench.styles import STYLES
-from sdv2_host.params import PROMPT_MAX_CHARS
+from sdv2_host.picture_params import PROMPT_MAX_CHARS
 
 NAMES = (*STYLES, UNSTYLED)
 

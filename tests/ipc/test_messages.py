@@ -26,7 +26,8 @@ from sdv2_host.ipc.messages import (
     decode_to_worker,
     encode,
 )
-from sdv2_host.params import PROMPT_MAX_CHARS, Params
+from sdv2_host.params import Params
+from sdv2_host.picture_params import PROMPT_MAX_CHARS
 
 TO_WORKER = [
     Configure(config=Config(), work_stream="a-wk", params=Params(), version=3, run_dir="/x"),
