@@ -232,8 +232,13 @@ class Supervisor:
             self._take_over(life)
             return
         self._next = None
-        self._wish = self._wish._replace(config=self._config)
+        self._forget_wish(life)
         self._listener.on_refused(life, life.ended.result())
+
+    def _forget_wish(self, life: WorkerLife) -> None:
+        """What this one was started for cannot be had; a newer wish stays."""
+        if self._wish.config == life.config:
+            self._wish = self._wish._replace(config=self._config)
 
     def _bury(self, life: WorkerLife, now: int) -> str:
         """The worker in use has ended by itself. Why it gives up, '' = it does not."""
@@ -241,7 +246,7 @@ class Supervisor:
         reason = life.ended.result()
         if self._fallback is not None:
             self._config, self._fallback = self._fallback, None
-            self._wish = self._wish._replace(config=self._config)
+            self._forget_wish(life)
             self._listener.on_refused(life, reason)
         elif not self._was_ready and (error := life.host_error()) is not None:
             raise error

@@ -138,6 +138,35 @@ def test_the_death_after_which_it_gives_up_is_told_too(run_dir: Path, stream: st
     assert asyncio.run(run()) == ["was killed by signal 9"]
 
 
+def test_a_wish_made_during_a_handing_over_outlives_the_death_of_the_next_worker(
+    run_dir: Path, stream: str
+) -> None:
+    async def run() -> Witness:
+        witness = Witness()
+        supervisor = make_supervisor(witness, run_dir, stream, Limits())
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(30):
+            await witness.ready.wait()
+            supervisor.prepare(Config(name=stream, engine="passthrough", width=128))
+            await witness.next_ready.wait()
+            witness.next_ready.clear()
+            supervisor.prepare(Config(name=stream, engine="passthrough", width=192))
+            assert supervisor.next_pid is not None
+            os.kill(supervisor.next_pid, signal.SIGKILL)
+            await witness.next_ready.wait()
+            assert witness.let_over is not None
+            witness.let_over()
+            while not witness.took_over:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait({running})
+        return witness
+
+    witness = asyncio.run(run())
+    assert witness.refused == ["was killed by signal 9"]
+    assert [config.width for config in witness.took_over] == [192]
+
+
 def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
     return Supervisor(
         Config(name=stream, engine="passthrough"),
