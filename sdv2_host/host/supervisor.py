@@ -244,6 +244,7 @@ class Supervisor:
         """The worker in use has ended by itself. Why it gives up, '' = it does not."""
         self._in_use = None
         reason = life.ended.result()
+        is_refusal = self._fallback is not None
         if self._fallback is not None:
             self._config, self._fallback = self._fallback, None
             self._forget_wish(life)
@@ -251,7 +252,8 @@ class Supervisor:
         elif not self._was_ready and (error := life.host_error()) is not None:
             raise error
         self._listener.on_death(reason)
-        delay_s = self._crash_loop.delay_s(now)
+        # One that never was at work is no crash: what is too large may be asked for repeatedly.
+        delay_s = self._limits.first_delay_s if is_refusal else self._crash_loop.delay_s(now)
         if delay_s is None:
             return (
                 f"the worker died {self._limits.max_deaths} times within "

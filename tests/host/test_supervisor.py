@@ -11,7 +11,7 @@ import pytest
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.config import Config
 from sdv2_host.host.limits import CrashLoop, Limits
-from sdv2_host.host.supervisor import Supervisor
+from sdv2_host.host.supervisor import STARTED_ANEW, Supervisor
 from sdv2_host.host.worker_life import WorkerLife
 from sdv2_host.ipc.messages import FromWorker, Heartbeat, Progress, Ready, SetParams
 from sdv2_host.params import Params
@@ -165,6 +165,31 @@ def test_a_wish_made_during_a_handing_over_outlives_the_death_of_the_next_worker
     witness = asyncio.run(run())
     assert witness.refused == ["was killed by signal 9"]
     assert [config.width for config in witness.took_over] == [192]
+
+
+def test_a_replacement_that_cannot_start_is_no_crash(run_dir: Path, stream: str) -> None:
+    async def run() -> Witness:
+        witness = Witness()
+        supervisor = make_supervisor(witness, run_dir, stream, Limits(max_deaths=1))
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(30):
+            await witness.ready.wait()
+            witness.ready.clear()
+            before = supervisor.worker_pid
+            wanted = Config(name=stream, engine="passthrough", width=128)
+            supervisor.prepare(wanted, is_beside=False)
+            while supervisor.worker_pid in (before, None):
+                await asyncio.sleep(0.001)
+            assert supervisor.worker_pid is not None
+            os.kill(supervisor.worker_pid, signal.SIGKILL)
+            await witness.ready.wait()
+        running.cancel()
+        await asyncio.wait({running})
+        return witness
+
+    witness = asyncio.run(run())
+    assert witness.refused == ["was killed by signal 9"]
+    assert witness.deaths == [STARTED_ANEW, "was killed by signal 9"]
 
 
 def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
