@@ -187,6 +187,11 @@ class EngineDesk:
         if config.engine != before.engine:
             self._console.set(changed, "host")
 
+    def dropped(self) -> None:
+        """Nothing is prepared any more of what was wanted before."""
+        if self._wanted == self.in_use:
+            self._prompts.settle(self.in_use)
+
     def refused(self, life: WorkerLife, reason: str) -> None:
         """The worker that was prepared has ended before it took over."""
         reason = life.failure.message if life.failure is not None else f"the worker {reason}"

@@ -37,7 +37,7 @@ class WorkerListener(Protocol):
         """The worker that is prepared says this."""
 
     def on_next_dropped(self) -> None:
-        """The worker that was prepared is not wanted any more."""
+        """The worker that was prepared is not wanted any more, or none was prepared yet."""
 
     def hand_over(self, life: WorkerLife, on_done: Callable[[], None]) -> None:
         """It is ready: its pictures shall come onto the output. `on_done` is to be called in the
@@ -126,6 +126,8 @@ class Supervisor:
         and started again if the other one cannot start. So it is also while none is ready.
         """
         self._wish = _Wish(config, is_beside)
+        if self._next is None and config == self._config:
+            self._listener.on_next_dropped()
         self._wake.set()
 
     async def run(self) -> str:

@@ -96,6 +96,7 @@ class WorkerWatch:
 
     def on_next_dropped(self) -> None:
         self.situation.preparing = ""
+        self.desks.engine.dropped()
 
     def hand_over(self, life: WorkerLife, on_done: Callable[[], None]) -> None:
         loop, stream = asyncio.get_running_loop(), life.place.work_stream

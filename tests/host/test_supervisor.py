@@ -192,6 +192,20 @@ def test_a_replacement_that_cannot_start_is_no_crash(run_dir: Path, stream: str)
     assert witness.deaths == [STARTED_ANEW, "was killed by signal 9"]
 
 
+def test_who_withdraws_a_wish_is_told_that_nothing_is_prepared(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        witness = Witness()
+        supervisor = make_supervisor(witness, run_dir, stream, Limits())
+        supervisor.prepare(Config(name=stream, engine="passthrough", width=128))
+        assert not witness.next_ended.is_set()
+
+        supervisor.prepare(Config(name=stream, engine="passthrough"))
+
+        assert witness.next_ended.is_set()
+
+    asyncio.run(run())
+
+
 def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
     return Supervisor(
         Config(name=stream, engine="passthrough"),
