@@ -125,6 +125,8 @@ class EngineDesk:
             return
         self._on_problem(ORIGIN, "")
         self.asked = wanted
+        if wanted == self.in_use:
+            self._kept = wanted
         self._want(wanted, None)
 
     def substitute(self, config: Config, on_refused: Callable[[str], None]) -> None:
@@ -181,7 +183,7 @@ class EngineDesk:
         """The pictures are made with this from now on."""
         before, self.in_use = self.in_use, config
         self._prompts.settle(config)
-        if config != self._substitute:
+        if config != self._substitute or config == self.asked:
             self._kept = config
         changed = carried_over(self._console.params, before, config)
         if config.engine != before.engine:

@@ -85,6 +85,14 @@ def test_no_more_steps_are_carried_over_than_the_engine_keeps_caches_for() -> No
     assert carried_over(Params(), WAN, WAN.model_copy(update={"width": 256})) == {"steps": 2}
 
 
+class WatchedPrompts(EnginePrompts):
+    settled: Config | None = None
+
+    def settle(self, config: Config) -> None:
+        self.settled = config
+        super().settle(config)
+
+
 class Rig:
     """A desk at a console; what it has prepared is written down."""
 
@@ -96,8 +104,8 @@ class Rig:
         config = config.model_copy(update={"models_dir": str(folder)})
         self.started = config
         listener = DeskListener(lambda: None, lambda _: None, lambda *_: None)
-        prompts = EnginePrompts(config, None, listener, tuple)
-        self.desk = EngineDesk(config, self.console, prompts, self.problem)
+        self.prompts = WatchedPrompts(config, None, listener, tuple)
+        self.desk = EngineDesk(config, self.console, self.prompts, self.problem)
         self.stage.follow = self.desk.follow
 
     def problem(self, origin: str, text: str) -> None:
@@ -235,6 +243,53 @@ def test_a_refused_wish_calls_off_the_one_before_it(
 
             assert rig.prepared[1][0] == rig.desk.in_use == rig.started
             assert rig.console.params.width == 0
+
+    asyncio.run(run())
+
+
+def test_only_who_withdraws_a_wish_gives_the_prompts_back_to_the_engine_in_use(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        async with at_work(TINY, tmp_path) as rig:
+            rig.console.set({"width": 128}, "t")
+            await rig.until(lambda: rig.prepared)
+            rig.desk.dropped()
+            assert rig.prompts.settled is None
+
+            rig.console.set({"width": 0}, "t")
+            await rig.until(lambda: len(rig.prepared) == 2)
+            rig.desk.dropped()
+
+            assert rig.prompts.settled == rig.started
+
+    asyncio.run(run())
+
+
+def test_a_size_that_was_a_substitute_is_kept_once_it_is_asked_for(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with at_work(TINY, tmp_path) as rig:
+            smaller = rig.started.model_copy(update={"width": 128, "height": 128})
+            rig.desk.substitute(smaller, lambda _: None)
+            await rig.until(lambda: rig.prepared)
+            rig.desk.took_over(smaller)
+            rig.console.set({"width": 128, "height": 128}, "t")
+            rig.console.set({"width": 2048}, "t")
+            await rig.until(lambda: len(rig.prepared) == 2)
+            rig.desk.refused(failed(rig.prepared[1][0], "WorkerError"), "")
+            assert (rig.console.params.width, rig.console.params.height) == (128, 128)
+
+            rig.console.set({"width": 512}, "t")
+            await rig.until(lambda: len(rig.prepared) == 3)
+            rig.desk.took_over(rig.prepared[2][0])
+            rig.console.set({"width": 128}, "t")
+            await rig.until(lambda: len(rig.prepared) == 4)
+            rig.desk.took_over(rig.prepared[3][0])
+            rig.console.set({"width": 1024}, "t")
+            await rig.until(lambda: len(rig.prepared) == 5)
+            rig.desk.refused(failed(rig.prepared[4][0], "WorkerError"), "")
+
+            assert (rig.console.params.width, rig.console.params.height) == (128, 128)
 
     asyncio.run(run())
 
