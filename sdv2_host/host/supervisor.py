@@ -14,7 +14,7 @@ from sdv2_host.config import Config
 from sdv2_host.host.limits import CrashLoop, Limits
 from sdv2_host.host.worker_life import Place, WorkerLife
 from sdv2_host.ipc.frame_ring import remove_stale
-from sdv2_host.ipc.messages import FromWorker, Ready, SetParams
+from sdv2_host.ipc.messages import FromWorker, Ready, Report, SetParams
 from sdv2_host.params import Params
 
 log = logging.getLogger(__name__)
@@ -205,6 +205,8 @@ class Supervisor:
                 self._listener.hand_over(life, partial(self._handed_over, life))
                 if self._in_use is None:
                     self._listener.cut()
+            elif isinstance(message, Report) and message.no_room:
+                self._reject(life, message.no_room)
 
     def _handed_over(self, life: WorkerLife) -> None:
         """The pictures on the output are those of this worker from now on."""
@@ -236,6 +238,15 @@ class Supervisor:
         self._next = None
         self._forget_wish(life)
         self._listener.on_refused(life, life.ended.result())
+
+    def _reject(self, life: WorkerLife, reason: str) -> None:
+        """Its pictures never come: the worker in use, which would wait for them, goes on alone."""
+        if self._listener.withdraw():
+            self._dismiss(life)
+            self._next = None
+            self._forget_wish(life)
+            self._listener.on_refused(life, f"has no room for its pictures: {reason}")
+            self._wake.set()
 
     def _forget_wish(self, life: WorkerLife) -> None:
         """What this one was started for cannot be had; a newer wish stays."""

@@ -210,6 +210,7 @@ def style_chunk(
         dropped=counts.dropped + outlet.num_lost,
         queue_depth=counts.queue_depth,
         rss_bytes=psutil.Process().memory_info().rss,
+        no_room=outlet.problem[:MAX_PROBLEM_CHARS],
         pace=schedule.pace,
         schedule=schedule.says,
         look_serial=styled.look_serial,

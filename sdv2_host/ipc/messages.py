@@ -113,6 +113,8 @@ class Report(_Message):
     queue_depth: int
     """Frames still waiting in the intake."""
     rss_bytes: int
+    no_room: str = ""
+    """Why its pictures are not on the work ring, for a person; '' = they are."""
     pace: Pace | None = None
     """None = not known yet, or nothing is to be decided."""
     schedule: str = ""

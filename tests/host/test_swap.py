@@ -214,6 +214,31 @@ def test_when_the_one_in_preparation_is_killed_the_stream_goes_on(
 
 
 @linux_only
+def test_one_whose_pictures_find_no_room_is_refused_and_the_stream_goes_on(
+    run_dir: Path, stream: str
+) -> None:
+    resource = pytest.importorskip("resource")
+    most_bytes = 8 << 20  # of a file in /dev/shm: enough for the ring as it begins
+
+    async def run() -> None:
+        async with streaming_host(run_dir, stream) as stage:
+            pid = stage.daemon.snapshot().worker_pid
+            ask(stage, width=512, height=512)
+            limits = (most_bytes, most_bytes)
+            resource.prlimit(await preparing(stage), resource.RLIMIT_FSIZE, limits)
+            await stage.until(lambda: "no room for its pictures" in stage.daemon.snapshot().problem)
+            await stage.until(lambda: next_pid(stage) is None)
+            await go_on(stage)
+
+            status = stage.daemon.snapshot()
+            assert (status.worker_pid, status.worker_restarts) == (pid, 0)
+            assert (status.preparing, stage.daemon.params.width) == ("", 0)
+            check_order(stage)
+
+    asyncio.run(run())
+
+
+@linux_only
 def test_when_the_next_one_is_killed_in_the_fade_the_old_one_is_shown_again(
     run_dir: Path, stream: str
 ) -> None:
