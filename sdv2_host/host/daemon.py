@@ -25,6 +25,7 @@ from sdv2_host.host.engine_prompts import EnginePrompts
 from sdv2_host.host.limits import Limits
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
+from sdv2_host.host.output_ring import OutputRing
 from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
 from sdv2_host.host.prompt_desk import Decks, DeskListener, needs_bank
 from sdv2_host.host.rate_keeper import RateKeeper
@@ -237,9 +238,13 @@ class Daemon:
         def fail(error: RingError) -> None:
             loop.call_soon_threadsafe(ring_failure.set_result, error)
 
+        def tell(problem: str) -> None:
+            loop.call_soon_threadsafe(self._set_problem, "output", problem)
+
         reader = FrameReader(self._config.work_streams[0], run_dir=self._run_dir)
         dry = FrameReader(self._config.input_stream, run_dir=self._run_dir)
-        presenter = Presenter(reader, writer, self._config.output_fps, fail, dry)
+        ring = OutputRing(writer, tell)
+        presenter = Presenter(reader, ring, self._config.output_fps, fail, dry)
         stack.callback(presenter.close)
         self._presenter = presenter
         presenter.play(self.params)

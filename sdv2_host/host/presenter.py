@@ -14,8 +14,9 @@ from sdv2_host.errors import RingError
 from sdv2_host.host.handover import Handover
 from sdv2_host.host.meter import Meter, PresenterStats
 from sdv2_host.host.output_mix import OutputMix, Picture
+from sdv2_host.host.output_ring import RingEnd
 from sdv2_host.host.playout import Playout, Shown
-from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameFlags, Size
 
@@ -59,7 +60,7 @@ class Presenter:
     def __init__(
         self,
         reader: FrameReader,
-        writer: FrameWriter,
+        writer: RingEnd,
         output_fps: float,
         on_failure: Callable[[RingError], None],
         dry: FrameReader,

@@ -138,7 +138,7 @@ def test_an_output_that_cannot_be_written_is_reported_once(
     full = FullMemory()
     reader = FrameReader(f"{stream}-wk", run_dir=run_dir)
     dry = FrameReader(f"{stream}-in", run_dir=run_dir)
-    presenter = Presenter(reader, full, 0.0, fail, dry)  # type: ignore[arg-type]
+    presenter = Presenter(reader, full, 0.0, fail, dry)
     work.publish(picture(1), meta(1, now_ns()))
     presenter.wake()
 
