@@ -116,7 +116,8 @@ def decide(
     `ladder` is what may be chosen now, first what the user asks for.
     """
     if state.preparing is not None and state.preparing not in ladder:
-        state = replace(state, preparing=None, wish=None)
+        says = _in_place_of(state.setup, ladder[0])
+        state = replace(state, preparing=None, wish=None, says=says)
     if state.preparing is not None:
         return state
     if state.setup not in ladder:
@@ -168,9 +169,9 @@ def arrived(state: LadderState, asked: Setup, now_s: float) -> LadderState:
     """The state once the engine that was prepared is at work; `asked` is what the user asks for."""
     setup = state.preparing
     assert setup is not None, "something was prepared"
-    says = ""
-    if setup != asked:
-        says = f"{setup.beside(asked)} in place of {asked.beside(setup)}: {state.why}"
+    says = _in_place_of(setup, asked)
+    if says:
+        says += f": {state.why}"
     return replace(
         state,
         setup=setup,
@@ -201,6 +202,13 @@ def began_anew(state: LadderState, setup: Setup, now_s: float) -> LadderState:
     if setup != state.setup:
         return fresh
     return replace(state, since_s=now_s, is_measured=False, preparing=None, wish=None)
+
+
+def _in_place_of(setup: Setup, asked: Setup) -> str:
+    """What is at work, where that is not as asked for."""
+    if setup == asked:
+        return ""
+    return f"{setup.beside(asked)} in place of {asked.beside(setup)}"
 
 
 def _is_open(state: LadderState, setup: Setup, *, is_up: bool, now_s: float) -> bool:

@@ -156,6 +156,22 @@ def test_only_what_is_allowed_is_prepared_and_a_narrower_wish_holds_at_once() ->
     assert device.state.says == ""
 
 
+def test_what_is_called_off_is_not_said_to_be_prepared() -> None:
+    device = Device(change_s=8).run(DOWN_S[1], load_of(50))
+    assert device.state.says.startswith("preparing VAE taehv")
+
+    device.run(1, replace(load_of(50), mode="steps"), (ASKED,))
+    assert (device.state.preparing, device.state.says) == (None, "")
+
+    device.run(60, load_of(50))
+    held = device.state.setup
+    device.run(60, load_of(75), LADDER[:3])
+    device.run(10, load_of(200))
+    assert device.state.preparing is not None
+    device.run(1, load_of(200), LADDER[: LADDER.index(held) + 1])
+    assert device.state.says == "VAE taehv in place of VAE wan"
+
+
 def test_what_the_user_asks_for_meanwhile_wins() -> None:
     device = Device().run(SETTLE_S + FIRST_CHANGE_S + 1, load_of(50))
     assert device.state.preparing is not None
