@@ -131,8 +131,7 @@ class Playout:
 
     def offer(self, frame: Frame) -> None:
         """The frame waits until it is due."""
-        is_behind = self._catch_up_until_ns is not None and not is_newer(frame.meta, self.newest)
-        if is_behind and frame.is_lockstep:
+        if frame.is_lockstep and self._was_answered(frame.meta):
             return
         due_ns = frame.meta.present_ts_ns
         gap_ns = due_ns - self._offered_due_ns
@@ -141,6 +140,14 @@ class Playout:
             self._interval_ns += round(SMOOTHING * (gap_ns - self._interval_ns))
         self._offered_due_ns = due_ns
         self._pending.append(frame)
+
+    def _was_answered(self, lockstep: FrameMeta) -> bool:
+        """Whether the worker before has shown it. Not to be known of a render whose clock is behind
+        the last source's: it is answered once the time to catch up is over."""
+        until_ns = self._catch_up_until_ns
+        if until_ns is None or lockstep.publish_ts_ns > until_ns:
+            return False
+        return not is_newer(lockstep, self.newest)
 
     def decide(self, now: int) -> Shown | None:
         """What to publish at `now`, or None if the output stays as it is."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.clock import NS_PER_MS
-from sdv2_host.host.playout import LATE_FRAMES, LOCKSTEP_QUIET_NS, Playout
+from sdv2_host.host.playout import CATCH_UP_NS, LATE_FRAMES, LOCKSTEP_QUIET_NS, Playout
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
 PIXELS = np.zeros((2, 2, 4), np.uint8)
@@ -244,6 +244,20 @@ def test_lockstep_frames_are_answered_once_each_in_order_and_without_delay(
 
     assert answered == list(range(1, offered + 1))
     assert playout.counts == (offered, 0, 0)
+
+
+def test_a_render_whose_clock_is_behind_is_answered_when_the_time_to_catch_up_is_over() -> None:
+    playout = Playout()
+    playout.offer(Frame(replace(frame(1, 0).meta, source_capture_ts_ns=10**18), PIXELS))
+    playout.decide(BEGIN_MS * NS_PER_MS)
+    playout.begin_catch_up(0)
+
+    playout.offer(Frame(replace(lockstep(1).meta, publish_ts_ns=CATCH_UP_NS), PIXELS))
+    assert playout.next_lockstep is None
+    playout.offer(Frame(replace(lockstep(2).meta, publish_ts_ns=CATCH_UP_NS + 1), PIXELS))
+
+    assert playout.next_lockstep is not None
+    assert playout.next_lockstep.meta.source_frame == 2
 
 
 def test_frozen_a_lockstep_frame_is_answered_with_the_held_picture() -> None:
