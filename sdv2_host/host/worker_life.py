@@ -97,7 +97,10 @@ class WorkerLife:
 
     async def _live(self) -> str:
         try:
-            process = await child_process.spawn(WORKER)
+            try:
+                process = await child_process.spawn(WORKER)
+            except OSError as error:  # no memory or no file handles left: not the host's end
+                return f"could not be started: {error}"
             self._process = process
             sender = asyncio.create_task(self._send_params(process))
             try:

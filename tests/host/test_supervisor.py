@@ -10,6 +10,7 @@ import pytest
 
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.config import Config
+from sdv2_host.host import worker_life
 from sdv2_host.host.limits import CrashLoop, Limits
 from sdv2_host.host.supervisor import STARTED_ANEW, Supervisor
 from sdv2_host.host.worker_life import WorkerLife
@@ -102,6 +103,16 @@ def test_silence_before_ready_ends_the_worker(run_dir: Path, stream: str) -> Non
     reason = asyncio.run(make_supervisor(Witness(), run_dir, stream, limits).run())
 
     assert "gave no sign of life for 0.01 s" in reason
+
+
+def test_a_process_that_cannot_be_made_is_a_death(
+    run_dir: Path, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_life, "WORKER", (str(run_dir / "none"),))
+
+    reason = asyncio.run(make_supervisor(Witness(), run_dir, stream, Limits(max_deaths=1)).run())
+
+    assert "the last one could not be started: " in reason
 
 
 def test_the_reason_of_a_death_names_the_signal(run_dir: Path, stream: str) -> None:
