@@ -52,7 +52,7 @@ def remove_all_stale(run_dir: Path | None = None) -> list[str]:
     for directory in (run_dir,) if run_dir is not None else run_dirs():
         named = {path.stem for path in (*directory.glob("*.json"), *directory.glob("*.pending"))}
         for name in named:
-            with contextlib.suppress(RingError):
+            with contextlib.suppress(RingError, OSError):  # OSError: we may not even look
                 if remove_stale(name, directory):
                     removed.add(name)
     return sorted(removed)
