@@ -126,7 +126,8 @@ class Handover:
         is_owed = self._may_owe_lockstep(playout.newest)
         if now - last_ns > (LOCKSTEP_PATIENCE_NS if is_owed else PATIENCE_NS):
             return True
-        return bool(self._waiting) and not is_newer(self._waiting[0].meta, playout.newest)
+        # Any, not only the first: the source's clock may have been set back since that one.
+        return any(not is_newer(frame.meta, playout.newest) for frame in self._waiting)
 
     def _may_owe_lockstep(self, newest: FrameMeta | None) -> bool:
         """Whether a render is going on, in which the worker in use may have pictures to come."""

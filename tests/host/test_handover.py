@@ -247,6 +247,20 @@ def test_a_worker_that_shows_nothing_is_not_waited_for_and_longer_in_a_render(
     assert output.is_done
 
 
+def test_a_source_whose_clock_is_set_back_meanwhile_is_met_all_the_same() -> None:
+    playout, handover = Playout(), Handover(0.4, 0)
+    handover.offer_next(due(picture_of(1000, NEXT), 0), playout)
+
+    for number in range(1, 4):
+        at_ms = number * INTERVAL_MS
+        handover.offer_old(due(picture_of(number, OLD), at_ms), playout)
+        handover.offer_next(due(picture_of(number, NEXT), at_ms), playout)
+        playout.decide(at_ms * MS)
+        handover.advance(playout, at_ms * MS)
+
+    assert handover.has_met
+
+
 def test_a_worker_that_has_died_is_not_waited_for() -> None:
     output = Output()
     output.old([due(picture_of(1, OLD), 40)])
