@@ -49,8 +49,16 @@ class TextProcess:
 
     @classmethod
     async def start(cls, config: Config, setup: TextSetup) -> Self:
-        """It is loading the encoder; `encode` waits for that."""
-        text = cls(await child_process.spawn(setup.command), setup.limits)
+        """It is loading the encoder; `encode` waits for that.
+
+        Raises:
+            TextDiedError: the process cannot be made: no memory or no file handles are left.
+        """
+        try:
+            process = await child_process.spawn(setup.command)
+        except OSError as error:
+            raise TextDiedError(f"could not be started: {error}") from error
+        text = cls(process, setup.limits)
         try:
             whose = config.model_copy(update={"engine": setup.engine or config.engine})
             await text._send(ConfigureText(config=whose, text_dim=setup.text_dim))

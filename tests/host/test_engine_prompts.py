@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, *prompts: str) -> AsyncIterator[Scene]:
+async def scene(folder: Path, *prompts: str, command: tuple[str, ...] = ()) -> AsyncIterator[Scene]:
+    """`command` = a text process that is none."""
     banked(folder, *prompts)
     tiny = Config(models_dir=str(folder))
     wan = tiny.model_copy(update={"engine": "wan-1.3b"})
@@ -51,7 +52,9 @@ async def scene(folder: Path, *prompts: str) -> AsyncIterator[Scene]:
         made[0].problems.append(text)
 
     listener = DeskListener(ready, problem, lambda *_: None)
-    desk = EnginePrompts(tiny, fake_setup(folder), listener, lambda: tuple(on_air))
+    setup = fake_setup(folder)
+    setup = replace(setup, command=command or setup.command)
+    desk = EnginePrompts(tiny, setup, listener, lambda: tuple(on_air))
     made.append(Scene(desk, tiny, wan, FakeLog(folder), on_air))
     running = asyncio.create_task(desk.run())
     try:
@@ -130,6 +133,18 @@ def test_a_prompt_that_cannot_be_encoded_is_why_it_is_not_let_in(tmp_path: Path)
             s.prompts.ask(Decks("anything"))
             assert s.prompts.live == Decks("anything")
             await s.until(lambda: not any(is_alive(pid) for pid in s.text.pids))
+
+    asyncio.run(run())
+
+
+def test_a_text_process_that_cannot_be_made_is_why_it_is_not_let_in(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with scene(tmp_path, command=(str(tmp_path / "none"),)) as s:
+            s.prompts.ask(Decks("a"))
+            with pytest.raises(ModelError, match="the text process could not be started: "):
+                await s.prompts.admit(s.wan)
+
+            assert s.prompts.live == Decks("a")
 
     asyncio.run(run())
 
