@@ -91,6 +91,8 @@ class LadderState:
     """Of the last change."""
     says: str = ""
     """One line for a person; '' = all is as asked for."""
+    rests: str = ""
+    """The same of the setup at work, for when nothing is being prepared and no refusal holds."""
 
 
 def observed(state: LadderState, cost: Cost, now_s: float) -> LadderState:
@@ -115,8 +117,7 @@ def decide(
 
     `ladder` is what may be chosen now, first what the user asks for.
     """
-    if state.preparing is not None and state.preparing not in ladder:
-        state = replace(state, preparing=None, wish=None)
+    state = _without_what_is_over(state, ladder, now_s)
     if state.preparing is not None:
         return state
     if state.setup not in ladder:
@@ -180,6 +181,7 @@ def arrived(state: LadderState, asked: Setup, now_s: float) -> LadderState:
         change_s=now_s - state.began_s,
         came_up=_is_better(setup, state.setup),
         says=says,
+        rests=says,
     )
 
 
@@ -200,7 +202,19 @@ def began_anew(state: LadderState, setup: Setup, now_s: float) -> LadderState:
     fresh = LadderState(setup, now_s, state.costs, change_s=state.change_s)
     if setup != state.setup:
         return fresh
-    return replace(state, since_s=now_s, is_measured=False, preparing=None, wish=None)
+    says = state.says if state.preparing is None else state.rests
+    return replace(state, since_s=now_s, is_measured=False, preparing=None, wish=None, says=says)
+
+
+def _without_what_is_over(state: LadderState, ladder: Sequence[Setup], now_s: float) -> LadderState:
+    """Neither a preparation of what may not be chosen any more nor refusals of long ago, and no
+    word of them."""
+    if state.preparing is not None and state.preparing not in ladder:
+        state = replace(state, preparing=None, wish=None, says=state.rests)
+    if not state.refused or max(state.refused.values()) > now_s:
+        return state
+    says = state.rests if state.preparing is None else state.says
+    return replace(state, refused={}, says=says)
 
 
 def _is_open(state: LadderState, setup: Setup, *, is_up: bool, now_s: float) -> bool:
