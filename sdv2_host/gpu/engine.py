@@ -90,7 +90,7 @@ class StreamEngine:
         self._lora = models.lora
         self._step_ms: dict[Shape, float] = {}
         self._headroom = Headroom(spec.device)
-        self._looks = LookShelf(self._headroom.spare_bytes)
+        self._looks = LookShelf(self._spare_bytes)
         self.pipeline = StreamPipeline(
             models.dit, models.vae, models.text, spec, span=self._timer.span
         )
@@ -248,6 +248,11 @@ class StreamEngine:
         with self._naming_memory():
             pixels = self._staging.download(self.pipeline.flush(self._state))
         return StyledChunk(pixels, {}, {})
+
+    def _spare_bytes(self) -> int:
+        """What a look may take: every step, and any prompt of it, still has what it needs."""
+        num_in_flight = self._spec.num_rows - 1
+        return self._headroom.spare_bytes() - self._state.texts.room_bytes(num_in_flight)
 
     def _merge_loras_(self, params: Params) -> str:
         """Why the LoRAs are not as asked; '' = they are, or will be within some chunks."""

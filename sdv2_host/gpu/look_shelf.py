@@ -87,5 +87,6 @@ class LookShelf:
 def _no_room(name: str, needed: int, spare: int) -> str:
     return (
         f"look {name!r} is not saved: it needs {needed / MIB:.0f} MiB, and the device has "
-        f"{max(0, spare) / MIB:.0f} beside what a step takes; /sdv2/look/forget makes room"
+        f"{max(0, spare) / MIB:.0f} beside what steps and prompts take; "
+        "/sdv2/look/forget makes room"
     )

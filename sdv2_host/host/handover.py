@@ -45,7 +45,7 @@ class Handover:
         self._before: Frame | None = None
         self._fade_ns: int | None = None
         self._shown: Frame | None = None
-        self._scaled: tuple[Frame, Picture] | None = None
+        self._scaled: tuple[Frame, Size, Picture] | None = None
 
     @property
     def has_met(self) -> bool:
@@ -113,10 +113,12 @@ class Handover:
         return self._shown
 
     def _scaled_to(self, size: Size, frame: Frame) -> Picture:
-        """The same picture is asked for once per output frame."""
-        if self._scaled is None or self._scaled[0] is not frame:
-            self._scaled = frame, resized(frame.pixels, size)
-        return self._scaled[1]
+        """The same picture is asked for once per output frame; passthrough's may change its size
+        in mid-fade."""
+        scaled = self._scaled
+        if scaled is None or scaled[0] is not frame or scaled[1] != size:
+            self._scaled = scaled = frame, size, resized(frame.pixels, size)
+        return scaled[2]
 
     def _meets(self, playout: Playout, now: int) -> bool:
         """Whether all that the next worker leaves out was shown, or will never be."""

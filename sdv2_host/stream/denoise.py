@@ -17,7 +17,7 @@ from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.wan.dims import LATENT_STRIDE_PX
 from sdv2_host.wan.flow import add_noise, sigma_of, sigma_table, to_x0
-from sdv2_host.wan.model import CausalWanModel, TextKV
+from sdv2_host.wan.model import CausalWanModel, TextByBlock, TextKV
 
 _ROUNDING = 1e-3
 """0.7 in float32 is 0.69999999; it still means timestep 700."""
@@ -113,12 +113,21 @@ class Denoiser:
         chunk.x_BFCHW = add_noise(x0, noise, chunk.sigmas_I[chunk.step])
 
 
-def _join_text(chunks: Sequence[ChunkInFlight]) -> list[TextKV]:
+def _join_text(chunks: Sequence[ChunkInFlight]) -> TextByBlock:
     """One row for all chunks, or one each while an older prompt is still in flight."""
     first = chunks[0].text
     if all(chunk.text is first for chunk in chunks):
         return first
-    return [
-        TextKV(torch.cat([kv.k_BKND for kv in row]), torch.cat([kv.v_BKND for kv in row]))
-        for row in zip(*(chunk.text for chunk in chunks), strict=True)
-    ]
+    return JoinedText([chunk.text for chunk in chunks])
+
+
+class JoinedText:
+    """Texts as rows of one call, joined when a block asks: those of all blocks at once would take
+    as much again as all the texts."""
+
+    def __init__(self, texts: Sequence[list[TextKV]]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, index: int, /) -> TextKV:
+        row = [text[index] for text in self._texts]
+        return TextKV(torch.cat([kv.k_BKND for kv in row]), torch.cat([kv.v_BKND for kv in row]))

@@ -91,6 +91,8 @@ class LadderState:
     """Of the last change."""
     says: str = ""
     """One line for a person; '' = all is as asked for."""
+    rests: str = ""
+    """The same of the setup at work, for when nothing is being prepared and no refusal holds."""
 
 
 def observed(state: LadderState, cost: Cost, now_s: float) -> LadderState:
@@ -115,9 +117,7 @@ def decide(
 
     `ladder` is what may be chosen now, first what the user asks for.
     """
-    if state.preparing is not None and state.preparing not in ladder:
-        says = _in_place_of(state.setup, ladder[0])
-        state = replace(state, preparing=None, wish=None, says=says)
+    state = _without_what_is_over(state, ladder, now_s)
     if state.preparing is not None:
         return state
     if state.setup not in ladder:
@@ -169,9 +169,9 @@ def arrived(state: LadderState, asked: Setup, now_s: float) -> LadderState:
     """The state once the engine that was prepared is at work; `asked` is what the user asks for."""
     setup = state.preparing
     assert setup is not None, "something was prepared"
-    says = _in_place_of(setup, asked)
-    if says:
-        says += f": {state.why}"
+    says = ""
+    if setup != asked:
+        says = f"{setup.beside(asked)} in place of {asked.beside(setup)}: {state.why}"
     return replace(
         state,
         setup=setup,
@@ -181,6 +181,7 @@ def arrived(state: LadderState, asked: Setup, now_s: float) -> LadderState:
         change_s=now_s - state.began_s,
         came_up=_is_better(setup, state.setup),
         says=says,
+        rests=says,
     )
 
 
@@ -201,14 +202,19 @@ def began_anew(state: LadderState, setup: Setup, now_s: float) -> LadderState:
     fresh = LadderState(setup, now_s, state.costs, change_s=state.change_s)
     if setup != state.setup:
         return fresh
-    return replace(state, since_s=now_s, is_measured=False, preparing=None, wish=None)
+    says = state.says if state.preparing is None else state.rests
+    return replace(state, since_s=now_s, is_measured=False, preparing=None, wish=None, says=says)
 
 
-def _in_place_of(setup: Setup, asked: Setup) -> str:
-    """What is at work, where that is not as asked for."""
-    if setup == asked:
-        return ""
-    return f"{setup.beside(asked)} in place of {asked.beside(setup)}"
+def _without_what_is_over(state: LadderState, ladder: Sequence[Setup], now_s: float) -> LadderState:
+    """Neither a preparation of what may not be chosen any more nor refusals of long ago, and no
+    word of them."""
+    if state.preparing is not None and state.preparing not in ladder:
+        state = replace(state, preparing=None, wish=None, says=state.rests)
+    if not state.refused or max(state.refused.values()) > now_s:
+        return state
+    says = state.rests if state.preparing is None else state.says
+    return replace(state, refused={}, says=says)
 
 
 def _is_open(state: LadderState, setup: Setup, *, is_up: bool, now_s: float) -> bool:

@@ -155,7 +155,7 @@ class StreamPipeline:
         if change.is_cut and self.recaches(params):
             self._begin_anew_(state, chunk, params.recache_frames)
         state.recent.keep_(
-            PastChunk(index, params.seed, state.num_latents, chunk.num_latents),
+            PastChunk(index, params.seed, state.num_latents, chunk.num_latents, params.noise_hold),
             chunk.x_BFCHW,
             scale,
         )
@@ -195,6 +195,7 @@ class StreamPipeline:
             num_steps=chunk.num_steps,
             first_frame=past.first_frame + num_cut,
             num_cut=num_cut,
+            noise_hold=past.noise_hold,
         )
 
     def _denoise_(

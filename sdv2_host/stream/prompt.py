@@ -79,6 +79,16 @@ class TextBank:
         while len(self.entries) > max(most, 0):
             del self.entries[next(iter(self.entries))]
 
+    def room_bytes(self, num_in_flight: int) -> int:
+        """What is still to come beside what is kept: prompts up to the capacity, and as many that
+        chunks in flight hold on to when they are no longer kept. 0 before the first."""
+        kept = list(self.entries.values())
+        kept += [self.mixture.text] if self.mixture is not None else []
+        if not kept:
+            return 0
+        one_bytes = sum(part.nbytes for kv in kept[0] for part in kv)
+        return (self.capacity - len(kept) + num_in_flight) * one_bytes
+
     def forget_(self) -> None:
         """The next `get` of every prompt computes it anew. Chunks in flight keep what they have."""
         self.entries.clear()

@@ -28,6 +28,8 @@ class PastChunk(NamedTuple):
     """Number in the stream of its first latent frame."""
     num_frames: int
     """Latent frames."""
+    noise_hold: float = 0.0
+    """How much of the noise is every chunk's, 0..1."""
 
     @property
     def end_frame(self) -> int:

@@ -8,9 +8,8 @@ Source: models/wan/causal_model.py of StreamDiffusionV2 (behaviour), Wan 2.1 (ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,12 @@ class TextKV(NamedTuple):
 
     k_BKND: Tensor
     v_BKND: Tensor
+
+
+class TextByBlock(Protocol):
+    """The prompt's of every block: a list, or what makes them when they are asked for."""
+
+    def __getitem__(self, index: int, /) -> TextKV: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +217,7 @@ class CausalWanModel(nn.Module):
     def run_blocks(
         self,
         tokens: Tokens,
-        text_kv: Sequence[TextKV],
+        text_kv: TextByBlock,
         attend: SelfAttend,
         first: int = 0,
         last: int | None = None,
@@ -233,7 +238,7 @@ class CausalWanModel(nn.Module):
         return out.flatten(5, 6).flatten(3, 4)
 
     def forward(
-        self, x_BFCHW: Tensor, t_BF: Tensor, text_kv: Sequence[TextKV], attend: SelfAttend
+        self, x_BFCHW: Tensor, t_BF: Tensor, text_kv: TextByBlock, attend: SelfAttend
     ) -> Tensor:
         tokens = self.run_blocks(self.embed(x_BFCHW, t_BF), text_kv, attend)
         return self.unembed(tokens)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError
@@ -50,6 +51,41 @@ def test_live_bytes_follow_tensors_and_not_their_views() -> None:
     assert live.now == 400 + 200
     assert live.peak == 400 + 400
     assert product.shape == view.shape
+
+
+class LongTexts:
+    """A text encoder without an encoder; keys and values of its texts outweigh all else."""
+
+    dims = replace(TOY_DIT, num_layers=8, text_len=4000)
+
+    def encode(self, prompt: str) -> Tensor:
+        del prompt
+        return torch.empty(1, self.dims.text_len, self.dims.text_dim, device=META)
+
+
+def no_noise(chunk_index: int, seed: int, step: int, like: Tensor) -> Tensor:
+    del chunk_index, seed, step
+    return torch.empty_like(like)
+
+
+@torch.inference_mode()
+def test_a_new_prompt_in_a_batch_takes_its_own_keys_and_values_and_little_more() -> None:
+    spec = replace(SPEC, layout=Layout.BATCH, timesteps=(700.0, 500.0, 400.0), device=META)
+    models = toy_models(META, LongTexts.dims)
+    pipeline = StreamPipeline(models.dit, models.vae, LongTexts(), spec, noise=no_noise)
+    state = pipeline.fresh_state()
+    peaks = []
+
+    with LiveBytes() as live:
+        for index, prompt in enumerate("aaaaaab"):
+            params = Params(steps=3, prompt=prompt)
+            live.peak = before = live.now
+            frames = torch.empty(1, 4 if index else 1, 3, 64, 96, device=META)
+            pipeline.step(state, frames, params)
+            peaks.append(live.peak - before)
+
+    text_bytes = tensor_bytes(part for kv in state.texts.entries["b"] for part in kv)
+    assert peaks[-1] < peaks[-2] + 2 * text_bytes
 
 
 @pytest.mark.parametrize("layout", list(Layout))

@@ -131,6 +131,32 @@ def test_a_look_that_would_leave_too_little_for_a_step_is_refused(models: TinyMo
     assert shelf.problem == ""
 
 
+class FullDevice:
+    """A `Headroom` with so much to spare."""
+
+    def __init__(self, spare: int) -> None:
+        self._spare = spare
+
+    def spare_bytes(self) -> int:
+        return self._spare
+
+
+@pytest.mark.parametrize(("missing", "names"), [(0, ("a",)), (1, ())])
+def test_a_look_leaves_room_for_prompts_to_come(
+    models: TinyModels, missing: int, names: tuple[str, ...]
+) -> None:
+    engine = begun(models)
+    spec, state = engine.pipeline.spec, engine._state
+    text_bytes = sum(part.nbytes for kv in state.texts.entries[NEON.prompt] for part in kv)
+    num_to_come = spec.num_prompts - 1 + spec.num_rows - 1
+    needed = state_bytes(state) + num_to_come * text_bytes
+    engine._headroom = FullDevice(needed - missing)  # type: ignore[assignment]
+
+    saved = engine.step(frames(4, 50), with_orders(NEON, SAVE))
+
+    assert saved.looks == names
+
+
 def test_saving_over_a_look_needs_no_memory_and_is_the_newer_one(models: TinyModels) -> None:
     engine = begun(models)
     spare = [1 << 40]

@@ -192,6 +192,38 @@ def test_in_the_fade_both_workers_move_and_their_shares_are_those_of_the_clock()
     assert output.is_done
 
 
+class Restless(Worker):
+    """Its pictures change their size from chunk to chunk, as passthrough's do with the input's."""
+
+    def chunks(self, last: int) -> Iterable[tuple[int, list[Frame]]]:
+        for index, (done_ms, frames) in enumerate(super().chunks(last)):
+            size = (SMALL, LARGE)[index % 2]
+            numbers = [frame.meta.source_frame for frame in frames]
+            dues = [frame.meta.present_ts_ns // MS for frame in frames]
+            yield (
+                done_ms,
+                [due(picture_of(n, NEXT, size), at) for n, at in zip(numbers, dues, strict=True)],
+            )
+
+
+class Stopping(Worker):
+    """Its last picture is shown through the whole fade."""
+
+    def chunks(self, last: int) -> Iterable[tuple[int, list[Frame]]]:
+        return super().chunks(min(last, 26))
+
+
+def test_a_size_that_changes_in_the_fade_is_followed_by_the_old_picture_too() -> None:
+    output = Output(seconds=0.4)
+
+    run(output, Stopping(OLD, 0, 10), Restless(NEXT, 20, 10))
+
+    assert output.is_done
+    mixtures = [frame for _, _, frame in output.shown if OLD < frame.pixels[0, 0, 0] < NEXT]
+    sizes = {frame.pixels.shape[:2] for frame in mixtures}
+    assert sizes == {(size.height, size.width) for size in (SMALL, LARGE)}
+
+
 def test_the_new_size_holds_from_the_first_new_picture_and_the_old_one_fills_it() -> None:
     output = Output(seconds=0.4)
 

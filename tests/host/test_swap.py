@@ -19,10 +19,11 @@ from huggingface_hub import constants
 from numpy.typing import NDArray
 
 from sdv2_host.config import Config
+from sdv2_host.host.output_mix import fitted
 from sdv2_host.ipc.frame_ring import FrameWriter, remove_stale
 from sdv2_host.param_table import ParamValue
 from sdv2_host.params import AS_STARTED, Params
-from sdv2_host.types import FrameFlags, Size
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 from tests.host.live_host import (
     Stage,
     is_alive,
@@ -45,7 +46,7 @@ def ask(stage: Stage, **values: ParamValue) -> None:
 
 
 def size_in_use(stage: Stage) -> Size:
-    """Of the configuration: the passthrough engine gives back its input, whatever is asked for."""
+    """Of the configuration: the passthrough engine's pictures follow the parameters at once."""
     return stage.daemon.config_in_use.size
 
 
@@ -85,6 +86,11 @@ def check_order(stage: Stage) -> None:
     assert times == sorted(times)
 
 
+def picture_of_size(number: int, size: Size) -> NDArray[np.uint8]:
+    """What passthrough makes of the source's picture."""
+    return fitted(Frame(FrameMeta(24, 16), picture(number)), size)
+
+
 def numbers_of(stage: Stage) -> list[int]:
     return [frame.meta.source_frame for frame in stage.fresh]
 
@@ -113,7 +119,8 @@ def test_another_size_takes_over_while_the_stream_goes_on(run_dir: Path, stream:
             assert (status.worker_restarts, status.preparing, status.problem) == (0, "", "")
             assert status.worker_pid not in (None, first_pid)
             assert stage.fresh[-1].meta.user_tag == status.params_version
-            assert np.array_equal(stage.fresh[-1].pixels, picture(numbers_of(stage)[-1]))
+            expected = picture_of_size(numbers_of(stage)[-1], Size(128, 64))
+            assert np.array_equal(stage.fresh[-1].pixels, expected)
 
     asyncio.run(run())
 
@@ -295,7 +302,8 @@ def test_when_the_old_one_is_killed_in_the_fade_the_next_one_is_shown_at_once(
             await go_on(stage)
 
             assert stage.daemon.snapshot().worker_pid == replacement
-            assert np.array_equal(stage.fresh[-1].pixels, picture(numbers_of(stage)[-1]))
+            expected = picture_of_size(numbers_of(stage)[-1], Size(128, 16))
+            assert np.array_equal(stage.fresh[-1].pixels, expected)
             check_order(stage)
 
     asyncio.run(run())

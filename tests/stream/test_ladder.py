@@ -169,7 +169,7 @@ def test_what_is_called_off_is_not_said_to_be_prepared() -> None:
     device.run(10, load_of(200))
     assert device.state.preparing is not None
     device.run(1, load_of(200), LADDER[: LADDER.index(held) + 1])
-    assert device.state.says == "VAE taehv in place of VAE wan"
+    assert device.state.says.startswith("VAE taehv in place of VAE wan")
 
 
 def test_what_the_user_asks_for_meanwhile_wins() -> None:
@@ -196,6 +196,30 @@ def test_an_engine_that_cannot_be_started_is_not_tried_again_for_a_while() -> No
     assert device.state.setup == hybrid
     assert "is not tried for 5 min: no memory" in device.state.says
     assert device.run(REFUSED_S, load_of(60)).log[-1] in device.log[:-1]
+
+
+def test_a_preparation_that_is_called_off_is_not_spoken_of_any_more() -> None:
+    called_off, restarted = (Device().run(SETTLE_S + FIRST_CHANGE_S + 1, load_of(50)) for _ in "ab")
+    assert called_off.state.says.startswith("preparing VAE taehv")
+
+    called_off.run(1, load_of(50), (ASKED,))
+    restarted.state = began_anew(restarted.state, ASKED, restarted.now_s)
+
+    assert (called_off.state.preparing, called_off.state.says) == (None, "")
+    assert (restarted.state.preparing, restarted.state.says) == (None, "")
+
+
+def test_a_refusal_is_spoken_of_for_as_long_as_it_holds() -> None:
+    one_smaller = LADDER[:4]
+    device = Device(fails=lambda setup: setup.size != ASKED.size).run(100, load_of(50))
+    in_place = device.state.says
+    assert in_place.startswith("VAE taehv in place of VAE wan: ")
+
+    device.run(30, load_of(70), one_smaller)
+    assert device.state.says == f"{LADDER[3].size} is not tried for 5 min: no memory"
+    device.run(REFUSED_S, load_of(50), one_smaller)
+
+    assert device.state.says == in_place
 
 
 def test_a_change_that_did_not_help_is_taken_back_and_not_tried_again_soon() -> None:

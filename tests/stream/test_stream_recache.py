@@ -68,13 +68,14 @@ def held(state: StreamState, row: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("layout", list(Layout))
-@pytest.mark.parametrize("num_frames", [0, 1, 3])
+@pytest.mark.parametrize(("num_frames", "hold"), [(0, 0.0), (1, 0.0), (3, 0.0), (3, 0.5)])
 def test_after_a_cut_the_stream_is_one_that_began_a_few_frames_before(
-    toy: Toy, layout: Layout, num_frames: int
+    toy: Toy, layout: Layout, num_frames: int, hold: float
 ) -> None:
     pipeline = toy.pipeline(layout=layout, geometry=CacheGeometry(2, 8))
     chunks = chunks_of(toy.clip(37))
-    params = WINDOW.model_copy(update={"recache_frames": num_frames})
+    changes = {"recache_frames": num_frames, "noise_hold": hold}
+    params = WINDOW.model_copy(update=changes)
     before, after = prompted("neon outline", params), prompted("watercolor", params)
     cut = [before] * CUT + [after] * (len(chunks) - CUT)
 

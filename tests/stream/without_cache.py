@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.params import Params
-from sdv2_host.stream.noise import chunk_noise, noise_key
+from sdv2_host.stream.noise import HELD_CHUNK, chunk_noise, noise_key
 from sdv2_host.wan.attention import WholeAttend, block_causal_mask
 from sdv2_host.wan.flow import sigma_of, sigma_table
 from sdv2_host.wan.rope import rotary_table
@@ -59,9 +59,12 @@ def denoised(toy: Toy, sources: Sequence[SourceLatent], params: Params) -> list[
             if step:
                 t = min(t * 0.85, (700, 500, 400, 200)[step])
                 level = float(sigma_of(torch.tensor(t), sigma_table()))
-            noise = chunk_noise(
-                noise_key(params.seed, source.index, step), x.shape, x.device, torch.float64
+            own, every = (
+                chunk_noise(noise_key(params.seed, key, step), x.shape, x.device, torch.float64)
+                for key in (source.index, HELD_CHUNK)
             )
+            hold = params.noise_hold
+            noise = (1 - hold) ** 0.5 * own + hold**0.5 * every
             x = (1 - level) * x + level * noise
             seen[step].append(x)
             told[step].append(torch.tensor([[t]]))
