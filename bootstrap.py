@@ -1,8 +1,8 @@
 """Makes .venv, installs the tested pins, then runs. Needs nothing but Python 3.11 to 3.13.
 
     python bootstrap.py demo                 live restyled picture in the browser
-    python bootstrap.py test                 ruff, mypy, pytest; more arguments go to pytest, which
-                                             runs all in two passes where they choose no tests
+    python bootstrap.py test                 ruff, mypy, pytest in two passes; more arguments go to
+                                             pytest, in one pass if they say more than --slow does
     python bootstrap.py COMMAND [ARGS...]    any sdv2-host command: run, render, bench, params, ...
 
 A second run starts at once: .venv/bootstrap.json holds a hash of everything the install came from.
@@ -42,6 +42,9 @@ PROBED_DEV_MODULES = ("hypothesis", "mypy", "pytest", "ruff", "xdist")
 LOG_TAIL_LINES = 15
 MAX_WORKERS = 4
 """Of the tests that run beside each other: each loads PyTorch, in 1 GB."""
+ALIKE_IN_BOTH = ("--slow", "--soak", "--second-try", "--durations=", "--timeout=", "--tb=")
+"""Options of pytest that lose nothing in two passes: a report would be written over by the second,
+and a debugger has no terminal in the first."""
 
 
 class BootstrapError(Exception):
@@ -290,10 +293,11 @@ def pytest_commands(python: Path, pytest_args: list[str]) -> list[list[str]]:
     """The passes of pytest, in order.
 
     The whole suite is two: what is pure side by side, then what talks to other processes, alone.
-    Where an argument chooses tests (a path, -k, -x) it is one, as typed.
+    With an argument that chooses tests (a path, -k, --lf) or asks for one process, it is one, as
+    typed.
     """
     pytest = [str(python), "-m", "pytest"]
-    if not all(arg.startswith("--") for arg in pytest_args):
+    if not all(arg.startswith(ALIKE_IN_BOTH) for arg in pytest_args):
         return [[*pytest, *pytest_args]]
     workers = ["-n", "logical", "--maxprocesses", str(MAX_WORKERS), "--dist", "worksteal"]
     return [
@@ -313,7 +317,9 @@ def run_checks(root: Path, commands: list[list[str]]) -> list[str]:
         finished = pool.map(lambda command: run_quietly(root, command), commands)
         for command, done in zip(commands, finished, strict=True):
             say("ran " + said(command))
-            print(done.stdout, end="", flush=True)
+            # As it came: a console that cannot show a sign of it must not stop the tests.
+            sys.stdout.buffer.write(done.stdout)
+            sys.stdout.buffer.flush()
             if done.returncode != 0:
                 failed.append(said(command))
     return failed
@@ -326,8 +332,6 @@ def run_quietly(root: Path, command: list[str]) -> subprocess.CompletedProcess:
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
     )
 
 

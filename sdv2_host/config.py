@@ -237,21 +237,21 @@ def check_name(name: str) -> str:
     return name
 
 
-def parse_size(text: str) -> Size:
-    """WIDTHxHEIGHT with sides that the models can work at.
+def parse_size(text: str, option: str = "--size") -> Size:
+    """WIDTHxHEIGHT with sides that the models can work at; `option` is what errors call it.
 
     Raises:
         ConfigError: naming the nearest size that works.
     """
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
     if match is None:
-        raise ConfigError(f"--size {text!r}: expected WIDTHxHEIGHT, for example --size 256x256")
+        raise ConfigError(f"{option} {text!r}: expected WIDTHxHEIGHT, for example {option} 256x256")
     size = Size(int(match[1]), int(match[2]))
     nearest = Size(_nearest_side(size.width), _nearest_side(size.height))
     if size != nearest:
         raise ConfigError(
-            f"--size {size}: sides must be multiples of {SIDE_MULTIPLE} from {MIN_SIDE_PX} to "
-            f"{MAX_SIDE_PX} px; the nearest is --size {nearest}"
+            f"{option} {size}: sides must be multiples of {SIDE_MULTIPLE} from {MIN_SIDE_PX} to "
+            f"{MAX_SIDE_PX} px; the nearest is {option} {nearest}"
         )
     return size
 

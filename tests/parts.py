@@ -8,7 +8,7 @@ FOLDERS_WITH_PROCESSES = frozenset(
     ("client", "control", "host", "ipc", "obs", "peers", "sinks", "sources", "touchdesigner")
 )
 """Tests in them, and beside them, talk to other processes: a machine that stalls for seconds can
-fail them. What is pure has no second try."""
+fail them, so they have a second try. The rest has none."""
 
 BUSY_FILES = frozenset(
     (
@@ -19,8 +19,8 @@ BUSY_FILES = frozenset(
         "touchdesigner/test_cuda_upload.py",
     )
 )
-"""Of those folders, and yet of the pure part: they keep one core busy, in one process, and wait for
-nobody else."""
+"""Of those folders, second try and all, and yet run beside the rest: they keep one core busy, in
+one process, and wait for nobody else."""
 
 TESTS = Path(__file__).parent
 

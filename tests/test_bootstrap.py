@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -121,7 +122,18 @@ def test_types_are_checked_for_each_system(bootstrap: ModuleType) -> None:
     assert [command[4] for command in commands[-2:]] == ["win32", "darwin"]
 
 
-@pytest.mark.parametrize("chosen", [["tests/ipc", "-x"], ["-k", "ring"], ["--slow", "tests/ipc"]])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ["tests/ipc", "-x"],
+        ["-k", "ring"],
+        ["--slow", "tests/ipc"],
+        ["--lf"],
+        ["--part=pure"],
+        ["--slow", "--junitxml=all.xml"],
+        ["--pdb"],
+    ],
+)
 def test_chosen_tests_run_in_one_pass_as_typed(bootstrap: ModuleType, chosen: list[str]) -> None:
     assert bootstrap.pytest_commands(Path("py"), chosen) == [["py", "-m", "pytest", *chosen]]
 
@@ -156,6 +168,19 @@ def test_a_check_that_fails_is_named_and_hides_none_after_it(
     assert failed == ["print('one'); raise SystemExit(1)"]
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith("bootstrap")] == ["one", "two"]
+
+
+def test_what_a_check_says_stops_nothing_where_the_console_cannot_show_it(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="cp1252"))
+    says = "import sys; sys.stdout.buffer.write('\\u2192'.encode())"
+
+    failed = bootstrap.run_checks(tmp_path, [[sys.executable, "-c", says]])
+
+    assert failed == []
+    assert "\u2192".encode() in shown.getvalue()
 
 
 def test_pip_s_output_becomes_few_lines(

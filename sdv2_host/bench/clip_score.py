@@ -78,12 +78,9 @@ def load_clip(folder: Path, device: torch.device) -> ClipEncoder:
         ModelError: a file is missing or damaged, or it is not a CLIP.
     """
     try:
-        config = _read_json(folder / "config.json")
-        if config.get("model_type") != "clip":
-            raise ModelError(f"{folder}: holds a model of type {config.get('model_type')!r:.40}")
-        pictures = CLIPImageProcessorPil.from_dict(_read_json(folder / "preprocessor_config.json"))
+        model = _read_model(folder / "config.json")
+        pictures = _read_pictures(folder / "preprocessor_config.json")
         tokenizer = _read_tokenizer(folder / "tokenizer.json")
-        model = CLIPModel(CLIPConfig.from_dict(config))
         _fill_(model, folder, device)
     except ModelError as error:
         raise ModelError(
@@ -95,11 +92,38 @@ def load_clip(folder: Path, device: torch.device) -> ClipEncoder:
     return ClipEncoder(model, tokenizer, pictures, name)
 
 
+def _read_model(path: Path) -> CLIPModel:
+    """Without its weights, and with attention of torch's own: transformers takes other code for it,
+    from the Hub too, where a file asks for that."""
+    content = _read_json(path)
+    if content.get("model_type") != "clip":
+        raise ModelError(f"{path}: holds a model of type {content.get('model_type')!r:.40}")
+    try:
+        config = CLIPConfig.from_dict(content)
+        config._attn_implementation = "sdpa"
+        return CLIPModel(config)
+    except Exception as error:  # transformers' checks and torch's have no class in common
+        raise ModelError(f"{path}: damaged ({error!s:.120})") from error
+
+
+def _read_pictures(path: Path) -> CLIPImageProcessorPil:
+    content = _read_json(path)
+    try:
+        pictures: CLIPImageProcessorPil = CLIPImageProcessorPil.from_dict(content)
+    except Exception as error:  # as above
+        raise ModelError(f"{path}: damaged ({error!s:.120})") from error
+    return pictures
+
+
 def _fill_(model: nn.Module, folder: Path, device: torch.device) -> None:
-    """The weights are in the model, which is on the device and ready for inference."""
+    """The weights are in the model, which is on the device and ready for inference: in float32,
+    whatever the files say."""
     with CLIP.open(folder) as checkpoint:
         check(model, checkpoint)
-        model.load_state_dict({name: checkpoint.read(name) for name in checkpoint.entries})
+        model.float().load_state_dict({name: checkpoint.read(name) for name in checkpoint.entries})
+        for name, weight in model.named_parameters():
+            if not weight.isfinite().all():
+                raise ModelError(f"{checkpoint.path}: {name} holds NaN or infinite numbers")
     model.to(device).eval().requires_grad_(False)
 
 

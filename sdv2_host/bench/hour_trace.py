@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import psutil
@@ -110,7 +111,7 @@ class Trace:
         try:
             with np.load(path) as file:
                 return cls(**{field.name: file[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile) as error:
             raise ConfigError(f"{path} is no trace of bench hour ({error}): run it anew") from error
 
 

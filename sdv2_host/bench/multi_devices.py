@@ -125,6 +125,8 @@ def _problem(devices: list[DeviceTimes]) -> str:
         for ms in (device.encode_ms, *device.block_ms, device.decode_ms):
             if not 0 <= ms < 1e6:
                 return f"{ms} ms, expected 0 to a million"
+        if not sum(device.block_ms) > 0:
+            return "the blocks of a device take 0 ms together, expected more"
         if not 0 <= device.row_saving <= 1:
             return f"row_saving {device.row_saving}, expected 0 to 1"
     return ""

@@ -153,10 +153,22 @@ def _look_at_all(pair: VideoPair, comparison: _Comparison, progress: ProgressFn)
 
 
 def _frames(path: Path) -> Iterator[Tensor]:
-    """uint8 [3, H, W], upright."""
+    """uint8 [3, H, W], upright.
+
+    Raises:
+        SourceError: a frame has another size than the first.
+    """
+    size: tuple[int, int] | None = None
     with open_video(path) as container:
         for frame in decode(container, container.streams.video[0]):
             rgb_HW3 = to_upright_rgba(frame)[..., :3]
+            height, width = rgb_HW3.shape[:2]
+            size = size or (width, height)
+            if size != (width, height):
+                raise SourceError(
+                    f"{path} goes from {size[0]}x{size[1]} to {width}x{height}, expected one size; "
+                    "compare a copy of it that has"
+                )
             yield torch.from_numpy(rgb_HW3).permute(2, 0, 1).contiguous()
 
 

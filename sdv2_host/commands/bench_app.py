@@ -66,8 +66,11 @@ def bench_control(
     Example: sdv2-host bench control --json control.json
     """
     from sdv2_host.commands.bench import bench_control as measure
-    from sdv2_host.commands.settings import make_config
+    from sdv2_host.commands.settings import check_range, make_config
 
+    check_range("--seconds", seconds, 0.5, 3600)
+    check_range("--rounds", rounds, 1, 1000)
+    check_range("--rate", rate, 1, 100_000)
     config = make_config({"engine": engine, "size": size})
     measure(config, seconds, rounds, rate, json_file)
 
@@ -87,11 +90,16 @@ def bench_swap(
     """
     from sdv2_host.bench.swap import SwapPlan
     from sdv2_host.commands.bench import bench_swap as measure
-    from sdv2_host.commands.settings import make_config
+    from sdv2_host.commands.settings import check_range, make_config
     from sdv2_host.config import parse_size
+    from sdv2_host.errors import ConfigError
 
-    config = make_config({"engine": engine, "size": size})
-    measure(SwapPlan(config.engine, config.size, parse_size(to), fps, fade), json_file)
+    check_range("--fps", fps, 1, 240)
+    check_range("--fade", fade, 0, 10)
+    config, other = make_config({"engine": engine, "size": size}), parse_size(to, "--to")
+    if other == config.size:
+        raise ConfigError(f"--to {other}: the size it begins with; choose another one")
+    measure(SwapPlan(config.engine, config.size, other, fps, fade), json_file)
 
 
 @bench_app.command("slo")

@@ -94,6 +94,7 @@ def test_on_unequal_devices_the_search_beats_the_rule_of_the_reference() -> None
 def test_a_throttling_device_costs_a_hundredth_of_what_a_scheduler_that_knows_would_do() -> None:
     work = as_work([as_published("14b")] * 4, 4, Route.RING)
     shares = {name: follow(work, Throttling(), rules) for name, rules in RULES.items()}
+    print({name: f"{share:.1%}, {moves} moves" for name, (share, moves) in shares.items()})
     assert shares["scheduler"][0] >= 0.99
     assert shares["scheduler"][1] <= 6
     assert shares["never"][0] < 0.95
@@ -138,6 +139,7 @@ def test_devices_that_do_not_exist_are_refused_with_those_that_do(names: str) ->
         '[{"encode_ms": -1, "block_ms": [1], "decode_ms": 1}]',
         '[{"encode_ms": 1, "block_ms": [1], "decode_ms": NaN}]',
         '[{"encode_ms": 1, "block_ms": [1], "decode_ms": 1, "row_saving": 2}]',
+        '[{"encode_ms": 1, "block_ms": [0, 0], "decode_ms": 1}]',
         '[{"encode_ms":1,"block_ms":[1],"decode_ms":1},{"encode_ms":1,"block_ms":[1,2],"decode_ms":1}]',
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from transformers import CLIPModel
@@ -126,6 +126,54 @@ def test_another_kind_of_model_is_said(folder: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="holds a model of type 'siglip'"):
         load_clip(copy, CPU)
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("config.json", {"text_config": {"hidden_size": "many"}}),
+        ("config.json", {"vision_config": {"num_attention_heads": 0}}),
+        ("config.json", {"text_config": [1]}),
+        ("preprocessor_config.json", {"size": "large"}),
+    ],
+)
+def test_a_damaged_file_is_named(
+    folder: Path, tmp_path: Path, file: str, changed: dict[str, object]
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    content = json.loads((copy / file).read_text())
+    (copy / file).write_text(json.dumps({**content, **changed}))
+
+    with pytest.raises(ModelError, match="damaged") as raised:
+        load_clip(copy, CPU)
+
+    assert f"--clip {copy / file}" in str(raised.value)
+
+
+def test_a_weight_that_is_no_number_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    weights["visual_projection.weight"][0, 0] = torch.nan
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+
+    with pytest.raises(ModelError, match=r"visual_projection\.weight holds NaN"):
+        load_clip(copy, CPU)
+
+
+def test_half_precision_and_attention_from_elsewhere_are_not_taken_from_the_file(
+    folder: Path, encoder: ClipEncoder, frames: Tensor, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    asked = {"dtype": "float16", "attn_implementation": "somebody/attention"}
+    for part in (config, config["text_config"], config["vision_config"]):
+        part.update(asked)
+    (copy / "config.json").write_text(json.dumps(config))
+
+    same = load_clip(copy, CPU)
+
+    torch.testing.assert_close(same.frames(frames[:2]), encoder.frames(frames[:2]))
+    torch.testing.assert_close(same.prompt("neon city"), encoder.prompt("neon city"))
 
 
 def test_weights_of_another_size_are_said(folder: Path, tmp_path: Path) -> None:

@@ -288,6 +288,16 @@ def test_kept_traces_of_another_plan_or_none_at_all_are_refused(tmp_path: Path) 
         kept(tmp_path, HourPlan(minutes=15, chunks=0, size=SIZE))
 
 
+@pytest.mark.parametrize("length", [0, 1000])
+def test_a_trace_that_was_cut_off_is_refused(tmp_path: Path, trace: Trace, length: int) -> None:
+    trace.save(tmp_path / "t.npz")
+    whole = (tmp_path / "t.npz").read_bytes()
+    (tmp_path / "t.npz").write_bytes(whole[:length])
+
+    with pytest.raises(ConfigError, match=r"t\.npz is no trace"):
+        Trace.load(tmp_path / "t.npz")
+
+
 def test_a_trace_is_kept_whole(tmp_path: Path, trace: Trace) -> None:
     trace.save(tmp_path / "new" / "t.npz")
 

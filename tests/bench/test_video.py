@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from sdv2_host.bench import video
@@ -199,6 +200,16 @@ def test_other_frame_rates_are_refused(pair: VideoPair, tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match=r"30 fps and .*slow\.mp4 24.*sdv2-host render"):
         run(VideoPair(pair.source, slow), Judges(), lambda _what, _fraction: None)
+
+
+def test_a_size_that_changes_on_the_way_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "live.mjpeg"
+    with path.open("wb") as file:
+        for side_px in (64, 64, 64, 96, 96, 96):
+            Image.new("RGB", (side_px, side_px)).save(file, "JPEG")
+
+    with pytest.raises(SourceError, match=r"live\.mjpeg goes from 64x64 to 96x96"):
+        run(VideoPair(path, path), Judges(), lambda _what, _fraction: None)
 
 
 def test_the_picture_is_written_but_for_a_single_frame(
