@@ -45,6 +45,9 @@ NoiseMin = Annotated[
 NoiseMax = Annotated[
     float | None, typer.Option("--noise-s-max", help=_param_help("noise_s_max"), show_default=False)
 ]
+NoiseHold = Annotated[
+    float | None, typer.Option("--noise-hold", help=_param_help("noise_hold"), show_default=False)
+]
 Seed = Annotated[int | None, typer.Option(help=_param_help("seed"), show_default=False)]
 Lora = Annotated[
     str | None, typer.Option(metavar="NAMES", help=_param_help("lora"), show_default=False)
