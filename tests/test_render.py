@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sdv2_host.bench.paper_score import Judges
+from sdv2_host.bench.video import VideoPair, run
 from sdv2_host.commands.render import render
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
 from sdv2_host.params import Params
+from sdv2_host.sinks.video_file import VideoFileSink
 from sdv2_host.sources.pattern import TestPattern
 from sdv2_host.types import Size
 from tests.sources.clips import add_sound, write_clip
@@ -49,6 +52,21 @@ def test_frames_keep_their_time(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "out.mp4")) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert times == pytest.approx([n / 12 for n in range(6)], abs=1e-3)
+
+
+def test_frames_of_a_recording_that_came_in_bursts_keep_their_time(tmp_path: Path) -> None:
+    numbers = [0, 1, 2, 3, 4, 5, 30, 31, 32, 90, 91, 92]
+    with VideoFileSink(tmp_path / "recording.mp4", 30) as sink:
+        for number in numbers:
+            sink.write(np.full((64, 64, 4), 2 * number, np.uint8), number)
+
+    render(tmp_path / "recording.mp4", tmp_path / "out.mp4", CONFIG, Params())
+
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx([number / 30 for number in numbers], abs=1e-3)
+    pair = VideoPair(tmp_path / "recording.mp4", tmp_path / "out.mp4")
+    assert run(pair, Judges(), lambda *_: None)["frames"] == len(numbers)
 
 
 def test_sound_that_mp4_can_hold_is_copied_bit_for_bit(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from av.error import InvalidDataError
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -23,7 +24,7 @@ from sdv2_host.host.engines import build_engine
 from sdv2_host.host.prompt_desk import Decks, needs_bank
 from sdv2_host.params import Params
 from sdv2_host.sinks.video_file import VideoFileSink
-from sdv2_host.sources.video_file import open_video, stream_fps, to_upright_rgba
+from sdv2_host.sources.video_file import MAX_FPS, open_video, stream_fps, to_upright_rgba
 from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
     check_installed(config, params)
     console = Console(stderr=True)
     with open_video(source) as container:
-        fps = stream_fps(container.streams.video[0])
+        fps = _grid_fps(container.streams.video[0])
         with VideoFileSink(target, fps, preset=X264_PRESET) as sink:
             audio = _copied_audio(container, sink, console)
             if needs_bank(config.engine):
@@ -60,7 +61,7 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
                 engine = build_engine(serial, progress)
             engine.reset()
             pictures = _pictures(container, sink, audio, fps)
-            total = _expected_frames(container, fps)
+            total = _expected_frames(container)
             count = 0
             with _shown_progress(console) as progress:
                 for number, styled in _styled(engine, pictures, params):
@@ -134,6 +135,13 @@ def _pictures(
             count += 1
 
 
+def _grid_fps(stream: VideoStream) -> float:
+    """The cadence that pictures keep their times on. Of a video without a steady rate the average
+    is too coarse: what comes faster for a while would be moved back, and the sound not."""
+    average_fps, guess = stream_fps(stream), stream.guessed_rate
+    return max(average_fps, float(guess)) if guess and guess <= MAX_FPS else average_fps
+
+
 def _decoded(packet: Packet[Any]) -> Sequence[object]:
     try:
         return packet.decode()
@@ -155,10 +163,10 @@ def _copied_audio(
     return None
 
 
-def _expected_frames(container: InputContainer, fps: float) -> int | None:
+def _expected_frames(container: InputContainer) -> int | None:
     stream = container.streams.video[0]
     if stream.frames:
         return stream.frames
     if stream.duration and stream.time_base:
-        return round(float(stream.duration * stream.time_base) * fps)
+        return round(float(stream.duration * stream.time_base) * stream_fps(stream))
     return None
