@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sdv2_host import __version__
@@ -28,7 +29,7 @@ from sdv2_host.host.takes import Takes
 from sdv2_host.ipc.host_file import HostFile
 from sdv2_host.obs.bridge import SceneBridge
 from sdv2_host.params import Params
-from sdv2_host.status import ObsCounts, OscCounts, WebCounts
+from sdv2_host.status import HostStatus, ObsCounts
 from sdv2_host.types import Frame
 
 
@@ -67,7 +68,7 @@ class ControlRoom:
         self._conductor = Conductor(console)
         self._keeper = StateKeeper(console, state_path(config))
         self._takes: Takes | None = None
-        self.outputs = Outputs(console, config, run_dir)
+        self._outputs = Outputs(console, config, run_dir)
         self._bridge = SceneBridge(console, config) if config.obs_follow else None
         self._watching: list[asyncio.Task[None]] = []
         self._advertisement: Advertisement | None = None
@@ -82,22 +83,21 @@ class ControlRoom:
         """Of the page, with the token where one is needed."""
         return self._host_file().page_url
 
-    @property
-    def osc_counts(self) -> OscCounts:
-        return self._plane.counts
-
-    @property
-    def web_counts(self) -> WebCounts:
-        return self._web.counts
-
-    @property
-    def obs_counts(self) -> ObsCounts:
-        return self._bridge.counts if self._bridge is not None else ObsCounts()
-
-    @property
-    def recording(self) -> str:
-        """The file being recorded to; '' = none."""
-        return str(self._takes.path or "") if self._takes is not None else ""
+    def told_in(self, status: HostStatus) -> HostStatus:
+        """The same with what surfaces and outputs do and count."""
+        takes, bridge = self._takes, self._bridge
+        return replace(
+            status,
+            port=self.port,
+            osc=self._plane.counts,
+            web=self._web.counts,
+            recording=str(takes.path or "") if takes is not None else "",
+            camera=self._outputs.camera_text,
+            touch_shm=self._outputs.touch_text,
+            obs_port=self._config.obs_port,
+            obs_feed=self._outputs.feed_text,
+            obs=bridge.counts if bridge is not None else ObsCounts(),
+        )
 
     async def open(self, newest: Callable[[], Frame | None], kept: State | None) -> None:
         """Every surface plays the console.
@@ -137,7 +137,7 @@ class ControlRoom:
         if presence is not None:
             self._advertisement = Advertisement(presence)
             self._advertisement.start()
-        await self.outputs.open()
+        await self._outputs.open()
         if self._bridge is not None:
             self._bridge.start()
         write_host_file(self._host_file(), self._run_dir)
@@ -152,7 +152,7 @@ class ControlRoom:
         remove_host_file(self._config.name, self._run_dir)
         if self._bridge is not None:
             await self._bridge.close()
-        await self.outputs.close()
+        await self._outputs.close()
         for stop in self._stops:
             stop()
         self._stops = []

@@ -50,10 +50,6 @@ FADE_PERIOD_S = 1 / 60
 """Between two looks at what a fade has come to: no output shows more frames than that."""
 
 
-def _no_styles() -> Mapping[str, str]:
-    return {}
-
-
 class Daemon:
     """One host: rings NAME-in and NAME-out, a console with its surfaces, and a worker that makes
     the pictures. Where the engine takes its prompts from the bank, a prompt desk and its text
@@ -70,7 +66,7 @@ class Daemon:
         run_dir: Path | None = None,
         limits: Limits | None = None,
         text: TextSetup | None = None,
-        styles: Callable[[], Mapping[str, str]] = _no_styles,
+        styles: Callable[[], Mapping[str, str]] = dict,
         kept: State | None = None,
     ) -> None:
         """`run_dir` holds the rings' descriptors, None = the default; `text` is an encoder in
@@ -342,19 +338,10 @@ class Daemon:
         supervisor = self._supervisor
         shown = Size(newest.meta.width, newest.meta.height) if newest is not None else None
         return replace(
-            status,
+            self._room.told_in(status),
             size=status.size or shown,
             schedule="; ".join(filter(None, (self._rate_keeper.says, status.schedule))),
             worker_restarts=supervisor.num_restarts if supervisor is not None else 0,
             worker_pid=supervisor.worker_pid if supervisor is not None else None,
             params_version=self._version,
-            port=self._room.port,
-            osc=self._room.osc_counts,
-            web=self._room.web_counts,
-            recording=self._room.recording,
-            camera=self._room.outputs.camera_text,
-            touch_shm=self._room.outputs.touch_text,
-            obs_port=self._config.obs_port,
-            obs_feed=self._room.outputs.feed_text,
-            obs=self._room.obs_counts,
         )

@@ -40,11 +40,11 @@ def wanted_config(started: Config, params: Params) -> Config:
 
 def values_of(started: Config, config: Config) -> dict[str, ParamValue]:
     """Parameters that ask for `config`."""
+    as_started = Params()
     values: dict[str, ParamValue] = {}
-    for name, as_started in (("engine", AS_STARTED), ("vae", AS_STARTED), ("width", 0)):
-        same = getattr(config, name) == getattr(started, name)
-        values[name] = as_started if same else getattr(config, name)
-    values["height"] = 0 if config.height == started.height else config.height
+    for name in ("engine", "vae", "width", "height"):
+        is_same = getattr(config, name) == getattr(started, name)
+        values[name] = getattr(as_started if is_same else config, name)
     return values
 
 

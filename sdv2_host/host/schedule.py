@@ -55,15 +55,8 @@ class Schedule:
 
     def plan(self, params: Params, source_fps: float, num_waiting: int) -> ChunkWish:
         """What to wait for; the decision for the next chunk is made."""
-        load = Load(
-            steps=params.steps,
-            source_fps=source_fps,
-            target_fps=params.target_fps,
-            latency_bound_ms=params.latency_bound_ms,
-            num_waiting=num_waiting,
-            mode=params.slo_mode,
-            is_lockstep=self._is_lockstep,
-        )
+        is_lockstep = self._is_lockstep
+        load = Load.of(params, source_fps, is_lockstep=is_lockstep, num_waiting=num_waiting)
         decision = decide(self._state, self._table, load)
         self._state, self._shape, self._load = decision.state, decision.shape, load
         return self._wish(load)

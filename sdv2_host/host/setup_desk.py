@@ -96,7 +96,8 @@ class SetupDesk:
             self._coding = _smoothed(self._coding, coding)
             table = replace(self._table, slowdown=pace.slowdown)
             self._state = observed(self._state, Cost(table, self._coding), now_s)
-            self._load, self._load_s = _load(pace, params), now_s
+            self._load_s = now_s
+            self._load = Load.of(params, pace.source_fps, is_lockstep=pace.is_lockstep)
         elif now_s - self._load_s > SILENCE_S:
             self._load = None
         elif not has_new_mode:
@@ -118,14 +119,3 @@ def _smoothed(before: Coding | None, now: Coding) -> Coding:
         return now
     pairs = zip(before, now, strict=True)
     return Coding(*(old + SMOOTHING * (new - old) for old, new in pairs))
-
-
-def _load(pace: Pace, params: Params) -> Load:
-    return Load(
-        steps=params.steps,
-        source_fps=pace.source_fps,
-        target_fps=params.target_fps,
-        latency_bound_ms=params.latency_bound_ms,
-        mode=params.slo_mode,
-        is_lockstep=pace.is_lockstep,
-    )

@@ -109,6 +109,14 @@ class Supervisor:
         """Of the worker that is prepared."""
         return self._next.pid if self._next is not None else None
 
+    @property
+    def _lives(self) -> list[WorkerLife]:
+        return [life for life in (self._in_use, self._next, *self._leaving) if life]
+
+    @property
+    def _is_vacant(self) -> bool:
+        return self._in_use is None and self._next is None and self._is_free(self._place)
+
     def set_params(self, version: int, params: Params) -> None:
         """The workers use these from their next chunk on; only the newest are sent."""
         self._newest = SetParams(version=version, params=params)
@@ -146,7 +154,7 @@ class Supervisor:
                     return verdict
                 await self._wait()
         finally:
-            lives = [life for life in (self._in_use, self._next, *self._leaving) if life]
+            lives = self._lives
             self._in_use = self._next = None
             for life in lives:
                 life.end()
@@ -165,8 +173,7 @@ class Supervisor:
             if verdict:
                 return verdict
         self._follow_wish(now)
-        is_vacant = self._in_use is None and self._next is None and self._is_free(self._place)
-        if is_vacant and now >= self._start_ns:
+        if self._is_vacant and now >= self._start_ns:
             self._count_replacement()
             self._in_use = self._begin(self._config, self._place)
         return ""
@@ -174,11 +181,9 @@ class Supervisor:
     async def _wait(self) -> None:
         """Until something has happened, or it is time to start a worker."""
         waking = asyncio.create_task(self._wake.wait())
-        lives = [life for life in (self._in_use, self._next, *self._leaving) if life]
-        is_vacant = self._in_use is None and self._next is None and self._is_free(self._place)
-        left_s = max(0.0, (self._start_ns - now_ns()) / NS_PER_S) if is_vacant else None
+        left_s = max(0.0, (self._start_ns - now_ns()) / NS_PER_S) if self._is_vacant else None
         try:
-            ends: set[asyncio.Task[str] | asyncio.Task[bool]] = {life.ended for life in lives}
+            ends: set[asyncio.Task[str] | asyncio.Task[bool]] = {life.ended for life in self._lives}
             first = asyncio.FIRST_COMPLETED
             await asyncio.wait({*ends, waking}, timeout=left_s, return_when=first)
         finally:
@@ -189,8 +194,7 @@ class Supervisor:
         return WorkerLife(config, place, self._newest, self._hear, self._limits)
 
     def _is_free(self, place: Place) -> bool:
-        lives = (self._in_use, self._next, *self._leaving)
-        return not any(life is not None and life.place == place for life in lives)
+        return not any(life.place == place for life in self._lives)
 
     def _hear(self, life: WorkerLife, message: FromWorker) -> None:
         if life is self._in_use:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
-from sdv2_host.params import SloMode, allows
+from sdv2_host.params import Params, SloMode, allows
 from sdv2_host.types import Layout, Shape
 
 STEP_LADDER = (4, 2, 1)
@@ -127,6 +127,21 @@ class Load:
     mode: SloMode = "chunks"
     is_lockstep: bool = False
     """Someone waits for each picture and reckons with the delay as started."""
+
+    @classmethod
+    def of(
+        cls, params: Params, source_fps: float, *, is_lockstep: bool, num_waiting: int = 0
+    ) -> Load:
+        """What these parameters ask."""
+        return cls(
+            steps=params.steps,
+            source_fps=source_fps,
+            target_fps=params.target_fps,
+            latency_bound_ms=params.latency_bound_ms,
+            num_waiting=num_waiting,
+            mode=params.slo_mode,
+            is_lockstep=is_lockstep,
+        )
 
     @property
     def fps(self) -> float:

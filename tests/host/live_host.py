@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from sdv2_host.clock import now_ns
@@ -24,6 +25,7 @@ from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
 FRAME_S = 1 / 50
 QUICK = Limits(first_delay_s=0.05, max_delay_s=0.05)
+linux_only = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
 
 
 def picture(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

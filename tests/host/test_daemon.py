@@ -26,12 +26,11 @@ from tests.host.live_host import (
     QUICK,
     is_alive,
     left_segments,
+    linux_only,
     live_host,
     picture,
     streaming_host,
 )
-
-linux_only = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
 
 
 def test_frames_go_through_in_order_and_pixel_exact(run_dir: Path, stream: str) -> None:

@@ -28,6 +28,7 @@ from tests.host.live_host import (
     Stage,
     is_alive,
     left_segments,
+    linux_only,
     live_host,
     picture,
     streaming_host,
@@ -35,7 +36,6 @@ from tests.host.live_host import (
 from tests.host.lockstep_client import LockstepClient
 from tests.host.test_lockstep import RGBA8, levels
 
-linux_only = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
 QUICK_FADE = Params(swap_s=0.2)
 LONG_FADE = Params(swap_s=10.0)
 
