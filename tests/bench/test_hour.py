@@ -12,11 +12,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from sdv2_host.bench.held_out import rgb_of
 from sdv2_host.bench.hour import FEWEST_MINUTES, HourPlan, in_processes, judge, kept, trace_path
 from sdv2_host.bench.hour_report import draw, format_table
 from sdv2_host.bench.hour_resets import ks_distance, paired, reset_chunks, resets
 from sdv2_host.bench.hour_show import ANCHOR_CHUNKS, MINUTE_CHUNKS, Show
-from sdv2_host.bench.hour_stream import StreamPlan, rgb_of, run_stream, watch
+from sdv2_host.bench.hour_stream import StreamPlan, run_stream, watch
 from sdv2_host.bench.hour_trace import AFTER_CHANGE, SETTLED, Trace
 from sdv2_host.bench.hour_verdicts import NOISE_SPREADS, drift, memory, recovery, trend, within
 from sdv2_host.bench.styles import STYLES
