@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sdv2_host.bench.classifier import Classifier
-from sdv2_host.bench.held_out import FPS, Sample, render
+from sdv2_host.bench.held_out import FPS, Sample, render, rgb_of
 from sdv2_host.bench.plots import Panel, draw_lines
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.params import Params
-from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn, StyledChunk
+from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn
 
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"recache": "off"},
@@ -121,17 +120,12 @@ class _Listener:
             styled = self.engine.step(frames, one)
             step_ms = (now_ns() - begin_ns) / NS_PER_MS
             if index >= self.num_before:
-                self._hear_(seen, styled, style)
+                likeness = self.classifier.likeness(rgb_of(styled.frames), style)
+                seen.probability_K.append(likeness.probability)
+                seen.named_K.append(likeness.named)
                 seen.step_ms_K.append(step_ms)
             begin, count = begin + count, self.engine.chunk_frames
         return seen
-
-    def _hear_(self, seen: _Seen, styled: StyledChunk, style: str) -> None:
-        rgb_THW3 = torch.from_numpy(styled.frames[..., :3].copy())
-        naming = self.classifier.name(rgb_THW3.permute(0, 3, 1, 2).float() / 255)
-        class_index = self.classifier.classes.index(style)
-        seen.probability_K.append(float(naming.probability_TK[:, class_index].mean()))
-        seen.named_K.append(float(np.mean([name == style for name in naming.names])))
 
 
 def _row(runs: Sequence[_Seen]) -> dict[str, Any]:

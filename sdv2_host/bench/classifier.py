@@ -61,6 +61,15 @@ class Naming(NamedTuple):
     probability_TK: Tensor
 
 
+class Likeness(NamedTuple):
+    """How much some frames look like one style, says the classifier; both 0..1."""
+
+    probability: float
+    """Of the style, mean of the frames."""
+    named: float
+    """Share of the frames that are given its name."""
+
+
 class Classifier:
     """Loaded weights, ready to name frames; holds nothing between calls.
 
@@ -93,6 +102,13 @@ class Classifier:
         probability_TK = self._net(rgb_T3HW.float()).softmax(1)
         names = [self.classes[int(index)] for index in probability_TK.argmax(1)]
         return Naming(names, probability_TK)
+
+    def likeness(self, rgb_T3HW: Tensor, style: str) -> Likeness:
+        """Of the frames to the style."""
+        naming = self.name(rgb_T3HW)
+        probability_T = naming.probability_TK[:, self.classes.index(style)]
+        named = sum(name == style for name in naming.names) / len(naming.names)
+        return Likeness(float(probability_T.mean()), named)
 
 
 def _default_path() -> Path:

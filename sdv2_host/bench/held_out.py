@@ -127,5 +127,9 @@ def stream(engine: Engine, pixels_THW4: NDArray[np.uint8], params: Params) -> St
         parts.append(chunk.frames)
         notes.append(chunk.notes)
         begin, count = begin + count, engine.chunk_frames
-    rgb_THW3 = torch.from_numpy(np.concatenate(parts)[..., :3])
-    return Streamed(rgb_THW3.permute(0, 3, 1, 2).float() / 255, notes)
+    return Streamed(rgb_of(np.concatenate(parts)), notes)
+
+
+def rgb_of(pixels_THW4: NDArray[np.uint8]) -> Tensor:
+    """Float32 [T, 3, H, W] in 0..1."""
+    return torch.from_numpy(pixels_THW4[..., :3].astype(np.float32) / 255).permute(0, 3, 1, 2)

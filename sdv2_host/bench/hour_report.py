@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdv2_host.bench.hour import RESETS, SHOW, HourPlan
+from sdv2_host.bench.hour import RESETS, SHOW, HourPlan, trace_path
 from sdv2_host.bench.hour_resets import frame_steps
 from sdv2_host.bench.hour_show import MINUTE_CHUNKS
 from sdv2_host.bench.hour_trace import SAMPLE_EVERY, Trace
@@ -155,7 +155,7 @@ def draw(folder: Path, plan: HourPlan, traces: dict[str, Trace], result: dict[st
     """
     for one in plan.streams:
         anchors = one.show.anchors()
-        path = folder / f"hour-{one.name.replace(' ', '-')}.png"
+        path = trace_path(folder, one.name).with_suffix(".png")
         times_s, panels = _panels(anchors, traces[one.name])
         draw_lines(path, times_s, panels)
     by_offset = {

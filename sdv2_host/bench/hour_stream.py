@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdv2_host.bench.classifier import Classifier
+from sdv2_host.bench.held_out import rgb_of
 from sdv2_host.bench.hour_show import Moment, Show, Shown
 from sdv2_host.bench.hour_trace import AFTER_CHANGE, SAMPLE_EVERY, SETTLED, Trace, sample_memory
 from sdv2_host.bench.scores import neighbour_difference
@@ -120,7 +121,7 @@ class _Watcher:
         if self._after_change < AFTER_CHANGE:
             fresh = self._second.step(as_frames(shown.pixels_THW4), params).frames
             place = self._num_changes - 1, self._after_change
-            score = self._score(rgb_of(fresh), shown.moment.style)
+            score = self._classifier.likeness(rgb_of(fresh), shown.moment.style)
             self._trace.fresh_CK[place], self._trace.named_fresh_CK[place] = score
 
     def see_picture(self, chunk: int, moment: Moment, pixels_THW4: NDArray[np.uint8]) -> None:
@@ -131,11 +132,12 @@ class _Watcher:
         self._last_picture_3HW = rgb_T3HW[-1]
         if self._after_change < AFTER_CHANGE:
             place = self._num_changes - 1, self._after_change
-            score = self._score(rgb_T3HW, moment.style)
+            score = self._classifier.likeness(rgb_T3HW, moment.style)
             self._trace.changed_CK[place], self._trace.named_changed_CK[place] = score
         counted = chunk if moment.anchor_chunk is None else moment.anchor_chunk
         if counted % STYLE_EVERY == 0:
-            self._trace.style_N[chunk] = self._score(rgb_T3HW[-1:], moment.style)[0]
+            last = self._classifier.likeness(rgb_T3HW[-1:], moment.style)
+            self._trace.style_N[chunk] = last.probability
         if moment.anchor_chunk is not None:
             self._see_anchor(moment.anchor_chunk, rgb_T3HW)
 
@@ -150,13 +152,6 @@ class _Watcher:
         difference = rgb_T3HW - self._first_anchor[place]
         self._trace.away_AP[self._num_anchors - 1, place] = float(difference.square().mean().sqrt())
 
-    def _score(self, rgb_T3HW: Tensor, style: str) -> tuple[float, float]:
-        """Mean probability of the style, and the share of frames that are given its name."""
-        naming = self._classifier.name(rgb_T3HW)
-        index = self._classifier.classes.index(style)
-        named = sum(name == style for name in naming.names) / len(naming.names)
-        return float(naming.probability_TK[:, index].mean()), named
-
 
 def colours(rgb_T3HW: Tensor) -> NDArray[np.float32]:
     """Mean, then spread, of red, green and blue."""
@@ -168,8 +163,3 @@ def _step(rgb_T3HW: Tensor, before_3HW: Tensor | None) -> float:
     if before_3HW is None:
         return float("nan")
     return float((rgb_T3HW[0] - before_3HW).square().mean().sqrt())
-
-
-def rgb_of(pixels_THW4: NDArray[np.uint8]) -> Tensor:
-    """Float32 [T, 3, H, W] in 0..1."""
-    return torch.from_numpy(pixels_THW4[..., :3].astype(np.float32) / 255).permute(0, 3, 1, 2)

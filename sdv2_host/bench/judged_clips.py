@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.bench.held_out import Sample
-from sdv2_host.bench.paper_score import Compared, Judges, PaperScore
+from sdv2_host.bench.paper_score import Compared, Judges
 from sdv2_host.bench.paper_warp import EstimatedMotion
 from sdv2_host.bench.scores import (
     MOTION_BINS_PX,
@@ -43,23 +43,22 @@ class JudgedClips:
                 judges.motion(self._sources[index])
                 or EstimatedMotion(exact.flow_T2HW, exact.visible_T1HW, exact.visible_T1HW)
             )
+        clip = judges.clip
+        self._source_embeds = [] if clip is None else [clip.frames(one) for one in self._sources]
 
     def compare(self, index: int, output_T3HW: Tensor, truth_T3HW: Tensor, text: str) -> Compared:
         """The scores of a styled clip, its ground truth and its source; frames are 0..1."""
-        prompt_E = None if self._judges.clip is None else self._judges.clip.prompt(text)
-        motion = self._motions[index]
-        source = self._sources[index][: len(output_T3HW)]
-        pictures = (_bytes(output_T3HW), _bytes(truth_T3HW), source)
-        return Compared(*(self._score(frames, motion, prompt_E) for frames in pictures))
-
-    def _score(
-        self, frames_T3HW: Tensor, motion: EstimatedMotion, prompt_E: Tensor | None
-    ) -> PaperScore:
-        score = PaperScore()
-        score.add(frames_T3HW, motion)
-        if self._judges.clip is not None:
-            score.add_embeds(self._judges.clip.frames(frames_T3HW), prompt_E)
-        return score
+        output, truth, count = _bytes(output_T3HW), _bytes(truth_T3HW), len(output_T3HW)
+        compared, motion, clip = Compared(), self._motions[index], self._judges.clip
+        compared.output.add(output, motion)
+        compared.truth.add(truth, motion)
+        compared.source.add(self._sources[index][:count], motion)
+        if clip is not None:
+            prompt_E = clip.prompt(text)
+            compared.output.add_embeds(clip.frames(output), prompt_E)
+            compared.truth.add_embeds(clip.frames(truth), prompt_E)
+            compared.source.add_embeds(self._source_embeds[index][:count], prompt_E)
+        return compared
 
     def summary(self) -> dict[str, Any]:
         """Who judged, and how far the estimated flow is from the exact one; fits JSON."""

@@ -7,6 +7,7 @@ models of known cards (`multi_devices`), with the product's own partition and ba
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from sdv2_host.bench.multi_devices import as_built, as_published
@@ -47,7 +48,7 @@ def run(
     return {
         "devices": [device._asdict() for device in devices],
         "steps": num_steps,
-        "traffic": {name: getattr(traffic, name) for name in Traffic.__slots__},
+        "traffic": asdict(traffic),
         "routes": routes,
         "placements": placements,
         "scaling": scaling,
@@ -117,12 +118,9 @@ def _decoder_on_two(devices: list[DeviceTimes], num_steps: int, traffic: Traffic
         device._replace(decode_ms=device.decode_ms * TILE_OVERHEAD / 2) for device in devices[:-1]
     ]
     work = as_work(half, num_steps, Route.RING)
-    order = range(len(half))
-    num_items = work.num_items
     # Its helper does nothing else, so the decoder's own device is alone with it too.
-    inner = best_cuts(_without_decoder(work), list(order)[:-1])
-    assert inner is not None, "memory is not counted here"
-    partition = Partition((*inner.order, order[-1]), (*inner.cuts, num_items))
+    partition = autoencoder_alone(work)
+    assert partition is not None, "two devices at least"
     return _outcome(work, partition, traffic)
 
 

@@ -16,11 +16,12 @@ from typing import Any
 from sdv2_host.bench.slo_devices import H100, H200, RTX_4090, WAN_1_3B, WAN_14B, Device, stage_times
 from sdv2_host.errors import ConfigError
 from sdv2_host.stages.work import DeviceTimes
+from sdv2_host.stream.setups import VAE_TFLOP
 
 NUM_BLOCKS = {"1.3b": 30, "14b": 40}
 DIT_TFLOP = {"1.3b": 3.82, "14b": 30.1}
 PUBLISHED_DIT_TFLOPS = {"1.3b": 133.0, "14b": 400.0}
-ENCODE_TFLOP, DECODE_TFLOP, PUBLISHED_VAE_TFLOPS = 5.27, 8.88, 143.0
+PUBLISHED_VAE_TFLOPS = 143.0
 PIXELS_512 = 512 * 512
 SIZE_480P = (832, 480)
 DIT_480P = {"1.3b": 6.74 / 3.82, "14b": 49.9 / 30.1}
@@ -32,6 +33,7 @@ DEVICES: dict[str, Device] = {
     "3090": Device("3090", 71.0, 0.936),
 }
 MODELS = {"1.3b": WAN_1_3B, "14b": WAN_14B}
+MOST_DEVICES = 16
 
 
 def as_published(model: str, *, is_480p: bool = False) -> DeviceTimes:
@@ -40,10 +42,11 @@ def as_published(model: str, *, is_480p: bool = False) -> DeviceTimes:
     dit = DIT_480P[model] if is_480p else 1.0
     num_blocks = NUM_BLOCKS[model]
     step_ms = 1000 * DIT_TFLOP[model] * dit / PUBLISHED_DIT_TFLOPS[model]
+    encode_tflop, decode_tflop = VAE_TFLOP["wan"]
     return DeviceTimes(
-        1000 * ENCODE_TFLOP * vae / PUBLISHED_VAE_TFLOPS,
+        1000 * encode_tflop * vae / PUBLISHED_VAE_TFLOPS,
         (step_ms / num_blocks,) * num_blocks,
-        1000 * DECODE_TFLOP * vae / PUBLISHED_VAE_TFLOPS,
+        1000 * decode_tflop * vae / PUBLISHED_VAE_TFLOPS,
     )
 
 
@@ -80,9 +83,6 @@ def named_devices(names: str, model: str) -> list[DeviceTimes]:
     if len(found) > MOST_DEVICES:
         raise ConfigError(f"--devices {names!r}: {len(found)} devices, at most {MOST_DEVICES}")
     return found
-
-
-MOST_DEVICES = 16
 
 
 def read_times(path: Path) -> list[DeviceTimes]:

@@ -96,14 +96,6 @@ def searched(options: list[Option], world: World, bound_ms: float) -> int:
     return most
 
 
-def shapes_allowed(
-    step_ms: Mapping[Shape, float], steps: int, *, fewer: bool
-) -> dict[Shape, float]:
-    """The part of a table that the scheduler may use, for the oracle to use too."""
-    most = {shape: ms for shape, ms in step_ms.items() if shape.steps <= steps}
-    return {shape: ms for shape, ms in most.items() if fewer or shape.steps == steps}
-
-
 def _is_better(one: Option, other: Option) -> bool:
     return (
         one != other

@@ -80,17 +80,14 @@ def bench_video(
     pair: video.VideoPair, judges: Judges, json_path: Path | None, out: Path | None
 ) -> None:
     """A video and its styled copy: flicker, drift, and what the judges say."""
-    if out is not None:
-        check_writable(out / "video.png")
-        json_path = json_path or out / "video.json"
-
-    def measure(progress: ProgressFn) -> dict[str, Any]:
-        result = video.run(pair, judges, progress)
-        if out is not None:
-            video_report.draw(out / "video.png", result)
-        return result
-
-    _report(measure, video_report.format_table, json_path)
+    _report_drawn(
+        "video",
+        lambda progress: video.run(pair, judges, progress),
+        video_report.format_table,
+        video_report.draw,
+        json_path,
+        out,
+    )
 
 
 def bench_precision(
@@ -134,7 +131,7 @@ def _precision_models(
 
 
 def _report(
-    measure: Callable[[Callable[[str, float], None]], dict[str, Any]],
+    measure: Callable[[ProgressFn], dict[str, Any]],
     table: Callable[[dict[str, Any]], str],
     json_path: Path | None,
 ) -> None:
@@ -147,6 +144,29 @@ def _report(
     print(table(result))
     if json_path is not None:
         write_json(json_path, {**result, "hardware": hardware()})
+
+
+def _report_drawn(
+    name: str,
+    measure: Callable[[ProgressFn], dict[str, Any]],
+    table: Callable[[dict[str, Any]], str],
+    draw: Callable[[Path, dict[str, Any]], object],
+    json_path: Path | None,
+    out: Path | None,
+) -> None:
+    """The same; in the folder `out`, if any, NAME.png, and NAME.json where no other is named."""
+    if out is None:
+        _report(measure, table, json_path)
+        return
+    picture = out / f"{name}.png"
+    check_writable(picture)
+
+    def measure_and_draw(progress: ProgressFn) -> dict[str, Any]:
+        result = measure(progress)
+        draw(picture, result)
+        return result
+
+    _report(measure_and_draw, table, json_path or out / f"{name}.json")
 
 
 def bench_control(
@@ -174,17 +194,14 @@ def bench_swap(plan: swap.SwapPlan, json_path: Path | None) -> None:
 
 def bench_slo(seconds: float, mode: SloMode, json_path: Path | None, out: Path | None) -> None:
     """The scheduler on models of GPUs, beside fixed batches, an unbounded queue and an oracle."""
-    if out is not None:
-        check_writable(out / "slo.png")
-        json_path = json_path or out / "slo.json"
-
-    def measure(progress: ProgressFn) -> dict[str, Any]:
-        result = slo.run(seconds, mode, progress)
-        if out is not None:
-            slo_report.write_picture(out / "slo.png", result)
-        return result
-
-    _report(measure, slo_report.format_table, json_path)
+    _report_drawn(
+        "slo",
+        lambda progress: slo.run(seconds, mode, progress),
+        slo_report.format_table,
+        slo_report.write_picture,
+        json_path,
+        out,
+    )
 
 
 def bench_multi(
@@ -195,17 +212,14 @@ def bench_multi(
     out: Path | None,
 ) -> None:
     """Many devices in simulated time: routes, placements, balancing, and the paper's figures."""
-    if out is not None:
-        check_writable(out / "multi.png")
-        json_path = json_path or out / "multi.json"
-
-    def measure(progress: ProgressFn) -> dict[str, Any]:
-        result = multi.run(devices, num_steps, traffic, progress)
-        if out is not None:
-            multi_report.write_picture(out / "multi.png", result)
-        return result
-
-    _report(measure, multi_report.format_table, json_path)
+    _report_drawn(
+        "multi",
+        lambda progress: multi.run(devices, num_steps, traffic, progress),
+        multi_report.format_table,
+        multi_report.write_picture,
+        json_path,
+        out,
+    )
 
 
 def bench_hour(

@@ -44,12 +44,6 @@ class Partition:
         """The time between two chunks, where nothing but the stages takes time."""
         return max(self.stage_ms(work))
 
-    def is_within_memory(self, work: Work) -> bool:
-        return all(
-            _fits(work, device, self.cuts[place], self.cuts[place + 1])
-            for place, device in enumerate(self.order)
-        )
-
 
 def best_partition(work: Work) -> Partition | None:
     """The partition with the least slowest stage over all cuts and orders; None = memory is short.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sdv2_host.bench.hour_resets import reset_chunks
@@ -22,18 +20,10 @@ from sdv2_host.bench.hour_show import (
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.types import Size
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = Size(64, 64)
 HOUR = Show(60 * MINUTE_CHUNKS, SIZE)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Pictures this small are slower with more, and much slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 BEGINNING = Show(82, SIZE)
 """Three glances, two anchors and a part of one."""
