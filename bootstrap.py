@@ -19,7 +19,9 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -51,36 +53,34 @@ class BootstrapError(Exception):
     """One line for the user: what is wrong and what to do."""
 
 
-def check_python(version: tuple[int, int], found: list[str]) -> None:
-    """Refuses a Python that the pins were not tested with, naming one of `found` that will do."""
+def check_python(version: tuple[int, int], find: Callable[[], list[str]]) -> None:
+    """Refuses a Python the pins were not tested with, and only then starts others to `find` one."""
     if version in SUPPORTED:
         return
-    ours = "Python {}.{}".format(*version)
-    want = "sdv2-host needs Python 3.11, 3.12 or 3.13, this is " + ours
+    want = "sdv2-host needs Python 3.11, 3.12 or 3.13, this is Python {}.{}".format(*version)
+    found = find()
     if found:
         raise BootstrapError(f"{want}; run: {found[0]} bootstrap.py")
     raise BootstrapError(want + "; install Python 3.13 from https://www.python.org/downloads/")
 
 
 def find_pythons() -> list[str]:
-    """Commands on PATH that start a supported Python, newest first."""
+    """Commands on PATH that start a supported Python, newest first; not every shim has one."""
     names = ["python{}.{}".format(*version) for version in reversed(SUPPORTED)]
-    return [name for name in names if starts(name)]
+    return [name for name in names if succeeds([shutil.which(name) or name, "-c", ""])]
 
 
-def starts(name: str) -> bool:
-    """Whether that Python is there and not a shim of a version manager that has none."""
-    command = [shutil.which(name) or name, "-c", ""]
+def succeeds(command: list[str], cwd: Path | None = None) -> bool:
+    """Whether the command starts and ends well within a minute; its output is dropped."""
     try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
+        drop = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.run(command, cwd=cwd, timeout=60, check=False, **drop).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
         return False
 
 
 def venv_python(venv_dir: Path) -> Path:
-    if os.name == "nt":
-        return venv_dir / "Scripts" / "python.exe"
-    return venv_dir / "bin" / "python"
+    return venv_dir / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def install_digest(root: Path) -> str:
@@ -108,28 +108,8 @@ def is_healthy(python: Path, dev: bool) -> bool:
         "missing = [name for name in sys.argv[1:] if find_spec(name) is None]\n"
         f"sys.exit(bool(missing) or sys.version_info[:2] not in {SUPPORTED})"
     )
-    try:
-        done = subprocess.run(
-            [str(python), "-c", probe, *modules],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=str(python.parent),  # not ROOT: the package must be found as installed
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
-
-
-def can_pip(python: Path) -> bool:
-    """Whether the venv can be installed into as it is."""
-    try:
-        command = [str(python), "-m", "pip", "--version"]
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+    # Not in ROOT: the package must be found as installed.
+    return succeeds([str(python), "-c", probe, *modules], cwd=python.parent)
 
 
 def is_ready(root: Path, dev: bool) -> bool:
@@ -156,9 +136,7 @@ class PipProgress:
 
     def feed(self, line: str) -> None:
         """Takes one line of pip's output."""
-        words = line.split()
-        if not words:
-            return
+        words = line.split() or [""]
         if words[0] == "Collecting" and len(words) > 1:
             self._collected += 1
             self._rewrite(f"{self._collected:3d} packages looked up")
@@ -166,28 +144,23 @@ class PipProgress:
             self._package = words[1].rsplit("/", 1)[-1]
             if not self._is_live and line.rstrip().endswith(("MB)", "GB)")):
                 print(f"  {line.strip()}", flush=True)
-        elif words[0] == "Progress" and len(words) == 4:
-            self._bytes(int(words[1]), int(words[3]))
+        elif words[0] == "Progress" and len(words) == 4 and time.monotonic() > self._shown_at + 0.1:
+            done_mb, total_mb = (int(word) / (1 << 20) for word in words[1::2])
+            self._rewrite(f"{self._package[:48]} {done_mb:.0f} of {total_mb:.0f} MB")
         elif line.startswith("Installing collected packages"):
-            count = line.count(",") + 1
-            self._rewrite(f"unpacking {count} packages")
-            if not self._is_live:
-                print(f"  unpacking {count} packages", flush=True)
+            self._rewrite(f"unpacking {line.count(',') + 1} packages", is_step=True)
 
     def close(self) -> None:
         if self._is_live:
             print("\r\033[K", end="", flush=True)
 
-    def _bytes(self, done: int, total: int) -> None:
-        if time.monotonic() - self._shown_at > 0.1:
-            mb = 1 << 20
-            self._rewrite(f"{self._package[:48]} {done / mb:.0f} of {total / mb:.0f} MB")
-
-    def _rewrite(self, text: str) -> None:
+    def _rewrite(self, text: str, is_step: bool = False) -> None:
         if self._is_live:
             self._shown_at = time.monotonic()
             width = shutil.get_terminal_size().columns - 3
             print("\r\033[K  " + text[:width], end="", flush=True)
+        elif is_step:
+            print("  " + text, flush=True)
 
 
 def pip_install(python: Path, args: list[str], log_path: Path) -> None:
@@ -251,7 +224,7 @@ def install(root: Path, dev: bool) -> None:
     venv_dir = root / ".venv"
     python = venv_python(venv_dir)
     dev = dev or bool(read_stamp(venv_dir).get("dev"))
-    if not can_pip(python):
+    if not succeeds([str(python), "-m", "pip", "--version"]):
         say("making " + str(venv_dir))
         make_venv(venv_dir)
     stamp_path = venv_dir / "bootstrap.json"
@@ -279,13 +252,12 @@ def install(root: Path, dev: bool) -> None:
 def check_commands(python: Path) -> list[list[str]]:
     """The checks of `test` that run nothing of ours, in order; each takes one core."""
     module = [str(python), "-m"]
-    caches = ROOT / ".mypy_cache"
     return [
         [*module, "ruff", "check", "."],
         [*module, "ruff", "format", "--check", "."],
         [*module, "mypy"],
-        [*module, "mypy", "--platform", "win32", "--cache-dir", str(caches / "win32")],
-        [*module, "mypy", "--platform", "darwin", "--cache-dir", str(caches / "darwin")],
+        [*module, "mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
+        [*module, "mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"],
     ]
 
 
@@ -306,40 +278,29 @@ def pytest_commands(python: Path, pytest_args: list[str]) -> list[list[str]]:
     ]
 
 
-def said(command: list[str]) -> str:
-    return " ".join(command[2:])
-
-
 def run_checks(root: Path, commands: list[list[str]]) -> list[str]:
     """Runs the checks two at a time and prints what each said, in order; those that failed."""
     failed = []
+    quietly = partial(
+        subprocess.run, cwd=root, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     with ThreadPoolExecutor(2) as pool:
-        finished = pool.map(lambda command: run_quietly(root, command), commands)
-        for command, done in zip(commands, finished, strict=True):
-            say("ran " + said(command))
+        for command, done in zip(commands, pool.map(quietly, commands), strict=True):
+            said = " ".join(command[2:])
+            say("ran " + said)
             # As it came: a console that cannot show a sign of it must not stop the tests.
             sys.stdout.buffer.write(done.stdout)
             sys.stdout.buffer.flush()
             if done.returncode != 0:
-                failed.append(said(command))
+                failed.append(said)
     return failed
-
-
-def run_quietly(root: Path, command: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command,
-        cwd=str(root),
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
 
 
 def run_tests(root: Path, python: Path, pytest_args: list[str]) -> int:
     """Runs every check even after one failed, pytest last; 0 when all passed."""
     failed = run_checks(root, check_commands(python))
     for command in pytest_commands(python, pytest_args):
-        say("running " + said(command))
+        say("running " + " ".join(command[2:]))
         # Each of several at work has a core to itself; torch takes all, else.
         alone = {"OMP_NUM_THREADS": "1"} if "-n" in command else {}
         done = subprocess.run(command, cwd=str(root), check=False, env={**os.environ, **alone})
@@ -367,7 +328,7 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if argv else 2
-    check_python(sys.version_info[:2], find_pythons())
+    check_python(sys.version_info[:2], find_pythons)
     is_test = argv[0] == "test"
     if not is_ready(ROOT, dev=is_test):
         install(ROOT, dev=is_test)

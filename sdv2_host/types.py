@@ -89,6 +89,10 @@ class Size(NamedTuple):
     width: int
     height: int
 
+    @property
+    def num_pixels(self) -> int:
+        return self.width * self.height
+
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
 

@@ -11,16 +11,13 @@ from sdv2_host.params import Params
 
 PROMPTS = ("neon outline", "", "ink:2 | neon outline", "gold | ink | gold:0.001", "🐉 drachen" * 40)
 
-ANOTHER_ENGINE = ("width", "height", "engine", "vae")
-"""Parameters that mean one."""
-
 
 def any_value(spec: ParamSpec) -> st.SearchStrategy[ParamValue]:
     """Of one row of the table; what means another engine or file is left as it is."""
     if spec.name in ("prompt", "prompt_b"):
         return st.sampled_from(PROMPTS)
     is_file = spec.kind is str and not spec.choices
-    if is_file or spec.name in ANOTHER_ENGINE:
+    if is_file or spec.swaps_engine:
         return st.just(spec.default)
     if spec.choices:
         return st.sampled_from(spec.choices)

@@ -44,7 +44,7 @@ def stamp(checkout: Path, bootstrap: ModuleType, dev: bool) -> None:
 
 @pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13)])
 def test_tested_pythons_are_accepted(bootstrap: ModuleType, version: tuple[int, int]) -> None:
-    bootstrap.check_python(version, [])
+    bootstrap.check_python(version, lambda: pytest.fail("looked for another Python"))
 
 
 @pytest.mark.parametrize("version", [(3, 8), (3, 10), (3, 14)])
@@ -52,9 +52,9 @@ def test_other_pythons_are_refused_with_what_to_do(
     bootstrap: ModuleType, version: tuple[int, int]
 ) -> None:
     with pytest.raises(bootstrap.BootstrapError, match=r"^[^\n]*; run: python3\.12 bootstrap\.py$"):
-        bootstrap.check_python(version, ["python3.12", "python3.11"])
+        bootstrap.check_python(version, lambda: ["python3.12", "python3.11"])
     with pytest.raises(bootstrap.BootstrapError, match=r"^[^\n]*; install Python 3\.13 from"):
-        bootstrap.check_python(version, [])
+        bootstrap.check_python(version, list)
 
 
 def test_a_changed_pin_asks_for_a_new_install(bootstrap: ModuleType, checkout: Path) -> None:

@@ -102,10 +102,10 @@ def _largest_fitting(
     if not sizes or total(sizes[-1]) > free_bytes:
         return None
     most, least = total(config.size), total(sizes[-1])
-    most_px, least_px = config.width * config.height, sizes[-1].width * sizes[-1].height
+    most_px, least_px = config.size.num_pixels, sizes[-1].num_pixels
     slope = (most - least) / (most_px - least_px)
     for size in sizes:
-        estimate = least + slope * (size.width * size.height - least_px)
+        estimate = least + slope * (size.num_pixels - least_px)
         if estimate <= free_bytes and total(size) <= free_bytes:
             return size
     return None

@@ -225,9 +225,8 @@ def _is_open(state: LadderState, setup: Setup, *, is_up: bool, now_s: float) -> 
 
 def _is_better(setup: Setup, other: Setup) -> bool:
     """Of two on one ladder."""
-    areas = [one.size.width * one.size.height for one in (setup, other)]
-    if areas[0] != areas[1]:
-        return areas[0] > areas[1]
+    if setup.size.num_pixels != other.size.num_pixels:
+        return setup.size.num_pixels > other.size.num_pixels
     return VAE_LADDER.index(setup.vae) < VAE_LADDER.index(other.vae)
 
 

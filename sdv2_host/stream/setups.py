@@ -81,7 +81,7 @@ class Cost:
 
 def predicted(cost: Cost, setup: Setup, other: Setup) -> Cost:
     """What `other` will cost, from what `setup` does."""
-    pixels = _pixels(other.size) / _pixels(setup.size)
+    pixels = other.size.num_pixels / setup.size.num_pixels
     work = zip(VAE_TFLOP[other.vae], VAE_TFLOP[setup.vae], cost.coding, strict=True)
     coding = Coding(*(ms * pixels * ours / theirs for ours, theirs, ms in work))
     table = cost.table
@@ -117,10 +117,6 @@ def smaller_sizes(size: Size) -> Iterator[Size]:
         if min(smaller) < max(MIN_SIDE_PX, SMALLEST * min(size)):
             return
         is_alike = abs(width * size.height / (height * size.width) - 1) <= SAME_ASPECT
-        if is_alike and _pixels(smaller) <= STEP_PIXELS * _pixels(last):
+        if is_alike and smaller.num_pixels <= STEP_PIXELS * last.num_pixels:
             last = smaller
             yield smaller
-
-
-def _pixels(size: Size) -> int:
-    return size.width * size.height

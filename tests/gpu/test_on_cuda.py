@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
@@ -24,11 +26,26 @@ pytestmark = [
 CUDA = torch.device("cuda")
 
 
-def test_a_steady_chunk_never_waits_for_the_device(models: TinyModels) -> None:
-    for module in (models.dit, models.vae, models.text):
+@pytest.fixture
+def on_cuda(models: TinyModels) -> Iterator[TinyModels]:
+    """The models, which other tests use on the CPU."""
+    modules = (models.dit, models.vae, models.text)
+    for module in modules:
         module.to(CUDA)
+    yield models
+    for module in modules:
+        module.cpu()
+
+
+def warm_engine(models: TinyModels) -> StreamEngine:
+    engine = tiny_engine(models, replace(tiny_spec({}, Size(64, 48)), device=CUDA))
+    engine.warm_up(Params(), lambda _text, _fraction: None)
+    return engine
+
+
+def test_a_steady_chunk_never_waits_for_the_device(on_cuda: TinyModels) -> None:
     spec = StreamSpec(48, 64, device=CUDA)
-    pipeline = StreamPipeline(models.dit, models.vae, models.text, spec)
+    pipeline = StreamPipeline(on_cuda.dit, on_cuda.vae, on_cuda.text, spec)
     state, params = pipeline.fresh_state(), Params()
     frames = torch.rand(1, 4, 3, 48, 64, device=CUDA) * 2 - 1
     pipeline.step(state, frames[:, :1], params)
@@ -41,21 +58,11 @@ def test_a_steady_chunk_never_waits_for_the_device(models: TinyModels) -> None:
             pipeline.step(state, frames, params)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-        for module in (models.dit, models.vae, models.text):
-            module.cpu()
 
 
-def test_warm_up_measures_steps_by_the_spans_that_come_a_chunk_later(models: TinyModels) -> None:
-    for module in (models.dit, models.vae, models.text):
-        module.to(CUDA)
-    try:
-        engine = tiny_engine(models, replace(tiny_spec({}, Size(64, 48)), device=CUDA))
-        engine.warm_up(Params(), lambda _text, _fraction: None)
-    finally:
-        for module in (models.dit, models.vae, models.text):
-            module.cpu()
+def test_warm_up_measures_steps_by_the_spans_that_come_a_chunk_later(on_cuda: TinyModels) -> None:
+    table = warm_engine(on_cuda).step_ms
 
-    table = engine.step_ms
     assert {shape.chunk_frames for shape in table} == {4, 8, 12}
     assert all(ms > 0 for ms in table.values())
     assert table[Shape(4, Layout.SERIAL, 4)] > table[Shape(4, Layout.SERIAL, 1)]
@@ -81,16 +88,8 @@ def test_spans_are_read_one_chunk_later() -> None:
     assert timer.finish_chunk()["denoise"] > 0
 
 
-def test_what_a_step_takes_is_kept_free_for_it(models: TinyModels) -> None:
-    for module in (models.dit, models.vae, models.text):
-        module.to(CUDA)
-    try:
-        engine = tiny_engine(models, replace(tiny_spec({}, Size(64, 48)), device=CUDA))
-        engine.warm_up(Params(), lambda _text, _fraction: None)
-    finally:
-        for module in (models.dit, models.vae, models.text):
-            module.cpu()
+def test_what_a_step_takes_is_kept_free_for_it(on_cuda: TinyModels) -> None:
+    headroom = warm_engine(on_cuda)._headroom
 
-    headroom = engine._headroom
     assert headroom.step_bytes > 0
     assert headroom.spare_bytes() < torch.cuda.mem_get_info(CUDA)[1] - headroom.step_bytes

@@ -18,6 +18,8 @@ from tests.toys import TOY_DIT, TOY_TEXT, TOY_VAE
 
 HEIGHT_PX, WIDTH_PX = 32, 48
 GRID = (2, 3)
+TOKENS = 6
+"""Of a frame."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Toy:
         shape = (1, num_frames, 3, HEIGHT_PX, WIDTH_PX)
         steps = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.05
         return (steps.cumsum(dim=1)).clamp(-1, 1)
+
+
+def chunks_of(clip_BTCHW: Tensor, first: int = 1) -> list[Tensor]:
+    """The first chunk of 1 + 4k frames, then chunks of 4."""
+    return [clip_BTCHW[:, :first], *clip_BTCHW[:, first:].split(4, dim=1)]
 
 
 @pytest.fixture(scope="session")

@@ -198,15 +198,13 @@ def test_an_engine_that_cannot_be_started_is_not_tried_again_for_a_while() -> No
     assert device.run(REFUSED_S, load_of(60)).log[-1] in device.log[:-1]
 
 
-def test_a_preparation_that_is_called_off_is_not_spoken_of_any_more() -> None:
-    called_off, restarted = (Device().run(SETTLE_S + FIRST_CHANGE_S + 1, load_of(50)) for _ in "ab")
-    assert called_off.state.says.startswith("preparing VAE taehv")
+def test_what_a_restart_calls_off_is_not_said_to_be_prepared() -> None:
+    device = Device().run(SETTLE_S + FIRST_CHANGE_S + 1, load_of(50))
+    assert device.state.says.startswith("preparing VAE taehv")
 
-    called_off.run(1, load_of(50), (ASKED,))
-    restarted.state = began_anew(restarted.state, ASKED, restarted.now_s)
+    device.state = began_anew(device.state, ASKED, device.now_s)
 
-    assert (called_off.state.preparing, called_off.state.says) == (None, "")
-    assert (restarted.state.preparing, restarted.state.says) == (None, "")
+    assert (device.state.preparing, device.state.says) == (None, "")
 
 
 def test_a_refusal_is_spoken_of_for_as_long_as_it_holds() -> None:

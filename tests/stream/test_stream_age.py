@@ -7,8 +7,6 @@ bit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 import torch
 from torch import Tensor
@@ -18,9 +16,7 @@ from sdv2_host.stream.kv_cache import RollingKVCache
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.positions import RESET_AT_FRAME, RESET_TO_FRAME, PositionMode
 from sdv2_host.types import Layout
-
-if TYPE_CHECKING:
-    from conftest import Toy
+from tests.stream.conftest import Toy, chunks_of
 
 PARAMS = Params(prompt="neon outline", steps=2, seed=3)
 YOUNG_CHUNKS = 8
@@ -35,8 +31,7 @@ def pictures_from(
     toy: Toy, pipeline: StreamPipeline, moved_by: int, num_chunks: int = 12
 ) -> Tensor:
     """What comes after the young chunks, with their age moved by so many frames."""
-    clip = toy.clip(1 + 4 * (YOUNG_CHUNKS + num_chunks - 1))
-    chunks = [clip[:, :1], *clip[:, 1:].split(4, dim=1)]
+    chunks = chunks_of(toy.clip(1 + 4 * (YOUNG_CHUNKS + num_chunks - 1)))
     state = pipeline.fresh_state()
     for chunk in chunks[:YOUNG_CHUNKS]:
         pipeline.step(state, chunk, PARAMS)

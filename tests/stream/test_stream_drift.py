@@ -23,7 +23,7 @@ from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import CacheMode, Layout
 from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.stream_batch import ChunkInFlight
-from tests.stream.conftest import Toy
+from tests.stream.conftest import Toy, chunks_of
 
 CPU = torch.device("cpu")
 DIM = 4
@@ -151,8 +151,7 @@ def test_what_does_not_help_is_not_tried_for_ever() -> None:
 
 def played(pipeline: StreamPipeline, clip: Tensor, params: Params) -> tuple[Tensor, StreamState]:
     state = pipeline.fresh_state()
-    chunks = [clip[:, :1], *clip[:, 1:].split(4, dim=1)]
-    out = [pipeline.step(state, chunk, params) for chunk in chunks]
+    out = [pipeline.step(state, chunk, params) for chunk in chunks_of(clip)]
     return torch.cat([*out, pipeline.flush(state)], dim=1), state
 
 
@@ -206,7 +205,7 @@ def test_chunks_of_a_batch_anchor_their_own_rows_only(toy: Toy) -> None:
     pipeline = toy.pipeline(layout=Layout.BATCH)
     clip = toy.clip(37)
     state = pipeline.fresh_state()
-    for chunk in [clip[:, :1], *clip[:, 1:33].split(4, dim=1)]:
+    for chunk in chunks_of(clip[:, :33]):
         pipeline.step(state, chunk, PARAMS)
     assert isinstance(state.kv, RollingKVCache)
     before = state.kv.sink_RSE.clone()

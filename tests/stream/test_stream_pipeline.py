@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -22,24 +21,15 @@ from sdv2_host.stream.positions import PositionMode
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.state import StreamState
 from sdv2_host.types import Layout
+from tests.stream.conftest import GRID, TOKENS, Toy, chunks_of
 from tests.stream.without_cache import decoded, denoised, source_latents
-
-if TYPE_CHECKING:
-    from conftest import Toy
 
 VECTORS = Path(
     os.environ.get("SDV2_VECTORS", Path(__file__).parents[3] / "shared" / "reference" / "vectors")
 )
-GRID = (2, 3)
-TOKENS = 6
 PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 """RMSNorm works in float32 whatever the dtype."""
-
-
-def chunks_of(clip_BTCHW: Tensor, first: int = 1) -> list[Tensor]:
-    """The first chunk of 1 + 4k frames, then chunks of 4."""
-    return [clip_BTCHW[:, :first], *clip_BTCHW[:, first:].split(4, dim=1)]
 
 
 def play(

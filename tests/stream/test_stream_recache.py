@@ -21,8 +21,8 @@ from sdv2_host.stream.spec import CacheMode
 from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.types import Layout
-from tests.stream.conftest import Toy
-from tests.stream.without_cache import TOKENS, decoded, denoised, source_latents
+from tests.stream.conftest import TOKENS, Toy, chunks_of
+from tests.stream.without_cache import decoded, denoised, source_latents
 
 RECACHED_FRAMES = 3
 WINDOW = Params(
@@ -42,10 +42,6 @@ CUT = 6
 
 def prompted(prompt: str, params: Params = WINDOW) -> Params:
     return params.model_copy(update={"prompt": prompt})
-
-
-def chunks_of(clip_BTCHW: Tensor) -> list[Tensor]:
-    return [clip_BTCHW[:, :1], *clip_BTCHW[:, 1:].split(4, dim=1)]
 
 
 def play(

@@ -11,7 +11,7 @@ from sdv2_host.stream.kv_cache import RollingKVCache
 from sdv2_host.stream.snapshot import restore_, snapshot, state_bytes
 from sdv2_host.stream.spec import CacheMode, Layout
 from sdv2_host.stream.state import StreamState
-from tests.stream.conftest import Toy
+from tests.stream.conftest import Toy, chunks_of
 
 PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
 OTHER = Params(prompt="watercolor", steps=4, noise_s_min=0.2, noise_s_max=0.9, seed=3)
@@ -25,7 +25,7 @@ def test_a_recalled_stream_goes_on_as_the_one_that_was_saved(
     pipeline = toy.pipeline(layout=layout, cache=cache)
     state = pipeline.fresh_state()
     begin, onward, elsewhere = toy.clip(21), toy.clip(16, seed=1), toy.clip(28, seed=2)
-    for chunk in [begin[:, :1], *begin[:, 1:].split(4, dim=1)]:
+    for chunk in chunks_of(begin):
         pipeline.step(state, chunk, PARAMS)
     pipeline.flush(state)
     saved = snapshot(state)

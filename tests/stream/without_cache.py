@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +13,7 @@ from sdv2_host.stream.noise import HELD_CHUNK, chunk_noise, noise_key
 from sdv2_host.wan.attention import WholeAttend, block_causal_mask
 from sdv2_host.wan.flow import sigma_of, sigma_table
 from sdv2_host.wan.rope import rotary_table
-
-if TYPE_CHECKING:
-    from tests.stream.conftest import Toy
-
-GRID = (2, 3)
-TOKENS = 6
+from tests.stream.conftest import GRID, TOKENS, Toy
 
 
 class SourceLatent(NamedTuple):
