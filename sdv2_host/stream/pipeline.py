@@ -24,7 +24,7 @@ from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.types import Layout
 from sdv2_host.wan.flow import add_noise
-from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.model import CausalWanModel, TextByBlock
 from sdv2_host.wan.streaming_vae import StreamingVAE
 from sdv2_host.wan.text import TextEncoder
 
@@ -84,12 +84,12 @@ class StreamPipeline:
         brings into use continue from the last row in use. With `recache` "window", a chunk that
         is a cut comes to a cache which begins anew (`_begin_anew_`); so does each row of a batch.
         """
-        state.kv.sink_threshold = sink_threshold(params, self.spec)
         state.num_recached = 0
         layout = layout or self.spec.layout
         done = self._replan_(state, params.steps, layout)
         with self._span("encode"):
-            chunk = self._encode_(state, frames_BTCHW, params)
+            text = state.texts.get(prompts_of(params), self._text, self._dit, params.blend_mode)
+            chunk = self.encode_(state, frames_BTCHW, params, text)
         with self._span("denoise"):
             done += self._denoise_(state, chunk, layout)
         with self._span("decode"):
@@ -127,7 +127,10 @@ class StreamPipeline:
         self._denoiser.advance_(state.kv, chunks)
         state.num_recached += sum(past.num_latents for chunk in chunks for past in chunk.past)
 
-    def _encode_(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> ChunkInFlight:
+    def encode_(
+        self, state: StreamState, frames_BTCHW: Tensor, params: Params, text: TextByBlock
+    ) -> ChunkInFlight:
+        """The next chunk of the stream, before its first step, with the prompt's `text`."""
         index, is_first = state.chunk_index, state.chunk_index == 0
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
         observe_(state.motion, frames_BTCHW, clean_BFCHW, params, self.spec.motion, is_first)
@@ -137,13 +140,12 @@ class StreamPipeline:
         if acts:
             scale = state.drift.noise_scale(scale)
         timesteps_I, sigmas_I = self._denoiser.schedule(scale, params.steps, is_first)
-        blend = prompts_of(params)
-        change = state.look.see(blend, state.has_new_weights)
+        change = state.look.see(prompts_of(params), state.has_new_weights)
         chunk = ChunkInFlight(
             index=index,
             seed=params.seed,
             noise_hold=params.noise_hold,
-            text=state.texts.get(blend, self._text, self._dit, params.blend_mode),
+            text=text,
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,
             x_BFCHW=add_noise(clean_BFCHW, noise, scale),
@@ -151,6 +153,7 @@ class StreamPipeline:
             num_steps=params.steps,
             first_frame=state.num_latents,
             reanchors=state.drift.refreshes_sinks if acts else None,
+            sink_threshold=sink_threshold(params, self.spec),
         )
         if change.is_cut and self.recaches(params):
             self._begin_anew_(state, chunk, params.recache_frames)
@@ -196,6 +199,7 @@ class StreamPipeline:
             first_frame=past.first_frame + num_cut,
             num_cut=num_cut,
             noise_hold=past.noise_hold,
+            sink_threshold=chunk.sink_threshold,
         )
 
     def _denoise_(

@@ -92,7 +92,6 @@ def fresh_kv(spec: StreamSpec, dims: WanDims) -> KVCache:
             num_blocks=dims.num_layers,
             num_rows=1 if spec.layout is Layout.SERIAL else spec.num_rows,
             frame_shape=frame_shape,
-            sink_threshold=spec.sink_threshold,
             device=spec.device,
             dtype=spec.dtype,
         )
@@ -104,5 +103,4 @@ def fresh_kv(spec: StreamSpec, dims: WanDims) -> KVCache:
         device=spec.device,
         dtype=spec.dtype,
         positions=spec.positions,
-        sink_threshold=spec.sink_threshold,
     )
