@@ -28,7 +28,9 @@ All numbers are little-endian.
     92      u16    step 0..num_steps
     94      u16    flags: 1 refresh_sinks, 2 begins_anew, 4 is_shown, 8 has_tokens
     96      u32    num_cut
-    100     u32    fills_to
+    100     u16    fills_from 0..MAX_STEPS
+    102     u16    fills_to 0..MAX_STEPS
+    104     u64    order
     128     f32    scalars [SCALARS]
     192            x_CHW, then tokens_SE, of the link's dtype
 
@@ -60,7 +62,7 @@ MAX_BLOCKS = 1024
 _MAGIC = b"SDVL"
 _VERSION = 1
 _PREFIX = struct.Struct("<4sHHQQ")
-_LEAF = struct.Struct("<QQQQqddHHHHHHHHII")
+_LEAF = struct.Struct("<QQQQqddHHHHHHHHIHHQ")
 _TOKEN = struct.Struct("<Q")
 _HEADER_BYTES = 128
 _SCALARS_BYTES = SCALARS * 4
@@ -95,6 +97,8 @@ class Header:
     """The next block to run; the model's number of blocks = none is left of this step."""
     index: int
     """Of the chunk, in its epoch."""
+    order: int
+    """Of the chunk, among all that came to the model in its epoch."""
     seed: int
     """Any signed 64 bits."""
     text_id: int
@@ -106,6 +110,7 @@ class Header:
     num_cut: int
     noise_hold: float
     sink_threshold: float
+    fills_from: int
     fills_to: int
     """0 = none."""
     refresh_sinks: bool
@@ -286,14 +291,15 @@ def _numbers(header: Header) -> tuple[int | float, ...]:
         *(header.noise_hold, header.sink_threshold),
         *(header.num_rows, header.row, header.num_frames, header.frame),
         *(header.block, header.num_steps, header.step, flags),
-        *(header.num_cut, header.fills_to),
+        *(header.num_cut, header.fills_from, header.fills_to, header.order),
     )
 
 
 def _read_header(epoch: int, numbers: tuple[int | float, ...]) -> Header:
     call, index, first_frame, text_id, seed = map(int, numbers[:5])
     num_rows, row, num_frames, frame = map(int, numbers[7:11])
-    block, num_steps, step, flags, num_cut, fills_to = map(int, numbers[11:])
+    block, num_steps, step, flags, num_cut = map(int, numbers[11:16])
+    fills_from, fills_to, order = map(int, numbers[16:])
     if flags & ~_ALL_FLAGS:
         raise PacketError(f"flags {flags:#x}: expected of {_ALL_FLAGS:#x}")
     return Header(
@@ -305,6 +311,7 @@ def _read_header(epoch: int, numbers: tuple[int | float, ...]) -> Header:
         frame=frame,
         block=block,
         index=index,
+        order=order,
         seed=seed,
         text_id=text_id,
         num_steps=num_steps,
@@ -313,6 +320,7 @@ def _read_header(epoch: int, numbers: tuple[int | float, ...]) -> Header:
         num_cut=num_cut,
         noise_hold=numbers[5],
         sink_threshold=numbers[6],
+        fills_from=fills_from,
         fills_to=fills_to,
         refresh_sinks=bool(flags & _REFRESH_SINKS),
         begins_anew=bool(flags & _BEGINS_ANEW),
@@ -334,6 +342,8 @@ def _check(header: Header, shape: LeafShape) -> None:
         "block": (header.block, 0, MAX_BLOCKS),
         "num_steps": (header.num_steps, 1, MAX_STEPS),
         "step": (header.step, 0, header.num_steps),
+        "fills_from": (header.fills_from, 0, MAX_STEPS),
+        "fills_to": (header.fills_to, 0, MAX_STEPS),
     }
     for name, (value, low, high) in spans.items():
         if not low <= value <= high:

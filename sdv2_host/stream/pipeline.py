@@ -53,7 +53,7 @@ class StreamPipeline:
         self._vae = vae
         self._text = text
         self._span = span
-        self._denoiser = Denoiser(dit, spec, noise)
+        self.denoiser = Denoiser(dit, spec, noise)
 
     def fresh_state(self) -> StreamState:
         """A stream at its beginning, on the spec's device."""
@@ -124,7 +124,7 @@ class StreamPipeline:
         return done
 
     def _advance_(self, state: StreamState, chunks: list[ChunkInFlight]) -> None:
-        self._denoiser.advance_(state.kv, chunks)
+        self.denoiser.advance_(state.kv, chunks)
         state.num_recached += sum(past.num_latents for chunk in chunks for past in chunk.past)
 
     def encode_(
@@ -134,12 +134,12 @@ class StreamPipeline:
         index, is_first = state.chunk_index, state.chunk_index == 0
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
         observe_(state.motion, frames_BTCHW, clean_BFCHW, params, self.spec.motion, is_first)
-        noise = self._denoiser.noise(index, params.seed, 0, params.noise_hold, clean_BFCHW)
+        noise = self.denoiser.noise(index, params.seed, 0, params.noise_hold, clean_BFCHW)
         acts = self._watch_source_(state, clean_BFCHW, frames_BTCHW, params)
         scale = state.motion.noise_scale
         if acts:
             scale = state.drift.noise_scale(scale)
-        timesteps_I, sigmas_I = self._denoiser.schedule(scale, params.steps, is_first)
+        timesteps_I, sigmas_I = self.denoiser.schedule(scale, params.steps, is_first)
         change = state.look.see(prompts_of(params), state.has_new_weights)
         chunk = ChunkInFlight(
             index=index,
@@ -183,7 +183,7 @@ class StreamPipeline:
     def _past(self, recalled: Recalled, chunk: ChunkInFlight) -> ChunkInFlight:
         """A chunk of the past, about to be denoised again as `chunk` is."""
         past = recalled.chunk
-        timesteps_I, sigmas_I = self._denoiser.schedule(
+        timesteps_I, sigmas_I = self.denoiser.schedule(
             recalled.noise_scale, chunk.num_steps, is_first=past.chunk_index == 0
         )
         num_cut = past.num_frames - recalled.x_BFCHW.shape[1]

@@ -31,6 +31,7 @@ HEADER = Header(
     frame=0,
     block=0,
     index=0,
+    order=0,
     seed=0,
     text_id=0,
     num_steps=2,
@@ -39,6 +40,7 @@ HEADER = Header(
     num_cut=0,
     noise_hold=0.0,
     sink_threshold=-1.0,
+    fills_from=0,
     fills_to=0,
     refresh_sinks=False,
     begins_anew=False,
@@ -47,6 +49,7 @@ HEADER = Header(
 )
 
 _U64 = st.integers(0, (1 << 64) - 1)
+_BIG = ("epoch", "call", "index", "order", "first_frame", "text_id")
 _U32 = st.integers(0, (1 << 32) - 1)
 _FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -57,8 +60,10 @@ def any_header(draw: st.DrawFn, **fixed: Any) -> Header:
     num_frames = draw(st.integers(1, MAX_FRAMES))
     num_steps = draw(st.integers(1, MAX_STEPS))
     fields = {
-        **{name: draw(_U64) for name in ("epoch", "call", "index", "first_frame", "text_id")},
-        **{name: draw(_U32) for name in ("num_cut", "fills_to")},
+        **{name: draw(_U64) for name in _BIG},
+        "num_cut": draw(_U32),
+        "fills_from": draw(st.integers(0, MAX_STEPS)),
+        "fills_to": draw(st.integers(0, MAX_STEPS)),
         **{name: draw(_FINITE) for name in ("noise_hold", "sink_threshold")},
         **{name: draw(st.booleans()) for name in ("refresh_sinks", "begins_anew", "is_shown")},
         "seed": draw(st.integers(-(1 << 63), (1 << 63) - 1)),
