@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from sdv2_host.errors import ModelError
 from sdv2_host.wan.dims import TinyTextDims, TinyVAEDims, WanDims
+from sdv2_host.wan.filling import named
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.weights import named
 
 TINY_PATH = Path(__file__).parent.parent / "assets" / "tiny" / "tiny.safetensors"
 
