@@ -50,17 +50,49 @@ def load_(
     """
     check(module, checkpoint)
     module.to(dtype=dtype)
+    fill_(module, checkpoint, device, progress)
+    return module.eval().requires_grad_(False)
+
+
+def fill_(
+    module: nn.Module,
+    checkpoint: Checkpoint,
+    device: torch.device,
+    progress: Progress | None = None,
+    *,
+    prefix: str = "",
+    is_read_again: bool = False,
+) -> None:
+    """`module`, without memory and compared with `checkpoint`, has memory and the weights.
+
+    After an error it is without memory again. `prefix`: what stands before its names in the
+    checkpoint. `is_read_again`: the checkpoint keeps what was read, so that the module can be
+    dropped and filled once more.
+
+    Raises:
+        ModelError: the file cannot be read, or a number is not finite.
+    """
     given = checkpoint.entries
     names: dict[Tensor, str] = {}
     for name, tensor in module.state_dict(keep_vars=True).items():
-        if name in given:
-            names.setdefault(tensor, name)
+        if prefix + name in given:
+            names.setdefault(tensor, prefix + name)
+    total = sum(tensor.numel() for tensor in names) or 1
+    done = 0
     try:
-        _fill_(module, checkpoint, names, device, progress)
+        for without_memory, tensor in _with_memory(module, device):
+            if without_memory not in names:
+                continue
+            name = names[without_memory]
+            _copy_(tensor, checkpoint, name)
+            if not is_read_again:
+                checkpoint.forget(name)
+            done += tensor.numel()
+            if progress:
+                progress(done / total)
     except BaseException:
         module.to(META)
         raise
-    return module.eval().requires_grad_(False)
 
 
 def check(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -105,24 +137,6 @@ def _infos(state: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
     return {name: TensorInfo(tuple(value.shape), value.dtype) for name, value in state.items()}
 
 
-def _fill_(
-    module: nn.Module,
-    checkpoint: Checkpoint,
-    names: Mapping[Tensor, str],
-    device: torch.device,
-    progress: Progress | None,
-) -> None:
-    """`names`: the module's tensors without memory -> their names in the file."""
-    total = sum(tensor.numel() for tensor in names) or 1
-    done = 0
-    for without_memory, tensor in _with_memory(module, device):
-        if without_memory in names:
-            _copy_(tensor, checkpoint, names[without_memory])
-            done += tensor.numel()
-            if progress:
-                progress(done / total)
-
-
 def _with_memory(module: nn.Module, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Every tensor of a module on the meta device, and what takes its place there, one by one.
 
@@ -154,7 +168,6 @@ def _copy_(tensor: Tensor, checkpoint: Checkpoint, name: str) -> None:
         tensor.copy_(stored)
     if not _is_finite(tensor):
         raise ModelError(f"{checkpoint.path}: {_not_finite(name, stored, tensor.dtype)}")
-    checkpoint.forget(name)
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -86,13 +86,7 @@ def open_dit(path: Path, dims: WanDims) -> Checkpoint:
     """
     with torch.device(META):
         model = CausalWanModel(dims)
-    checkpoint = DIT.open(path)
-    try:
-        check(model, checkpoint)
-    except ModelError:
-        checkpoint.close()
-        raise
-    return checkpoint
+    return _checked(DIT.open(path), model)
 
 
 def load_wan_vae(
@@ -113,6 +107,17 @@ def load_wan_vae(
         return load_(vae, checkpoint, device, dtype, progress)
 
 
+def open_wan_vae(path: Path, dims: WanVAEDims = WAN_VAE) -> Checkpoint:
+    """The Wan VAE's checkpoint under our names, compared with these sizes; to be read again later.
+
+    Raises:
+        ModelError: it cannot be read, is damaged, or is not this model.
+    """
+    with torch.device(META):
+        vae = WanVAE(dims)
+    return _checked(VAE.open(path), vae)
+
+
 def load_taehv(
     path: Path,
     device: torch.device = CPU,
@@ -131,17 +136,33 @@ def load_taehv(
     with torch.device(META):
         vae = TinyVAE(dims)
     with TAEHV.open(path) as checkpoint:
-        wanted = {
-            f"decoder.{index}.conv.weight": layer.conv.weight.shape
-            for index, layer in enumerate(vae.decoder)
-            if isinstance(layer, TGrow)
-        }
-        more = {
-            name: shape[0]
-            for name, shape in wanted.items()
-            if name in checkpoint.entries and _has_more_rows(checkpoint.entries[name], shape)
-        }
-        return load_(vae, checkpoint.with_last_rows(more), device, dtype, progress)
+        return load_(vae, _with_last_frames(checkpoint, vae), device, dtype, progress)
+
+
+def open_taehv(path: Path, dims: TinyVAEDims = TAEW2_1) -> Checkpoint:
+    """TAEHV's checkpoint under our names, compared with these sizes; to be read again later.
+
+    Raises:
+        ModelError: it cannot be read, is damaged, or is not this model.
+    """
+    with torch.device(META):
+        vae = TinyVAE(dims)
+    return _checked(_with_last_frames(TAEHV.open(path), vae), vae)
+
+
+def _with_last_frames(checkpoint: Checkpoint, vae: TinyVAE) -> Checkpoint:
+    """The same, but where it grows more frames in a layer than `vae` does, only the last ones."""
+    wanted = {
+        f"decoder.{index}.conv.weight": layer.conv.weight.shape
+        for index, layer in enumerate(vae.decoder)
+        if isinstance(layer, TGrow)
+    }
+    more = {
+        name: shape[0]
+        for name, shape in wanted.items()
+        if name in checkpoint.entries and _has_more_rows(checkpoint.entries[name], shape)
+    }
+    return checkpoint.with_last_rows(more)
 
 
 def load_umt5_state(
@@ -161,6 +182,15 @@ def load_umt5_state(
     """
     with UMT5.open(path) as checkpoint:
         load_(module, checkpoint, device, dtype, progress)
+
+
+def _checked(checkpoint: Checkpoint, module: nn.Module) -> Checkpoint:
+    try:
+        check(module, checkpoint)
+    except ModelError:
+        checkpoint.close()
+        raise
+    return checkpoint
 
 
 def _has_more_rows(info: TensorInfo, wanted: torch.Size) -> bool:
