@@ -106,7 +106,7 @@ class PartialModule(Generic[_M]):
         missing = [name for name in names if name not in self.held]
         for index, name in enumerate(missing):
             part = self.module.get_submodule(name)
-            self._spare_place.fill_(name, part, self._device, _share(progress, index, len(missing)))
+            self._spare_place.fill_(name, part, self._device, share(progress, index, len(missing)))
             self.held.add(name)
 
     def drop_(self, names: Iterable[str]) -> None:
@@ -128,8 +128,8 @@ def _untold(_: float) -> None:
     pass
 
 
-def _share(progress: Progress | None, index: int, count: int) -> Progress:
-    """Progress of one of so many."""
+def share(progress: Progress | None, index: int, count: int) -> Progress:
+    """Progress of one of so many, as a part of the whole."""
     if progress is None:
         return _untold
     return lambda fraction: progress((index + fraction) / count)

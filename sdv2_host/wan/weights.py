@@ -107,17 +107,6 @@ def load_wan_vae(
         return load_(vae, checkpoint, device, dtype, progress)
 
 
-def open_wan_vae(path: Path, dims: WanVAEDims = WAN_VAE) -> Checkpoint:
-    """The Wan VAE's checkpoint under our names, compared with these sizes; to be read again later.
-
-    Raises:
-        ModelError: it cannot be read, is damaged, or is not this model.
-    """
-    with torch.device(META):
-        vae = WanVAE(dims)
-    return _checked(VAE.open(path), vae)
-
-
 def load_taehv(
     path: Path,
     device: torch.device = CPU,
