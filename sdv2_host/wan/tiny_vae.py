@@ -10,12 +10,16 @@ frames the last is kept. Source: madebyollin/taehv (architecture and key names).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import repeat
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sdv2_host.wan.bands import WHOLE, Reach, Rows, check_rows, plan_band
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, TinyVAEDims
-from sdv2_host.wan.streaming_vae import Decoded, Encoded, VAECache
+from sdv2_host.wan.streaming_vae import Band, Decoded, DecodedBand, Encoded, VAECache
 
 CLAMP = 3.0
 
@@ -25,6 +29,7 @@ class MemBlock(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.dim = dim
         self.conv = nn.Sequential(
             nn.Conv2d(dim * 2, dim, 3, padding=1),
             nn.ReLU(inplace=True),
@@ -118,22 +123,39 @@ class TinyVAE(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> VAECache:
         """Zero memories for a new session of pictures with these sides."""
-        dims = self.dims
-
-        def zeros(width: int, cell_px: int) -> Tensor:
-            shape = (batch, width, height_px // cell_px, width_px // cell_px)
-            cache = torch.zeros(shape, device=device, dtype=dtype)
-            return cache.contiguous(memory_format=torch.channels_last)
-
-        encoder, cell_px = [], dims.patch
+        dims, memories, cell_px = self.dims, [], self.dims.patch
+        like = torch.empty(0, device=device, dtype=dtype)
         for _, space in dims.encoder_strides:
             cell_px *= space
-            encoder += [zeros(dims.encoder_width, cell_px) for _ in range(dims.num_mem_blocks)]
-        decoder, cell_px = [], LATENT_STRIDE_PX
-        for width, (_, space) in zip(dims.decoder_widths, dims.decoder_strides, strict=False):
-            decoder += [zeros(width, cell_px) for _ in range(dims.num_mem_blocks)]
-            cell_px //= space
-        return VAECache(encoder, decoder)
+            shape = (batch, dims.encoder_width, height_px // cell_px, width_px // cell_px)
+            memories += [_zeros(like, shape) for _ in range(dims.num_mem_blocks)]
+        band = self.init_band(Rows(0, height_px), batch, height_px, width_px, device, dtype)
+        return VAECache(memories, band.memories)
+
+    def init_band(
+        self,
+        rows: Rows,
+        batch: int,
+        height_px: int,
+        width_px: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Band:
+        """For a new session of pictures with these sides, of which these rows are decoded.
+
+        Raises:
+            ValueError: not rows of whole latents of such a picture.
+        """
+        check_rows(rows, height_px)
+        like = torch.empty(0, device=device, dtype=dtype)
+        unpatching = Reach(scale=self.dims.patch)
+        plan = plan_band(rows, height_px, (*map(_reach, self.decoder), unpatching))
+        memories, width = [], width_px // LATENT_STRIDE_PX
+        for layer, given in zip(self.decoder, plan.inputs[:-1], strict=True):
+            if isinstance(layer, MemBlock):
+                memories.append(_zeros(like, (batch, layer.dim, given.num, width)))
+            width *= _reach(layer).scale
+        return Band((plan.inputs[0].where, *plan.kept[:-1]), memories)
 
     def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Encoded:
         """Latents of frames in [-1, 1]; T = 1 + 4k on the first call, 4k later."""
@@ -147,7 +169,7 @@ class TinyVAE(nn.Module):
             )
         x = F.pixel_unshuffle(_time_first(frames_BTCHW) / 2 + 0.5, self.dims.patch)
         x = x.contiguous(memory_format=torch.channels_last)
-        z, encoder_cache = _run(self.encoder, x, cache.encoder, num_rows)
+        z, encoder_cache = _run(self.encoder, x, cache.encoder, num_rows, repeat(WHOLE))
         z_BFCHW = _rows_first(z, num_rows) * self.dims.latent_scale
         return Encoded(z_BFCHW, VAECache(encoder_cache, cache.decoder))
 
@@ -156,16 +178,22 @@ class TinyVAE(nn.Module):
 
         Meant to lie in [-1, 1] but not clamped, so that training feels an overshoot.
         """
+        kept = (WHOLE, *repeat(WHOLE, len(self.decoder)))
+        band = Band(kept, cache.decoder)
+        frames_BTCHW, band = self.decode_band(z_BFCHW, band, is_first)
+        return Decoded(frames_BTCHW, VAECache(cache.encoder, band.memories))
+
+    def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
+        """`decode`'s frames, of the band's rows only. The latents are the whole picture's."""
         num_rows = z_BFCHW.shape[0]
-        z = (_time_first(z_BFCHW) / self.dims.latent_scale).contiguous(
-            memory_format=torch.channels_last
-        )
-        x, decoder_cache = _run(self.decoder, z, cache.decoder, num_rows)
+        z = _cropped(_time_first(z_BFCHW), band.kept[0]) / self.dims.latent_scale
+        z = z.contiguous(memory_format=torch.channels_last)
+        x, memories = _run(self.decoder, z, band.memories, num_rows, band.kept[1:])
         frames_BTCHW = _rows_first(F.pixel_shuffle(x, self.dims.patch), num_rows)
         frames_BTCHW = frames_BTCHW * 2 - 1
         if is_first:
             frames_BTCHW = frames_BTCHW[:, FRAMES_PER_LATENT - 1 :]
-        return Decoded(frames_BTCHW, VAECache(cache.encoder, decoder_cache))
+        return DecodedBand(frames_BTCHW, Band(band.kept, memories))
 
 
 def _time_first(x_BTCHW: Tensor) -> Tensor:
@@ -177,18 +205,40 @@ def _rows_first(x: Tensor, num_rows: int) -> Tensor:
     return x.unflatten(0, (-1, num_rows)).transpose(0, 1)
 
 
+def _zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    return like.new_zeros(shape).contiguous(memory_format=torch.channels_last)
+
+
+def _reach(layer: nn.Module) -> Reach:
+    if isinstance(layer, MemBlock):
+        return Reach(neighbours=3)  # one for each of its convolutions
+    if isinstance(layer, TGrow):
+        return Reach(scale=layer.space)
+    return Reach(neighbours=1 if isinstance(layer, nn.Conv2d) else 0)
+
+
+def _cropped(x: Tensor, kept: slice) -> Tensor:
+    return x if kept == WHOLE else x[:, :, kept]
+
+
 def _run(
-    layers: nn.Sequential, x: Tensor, cache: list[Tensor], num_rows: int
+    layers: nn.Sequential,
+    x: Tensor,
+    memories: list[Tensor],
+    num_rows: int,
+    kept: Iterable[slice],
 ) -> tuple[Tensor, list[Tensor]]:
-    """x [T*B, C, H, W] through the layers, and each MemBlock's last input for the next call."""
-    new_cache: list[Tensor] = []
-    for layer in layers:
+    """x [T*B, C, H, W] through the layers, of whose picture rows `kept` go on, and each MemBlock's
+    last input for the next call."""
+    new_memories: list[Tensor] = []
+    for layer, rows in zip(layers, kept, strict=False):
         if isinstance(layer, MemBlock):
-            past = torch.cat([cache[len(new_cache)], x[:-num_rows]], dim=0)
-            new_cache.append(x[-num_rows:].clone(memory_format=torch.channels_last))
+            past = torch.cat([memories[len(new_memories)], x[:-num_rows]], dim=0)
+            new_memories.append(x[-num_rows:].clone(memory_format=torch.channels_last))
             x = layer(x, past)
         elif isinstance(layer, TPool | TGrow):
             x = layer(x, num_rows)
         else:
             x = layer(x)
-    return x, new_cache
+        x = _cropped(x, rows)
+    return x, new_memories

@@ -11,26 +11,22 @@ StreamDiffusionV2 models/wan/wan_base/modules/vae.py (stream_encode, stream_deco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import repeat
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, WAN_VAE, WanVAEDims
-from sdv2_host.wan.streaming_vae import Decoded, Encoded, VAECache
+from sdv2_host.wan.bands import WHOLE, Rows, check_rows
+from sdv2_host.wan.dims import FRAMES_PER_LATENT, WAN_VAE, WanVAEDims
+from sdv2_host.wan.streaming_vae import Band, Decoded, DecodedBand, Encoded, VAECache
 from sdv2_host.wan.tiny_vae import TinyVAE
+from sdv2_host.wan.vae_halves import decoder_layers, encoder_layers, fresh_band, fresh_memories
 from sdv2_host.wan.vae_layers import (
-    AttentionBlock,
     Call,
     CausalConv,
-    Downsample,
-    Enlarging,
-    Layers,
-    ResidualBlock,
-    RMSNorm,
-    Upsample,
     channels_innermost,
+    cropped,
 )
 
 
@@ -76,10 +72,10 @@ class WanVAE(nn.Module):
     def __init__(self, dims: WanVAEDims = WAN_VAE) -> None:
         super().__init__()
         self.dims = dims
-        self.encoder = _encoder(dims)
+        self.encoder = encoder_layers(dims)
         self.conv1 = CausalConv(dims.z_dim * 2, dims.z_dim * 2, (1, 1, 1))
         self.conv2 = CausalConv(dims.z_dim, dims.z_dim, (1, 1, 1))
-        self.decoder = _decoder(dims)
+        self.decoder = decoder_layers(dims)
         self.latent_scale = LatentScale(dims, like=self.conv2.weight)
         self.restore_()
         self.register_load_state_dict_post_hook(_restore_after_load)
@@ -105,10 +101,26 @@ class WanVAE(nn.Module):
     ) -> VAECache:
         """Zero memories for a new session of pictures with these sides."""
         like, size = torch.empty(0, device=device, dtype=dtype), (batch, height_px, width_px)
-        return VAECache(
-            _zero_memories(self.encoder, like, size, cell_px=1),
-            _zero_memories(self.decoder, like, size, cell_px=LATENT_STRIDE_PX),
-        )
+        band = self.init_band(Rows(0, height_px), *size, device, dtype)
+        return VAECache(fresh_memories(self.encoder, like, size), band.memories)
+
+    def init_band(
+        self,
+        rows: Rows,
+        batch: int,
+        height_px: int,
+        width_px: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Band:
+        """For a new session of pictures with these sides, of which these rows are decoded.
+
+        Raises:
+            ValueError: not rows of whole latents of such a picture.
+        """
+        check_rows(rows, height_px)
+        like = torch.empty(0, device=device, dtype=dtype)
+        return fresh_band(self.decoder, rows, (batch, height_px, width_px), like)
 
     def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Encoded:
         """Raw latent means of frames in [-1, 1]; T = 1 + 4k on the first call, 4k later.
@@ -127,10 +139,18 @@ class WanVAE(nn.Module):
 
     def decode(self, z_BFCHW: Tensor, cache: VAECache, is_first: bool) -> Decoded:
         """Frames in [-1, 1] of normalised latents: 4 each, but 1 for a session's first latent."""
-        num_rows = z_BFCHW.shape[0]
-        call = Call(num_rows, is_first, iter(cache.decoder))
+        return Decoded(self._frames(z_BFCHW, cache.decoder, repeat(WHOLE), is_first), cache)
+
+    def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
+        """`decode`'s frames, of the band's rows only. The latents are the whole picture's."""
+        return DecodedBand(self._frames(z_BFCHW, band.memories, iter(band.kept), is_first), band)
+
+    def _frames(
+        self, z_BFCHW: Tensor, memories: list[Tensor], kept: Iterator[slice], is_first: bool
+    ) -> Tensor:
+        call = Call(z_BFCHW.shape[0], is_first, iter(memories), kept)
         x = self.decoder(self.conv2(_time_first(self.latent_scale(z_BFCHW)), call), call)
-        return Decoded(_rows_first(x, num_rows).clamp_(-1, 1), cache)
+        return _rows_first(cropped(x, next(kept)), call.num_rows).clamp_(-1, 1)
 
 
 class TaehvVAE(nn.Module):
@@ -170,6 +190,27 @@ class TaehvVAE(nn.Module):
         frames_BTCHW, cache = self.tiny.decode(z_BFCHW, cache, is_first)
         return Decoded(frames_BTCHW.clamp(-1, 1), cache)
 
+    def init_band(
+        self,
+        rows: Rows,
+        batch: int,
+        height_px: int,
+        width_px: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Band:
+        """For a new session of pictures with these sides, of which these rows are decoded.
+
+        Raises:
+            ValueError: not rows of whole latents of such a picture.
+        """
+        return self.tiny.init_band(rows, batch, height_px, width_px, device, dtype)
+
+    def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
+        """`decode`'s frames, of the band's rows only. The latents are the whole picture's."""
+        frames_BTCHW, band = self.tiny.decode_band(z_BFCHW, band, is_first)
+        return DecodedBand(frames_BTCHW.clamp(-1, 1), band)
+
 
 class HybridVAE(nn.Module):
     """The reference's fast mode: the Wan VAE encodes, TAEHV decodes (see `TaehvVAE`)."""
@@ -190,7 +231,7 @@ class HybridVAE(nn.Module):
         """Zero memories of the two halves in use."""
         like, size = torch.empty(0, device=device, dtype=dtype), (batch, height_px, width_px)
         return VAECache(
-            _zero_memories(self.encoder.encoder, like, size, cell_px=1),
+            fresh_memories(self.encoder.encoder, like, size),
             self.decoder.init_cache(*size, device, dtype).decoder,
         )
 
@@ -202,76 +243,25 @@ class HybridVAE(nn.Module):
         """Frames in [-1, 1] of normalised latents: 4 each, but 1 for a session's first latent."""
         return self.decoder.decode(z_BFCHW, cache, is_first)
 
+    def init_band(
+        self,
+        rows: Rows,
+        batch: int,
+        height_px: int,
+        width_px: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Band:
+        """For a new session of pictures with these sides, of which these rows are decoded.
 
-def _encoder(dims: WanVAEDims) -> Layers:
-    widths = [dims.base * mult for mult in (1, *dims.dim_mult)]
-    downsamples: list[nn.Module] = []
-    # No change of size behind the last stage.
-    for (dim_in, dim_out), in_time in zip(
-        pairwise(widths), (*dims.temporal_downsample, None), strict=True
-    ):
-        downsamples += _residual_blocks(dim_in, dim_out, dims.num_res_blocks)
-        downsamples += [] if in_time is None else [Downsample(dim_out, in_time)]
-    return Layers(
-        conv1=CausalConv(3, widths[0], (3, 3, 3)),
-        downsamples=Layers(*downsamples),
-        middle=_middle(widths[-1]),
-        head=_head(widths[-1], dims.z_dim * 2),
-    )
+        Raises:
+            ValueError: not rows of whole latents of such a picture.
+        """
+        return self.decoder.init_band(rows, batch, height_px, width_px, device, dtype)
 
-
-def _decoder(dims: WanVAEDims) -> Layers:
-    widths = [dims.base * mult for mult in reversed((*dims.dim_mult, dims.dim_mult[-1]))]
-    upsamples: list[nn.Module] = []
-    dim_in = widths[0]
-    for dim_out, in_time in zip(
-        widths[1:], (*reversed(dims.temporal_downsample), None), strict=True
-    ):
-        upsamples += _residual_blocks(dim_in, dim_out, dims.num_res_blocks + 1)
-        upsamples += [] if in_time is None else [Upsample(dim_out, in_time)]
-        dim_in = dim_out // 2
-    return Layers(
-        conv1=CausalConv(dims.z_dim, widths[0], (3, 3, 3)),
-        middle=_middle(widths[0]),
-        upsamples=Layers(*upsamples),
-        head=_head(widths[-1], 3),
-    )
-
-
-def _residual_blocks(dim_in: int, dim_out: int, count: int) -> list[nn.Module]:
-    return [ResidualBlock(dim_out if index else dim_in, dim_out) for index in range(count)]
-
-
-def _middle(dim: int) -> Layers:
-    return Layers(ResidualBlock(dim, dim), AttentionBlock(dim), ResidualBlock(dim, dim))
-
-
-def _head(dim_in: int, dim_out: int) -> Layers:
-    return Layers(RMSNorm(dim_in), nn.SiLU(inplace=True), CausalConv(dim_in, dim_out, (3, 3, 3)))
-
-
-def _zero_memories(
-    half: Layers, like: Tensor, size: tuple[int, int, int], cell_px: int
-) -> list[Tensor]:
-    """One per remembering layer, in the order they run; `cell_px` at the half's entrance."""
-    batch, height_px, width_px = size
-    return [
-        like.new_zeros(
-            layer.num_past * batch, layer.dim_in, height_px // cell, width_px // cell
-        ).contiguous(memory_format=torch.channels_last)
-        for layer, cell in _remembering(half, cell_px)
-    ]
-
-
-def _remembering(half: Layers, cell_px: int) -> Iterator[tuple[CausalConv, int]]:
-    """Layers with a memory, and the pixels per cell of their input."""
-    for layer in half.modules():
-        if isinstance(layer, Downsample):
-            cell_px *= 2  # at once: its time convolution runs last
-        elif isinstance(layer, Enlarging):
-            cell_px //= 2
-        elif isinstance(layer, CausalConv) and layer.num_past:
-            yield layer, cell_px
+    def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
+        """`decode`'s frames, of the band's rows only. The latents are the whole picture's."""
+        return self.decoder.decode_band(z_BFCHW, band, is_first)
 
 
 def _restore_after_load(vae: nn.Module, _keys: Any) -> None:

@@ -11,11 +11,14 @@ frame. Source: Wan-AI/Wan2.1 wan/modules/vae.py (architecture, key names, cachin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sdv2_host.wan.bands import WHOLE
 
 
 class Call(NamedTuple):
@@ -26,6 +29,13 @@ class Call(NamedTuple):
     """The clip starts with the session's frame 0, which passes every change of frame rate alone."""
     memories: Iterator[Tensor]
     """One per remembering layer, in the order the layers run."""
+    kept: Iterator[slice] = repeat(WHOLE)
+    """Rows of what a `ResidualBlock` or an `Upsample` makes that go on, in the order they run."""
+
+
+def cropped(x: Tensor, kept: slice) -> Tensor:
+    """These rows of x."""
+    return x if kept == WHOLE else x[:, :, kept]
 
 
 class CausalLayer(nn.Module):
@@ -159,8 +169,9 @@ class ResidualBlock(CausalLayer):
         self.shortcut = CausalConv(dim_in, dim_out, (1, 1, 1)) if dim_in != dim_out else None
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
-        y = self.residual(x, call)
-        return y.add_(x if self.shortcut is None else self.shortcut(x, call))
+        y, kept = self.residual(x, call), next(call.kept)
+        x = cropped(x, kept)
+        return cropped(y, kept).add_(x if self.shortcut is None else self.shortcut(x, call))
 
 
 class AttentionBlock(nn.Module):
@@ -203,23 +214,22 @@ class Downsample(CausalLayer):
         return torch.cat([frame_0, self.time_conv.over(later, memory, num_rows)])
 
 
-class Enlarging(nn.Identity):
-    """Where the checkpoint counts a layer that repeats pixels; `enlarged` did it already."""
-
-
 class Upsample(CausalLayer):
     """Twice the picture, half the channels; with `in_time` also two frames for each one."""
 
     def __init__(self, dim: int, in_time: bool) -> None:
         super().__init__()
-        # Named before `resample`, as it runs: `modules()` must give that order.
         self.time_conv = CausalConv(dim, dim * 2, (3, 1, 1)) if in_time else None
-        self.resample = nn.Sequential(Enlarging(), nn.Conv2d(dim, dim // 2, 3, padding=1))
+        # The checkpoint counts a layer that repeats pixels; `enlarged` did it already.
+        self.resample = nn.Sequential(nn.Identity(), nn.Conv2d(dim, dim // 2, 3, padding=1))
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
+        return cropped(self.resample(self._enlarged(x, call)), next(call.kept))
+
+    def _enlarged(self, x: Tensor, call: Call) -> Tensor:
         num_rows = call.num_rows
         if self.time_conv is None:
-            return self.resample(enlarged(x, 1, num_rows))
+            return enlarged(x, 1, num_rows)
         memory, parts = next(call.memories), []
         if call.is_first:
             # Frame 0 stays one frame and is not remembered: the next one's past is zeros.
@@ -227,7 +237,7 @@ class Upsample(CausalLayer):
             x = x[num_rows:]
         if x.shape[0]:
             parts.append(enlarged(self.time_conv.over(x, memory, num_rows), 2, num_rows))
-        return self.resample(torch.cat(parts) if len(parts) > 1 else parts[0])
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def enlarged(x: Tensor, num_frames: int, num_rows: int) -> Tensor:
