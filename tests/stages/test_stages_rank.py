@@ -87,6 +87,25 @@ def test_a_ring_of_one_lane_gives_the_bits_of_a_stream_batch(
     assert np.array_equal(got, single(models, toy_spec(), chunks, params, Layout.BATCH))
 
 
+@pytest.mark.parametrize("num_steps", [2, 4])
+@pytest.mark.parametrize("num_places", [2, 3, 4])
+def test_a_ring_gives_the_bits_of_its_calls_on_one_device(
+    models: WholeModels, num_places: int, num_steps: int
+) -> None:
+    """With lanes, rows of other chunks share a call than in a stream batch: the oracle makes the
+    same calls at one place."""
+    chunks = in_chunks(toy_clip(41))
+    params = [PARAMS.model_copy(update={"steps": num_steps})] * len(chunks)
+    one, several = (
+        RoutePlan.even(Route.RING, num_steps, NUM_BLOCKS, count) for count in (1, num_places)
+    )
+
+    expected = play(Stream(one, toy_spec(), models, num_lanes=num_places), chunks, params)
+    got = play(Stream(several, toy_spec(), models, num_lanes=num_places), chunks, params)
+
+    assert np.array_equal(got, expected)
+
+
 @pytest.mark.parametrize("num_lanes", [2, 4, 7])
 def test_a_ring_gives_the_pictures_of_one_device_whatever_the_lanes(
     models: WholeModels, num_lanes: int
