@@ -153,6 +153,24 @@ def greet_driver(sock: socket.socket, token: str, max_payload_bytes: int) -> Cha
     return Channel(sock, max_payload_bytes)
 
 
+def connect_to_driver(address: tuple[str, int], token: str, max_payload_bytes: int) -> Channel:
+    """A channel to whoever listens there and knows the token.
+
+    Raises:
+        ProtocolError: nobody does.
+    """
+    try:
+        sock = socket.create_connection(address, timeout=GREETING_S)
+    except OSError as error:
+        host, port = address
+        raise ProtocolError(f"no host answers on {host}:{port}: {error}") from error
+    try:
+        return greet_driver(sock, token, max_payload_bytes)
+    except ProtocolError:
+        sock.close()
+        raise
+
+
 class _Greeting:
     """A socket with a deadline for all that is said on it."""
 

@@ -199,13 +199,18 @@ class Members:
             self._link_failed_ns = now
         return []
 
-    def died(self, rank: int, reason: str, now: int) -> list[Order]:
-        """Its process has ended, or its connection. Again for one that is gone: nothing."""
+    def died(self, rank: int, reason: str, now: int, *, is_final: bool = False) -> list[Order]:
+        """Its process has ended, or its connection. Again for one that is gone: nothing.
+
+        `is_final`: another one would end the same way.
+        """
         if rank not in self._ranks:
             return []
         gone = self._ranks.pop(rank)
         self._last_words = reason
-        orders = self._empty(gone.slot, reason, now) if gone.slot is not None else []
+        orders: list[Order] = []
+        if gone.slot is not None:
+            orders = self._empty(gone.slot, reason, now, is_final=is_final)
         if rank in self._members:
             return orders + self._begin(now)
         return orders + self._take_in(now)
@@ -220,6 +225,8 @@ class Members:
     def tick(self, now: int) -> list[Order]:
         """What time brings: silence, processes to start again, rings to form anew."""
         orders: list[Order] = []
+        if self._has_given_up:
+            return orders
         for rank, one in list(self._ranks.items()):
             limit_s = self._silence_s(one)
             if now - one.heard_ns > limit_s * NS_PER_S:
@@ -266,14 +273,14 @@ class Members:
     def _end(self, rank: int, reason: str, now: int) -> list[Order]:
         return [Kill(rank, reason), *self.died(rank, reason, now)]
 
-    def _empty(self, index: int, reason: str, now: int) -> list[Order]:
+    def _empty(self, index: int, reason: str, now: int, *, is_final: bool) -> list[Order]:
         """The slot's process is gone; another one is started later, or none."""
         slot, limits = self._slots[index], self._limits
         slot.rank = None
         slot.deaths_ns.append(now)
         while slot.deaths_ns[0] < now - limits.death_window_s * NS_PER_S:
             slot.deaths_ns.popleft()
-        if len(slot.deaths_ns) >= limits.max_deaths:
+        if is_final or len(slot.deaths_ns) >= limits.max_deaths:
             slot.is_left_out = True
             return [LeaveOut(index, reason)]
         delay_s = limits.first_delay_s * 4.0 ** (len(slot.deaths_ns) - 1)

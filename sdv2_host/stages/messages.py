@@ -46,6 +46,13 @@ class Load(_Message):
     """That the stream begins with, as far as is known."""
 
 
+class Refuse(_Message):
+    """The rank cannot take part, whatever it does; the connection ends."""
+
+    kind: Literal["refuse"] = "refuse"
+    reason: Line
+
+
 class Begin(_Message):
     """A new epoch: whatever was in flight is forgotten, the stream begins anew."""
 
@@ -115,7 +122,7 @@ class Hello(_Message):
 
     kind: Literal["hello"] = "hello"
     version: str = Field(max_length=64)
-    """Of this program and of torch: ranks that differ would make different pictures."""
+    """Of this program and of torch: ranks that differ may not understand each other."""
     ticket: int = Field(ge=-1, lt=2**53)
     """What the driver called the process it started; -1 = an agent did."""
     device: str = Field(max_length=16)
@@ -152,8 +159,10 @@ class Pulse(_Message):
     """Since when the main thread is at one piece of work; 0 = it waits for some."""
     longest_ms: float = Field(ge=0)
     """That one piece of work took so far."""
-    block_ms: dict[int, float] = Field(default={}, max_length=256)
-    """Smoothed, of each own block for one row."""
+    encode_ms: float = Field(0.0, ge=0)
+    block_ms: float = Field(0.0, ge=0)
+    """Smoothed, of one block for one row; 0 = not measured yet."""
+    decode_ms: float = Field(0.0, ge=0)
 
 
 class EpochReady(_Message):
@@ -190,7 +199,7 @@ class Failed(_Message):
     message: Line
 
 
-ToRank = Load | Begin | Chunk | Text | ForgetTexts | Rebalance | Entry
+ToRank = Load | Refuse | Begin | Chunk | Text | ForgetTexts | Rebalance | Entry
 FromRank = Hello | Progress | Loaded | Pulse | EpochReady | LinkFailed | Picture | Entry | Failed
 
 # Built once: a TypeAdapter compiles its validator when made. Immutable after that.

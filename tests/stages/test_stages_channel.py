@@ -168,7 +168,7 @@ def test_closing_frees_who_waits(ends: Ends) -> None:
 
 def test_what_is_encoded_is_decoded() -> None:
     begin = Begin(epoch=3, group=2, place=1, plan={"cuts": [0, 1]}, lanes=4)
-    pulse = Pulse(busy_ms=1.5, longest_ms=20, block_ms={3: 0.5})
+    pulse = Pulse(busy_ms=1.5, longest_ms=20, block_ms=0.5)
 
     assert decode_to_rank(encode(begin)) == begin
     assert decode_from_rank(encode(pulse)) == pulse
