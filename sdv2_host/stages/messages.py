@@ -139,15 +139,18 @@ class Progress(_Message):
 
 
 class Loaded(_Message):
-    """The models are there. Times as measured on this device, in ms for one chunk."""
+    """The models are there. Times as measured on this device, in ms for one chunk; 0 = not
+    measured."""
 
     kind: Literal["loaded"] = "loaded"
-    encode_ms: float = Field(ge=0)
-    block_ms: tuple[Annotated[float, Field(ge=0)], ...] = Field(max_length=256)
-    """Of each block for one row; () = not measured."""
-    decode_ms: float = Field(ge=0)
-    row_saving: float = Field(ge=0, le=1)
-    room_bytes: Number
+    num_blocks: int = Field(ge=1, le=256)
+    """Of the model."""
+    encode_ms: float = Field(0.0, ge=0)
+    block_ms: float = Field(0.0, ge=0)
+    """Of one block for one row."""
+    decode_ms: float = Field(0.0, ge=0)
+    row_saving: float = Field(0.0, ge=0, le=1)
+    room_bytes: Number = 0
     """Memory for weights and caches; 0 = not counted."""
 
 
