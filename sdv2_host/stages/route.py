@@ -101,6 +101,14 @@ class RoutePlan:
         cuts = tuple(total * place // num_places for place in range(num_places + 1))
         return cls(route, num_steps, num_blocks, cuts)
 
+    def with_steps(self, num_steps: int) -> RoutePlan:
+        """The same shares of a chain of another number of steps; a ring stays as it is."""
+        if self.route is Route.RING:
+            return self
+        total = self.num_blocks * num_steps
+        cuts = tuple(round(cut * total / self.num_items) for cut in self.cuts)
+        return RoutePlan(self.route, num_steps, self.num_blocks, cuts)
+
     @classmethod
     def of(cls, partition: Partition, work: Work) -> RoutePlan:
         """Of a partition whose first place encodes and whose last decodes."""

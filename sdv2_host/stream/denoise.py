@@ -17,7 +17,7 @@ from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.wan.dims import LATENT_STRIDE_PX
 from sdv2_host.wan.flow import add_noise, sigma_of, sigma_table, to_x0
-from sdv2_host.wan.model import CausalWanModel, TextByBlock, TextKV
+from sdv2_host.wan.model import CausalWanModel, TextByBlock, TextKV, Tokens
 
 _ROUNDING = 1e-3
 """0.7 in float32 is 0.69999999; it still means timestep 700."""
@@ -42,7 +42,7 @@ class Denoiser:
         self._noise = noise
         self._dit = dit
         self._spec = spec
-        self._rotary = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
+        self.rotary = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
         self._sigma_table = sigma_table().to(spec.device)
 
     def noise(self, chunk_index: int, seed: int, step: int, hold: float, like: Tensor) -> Tensor:
@@ -79,25 +79,22 @@ class Denoiser:
         for chunk in chunks:
             for earlier in chunk.past:
                 self.advance_(kv, [earlier])
-        num_frames = chunks[0].x_BFCHW.shape[1]
-        calls = [
-            RowCall(
-                kv.row_of(chunk.step, chunk.is_first),
-                num_frames,
-                chunk.first_frame,
-                chunk.refresh_sinks,
-                chunk.reanchors,
-                chunk.begins_anew,
-            )
-            for chunk in chunks
-        ]
+        calls = [row_call(chunk, kv.row_of(chunk.step, chunk.is_first)) for chunk in chunks]
+        tokens = self.embed(chunks)
+        attend = kv.open_(calls, tokens.x_BSE, self.rotary)
+        tokens = self._dit.run_blocks(tokens, join_text(chunks), attend)
+        kv.advance_(calls)
+        self.finish_step_(chunks, tokens)
+
+    def embed(self, chunks: Sequence[ChunkInFlight]) -> Tokens:
+        """The rows of one call, before the model's first block."""
         x_BFCHW = torch.cat([chunk.x_BFCHW for chunk in chunks])
         t_B = torch.stack([chunk.timesteps_I[chunk.step] for chunk in chunks])
-        tokens = self._dit.embed(x_BFCHW, t_B[:, None].expand(-1, num_frames))
-        attend = kv.open_(calls, tokens.x_BSE, self._rotary)
-        tokens = self._dit.run_blocks(tokens, _join_text(chunks), attend)
+        return self._dit.embed(x_BFCHW, t_B[:, None].expand(-1, x_BFCHW.shape[1]))
+
+    def finish_step_(self, chunks: Sequence[ChunkInFlight], tokens: Tokens) -> None:
+        """Every chunk is one step further, given what the last block made of the call."""
         flow_BFCHW = self._dit.unembed(tokens)
-        kv.advance_(calls)
         for row, chunk in enumerate(chunks):
             self._finish_step_(chunk, flow_BFCHW[row : row + 1])
 
@@ -113,7 +110,20 @@ class Denoiser:
         chunk.x_BFCHW = add_noise(x0, noise, chunk.sigmas_I[chunk.step])
 
 
-def _join_text(chunks: Sequence[ChunkInFlight]) -> TextByBlock:
+def row_call(chunk: ChunkInFlight, row: int) -> RowCall:
+    """What a chunk's next step brings to that row of a cache."""
+    return RowCall(
+        row,
+        chunk.num_latents,
+        chunk.first_frame,
+        chunk.refresh_sinks,
+        chunk.reanchors,
+        chunk.begins_anew,
+        chunk.sink_threshold,
+    )
+
+
+def join_text(chunks: Sequence[ChunkInFlight]) -> TextByBlock:
     """One row for all chunks, or one each while an older prompt is still in flight."""
     first = chunks[0].text
     if all(chunk.text is first for chunk in chunks):
@@ -125,7 +135,7 @@ class JoinedText:
     """Texts as rows of one call, joined when a block asks: those of all blocks at once would take
     as much again as all the texts."""
 
-    def __init__(self, texts: Sequence[list[TextKV]]) -> None:
+    def __init__(self, texts: Sequence[TextByBlock]) -> None:
         self._texts = texts
 
     def __getitem__(self, index: int, /) -> TextKV:

@@ -15,6 +15,7 @@ enters the window too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -73,14 +74,12 @@ class RowCall(NamedTuple):
     """The same, as a 0-dim boolean that only the device knows; None = no."""
     begins_anew: bool = False
     """The row forgets all it has seen before. The reference's cache cannot."""
+    sink_threshold: float = -1.0
+    """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never."""
 
 
 class KVCache(Protocol):
     """The past of a stream as the denoiser sees it: `RollingKVCache` or `ReferenceKVCache`."""
-
-    sink_threshold: float
-    """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never. A live
-    parameter: it holds for the calls that follow."""
 
     def row_of(self, step: int, is_first: bool) -> int:
         """Row that step number `step` of the first or a later chunk runs in."""
@@ -155,7 +154,6 @@ class RollingKVCache:
     num_written: list[int]
     """Latent frames each row has seen."""
     positions: PositionMode = PositionMode.RELATIVE
-    sink_threshold: float = -1.0
 
     @classmethod
     def fresh(
@@ -168,7 +166,6 @@ class RollingKVCache:
         device: torch.device,
         dtype: torch.dtype,
         positions: PositionMode = PositionMode.RELATIVE,
-        sink_threshold: float = -1.0,
     ) -> RollingKVCache:
         """`frame_shape` is (tokens per frame, heads, head dim)."""
         tokens_per_frame, num_heads, head_dim = frame_shape
@@ -187,7 +184,6 @@ class RollingKVCache:
             torch.zeros(sink_shape, device=device, dtype=dtype),
             [0] * num_rows,
             positions,
-            sink_threshold,
         )
 
     def reset_(self) -> None:
@@ -223,7 +219,8 @@ class RollingKVCache:
             )
             for call in calls
         ]
-        replaced = self.refresh_sinks_(plans, tokens_BSE, self.sink_threshold, _anchors(calls))
+        thresholds = [call.sink_threshold for call in calls]
+        replaced = self.refresh_sinks_(plans, tokens_BSE, thresholds, _anchors(calls))
         return CachedAttend(self, plans, rotary.tables(plans), replaced)
 
     def advance_(self, calls: Sequence[RowCall]) -> None:
@@ -241,14 +238,14 @@ class RollingKVCache:
         self,
         plans: Sequence[RowPlan],
         tokens_BSE: Tensor,
-        threshold: float,
+        thresholds: Sequence[float],
         anchors_B: Tensor | None = None,
     ) -> Tensor | None:
         """[B, num_sinks] booleans: sinks that these tokens' newest frame replaces.
 
         The paper's rule: alpha_i = cos(h_t, s_i) of the frames' mean tokens, sink i is replaced
-        where alpha_i < threshold; all of a row's where `anchors_B` is true. Only once all are
-        filled. None when no row can replace. The means are kept up with in any case: the
+        where alpha_i < its row's threshold; all of a row's where `anchors_B` is true. Only once all
+        are filled. None when no row can replace. The means are kept up with in any case: the
         threshold may change with every call.
         """
         num_sinks = self.geometry.num_sinks
@@ -259,8 +256,12 @@ class RollingKVCache:
         means_BFE = tokens_BSE.reshape(len(plans), num_new, -1, tokens_BSE.shape[-1]).mean(dim=2)
         newest_B1E = means_BFE[:, -1:]
         replaced = None
-        if threshold > -1:
-            replaced = F.cosine_similarity(newest_B1E, sinks_BSE, dim=-1) < threshold
+        if max(thresholds) > -1:
+            alike_BS = F.cosine_similarity(newest_B1E, sinks_BSE, dim=-1)
+            limits = [limit if limit > -1 else -math.inf for limit in thresholds]
+            replaced = torch.stack(
+                [alike < limit for alike, limit in zip(alike_BS, limits, strict=True)]
+            )
         if anchors_B is not None:
             anchors_BS = anchors_B[:, None].expand(-1, num_sinks)
             replaced = anchors_BS.clone() if replaced is None else replaced | anchors_BS

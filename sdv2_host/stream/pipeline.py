@@ -24,7 +24,7 @@ from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.types import Layout
 from sdv2_host.wan.flow import add_noise
-from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.model import CausalWanModel, TextByBlock
 from sdv2_host.wan.streaming_vae import StreamingVAE
 from sdv2_host.wan.text import TextEncoder
 
@@ -53,7 +53,7 @@ class StreamPipeline:
         self._vae = vae
         self._text = text
         self._span = span
-        self._denoiser = Denoiser(dit, spec, noise)
+        self.denoiser = Denoiser(dit, spec, noise)
 
     def fresh_state(self) -> StreamState:
         """A stream at its beginning, on the spec's device."""
@@ -84,12 +84,12 @@ class StreamPipeline:
         brings into use continue from the last row in use. With `recache` "window", a chunk that
         is a cut comes to a cache which begins anew (`_begin_anew_`); so does each row of a batch.
         """
-        state.kv.sink_threshold = sink_threshold(params, self.spec)
         state.num_recached = 0
         layout = layout or self.spec.layout
         done = self._replan_(state, params.steps, layout)
         with self._span("encode"):
-            chunk = self._encode_(state, frames_BTCHW, params)
+            text = state.texts.get(prompts_of(params), self._text, self._dit, params.blend_mode)
+            chunk = self.encode_(state, frames_BTCHW, params, text)
         with self._span("denoise"):
             done += self._denoise_(state, chunk, layout)
         with self._span("decode"):
@@ -124,26 +124,28 @@ class StreamPipeline:
         return done
 
     def _advance_(self, state: StreamState, chunks: list[ChunkInFlight]) -> None:
-        self._denoiser.advance_(state.kv, chunks)
+        self.denoiser.advance_(state.kv, chunks)
         state.num_recached += sum(past.num_latents for chunk in chunks for past in chunk.past)
 
-    def _encode_(self, state: StreamState, frames_BTCHW: Tensor, params: Params) -> ChunkInFlight:
+    def encode_(
+        self, state: StreamState, frames_BTCHW: Tensor, params: Params, text: TextByBlock
+    ) -> ChunkInFlight:
+        """The next chunk of the stream, before its first step, with the prompt's `text`."""
         index, is_first = state.chunk_index, state.chunk_index == 0
         clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
         observe_(state.motion, frames_BTCHW, clean_BFCHW, params, self.spec.motion, is_first)
-        noise = self._denoiser.noise(index, params.seed, 0, params.noise_hold, clean_BFCHW)
+        noise = self.denoiser.noise(index, params.seed, 0, params.noise_hold, clean_BFCHW)
         acts = self._watch_source_(state, clean_BFCHW, frames_BTCHW, params)
         scale = state.motion.noise_scale
         if acts:
             scale = state.drift.noise_scale(scale)
-        timesteps_I, sigmas_I = self._denoiser.schedule(scale, params.steps, is_first)
-        blend = prompts_of(params)
-        change = state.look.see(blend, state.has_new_weights)
+        timesteps_I, sigmas_I = self.denoiser.schedule(scale, params.steps, is_first)
+        change = state.look.see(prompts_of(params), state.has_new_weights)
         chunk = ChunkInFlight(
             index=index,
             seed=params.seed,
             noise_hold=params.noise_hold,
-            text=state.texts.get(blend, self._text, self._dit, params.blend_mode),
+            text=text,
             timesteps_I=timesteps_I,
             sigmas_I=sigmas_I,
             x_BFCHW=add_noise(clean_BFCHW, noise, scale),
@@ -151,6 +153,7 @@ class StreamPipeline:
             num_steps=params.steps,
             first_frame=state.num_latents,
             reanchors=state.drift.refreshes_sinks if acts else None,
+            sink_threshold=sink_threshold(params, self.spec),
         )
         if change.is_cut and self.recaches(params):
             self._begin_anew_(state, chunk, params.recache_frames)
@@ -180,7 +183,7 @@ class StreamPipeline:
     def _past(self, recalled: Recalled, chunk: ChunkInFlight) -> ChunkInFlight:
         """A chunk of the past, about to be denoised again as `chunk` is."""
         past = recalled.chunk
-        timesteps_I, sigmas_I = self._denoiser.schedule(
+        timesteps_I, sigmas_I = self.denoiser.schedule(
             recalled.noise_scale, chunk.num_steps, is_first=past.chunk_index == 0
         )
         num_cut = past.num_frames - recalled.x_BFCHW.shape[1]
@@ -196,6 +199,7 @@ class StreamPipeline:
             first_frame=past.first_frame + num_cut,
             num_cut=num_cut,
             noise_hold=past.noise_hold,
+            sink_threshold=chunk.sink_threshold,
         )
 
     def _denoise_(

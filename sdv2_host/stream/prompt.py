@@ -13,6 +13,7 @@ from sdv2_host.stream.slerp import weighted_slerp
 from sdv2_host.wan.model import CausalWanModel, TextKV
 from sdv2_host.wan.text import TextEncoder
 
+CPU = torch.device("cpu")
 REFRESH_DISTANCE = 0.5
 """Sinks are refreshed when this part of the look has changed since they were."""
 
@@ -58,7 +59,7 @@ class TextBank:
             self.mixture = None
             self._make_room(self.capacity - 1)
             like = next(dit.parameters())
-            embedding = _mixed(blend, mode, text, like.device)
+            embedding = mixed_embedding(blend, mode, text, like.device)
             mixture = Mixture(blend, mode, dit.text_kv(embedding.to(like.dtype)))
             self.mixture = mixture
         return mixture.text
@@ -95,8 +96,12 @@ class TextBank:
         self.mixture = None
 
 
-def _mixed(blend: Blend, mode: BlendMode, text: TextEncoder, device: torch.device) -> Tensor:
-    """[1, text_len, text_dim] in float32, on the device."""
+def mixed_embedding(
+    blend: Blend, mode: BlendMode, text: TextEncoder, device: torch.device = CPU
+) -> Tensor:
+    """[1, text_len, text_dim] in float32, on the device; one prompt's own rows as they are."""
+    if len(blend) == 1:
+        return text.encode(blend[0].text).to(device)
     rows_PLE = torch.cat([text.encode(part.text).to(device).float() for part in blend])
     weights = [part.weight for part in blend]
     if mode == "slerp":

@@ -33,7 +33,6 @@ class ReferenceKVCache:
     """Lifetime of every field: one session, reset in place."""
 
     geometry: CacheGeometry
-    sink_threshold: float
     tokens_per_frame: int
     k_RSHD: list[Tensor]
     """Per block, rotated; zeros where nothing was written yet."""
@@ -56,7 +55,6 @@ class ReferenceKVCache:
         num_blocks: int,
         num_rows: int,
         frame_shape: tuple[int, int, int],
-        sink_threshold: float,
         device: torch.device,
         dtype: torch.dtype,
     ) -> ReferenceKVCache:
@@ -71,7 +69,6 @@ class ReferenceKVCache:
         counts = [0] * num_rows
         return cls(
             geometry,
-            sink_threshold,
             num_tokens,
             blocks(),
             blocks(),
@@ -215,7 +212,7 @@ class ReferenceAttend:
         """
         geometry, num_tokens = self._cache.geometry, self._cache.tokens_per_frame
         none: list[int | None] = [None] * len(self._calls)
-        threshold = self._cache.sink_threshold
+        threshold = self._calls[0].sink_threshold
         if geometry.num_sinks == 0 or threshold <= -1 or self._calls[0].num_new > 1:
             return none
 

@@ -45,12 +45,15 @@ class StreamState:
 
     @classmethod
     @torch.inference_mode()
-    def fresh(cls, spec: StreamSpec, dims: WanDims, vae: StreamingVAE) -> StreamState:
-        """A stream that has seen nothing; all its memory is allocated here."""
+    def fresh(
+        cls, spec: StreamSpec, dims: WanDims, vae: StreamingVAE, kv: KVCache | None = None
+    ) -> StreamState:
+        """A stream that has seen nothing; all its memory is allocated here, but for that of `kv`
+        where it is given."""
         size = (spec.height_px, spec.width_px)
         cells_h, cells_w = (side // LATENT_STRIDE_PX for side in size)
         return cls(
-            kv=fresh_kv(spec, dims),
+            kv=kv or fresh_kv(spec, dims),
             vae_cache=vae.init_cache(1, *size, device=spec.device, dtype=spec.dtype),
             motion=MotionState.fresh(*size, dims.in_dim, spec.device),
             batch=StreamBatch(),
@@ -92,7 +95,6 @@ def fresh_kv(spec: StreamSpec, dims: WanDims) -> KVCache:
             num_blocks=dims.num_layers,
             num_rows=1 if spec.layout is Layout.SERIAL else spec.num_rows,
             frame_shape=frame_shape,
-            sink_threshold=spec.sink_threshold,
             device=spec.device,
             dtype=spec.dtype,
         )
@@ -104,5 +106,4 @@ def fresh_kv(spec: StreamSpec, dims: WanDims) -> KVCache:
         device=spec.device,
         dtype=spec.dtype,
         positions=spec.positions,
-        sink_threshold=spec.sink_threshold,
     )

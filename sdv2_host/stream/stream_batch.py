@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from sdv2_host.wan.model import TextKV
+from sdv2_host.wan.model import TextByBlock
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class ChunkInFlight:
 
     index: int
     seed: int
-    text: list[TextKV]
+    text: TextByBlock
     timesteps_I: Tensor
     """What the model is told at each step, float32, on the device."""
     sigmas_I: Tensor
@@ -41,6 +41,8 @@ class ChunkInFlight:
     """Latent frames of its front that are no longer there: of a chunk of the past."""
     noise_hold: float = 0.0
     """How much of the noise is every chunk's, 0..1."""
+    sink_threshold: float = -1.0
+    """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never."""
     is_shown: bool = True
     """False for the reference's warm-up chunks, which no picture is made from."""
 

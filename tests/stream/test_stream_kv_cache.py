@@ -171,7 +171,7 @@ def test_adaptive_sinks_follow_the_rule_of_the_paper(threshold: float) -> None:
         tokens = torch.randn(1, TOKENS, HEADS * HEAD_DIM, generator=noise, dtype=torch.float64)
         q, k, v = torch.randn((3, *SHAPE), generator=noise, dtype=torch.float64)
         plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1)
-        replaced = cache.refresh_sinks_([plan], tokens, threshold)
+        replaced = cache.refresh_sinks_([plan], tokens, [threshold])
         CachedAttend(cache, [plan], book.tables([plan]), replaced)(0, q, k, v)
         cache.advance_(wrote([plan]))
         mean = tokens.mean(1)
@@ -193,7 +193,7 @@ def test_threshold_minus_one_never_replaces() -> None:
     cache = small_cache(CacheGeometry(num_sinks=2, window=2))
     plan = plan_row(cache.geometry, RELATIVE, 0, 0, 1)
 
-    assert cache.refresh_sinks_([plan], torch.randn(1, TOKENS, 24), -1.0) is None
+    assert cache.refresh_sinks_([plan], torch.randn(1, TOKENS, 24), [-1.0]) is None
 
 
 def test_the_rotary_book_stays_small_and_exact() -> None:

@@ -349,7 +349,7 @@ def test_a_row_that_becomes_active_starts_from_the_last_active_one(toy: Toy) -> 
 
 
 def test_timesteps_are_the_references_for_its_own_settings(toy: Toy) -> None:
-    denoiser = toy.pipeline(timestep_offset=100.0)._denoiser
+    denoiser = toy.pipeline(timestep_offset=100.0).denoiser
 
     timesteps, sigmas = denoiser.schedule(torch.tensor(0.79541164), 4)
 
@@ -361,7 +361,7 @@ def test_timesteps_are_those_the_reference_recorded(toy: Toy) -> None:
     if not (VECTORS / "batch2.json").is_file():
         pytest.skip("no recorded vectors: set SDV2_VECTORS to their folder")
     ticks = json.loads((VECTORS / "batch2.json").read_text())["ticks"][1:]
-    denoiser = toy.pipeline(timestep_offset=100.0)._denoiser
+    denoiser = toy.pipeline(timestep_offset=100.0).denoiser
 
     for tick in ticks:
         timesteps, _ = denoiser.schedule(torch.tensor(tick["noise_scale"]), 2)
@@ -371,7 +371,7 @@ def test_timesteps_are_those_the_reference_recorded(toy: Toy) -> None:
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 0.3, 0.5, 0.7, 1.0])
 def test_no_step_is_noisier_than_the_one_before(toy: Toy, scale: float) -> None:
-    timesteps, sigmas = toy.pipeline()._denoiser.schedule(torch.tensor(scale), 4)
+    timesteps, sigmas = toy.pipeline().denoiser.schedule(torch.tensor(scale), 4)
 
     assert timesteps[0] == round(1000 * scale)
     assert (timesteps.diff() <= 0).all()

@@ -20,13 +20,16 @@ SINKS, WINDOW = 3, 3
 CPU = torch.device("cpu")
 
 
-def empty_cache(num_rows: int, threshold: float = 0.2, num_blocks: int = 1) -> ReferenceKVCache:
+def a_call(row: int, num_new: int, first_frame: int, threshold: float = 0.2) -> RowCall:
+    return RowCall(row, num_new, first_frame, sink_threshold=threshold)
+
+
+def empty_cache(num_rows: int, num_blocks: int = 1) -> ReferenceKVCache:
     return ReferenceKVCache.fresh(
         CacheGeometry(SINKS, WINDOW),
         num_blocks=num_blocks,
         num_rows=num_rows,
         frame_shape=(TOKENS, HEADS, HEAD_DIM),
-        sink_threshold=threshold,
         device=CPU,
         dtype=torch.float64,
     )
@@ -38,7 +41,7 @@ def rotary_book() -> RotaryBook:
 
 @pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.2])
 def test_rows_agree_with_the_rules_frame_by_frame(threshold: float) -> None:
-    cache, book = empty_cache(2, threshold), rotary_book()
+    cache, book = empty_cache(2), rotary_book()
     oracles = [FrameByFrame(TOKENS, threshold), FrameByFrame(TOKENS, threshold)]
     noise = torch.Generator().manual_seed(4)
 
@@ -48,7 +51,7 @@ def test_rows_agree_with_the_rules_frame_by_frame(threshold: float) -> None:
         return torch.randn(shape, generator=noise, dtype=torch.float64) + 0.3
 
     q, k, v = qkv(1, frames=2)
-    first = [RowCall(0, 2, 0)]
+    first = [a_call(0, 2, 0, threshold)]
     got = cache.open_(first, q, book)(0, q, k, v)
     cache.advance_(first)
     cache.end_first_chunk_(2)
@@ -56,7 +59,7 @@ def test_rows_agree_with_the_rules_frame_by_frame(threshold: float) -> None:
         torch.testing.assert_close(got, oracle.step(q, k, v, 0, book))
     for tick in range(150):
         frames = (2 + tick, max(2, 1 + tick))
-        calls = [RowCall(row, 1, frame) for row, frame in enumerate(frames)]
+        calls = [a_call(row, 1, frame, threshold) for row, frame in enumerate(frames)]
         q, k, v = qkv(2)
         got = cache.open_(calls, q, book)(0, q, k, v)
         cache.advance_(calls)
@@ -72,7 +75,7 @@ def test_a_shared_row_agrees_with_the_rules_frame_by_frame(num_steps: int) -> No
     cache, book = empty_cache(1), rotary_book()
     oracle = FrameByFrame(TOKENS, 0.2, total_steps=num_steps, current_step=num_steps)
     noise = torch.Generator().manual_seed(num_steps)
-    calls = [RowCall(0, 2, 0)]
+    calls = [a_call(0, 2, 0)]
     for step in range(num_steps):
         q, k, v = torch.randn(3, 1, 2 * TOKENS, HEADS, HEAD_DIM, generator=noise).double()
         got = cache.open_(calls, q, book)(0, q, k, v)
@@ -81,7 +84,7 @@ def test_a_shared_row_agrees_with_the_rules_frame_by_frame(num_steps: int) -> No
     cache.end_first_chunk_(num_steps)
 
     for tick in range(80):
-        calls = [RowCall(0, 1, 2 + tick)]
+        calls = [a_call(0, 1, 2 + tick)]
         for _ in range(num_steps):
             q, k, v = torch.randn(3, 1, TOKENS, HEADS, HEAD_DIM, generator=noise).double()
             got = cache.open_(calls, q, book)(0, q, k, v)
@@ -95,7 +98,7 @@ def test_every_block_decides_for_itself() -> None:
     chance = random.Random(0)
     noise = torch.Generator().manual_seed(0)
     for frame in range(30):
-        calls = [RowCall(0, 1, frame)]
+        calls = [a_call(0, 1, frame)]
         attend = cache.open_(calls, torch.empty(0), book)
         for block in range(2):
             q, k, v = torch.randn(3, 1, TOKENS, HEADS, HEAD_DIM, generator=noise).double()
@@ -107,7 +110,7 @@ def test_every_block_decides_for_itself() -> None:
 
 def test_a_reset_leaves_no_queue_behind() -> None:
     cache, book = empty_cache(2), rotary_book()
-    calls = [RowCall(0, 2, 0)]
+    calls = [a_call(0, 2, 0)]
     q, k, v = torch.randn(3, 1, 2 * TOKENS, HEADS, HEAD_DIM).double()
     first = cache.open_(calls, q, book)(0, q, k, v)
     cache.advance_(calls)

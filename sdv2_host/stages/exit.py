@@ -1,0 +1,83 @@
+"""Exit: clean latents become pictures, in the order in which their chunks came in.
+
+# B rows (1)  T pixel frames  F latent frames  C channels  H W size
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sdv2_host.gpu.staging import Staging
+from sdv2_host.gpu.timing import SpanTimer
+from sdv2_host.stages.calls import RoutedChunk
+from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import Size
+from sdv2_host.wan.streaming_vae import StreamingVAE
+
+DECODE = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What a chunk became."""
+
+    epoch: int
+    index: int
+    """Of the chunk in its epoch, from 0."""
+    pixels: NDArray[np.uint8]
+    """[T, H, W, 4] opaque RGBA."""
+    notes: dict[str, float]
+
+
+class Exit:
+    """The decoder and what it remembers. Lifetime: one epoch."""
+
+    def __init__(
+        self,
+        vae: StreamingVAE,
+        spec: StreamSpec,
+        epoch: int,
+        timer: SpanTimer,
+        on_pictures: Callable[[Pictures], None],
+    ) -> None:
+        self._vae = vae
+        self._cache = vae.init_cache(
+            1, spec.height_px, spec.width_px, device=spec.device, dtype=spec.dtype
+        )
+        self._staging = Staging(Size(spec.width_px, spec.height_px), spec.device, spec.dtype)
+        self._epoch = epoch
+        self._timer = timer
+        self._on_pictures = on_pictures
+        self._clean: dict[int, RoutedChunk] = {}
+        """By order; those that older chunks, of more steps, keep waiting."""
+        self._next_order = 0
+        self._newest_past_BFCHW: Tensor | None = None
+
+    def take(self, chunk: RoutedChunk) -> None:
+        """A chunk is clean; all that are next in the order become pictures."""
+        self._clean[chunk.order] = chunk
+        while self._next_order in self._clean:
+            self._show(self._clean.pop(self._next_order))
+            self._next_order += 1
+
+    def _show(self, chunk: RoutedChunk) -> None:
+        if not chunk.is_shown:
+            self._newest_past_BFCHW = chunk.x_BFCHW[:, -1:]
+            return
+        with self._timer.span(DECODE):
+            if self._newest_past_BFCHW is not None:
+                # The decoder remembers the old look too, which would show for a chunk.
+                newest_BFCHW, self._newest_past_BFCHW = self._newest_past_BFCHW, None
+                _, self._cache = self._vae.decode(newest_BFCHW, self._cache, False)
+            frames_BTCHW, self._cache = self._vae.decode(chunk.x_BFCHW, self._cache, chunk.is_first)
+        pixels = self._staging.download(frames_BTCHW)
+        notes = {"chunk": float(chunk.index), "steps": float(chunk.num_steps)}
+        if chunk.notes_2 is not None:
+            noise_scale, motion = chunk.notes_2.tolist()
+            notes |= {"noise_scale": noise_scale, "motion": motion}
+        self._on_pictures(Pictures(self._epoch, chunk.index, pixels, notes))

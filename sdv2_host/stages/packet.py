@@ -1,0 +1,356 @@
+"""What travels between two places: one latent frame of one row of one call, or a token, as bytes.
+
+A call is one forward over rows at neighbouring steps with equally many frames. It is sent as
+leaves in row-major order (row, frame), so a leaf has the same size whatever the number of steps
+and the length of chunks are, and receives can stay posted. A token goes in line with the leaves.
+All numbers are little-endian.
+
+    offset  type   field
+    0       4s     magic "SDVL"
+    4       u16    version
+    6       u16    kind: 1 leaf, 2 token
+    8       u64    epoch
+    16      u64    num_bytes of the link's LeafShape: both ends must mean the same model
+    leaf                                            token
+    24      u64    call                             24   u64  length of the body in bytes
+    32      u64    index                            128  UTF-8 body
+    40      u64    first_frame
+    48      u64    text_id
+    56      i64    seed
+    64      f64    noise_hold, finite
+    72      f64    sink_threshold, finite
+    80      u16    num_rows 1..MAX_STEPS
+    82      u16    row < num_rows
+    84      u16    num_frames 1..MAX_FRAMES
+    86      u16    frame < num_frames
+    88      u16    block 0..MAX_BLOCKS
+    90      u16    num_steps 1..MAX_STEPS
+    92      u16    step 0..num_steps
+    94      u16    flags: 1 refresh_sinks, 2 begins_anew, 4 is_shown, 8 has_tokens
+    96      u32    num_cut
+    100     u16    fills_from 0..MAX_STEPS
+    102     u16    fills_to 0..MAX_STEPS
+    104     u64    order
+    128     f32    scalars [SCALARS]
+    192            x_CHW, then tokens_SE, of the link's dtype
+
+Pure: no I/O. What comes from a peer is checked before it is believed; nothing larger than the
+link's leaf is ever made of it.
+
+# C channels  H W latent size  S tokens of a latent frame  E model width
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdv2_host.stages.route import MAX_STEPS
+
+SCALARS = 16
+"""Float32 numbers of a row that only the device knows, such as its noise levels."""
+MAX_FRAMES = 1024
+"""Latent frames of one call."""
+MAX_BLOCKS = 1024
+
+_MAGIC = b"SDVL"
+_VERSION = 1
+_PREFIX = struct.Struct("<4sHHQQ")
+_LEAF = struct.Struct("<QQQQqddHHHHHHHHIHHQ")
+_TOKEN = struct.Struct("<Q")
+_HEADER_BYTES = 128
+_SCALARS_BYTES = SCALARS * 4
+_X_OFFSET = _HEADER_BYTES + _SCALARS_BYTES
+_REFRESH_SINKS, _BEGINS_ANEW, _IS_SHOWN, _HAS_TOKENS = 1, 2, 4, 8
+_ALL_FLAGS = _REFRESH_SINKS | _BEGINS_ANEW | _IS_SHOWN | _HAS_TOKENS
+
+
+class PacketError(ValueError):
+    """Bytes that are no packet of this link, or a packet that is none."""
+
+
+class Kind(IntEnum):
+    LEAF = 1
+    TOKEN = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Which frame of which call a leaf is, and all that its chunk was made with."""
+
+    epoch: int
+    call: int
+    """Number of the call in its epoch."""
+    num_rows: int
+    """Of the call."""
+    row: int
+    num_frames: int
+    """Latent frames of each row of the call."""
+    frame: int
+    block: int
+    """The next block to run; the model's number of blocks = none is left of this step."""
+    index: int
+    """Of the chunk, in its epoch."""
+    order: int
+    """Of the chunk, among all that came to the model in its epoch."""
+    seed: int
+    """Any signed 64 bits."""
+    text_id: int
+    num_steps: int
+    step: int
+    """The row's denoising step; `num_steps` = all are done."""
+    first_frame: int
+    """Number in the stream of the row's first latent frame."""
+    num_cut: int
+    noise_hold: float
+    sink_threshold: float
+    fills_from: int
+    fills_to: int
+    """0 = none."""
+    refresh_sinks: bool
+    begins_anew: bool
+    is_shown: bool
+    has_tokens: bool
+    """False: x_CHW only, which is so between two steps."""
+
+
+class Leaf(NamedTuple):
+    header: Header
+    scalars: Tensor
+    """Float32 [SCALARS]."""
+    x_CHW: Tensor
+    tokens_SE: Tensor | None
+
+
+class Token(NamedTuple):
+    """What is said in line with the leaves: all before it was said under the old plan."""
+
+    epoch: int
+    body: bytes
+    """JSON; at most `LeafShape.max_body_bytes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeafShape:
+    """What one link carries, for the life of an engine."""
+
+    latent_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    tokens_shape: tuple[int, int] | None
+    """(S, E); None = a link that carries latents only."""
+    dtype: torch.dtype
+
+    @property
+    def x_bytes(self) -> int:
+        return math.prod(self.latent_shape) * self.dtype.itemsize
+
+    @property
+    def tokens_bytes(self) -> int:
+        return math.prod(self.tokens_shape) * self.dtype.itemsize if self.tokens_shape else 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the largest packet, which is what a buffer of the link must hold."""
+        return _X_OFFSET + self.x_bytes + self.tokens_bytes
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Of a token."""
+        return self.num_bytes - _HEADER_BYTES
+
+
+def pack_(
+    packet: Leaf | Token, shape: LeafShape, buffer: Tensor, *, non_blocking: bool = False
+) -> int:
+    """`buffer`, uint8 of `shape.num_bytes` in host memory, begins with the packet; how many bytes
+    of it that takes.
+
+    With `non_blocking` tensors of a CUDA device are still on their way on its current stream.
+
+    Raises:
+        PacketError: a header out of range, or a token that is too large.
+    """
+    if isinstance(packet, Token):
+        return _pack_token_(packet, shape, buffer)
+    header, scalars, x_CHW, tokens_SE = packet
+    _check(header, shape)
+    assert header.has_tokens == (tokens_SE is not None), "has_tokens is not what the leaf has"
+    assert scalars.dtype == torch.float32, f"scalars are {scalars.dtype}"
+    _write_prefix_(buffer, Kind.LEAF, header.epoch, shape)
+    _LEAF.pack_into(buffer.numpy().data, _PREFIX.size, *_numbers(header))
+    parts = _parts(shape, buffer)
+    parts.scalars.copy_(scalars, non_blocking=non_blocking)
+    parts.x_CHW.copy_(_like(x_CHW, parts.x_CHW), non_blocking=non_blocking)
+    if tokens_SE is None:
+        return _X_OFFSET + shape.x_bytes
+    assert parts.tokens_SE is not None, "the link carries latents only"
+    parts.tokens_SE.copy_(_like(tokens_SE, parts.tokens_SE), non_blocking=non_blocking)
+    return shape.num_bytes
+
+
+def unpack(
+    buffer: Tensor,
+    shape: LeafShape,
+    device: torch.device | None = None,
+    *,
+    non_blocking: bool = False,
+) -> Leaf | Token:
+    """The packet that `buffer` begins with, in memory of its own; on `device`, by default the
+    host's.
+
+    With `non_blocking` the copies to a CUDA device are still under way on its current stream.
+
+    Raises:
+        PacketError: the bytes are no packet of this link.
+    """
+    if buffer.numel() != shape.num_bytes:
+        raise PacketError(f"{buffer.numel()} bytes: expected {shape.num_bytes}")
+    raw = buffer.numpy().data
+    magic, version, kind, epoch, num_bytes = _PREFIX.unpack_from(raw)
+    if magic != _MAGIC or version != _VERSION:
+        raise PacketError(f"begins with {magic!r} {version}: expected {_MAGIC!r} {_VERSION}")
+    if num_bytes != shape.num_bytes:
+        raise PacketError(f"of a link of {num_bytes} bytes: this one has {shape.num_bytes}")
+    if kind == Kind.TOKEN:
+        (length,) = _TOKEN.unpack_from(raw, _PREFIX.size)
+        if length > shape.max_body_bytes:
+            raise PacketError(f"token of {length} bytes: at most {shape.max_body_bytes}")
+        return Token(epoch, raw[_HEADER_BYTES : _HEADER_BYTES + length].tobytes())
+    if kind != Kind.LEAF:
+        raise PacketError(f"kind {kind}: expected {list(map(int, Kind))}")
+    header = _read_header(epoch, _LEAF.unpack_from(raw, _PREFIX.size))
+    _check(header, shape)
+    parts = _parts(shape, buffer)
+
+    def own(part: Tensor) -> Tensor:
+        return torch.empty_like(part, device=device).copy_(part, non_blocking=non_blocking)
+
+    tokens_SE = own(parts.tokens_SE) if header.has_tokens and parts.tokens_SE is not None else None
+    return Leaf(header, own(parts.scalars), own(parts.x_CHW), tokens_SE)
+
+
+class _Parts(NamedTuple):
+    """Views of a buffer."""
+
+    scalars: Tensor
+    x_CHW: Tensor
+    tokens_SE: Tensor | None
+
+
+def _parts(shape: LeafShape, buffer: Tensor) -> _Parts:
+    tokens_offset = _X_OFFSET + shape.x_bytes
+    scalars = buffer[_HEADER_BYTES:_X_OFFSET].view(torch.float32)
+    x_CHW = buffer[_X_OFFSET:tokens_offset].view(shape.dtype).view(shape.latent_shape)
+    if shape.tokens_shape is None:
+        return _Parts(scalars, x_CHW, None)
+    tokens = buffer[tokens_offset : shape.num_bytes].view(shape.dtype)
+    return _Parts(scalars, x_CHW, tokens.view(shape.tokens_shape))
+
+
+def _like(tensor: Tensor, part: Tensor) -> Tensor:
+    """`tensor`, which must be what the link carries: a copy would convert or broadcast it."""
+    assert (tensor.shape, tensor.dtype) == (part.shape, part.dtype), (
+        f"{tuple(tensor.shape)} of {tensor.dtype}: the link carries "
+        f"{tuple(part.shape)} of {part.dtype}"
+    )
+    return tensor
+
+
+def _pack_token_(token: Token, shape: LeafShape, buffer: Tensor) -> int:
+    length = len(token.body)
+    if length > shape.max_body_bytes:
+        raise PacketError(f"token of {length} bytes: at most {shape.max_body_bytes}")
+    _write_prefix_(buffer, Kind.TOKEN, token.epoch, shape)
+    raw = buffer.numpy().data
+    _TOKEN.pack_into(raw, _PREFIX.size, length)
+    raw[_HEADER_BYTES : _HEADER_BYTES + length] = token.body
+    return _HEADER_BYTES + length
+
+
+def _write_prefix_(buffer: Tensor, kind: Kind, epoch: int, shape: LeafShape) -> None:
+    assert buffer.numel() == shape.num_bytes, f"{buffer.numel()} bytes, not {shape.num_bytes}"
+    _PREFIX.pack_into(buffer.numpy().data, 0, _MAGIC, _VERSION, kind, epoch, shape.num_bytes)
+
+
+def _numbers(header: Header) -> tuple[int | float, ...]:
+    """The fields in their order on the wire."""
+    flags = (
+        header.refresh_sinks * _REFRESH_SINKS
+        | header.begins_anew * _BEGINS_ANEW
+        | header.is_shown * _IS_SHOWN
+        | header.has_tokens * _HAS_TOKENS
+    )
+    return (
+        *(header.call, header.index, header.first_frame, header.text_id, header.seed),
+        *(header.noise_hold, header.sink_threshold),
+        *(header.num_rows, header.row, header.num_frames, header.frame),
+        *(header.block, header.num_steps, header.step, flags),
+        *(header.num_cut, header.fills_from, header.fills_to, header.order),
+    )
+
+
+def _read_header(epoch: int, numbers: tuple[int | float, ...]) -> Header:
+    call, index, first_frame, text_id, seed = map(int, numbers[:5])
+    num_rows, row, num_frames, frame = map(int, numbers[7:11])
+    block, num_steps, step, flags, num_cut = map(int, numbers[11:16])
+    fills_from, fills_to, order = map(int, numbers[16:])
+    if flags & ~_ALL_FLAGS:
+        raise PacketError(f"flags {flags:#x}: expected of {_ALL_FLAGS:#x}")
+    return Header(
+        epoch=epoch,
+        call=call,
+        num_rows=num_rows,
+        row=row,
+        num_frames=num_frames,
+        frame=frame,
+        block=block,
+        index=index,
+        order=order,
+        seed=seed,
+        text_id=text_id,
+        num_steps=num_steps,
+        step=step,
+        first_frame=first_frame,
+        num_cut=num_cut,
+        noise_hold=numbers[5],
+        sink_threshold=numbers[6],
+        fills_from=fills_from,
+        fills_to=fills_to,
+        refresh_sinks=bool(flags & _REFRESH_SINKS),
+        begins_anew=bool(flags & _BEGINS_ANEW),
+        is_shown=bool(flags & _IS_SHOWN),
+        has_tokens=bool(flags & _HAS_TOKENS),
+    )
+
+
+def _check(header: Header, shape: LeafShape) -> None:
+    """
+    Raises:
+        PacketError: a number out of range.
+    """
+    spans = {
+        "num_rows": (header.num_rows, 1, MAX_STEPS),
+        "row": (header.row, 0, header.num_rows - 1),
+        "num_frames": (header.num_frames, 1, MAX_FRAMES),
+        "frame": (header.frame, 0, header.num_frames - 1),
+        "block": (header.block, 0, MAX_BLOCKS),
+        "num_steps": (header.num_steps, 1, MAX_STEPS),
+        "step": (header.step, 0, header.num_steps),
+        "fills_from": (header.fills_from, 0, MAX_STEPS),
+        "fills_to": (header.fills_to, 0, MAX_STEPS),
+    }
+    for name, (value, low, high) in spans.items():
+        if not low <= value <= high:
+            raise PacketError(f"{name} {value}: expected {low} to {high}")
+    floats = {"noise_hold": header.noise_hold, "sink_threshold": header.sink_threshold}
+    for name, number in floats.items():
+        if not math.isfinite(number):
+            raise PacketError(f"{name} {number}: expected a number")
+    if header.has_tokens and shape.tokens_shape is None:
+        raise PacketError("has tokens: this link carries latents only")

@@ -1,0 +1,217 @@
+"""Ring and chain are one device: the same pictures whatever the places, lanes and moves are."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdv2_host.params import Params
+from sdv2_host.stages.place_kv import PlaceKV
+from sdv2_host.stages.route import RoutePlan
+from sdv2_host.stages.work import Route
+from sdv2_host.types import Layout
+from tests.stages.places import (
+    NUM_BLOCKS,
+    Stream,
+    WholeModels,
+    in_chunks,
+    play,
+    single,
+    toy_clip,
+    toy_models,
+    toy_spec,
+)
+
+PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def models() -> WholeModels:
+    return toy_models()
+
+
+def changing_params(num_chunks: int) -> list[Params]:
+    """Steps, prompt, seed and held noise change along the way, twice at the same chunk."""
+    params = []
+    for index in range(num_chunks):
+        prompt = ("neon outline", "watercolor", "pixel art")[index // 5 % 3]
+        steps = (2, 2, 4, 1, 3)[index // 4 % 5]
+        changes = {"prompt": prompt, "steps": steps, "seed": index, "noise_hold": index % 3 / 2}
+        params.append(PARAMS.model_copy(update=changes))
+    return params
+
+
+def assert_alike(got: np.ndarray, expected: np.ndarray) -> None:
+    """Within a rounding of 8 bits, and nearly everywhere the same."""
+    assert got.shape == expected.shape
+    differ = np.abs(got.astype(int) - expected.astype(int))
+    assert differ.max() <= 1
+    assert (differ > 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 4])
+@pytest.mark.parametrize("num_places", [1, 2, 3, 4])
+def test_a_chain_gives_the_bits_of_one_device(
+    models: WholeModels, num_places: int, num_steps: int
+) -> None:
+    chunks = in_chunks(toy_clip(41))
+    params = [PARAMS.model_copy(update={"steps": num_steps})] * len(chunks)
+    plan = RoutePlan.even(Route.CHAIN, num_steps, NUM_BLOCKS, num_places)
+
+    got = play(Stream(plan, toy_spec(), models), chunks, params)
+
+    assert np.array_equal(got, single(models, toy_spec(), chunks, params, Layout.SERIAL))
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 4])
+@pytest.mark.parametrize("num_places", [1, 2, 3, 4])
+def test_a_ring_of_one_lane_gives_the_bits_of_a_stream_batch(
+    models: WholeModels, num_places: int, num_steps: int
+) -> None:
+    chunks = in_chunks(toy_clip(41))
+    params = [PARAMS.model_copy(update={"steps": num_steps})] * len(chunks)
+    plan = RoutePlan.even(Route.RING, num_steps, NUM_BLOCKS, num_places)
+
+    got = play(Stream(plan, toy_spec(), models, num_lanes=1), chunks, params)
+
+    assert np.array_equal(got, single(models, toy_spec(), chunks, params, Layout.BATCH))
+
+
+@pytest.mark.parametrize("num_lanes", [2, 4, 7])
+def test_a_ring_gives_the_pictures_of_one_device_whatever_the_lanes(
+    models: WholeModels, num_lanes: int
+) -> None:
+    chunks = in_chunks(toy_clip(61))
+    params = [PARAMS.model_copy(update={"steps": 3})] * len(chunks)
+    plan = RoutePlan.even(Route.RING, 3, NUM_BLOCKS, 3)
+
+    got = play(Stream(plan, toy_spec(), models, num_lanes), chunks, params)
+
+    assert_alike(got, single(models, toy_spec(), chunks, params))
+
+
+@pytest.mark.parametrize("route", list(Route))
+def test_steps_prompts_seeds_and_noise_change_without_a_drain(
+    models: WholeModels, route: Route
+) -> None:
+    chunks = in_chunks(toy_clip(161))
+    params = changing_params(len(chunks))
+    spec = toy_spec(sink_threshold=0.9)
+    plan = RoutePlan.even(route, 2, NUM_BLOCKS, 3)
+
+    got = play(Stream(plan, spec, models), chunks, params)
+
+    assert_alike(got, single(models, spec, chunks, params))
+
+
+@pytest.mark.parametrize("route", list(Route))
+def test_a_cut_that_sees_the_past_anew_is_that_of_one_device(
+    models: WholeModels, route: Route
+) -> None:
+    chunks = in_chunks(toy_clip(81))
+    cuts = {"recache": "window", "recache_frames": 3}
+    params = [one.model_copy(update=cuts) for one in changing_params(len(chunks))]
+    plan = RoutePlan.even(route, 2, NUM_BLOCKS, 2)
+
+    got = play(Stream(plan, toy_spec(), models), chunks, params)
+
+    assert_alike(got, single(models, toy_spec(), chunks, params))
+
+
+def re_balances(route: Route, num_steps: int, num_places: int) -> dict[int, RoutePlan]:
+    """Three, with moves over several places, and places that have nothing before or after."""
+    total = NUM_BLOCKS * (num_steps if route is Route.CHAIN else 1)
+    inner = [
+        [0] * (num_places - 1),
+        [total] * (num_places - 1),
+        [total * place // num_places for place in range(1, num_places)],
+    ]
+    plans = [RoutePlan(route, num_steps, NUM_BLOCKS, (0, *cuts, total)) for cuts in inner]
+    return dict(zip((3, 5, 8), plans, strict=True))
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 4])
+@pytest.mark.parametrize("num_places", [2, 3, 4])
+@pytest.mark.parametrize("route", list(Route))
+def test_three_re_balances_change_no_picture(
+    models: WholeModels, route: Route, num_places: int, num_steps: int
+) -> None:
+    chunks = in_chunks(toy_clip(61))
+    params = [PARAMS.model_copy(update={"steps": num_steps})] * len(chunks)
+    plan = RoutePlan.even(route, num_steps, NUM_BLOCKS, num_places)
+    plans = re_balances(route, num_steps, num_places)
+    lanes = 1 if route is Route.RING else 0
+
+    got = play(Stream(plan, toy_spec(), models, lanes), chunks, params, plans)
+
+    layout = Layout.BATCH if route is Route.RING else Layout.SERIAL
+    assert np.array_equal(got, single(models, toy_spec(), chunks, params, layout))
+
+
+@pytest.mark.parametrize("route", list(Route))
+def test_a_move_that_forgets_the_ring_indices_shows(
+    models: WholeModels, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlaceKV, "_take_indices", lambda *_: None)
+    chunks = in_chunks(toy_clip(61))
+    params = [PARAMS] * len(chunks)
+    plan = RoutePlan.even(route, 2, NUM_BLOCKS, 3)
+    plans = re_balances(route, 2, 3)
+
+    got = play(Stream(plan, toy_spec(), models), chunks, params, plans)
+
+    assert not np.array_equal(got, single(models, toy_spec(), chunks, params))
+
+
+@given(
+    route=st.sampled_from(list(Route)),
+    num_places=st.integers(1, 4),
+    num_lanes=st.integers(1, 5),
+    what=st.lists(
+        st.tuples(
+            st.integers(1, 4),
+            st.sampled_from(["neon outline", "watercolor"]),
+            st.sampled_from(["off", "sinks", "window"]),
+            st.integers(1, 3),
+            st.none() | st.lists(st.integers(0, 4 * NUM_BLOCKS), min_size=3, max_size=3),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+)
+@settings(max_examples=25, deadline=None)
+def test_any_sequence_of_changes_and_moves_gives_the_pictures_of_one_device(
+    models: WholeModels,
+    route: Route,
+    num_places: int,
+    num_lanes: int,
+    what: list[tuple[int, str, str, int, list[int] | None]],
+) -> None:
+    lengths = [1, *(4 * num_latents for _, _, _, num_latents, _ in what)]
+    frames = toy_clip(sum(lengths))
+    ends = np.cumsum([0, *lengths])
+    chunks = [frames[begin:end] for begin, end in pairwise(ends)]
+    params, plans = [PARAMS], {}
+    for index, (steps, prompt, recache, _, cuts) in enumerate(what, 1):
+        changes = {"steps": steps, "prompt": prompt, "recache": recache, "seed": index}
+        params.append(PARAMS.model_copy(update=changes))
+        if cuts is not None:
+            before = params[-2].steps
+            total = NUM_BLOCKS * (before if route is Route.CHAIN else 1)
+            inner = sorted(min(cut, total) for cut in cuts[: num_places - 1])
+            plans[index] = RoutePlan(route, before, NUM_BLOCKS, (0, *inner, total))
+    plan = RoutePlan.even(route, PARAMS.steps, NUM_BLOCKS, num_places)
+
+    got = play(Stream(plan, toy_spec(), models, num_lanes), chunks, params, plans)
+
+    assert_alike(got, single(models, toy_spec(), chunks, params))
