@@ -101,6 +101,13 @@ class Config(BaseModel):
         description="Most denoising steps that may be asked for live; each keeps a cache of its "
         "own. 0 = 4, and 2 for wan-14b.",
     )
+    spare_weights: Literal["file", "memory"] = Field(
+        "file",
+        description="Over several devices, where each keeps the blocks that others run, for when "
+        "blocks move or a device fails: file = read anew then, memory = a copy of all blocks in "
+        "this machine's memory per GPU (2.6 GiB of wan-1.3b, 26 GiB of wan-14b), there at once. "
+        "A CPU reads the file.",
+    )
     text_device: str = Field(
         "cpu",
         pattern=DEVICE_PATTERN,

@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "stream": {"base", "wan"},
     "models": {"base"},
     "gpu": {"base", "wan", "stream", "models"},
-    "stages": {"base", "wan", "stream", "gpu"},
+    "stages": {"base", "wan", "stream", "gpu", "models"},
     "sources": {"base", "ipc"},
     "sinks": {"base", "ipc"},
     "surfaces": {"base"},

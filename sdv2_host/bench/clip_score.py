@@ -22,7 +22,8 @@ from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from sdv2_host.errors import ModelError
-from sdv2_host.wan.weights import Part, check
+from sdv2_host.wan.filling import check
+from sdv2_host.wan.weights import Part
 
 PUBLISHED = "openai/clip-vit-base-patch32"
 BATCH_FRAMES = 16

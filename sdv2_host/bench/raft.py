@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdv2_host.errors import ModelError
-from sdv2_host.wan.weights import META, Part, load_
+from sdv2_host.wan.filling import META, load_
+from sdv2_host.wan.weights import Part
 
 CELL_PX = 8
 """Flow is estimated on a grid of this many px and then refined."""

@@ -15,7 +15,7 @@ from sdv2_host.gpu.device import GIB, device_memory, device_name
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.memory_plan import ESTIMATED, advice, plan_memory
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
-from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily, load_models
+from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily, installed_files, load_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
 from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
@@ -44,8 +44,7 @@ def build_wan_engine(config: Config, progress: ProgressFn) -> StreamEngine:
     place = Placement.of(config)
     if config.device == "auto" and place.device.type == "cpu":
         log.warning("%s", NO_GPU.format(torch=torch.__version__, engine=config.engine))
-    models_dir = store.models_dir(config.models_dir)
-    files = store.locate(config.engine, models_dir, needs=store.needed_parts(config))
+    files = installed_files(config)
     progress(f"checking the memory of {device_name(place.device)}", 0.0)
     check_memory(config, place)
     family = WanFamily(WAN_DIMS[config.engine])

@@ -11,6 +11,7 @@ from torch import Tensor
 from sdv2_host.config import Config
 from sdv2_host.gpu.device import resolve_device, resolve_dtype
 from sdv2_host.gpu.engine import StreamModels
+from sdv2_host.models import store
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.dims import TAEW2_1, WAN_VAE, TinyVAEDims, WanDims, WanVAEDims
@@ -48,6 +49,16 @@ class Placement:
         """
         device = resolve_device(config.device)
         return cls(device, resolve_dtype(config.dtype, device))
+
+
+def installed_files(config: Config) -> ModelFiles:
+    """Where the parts are that the Wan engine of `config` needs.
+
+    Raises:
+        ModelError: one is missing, unfinished or damaged; saying how to get it.
+    """
+    models_dir = store.models_dir(config.models_dir)
+    return store.locate(config.engine, models_dir, needs=store.needed_parts(config))
 
 
 class NoEncoder:

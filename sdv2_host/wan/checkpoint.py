@@ -78,6 +78,15 @@ class Checkpoint:
             entries[new] = entry
         return replace(self, _entries=entries)
 
+    def within(self, prefix: str) -> Checkpoint:
+        """Only the tensors whose names begin so, by the rest of their names."""
+        kept = {
+            name.removeprefix(prefix): entry
+            for name, entry in self._entries.items()
+            if name.startswith(prefix)
+        }
+        return replace(self, _entries=kept)
+
     def without(self, names: Collection[str]) -> Checkpoint:
         """The same without these tensors, where they are."""
         kept = {name: entry for name, entry in self._entries.items() if name not in names}

@@ -1,23 +1,24 @@
-"""Checkpoints -> modules, with an exact check of names and shapes. No pickles."""
+"""The embedded model's one file -> modules, with an exact check of names and shapes."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdv2_host.errors import ModelError
+from sdv2_host.wan.checkpoint import Checkpoint, open_checkpoint
 from sdv2_host.wan.dims import TinyTextDims, TinyVAEDims, WanDims
+from sdv2_host.wan.filling import CPU, META, check, load_
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.weights import named
 
 TINY_PATH = Path(__file__).parent.parent / "assets" / "tiny" / "tiny.safetensors"
 
@@ -30,8 +31,38 @@ class TinyModels(NamedTuple):
     """What the training wrote down: styles, prompts, steps, data, metrics."""
 
 
-def load_tiny(path: Path | None = None) -> TinyModels:
-    """The embedded model in float32 on the CPU, ready for inference.
+@dataclass(frozen=True, slots=True)
+class TinyFile:
+    """The embedded model's file: its parts without memory, and what fills them. Open until `close`,
+    or the end of its `with`."""
+
+    dit: CausalWanModel
+    vae: TinyVAE
+    text: TinyTextEncoder
+    card: dict[str, Any]
+    checkpoint: Checkpoint
+
+    def weights_of(self, part: str) -> Checkpoint:
+        """Of "dit", "vae" or "text"."""
+        return self.checkpoint.within(f"{part}.")
+
+    def close(self) -> None:
+        self.checkpoint.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_tiny(path: Path | None = None) -> TinyFile:
+    """The embedded model's file, compared with the sizes it states; nothing of it is read yet.
 
     Raises:
         ModelError: the file is missing, damaged, or not this model.
@@ -40,25 +71,44 @@ def load_tiny(path: Path | None = None) -> TinyModels:
     if not path.is_file():
         raise ModelError(f"{path.name} is missing from {path.parent}: reinstall sdv2-host")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        dims = json.loads(metadata["dims"])
-        card = json.loads(metadata["card"])
-        models = TinyModels(
-            CausalWanModel(WanDims(**_tuples(dims["dit"]))),
-            TinyVAE(TinyVAEDims(**_tuples(dims["vae"]))),
-            TinyTextEncoder(TinyTextDims(**dims["text"])),
-            card,
-        )
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        checkpoint = open_checkpoint(path)
+    except ModelError as error:
+        raise ModelError(f"not an sdv2-host model file: {error}") from error
+    try:
+        dims = json.loads(checkpoint.metadata["dims"])
+        with torch.device(META):
+            file = TinyFile(
+                CausalWanModel(WanDims(**_tuples(dims["dit"]))),
+                TinyVAE(TinyVAEDims(**_tuples(dims["vae"]))),
+                TinyTextEncoder(TinyTextDims(**dims["text"])),
+                json.loads(checkpoint.metadata["card"]),
+                checkpoint,
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        checkpoint.close()
         raise ModelError(f"{path}: not an sdv2-host model file ({error})") from error
-    for name, module in (("dit", models.dit), ("vae", models.vae), ("text", models.text)):
-        prefix = f"{name}."
-        part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        load_exact(module, part, f"{path.name}: {name}")
-        module.eval().requires_grad_(False)
-    return models
+    try:
+        for part, module in (("dit", file.dit), ("vae", file.vae), ("text", file.text)):
+            check(module, file.weights_of(part))
+    except ModelError:
+        checkpoint.close()
+        raise
+    return file
+
+
+def load_tiny(path: Path | None = None) -> TinyModels:
+    """The embedded model in float32 on the CPU, ready for inference.
+
+    Raises:
+        ModelError: the file is missing, damaged, or not this model.
+    """
+    with open_tiny(path) as file:
+        return TinyModels(
+            load_(file.dit, file.weights_of("dit"), CPU, torch.float32),
+            load_(file.vae, file.weights_of("vae"), CPU, torch.float32),
+            load_(file.text, file.weights_of("text"), CPU, torch.float32),
+            file.card,
+        )
 
 
 def save_tiny(models: TinyModels, path: Path) -> None:
@@ -75,31 +125,6 @@ def save_tiny(models: TinyModels, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"dims": json.dumps(dims), "card": json.dumps(models.card)}
     save_file(tensors, str(path), metadata=metadata)
-
-
-def load_exact(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Weights into the module, if names and shapes are exactly its own.
-
-    Raises:
-        ModelError: naming missing, unexpected and wrongly shaped tensors.
-    """
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in tensors.items()}
-    faults = [
-        named("missing", sorted(wanted.keys() - given.keys())),
-        named("unexpected", sorted(given.keys() - wanted.keys())),
-        named(
-            "of the wrong shape",
-            [
-                f"{name} {given[name]} for {wanted[name]}"
-                for name in sorted(wanted.keys() & given.keys())
-                if wanted[name] != given[name]
-            ],
-        ),
-    ]
-    if any(faults):
-        raise ModelError(f"{where}: " + "; ".join(fault for fault in faults if fault))
-    module.load_state_dict(tensors)
 
 
 def _tuples(dims: dict[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from transformers import UMT5Config, UMT5EncoderModel
 from sdv2_host.errors import ModelError
 from sdv2_host.prompts import clean_prompt
 from sdv2_host.wan.checkpoint import Checkpoint
+from sdv2_host.wan.filling import Progress
 from sdv2_host.wan.identify import identify
-from sdv2_host.wan.weights import UMT5, Progress, load_umt5_state
+from sdv2_host.wan.weights import UMT5, load_umt5_state
 
 TEXT_LEN = 512
 TOKENIZER_FILE = "tokenizer.json"

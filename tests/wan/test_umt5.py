@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from sdv2_host.errors import ModelError
 from sdv2_host.prompts import clean_prompt
+from sdv2_host.wan.filling import CPU
 from sdv2_host.wan.umt5 import TEXT_LEN, Umt5Encoder, load_tokenizer, load_umt5, read_sizes
-from sdv2_host.wan.weights import CPU
 from tests.tiny_umt5 import TOY_SIZES, toy_tokenizer, toy_umt5, write_encoder, write_tokenizer
 
 LIMIT = 1e-5
