@@ -35,7 +35,6 @@ CHALLENGE_BYTES = 32
 PROOF_BYTES = hashlib.sha256().digest_size
 GREETING_S = 3.0
 """For the whole greeting, however slowly bytes come."""
-MIN_TOKEN_CHARS = 16
 _SIZES = struct.Struct("<IQ")
 
 Payload = bytes | bytearray | memoryview

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 MS_PER_S = 1000.0
 MAX_OWED = 1 << 30
+PROGRESS_S = 0.5
+"""The host gives up on a start that is silent."""
 
 
 class Standing(NamedTuple):
@@ -71,14 +73,12 @@ class Driver:
     rank told last before it ended; `_says` of the plan.
     """
 
-    def __init__(self, setup: RingSetup, on_progress: ProgressFn) -> None:
-        """`on_progress` is told how ranks load, in the driver's thread.
-
+    def __init__(self, setup: RingSetup) -> None:
+        """
         Raises:
             ConfigError: nothing can listen where others are to join.
         """
         self._setup = setup
-        self._on_progress = on_progress
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._outbox = Outbox()
         self._formed = threading.Event()
@@ -90,6 +90,7 @@ class Driver:
         self._last_failure: Failed | None = None
         self._num_lost = 0
         self._says = ""
+        self._progress = ("waiting for devices to be ready", 0.0)
         self.standing = Standing()
         size = setup.config.size
         self._roster = Roster(
@@ -113,13 +114,14 @@ class Driver:
 
     # For the engine's thread.
 
-    def wait_formed(self) -> None:
-        """The first epoch has begun.
+    def wait_formed(self, progress: ProgressFn) -> None:
+        """The first epoch has begun; until then `progress` is told how ranks load.
 
         Raises:
             HostError: no rank could be made ready.
         """
-        self._formed.wait()
+        while not self._formed.wait(PROGRESS_S):
+            progress(*self._progress)
         self._outbox.take(most_owed=MAX_OWED)
 
     def give(self, chunk: GivenChunk) -> None:
@@ -164,7 +166,8 @@ class Driver:
         self._inbox.put(partial(self._hear, rank, message, payload, now_ns()))
 
     def _tell_end(self, rank: int, reason: str) -> None:
-        self._inbox.put(partial(self._lose, rank, reason))
+        log.info("rank %d: %s", rank, reason)
+        self._inbox.put(partial(self._lose, rank, "lost its connection"))
 
     def _tell_exit(self, rank: int, reason: str) -> None:
         self._inbox.put(partial(self._explain, rank, reason))
@@ -253,7 +256,7 @@ class Driver:
             self._do(members.link_failed(rank, message.group, now))
         elif isinstance(message, Progress):
             self._do(members.heard(rank, now))
-            self._on_progress(f"{self._names[rank]}: {message.text}", message.fraction)
+            self._progress = (f"{self._names[rank]}: {message.text}", message.fraction)
         elif isinstance(message, Loaded):
             hello = self._roster.link(rank).hello
             self._facts[rank] = RankFacts(rank, hello.device, hello.machine, message)

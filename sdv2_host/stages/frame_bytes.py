@@ -27,7 +27,7 @@ def pack_frames(frames: Sequence[Frame]) -> tuple[tuple[FrameHeader, ...], bytes
     headers = tuple(
         FrameHeader(
             shape=frame.pixels.shape,
-            dtype=frame.pixels.dtype.name,  # type: ignore[arg-type]  # pydantic checks it
+            dtype=frame.pixels.dtype.name,
             pixel_format=frame.meta.pixel_format,
             orientation=frame.meta.orientation,
         )
@@ -74,7 +74,7 @@ def pack_text(text_id: int, embedding_1LE: Tensor) -> tuple[Text, bytes]:
     whole_1LE = embedding_1LE.detach().cpu().contiguous()
     _, length, width = whole_1LE.shape
     name = next(name for name, dtype in _TEXT_TYPES.items() if dtype is whole_1LE.dtype)
-    header = Text(text_id=text_id, shape=(1, length, width), dtype=name)  # type: ignore[arg-type]
+    header = Text(text_id=text_id, shape=(1, length, width), dtype=name)
     return header, whole_1LE.view(torch.uint8).numpy().tobytes()
 
 

@@ -206,7 +206,7 @@ class RankProcess:
         message = Picture(
             epoch=pictures.epoch,
             index=pictures.index,
-            shape=pictures.pixels.shape,  # type: ignore[arg-type]  # pydantic checks it
+            shape=pictures.pixels.shape,
             notes=pictures.notes,
         )
         self._driver.say(message, pictures.pixels.tobytes())

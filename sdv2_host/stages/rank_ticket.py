@@ -64,7 +64,7 @@ class Ticket(NamedTuple):
     number: int = BY_AGENT
     """The driver's, for a process that it started."""
     interface: str = ""
-    """Address of this machine by which other ranks reach it; '' = by which it reaches the driver."""
+    """Address of this machine for other ranks; '' = by which it reaches the driver."""
     models_dir: str | None = None
     """In place of the driver's; None = the same."""
 

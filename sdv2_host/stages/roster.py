@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from sdv2_host.stages.rank_link import OnEnd, OnMessage, RankLink
 from sdv2_host.stages.rank_ticket import BY_AGENT, Ticket, version
 from sdv2_host.stages.ring_setup import RingSetup
 from sdv2_host.stages.route import MAX_PLACES
+
+log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 
@@ -100,13 +103,16 @@ class Roster:
     def admit(self, channel: Channel, hello: Hello) -> int | None:
         """Who came in is a rank from here on, and is told what to load; None = it was refused."""
         if hello.version != version():
-            return self._refuse(channel, f"it is sdv2-host {hello.version}, here is {version()}")
+            self._refuse(channel, f"it is sdv2-host {hello.version}, here is {version()}")
+            return None
         if len(self._links) >= MAX_PLACES:
-            return self._refuse(channel, f"there are {MAX_PLACES} devices already")
+            self._refuse(channel, f"there are {MAX_PLACES} devices already")
+            return None
         rank = hello.ticket if hello.ticket != BY_AGENT else self.new_rank(None)
         is_expected = rank not in self._links and (hello.ticket == BY_AGENT or rank in self._slots)
         if not is_expected:
-            return self._refuse(channel, f"nobody expects rank {rank}")
+            self._refuse(channel, f"nobody expects rank {rank}")
+            return None
         link = RankLink(rank, hello, channel, self._news.on_message, self._news.on_end)
         self._links[rank] = link
         config = self._setup.config
@@ -138,6 +144,7 @@ class Roster:
         self._local.close()
 
     def _refuse(self, channel: Channel, reason: str) -> None:
+        log.warning("a device was refused: %s", reason)
         threading.Thread(target=_send_refusal, args=(channel, reason), daemon=True).start()
 
 
