@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import NamedTuple
+
+import torch
 
 from sdv2_host.stages.channel_store import ChannelStore
 from sdv2_host.stages.gloo_transport import GlooTransport, LinkShapes, Seat
@@ -80,6 +83,21 @@ def gloo_places(
             place.transport.close()
 
 
+def greet(transport: GlooTransport, seat: Seat) -> None:
+    """All places are there. They all have to do it, at the same time."""
+    others = [peer for peer in range(seat.num_places) if peer != seat.place]
+    transport.exchange(
+        [(peer, torch.ones(1)) for peer in others], [(peer, torch.zeros(1)) for peer in others]
+    )
+
+
+def meet(places: list[Place]) -> None:
+    """All groups of these are there: an exchange goes by the last that is made."""
+    greeters = [in_thread(lambda one=one: greet(one.transport, one.seat)) for one in places]
+    for greeter in greeters:
+        greeter.join(DEADLINE_S)
+
+
 def in_thread(body: Callable[[], None]) -> threading.Thread:
     """A daemon, so that a test that fails ends."""
     thread = threading.Thread(target=body, daemon=True)
@@ -90,3 +108,13 @@ def in_thread(body: Callable[[], None]) -> threading.Thread:
 def ring_threads() -> list[threading.Thread]:
     """Those of all transports of this process."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("ring ")]
+
+
+def eventually(ask: Callable[[], bool]) -> bool:
+    """Whether it has become true."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not ask():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
