@@ -36,7 +36,7 @@ class GlooMoves:
         received = [(peer, _like_in_host_memory(tensor)) for peer, tensor in receives]
         works = self._posted(self._group.receive, received) + self._posted(self._group.send, sent)
         self._num_begun += 1
-        start_thread(lambda: self._finish(works), "ring moves")
+        start_thread(lambda: self._finish(works), "stage link moves")
         with self._changed:
             self._changed.wait_for(lambda: self._num_done == self._num_begun or self._stopped)
             if self._num_done < self._num_begun:

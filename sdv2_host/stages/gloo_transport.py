@@ -116,7 +116,7 @@ class GlooTransport:
             self._threads += [*self._receiving.threads, self._start_pulses(send_pulses, peer)]
         atexit.register(self._close_at_exit)
         # Last: nothing can fail before, so `_fail` finds all of the above.
-        self._threads.append(start_thread(self._connect, "ring meets"))
+        self._threads.append(start_thread(self._connect, "stage link meets"))
 
     def send(self, packet: Leaf | Token) -> None:
         assert self._seat.place + 1 < self._seat.num_places, "the exit has no next place"
@@ -140,7 +140,7 @@ class GlooTransport:
             self._is_closed = self._is_over = True
         self._stop_links("the transport is closed")
         atexit.unregister(self._close_at_exit)
-        threading.Thread(target=self._free_threads, name="ring ends").start()
+        threading.Thread(target=self._free_threads, name="stage link ends").start()
 
     def _connect(self) -> None:
         try:
@@ -156,7 +156,7 @@ class GlooTransport:
             except RuntimeError as error:
                 self._fail(lost(peer, error))
 
-        return start_thread(run, f"ring pulses {peer}")
+        return start_thread(run, f"stage link pulses {peer}")
 
     def _fail(self, reason: str) -> None:
         with self._lock:

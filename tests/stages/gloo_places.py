@@ -53,6 +53,7 @@ def gloo_places(
     on_packet: Callable[[Place, Leaf | Token], None] | None = None,
     stores: list[ChannelStore] | None = None,
     epoch: int = 1,
+    device: torch.device | None = None,
 ) -> Iterator[list[Place]]:
     """All places, in this process. Packets go to `packets` of a place, or to `on_packet`."""
     places: list[Place] = []
@@ -69,7 +70,7 @@ def gloo_places(
     for index, store in enumerate(stores or joined_stores(num_places)):
         packets: SimpleQueue[Leaf | Token] = SimpleQueue()
         failures: SimpleQueue[str] = SimpleQueue()
-        seat = Seat(epoch, index, num_places, route)
+        seat = Seat(epoch, index, num_places, route, device=device or torch.device("cpu"))
         transport = GlooTransport(
             seat, links or link_shapes(route), store, taker(index, packets), failures.put
         )
@@ -105,9 +106,9 @@ def in_thread(body: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def ring_threads() -> list[threading.Thread]:
+def link_threads() -> list[threading.Thread]:
     """Those of all transports of this process."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ring ")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("stage link ")]
 
 
 def eventually(ask: Callable[[], bool]) -> bool:

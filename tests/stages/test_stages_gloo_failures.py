@@ -28,8 +28,8 @@ from tests.stages.gloo_places import (
     in_thread,
     joined_stores,
     link_shapes,
+    link_threads,
     meet,
-    ring_threads,
 )
 from tests.stages.gloo_process import neighbours
 
@@ -99,7 +99,7 @@ def test_a_neighbour_that_hangs_is_told_of_and_frees_who_sends_to_it() -> None:
 
 
 def test_a_neighbour_that_closes_is_told_of_once() -> None:
-    before = set(ring_threads())
+    before = set(link_threads())
 
     with gloo_places(3, Route.RING) as places:
         meet(places)
@@ -107,7 +107,7 @@ def test_a_neighbour_that_closes_is_told_of_once() -> None:
         told = [place.failures.get(timeout=DEADLINE_S) for place in places[1:]]
         for place in places:
             place.transport.close()
-        assert eventually(lambda: set(ring_threads()) <= before)
+        assert eventually(lambda: set(link_threads()) <= before)
         more = [place.failures.empty() for place in places]
 
     assert all(reason.startswith("lost place") for reason in told)
@@ -139,19 +139,19 @@ def test_closing_frees_who_exchanges() -> None:
 
 def test_a_closed_transport_leaves_no_thread_and_no_socket() -> None:
     process = psutil.Process()
-    threads, num_sockets = set(ring_threads()), len(process.net_connections())
+    threads, num_sockets = set(link_threads()), len(process.net_connections())
 
     with gloo_places(3, Route.RING) as places:
         meet(places)
         num_meanwhile = len(process.net_connections())
 
     assert num_meanwhile > num_sockets
-    assert eventually(lambda: set(ring_threads()) <= threads)
+    assert eventually(lambda: set(link_threads()) <= threads)
     assert eventually(lambda: len(process.net_connections()) <= num_sockets)
 
 
 def test_places_that_do_not_meet_are_told_of_when_their_store_is_cancelled() -> None:
-    threads = set(ring_threads())
+    threads = set(link_threads())
     store = joined_stores(1)[0]
     failures: SimpleQueue[str] = SimpleQueue()
     seat = Seat(1, 0, 2, Route.CHAIN)
@@ -161,11 +161,11 @@ def test_places_that_do_not_meet_are_told_of_when_their_store_is_cancelled() -> 
 
     assert failures.get(timeout=DEADLINE_S) == "the places did not meet: the epoch is over"
     transport.close()
-    assert eventually(lambda: set(ring_threads()) <= threads)
+    assert eventually(lambda: set(link_threads()) <= threads)
 
 
 def test_of_a_transport_that_is_closed_before_the_places_met_nothing_is_told() -> None:
-    threads = set(ring_threads())
+    threads = set(link_threads())
     store = joined_stores(1)[0]
     failures: SimpleQueue[str] = SimpleQueue()
     seat = Seat(1, 0, 2, Route.CHAIN)
@@ -174,7 +174,7 @@ def test_of_a_transport_that_is_closed_before_the_places_met_nothing_is_told() -
     transport.close()
     store.cancel()
 
-    assert eventually(lambda: set(ring_threads()) <= threads)
+    assert eventually(lambda: set(link_threads()) <= threads)
     assert failures.empty()
 
 
