@@ -97,10 +97,11 @@ def choose_route(
             ring.partition,
             "ring: for a chain, which needs more of the model on each device, memory is short",
         )
-    # Without a further step nothing comes back; and of one device there is no lap.
-    if ring is None or num_steps == 1 or len(chain.partition.order) == 1:
-        why = "with one step" if num_steps == 1 else "on one device"
-        return Choice(Route.CHAIN, chain.partition, f"chain: {why} nothing has to come back")
+    if ring is None:
+        return Choice(Route.CHAIN, chain.partition, "chain: for a ring memory is short")
+    if num_steps == 1:
+        says = "chain: with one step nothing has to come back"
+        return Choice(Route.CHAIN, chain.partition, says)
     times = f"{chain.slowest_ms:.1f} ms a chunk in a chain, {ring.slowest_ms:.1f} ms in a ring"
     if chain.slowest_ms <= ring.slowest_ms * (1 + CHAIN_MAY_COST):
         says = f"chain: {times}, where every chunk would go round {num_steps} times"
