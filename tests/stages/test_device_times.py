@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sdv2_host.config import Config
-from sdv2_host.stages.device_times import measure_device
+from sdv2_host.stages.device_times import build_measured_models, measure_device
 from sdv2_host.stages.rank_models import build_rank_models, spec_of
 from sdv2_host.wan.partial import held_bytes
 
@@ -48,3 +48,17 @@ def test_a_larger_picture_takes_longer() -> None:
     assert large.encode_ms > small.encode_ms
     assert large.decode_ms > small.decode_ms
     assert large.block_ms[0] > small.block_ms[0]
+
+
+def test_a_rank_that_was_measured_holds_no_block() -> None:
+    config = Config(width=64, height=64)
+
+    ready = build_measured_models(config, CPU, lambda text, done: None)
+
+    assert ready.times.encode_ms > 0
+    assert ready.room_bytes > 0
+    assert ready.spec == spec_of(config, CPU)
+    assert all(weight.is_meta for weight in ready.models.dit.blocks.parameters())
+    assert isinstance(ready.models.vae, torch.nn.Module)
+    assert held_bytes(ready.models.vae) > 0
+    assert held_bytes(ready.models.dit) > 0
