@@ -26,10 +26,16 @@ from sdv2_host.commands.options import (
     ConfigFile,
     DataDir,
     Device,
+    Devices,
     Dtype,
     Engine,
     FileRings,
+    JoinCount,
+    JoinListen,
+    JoinTokenFile,
+    JoinWait,
     JsonFile,
+    Lanes,
     Layout,
     Listen,
     Lora,
@@ -51,6 +57,7 @@ from sdv2_host.commands.options import (
     Prompt,
     RecordingsDir,
     Resume,
+    Route,
     Seed,
     SizeText,
     SpareWeights,
@@ -110,6 +117,13 @@ def run(
     mode: Mode = None,
     layout: Layout = None,
     max_steps: MaxSteps = None,
+    devices: Devices = None,
+    route: Route = None,
+    lanes: Lanes = None,
+    join_listen: JoinListen = None,
+    join_token_file: JoinTokenFile = None,
+    join_count: JoinCount = None,
+    join_wait_s: JoinWait = None,
     spare_weights: SpareWeights = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
@@ -146,6 +160,55 @@ def run(
     options = with_config_file(ctx.params, config_file)
     config, wanted = make_config(options), make_params(options)
     return asyncio.run(run_daemon(config, wanted, given_params(options)))
+
+
+@app.command()
+def agent(
+    join: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The --join-listen of the host to lend devices to."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the token of that host.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="The token itself; others see it in the list of processes."),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="Device to lend: auto, cpu, cuda:N; again for each further one."),
+    ] = None,
+    interface: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address of this machine where other devices reach it; without it the one that "
+            "reaches the host.",
+        ),
+    ] = "",
+    models_dir: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder of imported models on this machine.")
+    ] = "",
+    make_token: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a new token to this file, and do nothing else."),
+    ] = None,
+) -> int:
+    """Lend devices of this machine to a host on another one, which runs with --join-listen.
+
+    Examples:
+
+      sdv2-host agent --make-token ring.token
+
+      sdv2-host agent --join 10.0.0.1:9600 --token-file ring.token --device cuda:0 --device cuda:1
+    """
+    from sdv2_host.commands.agent import AgentOptions, make_token_file, run_agent
+
+    if make_token is not None:
+        return make_token_file(make_token)
+    devices = device or ["auto"]
+    return run_agent(AgentOptions(join, token_file, token, devices, interface, models_dir))
 
 
 @app.command()

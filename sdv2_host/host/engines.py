@@ -28,6 +28,10 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
     if config.engine == "passthrough":
         return PassthroughEngine()
     progress(f"loading engine {config.engine}", 0.0)
+    if config.is_ring:
+        from sdv2_host.stages.ring_engine import build_ring_engine  # noqa: PLC0415
+
+        return build_ring_engine(config, progress)
     if config.engine == "tiny":
         from sdv2_host.gpu.tiny_engine import build_tiny_engine  # noqa: PLC0415
 
@@ -68,6 +72,9 @@ class PassthroughEngine:
             problem = "engine passthrough has no looks: it remembers nothing"
         look_serial = params.looks[-1].serial if params.looks else 0
         return StyledChunk(pictures, spans_ms, {}, problem, look_serial)
+
+    def collect(self) -> StyledChunk:
+        return self.finish()
 
     def finish(self) -> StyledChunk:
         return StyledChunk(np.empty((0, 1, 1, 4), np.uint8), {}, {})
