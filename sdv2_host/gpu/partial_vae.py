@@ -11,7 +11,7 @@ from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.wan.filling import META, Progress
 from sdv2_host.wan.partial import PartialModule, share
-from sdv2_host.wan.streaming_vae import StreamingVAE
+from sdv2_host.wan.streaming_vae import BandedVAE, StreamingVAE
 from sdv2_host.wan.tiny_vae import TinyVAE
 from sdv2_host.wan.vae import HybridVAE, TaehvVAE, WanVAE
 from sdv2_host.wan.weights import VAE, open_taehv
@@ -29,7 +29,7 @@ class Half(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartialVAE:
-    vae: StreamingVAE
+    vae: BandedVAE
     encoder: Half
     decoder: Half
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from sdv2_host.stages.balance import Balance, Rules, Slowness, plan_moves
 from sdv2_host.stages.partition import Partition
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import UNCOUNTED, DeviceTimes, Footprint, Work, as_work
+from sdv2_host.stages.work import UNCOUNTED, DeviceTimes, Footprint, Split, Work, as_work
 
 ELSEWHERE_MS = 1e9
-"""Of encoding at any place but the first, and of decoding at any but the last: they stay."""
+"""Of encoding at any place but the first, and of decoding at any but the last ones: they stay."""
 
 
 class PlaceTimes(NamedTuple):
@@ -29,6 +29,7 @@ class PlaceTimes(NamedTuple):
     block_ms: float
     """One block for one row."""
     decode_ms: float
+    """Of what is decoded there: where there are several decoders, a band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +101,30 @@ class BlockScheduler:
         parts = (
             (times.encode_ms, first.encode_ms, 1 if place == 0 else 0),
             (times.block_ms, first.block_ms, segment.last - segment.first),
-            (times.decode_ms, first.decode_ms, 1 if place == self.plan.num_places - 1 else 0),
+            (times.decode_ms, first.decode_ms, 0 if self.plan.band(place) is None else 1),
         )
         return sum(one_ms * count for one_ms, other_ms, count in parts if one_ms and other_ms)
 
     def _work(self) -> Work:
         """As it is now, with the ends nailed to their places."""
-        last = self.plan.num_places - 1
+        plan = self.plan
         devices = [
             DeviceTimes(
                 times.encode_ms if place == 0 else ELSEWHERE_MS,
-                (times.block_ms,) * self.plan.num_blocks,
-                times.decode_ms if place == last else ELSEWHERE_MS,
+                (times.block_ms,) * plan.num_blocks,
+                ELSEWHERE_MS if plan.band(place) is None else times.decode_ms,
             )
             for place, times in enumerate(self._first)
         ]
         footprint, room_bytes = self._room.footprint, self._room.room_bytes
-        work = as_work(devices, self.plan.num_steps, self.plan.route, footprint, room_bytes)
+        split = Split(plan.num_decoders)
+        work = as_work(devices, plan.num_steps, plan.route, footprint, room_bytes, split)
         return self._slowness.of(work)
 
 
 def _partition(plan: RoutePlan) -> Partition:
-    """With the encoder before the first item and the decoder behind the last."""
-    inner = tuple(cut + 1 for cut in plan.cuts[1:-1])
-    return Partition(tuple(range(plan.num_places)), (0, *inner, plan.num_items + 2))
+    """With the encoder before the first item and the decoders behind the last."""
+    num_decoders = plan.num_decoders
+    inner = tuple(cut + 1 for cut in plan.cuts[1:-num_decoders])
+    bands = tuple(plan.num_items + 2 + band for band in range(num_decoders))
+    return Partition(tuple(range(plan.num_places)), (0, *inner, *bands))

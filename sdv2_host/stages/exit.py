@@ -1,4 +1,4 @@
-"""Exit: clean latents become pictures, in the order in which their chunks came in.
+"""Exit: clean latents become pictures, or a band of them, in the order in which their chunks came.
 
 # B rows (1)  T pixel frames  F latent frames  C channels  H W size
 """
@@ -17,39 +17,44 @@ from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.stages.calls import RoutedChunk
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Size
-from sdv2_host.wan.streaming_vae import StreamingVAE
+from sdv2_host.wan.bands import Rows
+from sdv2_host.wan.streaming_vae import BandedVAE
 
 DECODE = "decode"
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What a chunk became."""
+    """What a chunk became, all of it or a band."""
 
     epoch: int
     index: int
     """Of the chunk in its epoch, from 0."""
     pixels: NDArray[np.uint8]
-    """[T, H, W, 4] opaque RGBA."""
+    """[T, H, W, 4] opaque RGBA, H = the rows."""
     notes: dict[str, float]
+    rows: Rows
+    """Of the whole picture."""
 
 
 class Exit:
-    """The decoder and what it remembers. Lifetime: one epoch."""
+    """The decoder of some rows and what it remembers. Lifetime: one epoch."""
 
     def __init__(
         self,
-        vae: StreamingVAE,
+        vae: BandedVAE,
         spec: StreamSpec,
+        rows: Rows,
         epoch: int,
         timer: SpanTimer,
         on_pictures: Callable[[Pictures], None],
     ) -> None:
         self._vae = vae
-        self._cache = vae.init_cache(
-            1, spec.height_px, spec.width_px, device=spec.device, dtype=spec.dtype
+        self._rows = rows
+        self._band = vae.init_band(
+            rows, 1, spec.height_px, spec.width_px, device=spec.device, dtype=spec.dtype
         )
-        self._staging = Staging(Size(spec.width_px, spec.height_px), spec.device, spec.dtype)
+        self._staging = Staging(Size(spec.width_px, rows.num), spec.device, spec.dtype)
         self._epoch = epoch
         self._timer = timer
         self._on_pictures = on_pictures
@@ -73,11 +78,13 @@ class Exit:
             if self._newest_past_BFCHW is not None:
                 # The decoder remembers the old look too, which would show for a chunk.
                 newest_BFCHW, self._newest_past_BFCHW = self._newest_past_BFCHW, None
-                _, self._cache = self._vae.decode(newest_BFCHW, self._cache, False)
-            frames_BTCHW, self._cache = self._vae.decode(chunk.x_BFCHW, self._cache, chunk.is_first)
+                _, self._band = self._vae.decode_band(newest_BFCHW, self._band, False)
+            frames_BTCHW, self._band = self._vae.decode_band(
+                chunk.x_BFCHW, self._band, chunk.is_first
+            )
         pixels = self._staging.download(frames_BTCHW)
         notes = {"chunk": float(chunk.index), "steps": float(chunk.num_steps)}
         if chunk.notes_2 is not None:
             noise_scale, motion = chunk.notes_2.tolist()
             notes |= {"noise_scale": noise_scale, "motion": motion}
-        self._on_pictures(Pictures(self._epoch, chunk.index, pixels, notes))
+        self._on_pictures(Pictures(self._epoch, chunk.index, pixels, notes, self._rows))

@@ -54,6 +54,11 @@ class Feed(Generic[C]):
         return self._num_fed - self._num_come
 
     @property
+    def num_fed(self) -> int:
+        """Chunks of this epoch that the ring was given."""
+        return self._num_fed
+
+    @property
     def chunks(self) -> list[C]:
         """All that may be fed again."""
         return list(self._kept)

@@ -184,13 +184,15 @@ class LinkFailed(_Message):
 
 
 class Picture(_Message):
-    """From the exit: one chunk, done. Payload: [T, H, W, 4] uint8."""
+    """From the exit: one chunk, done, or a band of it. Payload: [T, H, W, 4] uint8."""
 
     kind: Literal["picture"] = "picture"
     epoch: Number
     index: Number
     """Of the epoch's chunks, from 0."""
     shape: tuple[int, int, int, int]
+    first_row: int = Field(ge=0, lt=MAX_SIDE_PX)
+    """Of the whole picture, that is the first one here."""
     notes: dict[str, float] = Field(max_length=64)
 
 

@@ -2,8 +2,9 @@
 
 The rate of a pipeline is that of its slowest stage, so the largest stage time is minimised: over
 all cuts, and over all orders of the devices, because the ends carry the autoencoder. A device may
-get nothing. Memory is a hard limit. Of partitions with equal slowest stages the one with the least
-sum of squares is taken: slack is spread, so that a little noise moves nothing.
+get nothing. Memory is a hard limit, and no device decodes two bands of a picture. Of partitions
+with equal slowest stages the one with the least sum of squares is taken: slack is spread, so that a
+little noise moves nothing.
 
 Source: StreamDiffusionV2, section 4.2 "DiT block scheduler"; the search over orders is by subsets:
 within a time limit, the items that a set of devices can take from the front are the most that one
@@ -47,7 +48,8 @@ class Partition:
 
 
 def best_partition(work: Work) -> Partition | None:
-    """The partition with the least slowest stage over all cuts and orders; None = memory is short.
+    """The partition with the least slowest stage over all cuts and orders; None = memory is short,
+    or there are fewer devices than decoders.
 
     Devices that are alike are not tried in each other's place. Up to 8 that all differ take some
     10 ms, each one more twice as long: a ring can be re-formed with it while the picture waits.
@@ -178,4 +180,6 @@ def _furthest(work: Work, device: int, upto: Sequence[float], begin: int, limit_
 
 
 def _fits(work: Work, device: int, begin: int, end: int) -> bool:
+    if work.decoders_of(begin, end) > 1:
+        return False
     return not work.room_bytes or work.bytes_of(begin, end) <= work.room_bytes[device]

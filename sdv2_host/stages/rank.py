@@ -34,9 +34,10 @@ from sdv2_host.stream.denoise import NoiseFn, keyed_noise
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.types import Frame
+from sdv2_host.wan.bands import even_bands
 from sdv2_host.wan.dims import LATENT_STRIDE_PX
 from sdv2_host.wan.model import CausalWanModel
-from sdv2_host.wan.streaming_vae import StreamingVAE
+from sdv2_host.wan.streaming_vae import BandedVAE
 
 ENCODE = "encode"
 
@@ -48,7 +49,7 @@ class RankModels(Protocol):
     def dit(self) -> CausalWanModel: ...
 
     @property
-    def vae(self) -> StreamingVAE: ...
+    def vae(self) -> BandedVAE: ...
 
     def bring_(self, blocks: Iterable[int]) -> None:
         """Those blocks have their weights on the device from now on."""
@@ -97,7 +98,11 @@ class Rank:
 
     @torch.inference_mode()
     def begin(self, epoch: int, place: int, plan: RoutePlan, num_lanes: int) -> None:
-        """The stream begins anew, with this device in that place; what was in flight is gone."""
+        """The stream begins anew, with this device in that place; what was in flight is gone.
+
+        Raises:
+            ValueError: the plan has more decoders than the picture has rows of latents.
+        """
         spec, models = self._spec, self._models
         self._epoch = epoch
         self._place_number = place
@@ -108,8 +113,10 @@ class Rank:
         self._entry = self._exit = None
         if place == 0:
             self._entry = Entry(self._pipeline, models.dit.dims, models.vae, plan, num_lanes)
-        if place == plan.num_places - 1:
-            self._exit = Exit(models.vae, spec, epoch, self._times.timer, self._on_pictures)
+        band = plan.band(place)
+        if band is not None:
+            rows = even_bands(spec.height_px, plan.num_decoders)[band]
+            self._exit = Exit(models.vae, spec, rows, epoch, self._times.timer, self._on_pictures)
         self._own_blocks()
 
     def attach(self, transport: Transport) -> None:
@@ -135,6 +142,7 @@ class Rank:
 
     @property
     def decode_ms(self) -> float | None:
+        """Of what is decoded here."""
         return self._times.ms(DECODE)
 
     def add_text(self, text_id: int, embedding_1LE: Tensor) -> None:
@@ -205,27 +213,33 @@ class Rank:
 
     def _run(self, call: Call) -> None:
         self._times.count(**{BLOCKS: self._place.run_(call)})
-        if self._exit is None:
+        done = [chunk for chunk in call.chunks if chunk.is_done]
+        # On its way before anything is decoded here: others wait for it.
+        if not self._is_last:
             for leaf in leaves_of(call, self._epoch):
                 self._transport.send(leaf)
-            return
-        done = [chunk for chunk in call.chunks if chunk.is_done]
-        if self.plan.route is Route.RING:
+        elif self.plan.route is Route.RING:
             for leaf in leaves_of(call, self._epoch):
                 self._transport.send_back(leaf)
-        for chunk in done:
-            self._exit.take(chunk)
-        self._times.count(**{DECODE: len(done)})
+        if self._exit is not None:
+            for chunk in done:
+                self._exit.take(chunk)
+            self._times.count(**{DECODE: len(done)})
+
+    @property
+    def _is_last(self) -> bool:
+        return self._place_number == self.plan.num_places - 1
 
     def _switch_(self, plan: RoutePlan) -> None:
         """Said to the next place first, so that all exchange what moves at the same time."""
         old = self.plan
         if plan == old:
             return
-        if self._exit is None:
+        if not self._is_last:
             body = json.dumps(plan.to_json()).encode()
             self._transport.send(Token(self._epoch, body))
-        if plan.num_places != old.num_places or plan.num_blocks != old.num_blocks:
+        size, old_size = ((one.num_places, one.num_blocks, one.num_decoders) for one in (plan, old))
+        if size != old_size:
             raise PacketError(f"plan {plan} for a route {old}")
         # Keys and values need their blocks no earlier than the calls that follow.
         self._kv.move_(plan, moves(old, plan), self._exchange)

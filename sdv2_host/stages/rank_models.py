@@ -29,7 +29,7 @@ from sdv2_host.wan.dims import WanDims
 from sdv2_host.wan.filling import CPU, META, load_
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.partial import PartialModule
-from sdv2_host.wan.streaming_vae import StreamingVAE
+from sdv2_host.wan.streaming_vae import BandedVAE
 from sdv2_host.wan.text import TextEncoder
 from sdv2_host.wan.tiny_weights import open_tiny
 from sdv2_host.wan.weights import DIT
@@ -49,7 +49,7 @@ class RankModels(NamedTuple):
     """All on one device, in one type; what is not held is on the meta device."""
 
     dit: CausalWanModel
-    vae: StreamingVAE
+    vae: BandedVAE
     bring_: Callable[[Iterable[int]], None]
     """These blocks have their weights, beside those that have. From a file this waits for the disk
     and the device; from host memory for nothing."""

@@ -186,6 +186,7 @@ class RankWork:
             epoch=pictures.epoch,
             index=pictures.index,
             shape=pictures.pixels.shape,
+            first_row=pictures.rows.first,
             notes=pictures.notes,
         )
         self._driver.say(message, pictures.pixels.tobytes())

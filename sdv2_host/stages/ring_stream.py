@@ -11,10 +11,12 @@ from sdv2_host.stages.feed import Feed
 from sdv2_host.stages.frame_bytes import pack_frames, pack_text
 from sdv2_host.stages.messages import Begin, Chunk, ForgetTexts, Picture
 from sdv2_host.stages.outbox import Outbox, Styled
+from sdv2_host.stages.picture_bands import BandOfPictures, PictureBands
 from sdv2_host.stages.ring_plan import RingPlan
 from sdv2_host.stages.ring_setup import GivenChunk, RingText
 from sdv2_host.stages.roster import Roster
 from sdv2_host.types import Size
+from sdv2_host.wan.bands import Rows, even_bands
 
 MAX_TEXTS = 16
 """That a rank is told before it is told which to forget."""
@@ -23,8 +25,8 @@ MAX_TEXTS = 16
 class RingStream:
     """Used by the driver's thread.
 
-    Fields: `_feed` per session; `_session` its number; `_plan`, `_epoch` of the newest epoch, None
-    = there was none; `num_steps` of the newest chunk.
+    Fields: `_feed` per session; `_session` its number; `_plan`, `_epoch`, `_bands` of the newest
+    epoch, `_plan` None = there was none; `num_steps` of the newest chunk.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class RingStream:
         self._session = 0
         self._epoch = 0
         self._plan: RingPlan | None = None
+        self._bands = PictureBands([])
         self.num_steps = num_steps
 
     @property
@@ -56,6 +59,7 @@ class RingStream:
     def begin(self, epoch: int, group: int, plan: RingPlan) -> None:
         """The ring is empty and in that order; it is fed what is owed, and the past before it."""
         self._epoch, self._plan = epoch, plan
+        self._bands = PictureBands(even_bands(self._size.height, plan.route.num_decoders))
         for place, rank in enumerate(plan.ranks):
             begin = Begin(
                 epoch=epoch,
@@ -69,7 +73,7 @@ class RingStream:
         self._pump()
 
     def came(self, rank: int, picture: Picture, payload: bytearray) -> None:
-        """Pictures of one chunk; of an epoch that is over they are nothing.
+        """Pictures of one chunk, or a band of them; of an epoch that is over they are nothing.
 
         Raises:
             ProtocolError: they cannot be what is owed.
@@ -77,25 +81,25 @@ class RingStream:
         plan = self._plan
         if plan is None or picture.epoch != self._epoch:
             return
-        if rank != plan.ranks[-1]:
-            raise ProtocolError("pictures come from a device that is not the last of the ring")
-        count, *frame = picture.shape
-        if frame != [self._size.height, self._size.width, 4] or count < 1:
-            raise ProtocolError(
-                f"pictures of shape {picture.shape}, expected those of {self._size}"
-            )
-        if math.prod(picture.shape) != len(payload):
-            raise ProtocolError(f"pictures of shape {picture.shape} in {len(payload)} bytes")
+        if rank not in plan.ranks or plan.route.band(plan.ranks.index(rank)) is None:
+            raise ProtocolError("pictures come from a device that decodes none in this ring")
+        if picture.index >= self._feed.num_fed:
+            raise ProtocolError(f"chunk {picture.index} came of {self._feed.num_fed}")
         try:
-            chunk = self._feed.came(picture.index)
+            whole = self._bands.add(_band(picture, payload, self._size.width))
+            if whole is not None:
+                self._show(whole)
         except ValueError as error:
             raise ProtocolError(str(error)) from error
-        if chunk is not None:
-            if len(chunk.frames) != count:
-                raise ProtocolError(f"{count} pictures of {len(chunk.frames)} frames")
-            pixels = np.frombuffer(payload, np.uint8).reshape(picture.shape)
-            self._outbox.put(self._session, Styled(pixels, picture.notes))
         self._pump()
+
+    def _show(self, whole: BandOfPictures) -> None:
+        chunk = self._feed.came(whole.index)
+        if chunk is None:
+            return
+        if len(chunk.frames) != len(whole.pixels):
+            raise ProtocolError(f"{len(whole.pixels)} pictures of {len(chunk.frames)} frames")
+        self._outbox.put(self._session, Styled(whole.pixels, whole.notes))
 
     def _pump(self) -> None:
         """The ring has as much to do as keeps it busy."""
@@ -120,3 +124,18 @@ class RingStream:
             link.post(ForgetTexts(keep=tuple(link.texts)))
         link.texts.add(text.number)
         link.post(*pack_text(text.number, text.embedding_1LE))
+
+
+def _band(picture: Picture, payload: bytearray, width: int) -> BandOfPictures:
+    """
+    Raises:
+        ProtocolError: not pictures of that width, or not as many bytes.
+    """
+    count, height, *row = picture.shape
+    if row != [width, 4] or min(count, height) < 1:
+        raise ProtocolError(f"pictures of shape {picture.shape}, expected {width} pixels a row")
+    if math.prod(picture.shape) != len(payload):
+        raise ProtocolError(f"pictures of shape {picture.shape} in {len(payload)} bytes")
+    rows = Rows(picture.first_row, picture.first_row + height)
+    pixels = np.frombuffer(payload, np.uint8).reshape(picture.shape)
+    return BandOfPictures(picture.index, rows, pixels, picture.notes)

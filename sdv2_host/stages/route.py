@@ -1,8 +1,8 @@
 """Which place of a ring or a chain runs which blocks, as a value that travels between places.
 
 A place is a device's position in the order that a chunk meets the devices in. The first one is the
-entry: frames come in there and are encoded. The last one is the exit: pictures are decoded there.
-A place may have no block; what comes by is passed on.
+entry: frames come in there and are encoded. At the last ones pictures are decoded, at each of them
+a band. A place may have no block; what comes by is passed on.
 
 Pure: no torch, no clock.
 """
@@ -10,7 +10,7 @@ Pure: no torch, no clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -59,7 +59,8 @@ class RoutePlan:
     """Place p owns the items cuts[p]..cuts[p + 1] - 1.
 
     Raises:
-        ValueError: the cuts are not those of a route of so many steps and blocks.
+        ValueError: the cuts are not those of a route of so many steps and blocks, or what comes by
+            one of the decoders has not passed every block.
     """
 
     route: Route
@@ -67,6 +68,8 @@ class RoutePlan:
     """Of a chain, those its list has; of a ring, whose items hold every step, the most."""
     num_blocks: int
     cuts: tuple[int, ...]
+    num_decoders: int = 1
+    """The last so many places decode, each a band of the picture, the first of them the top."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_steps <= MAX_STEPS:
@@ -78,6 +81,15 @@ class RoutePlan:
         is_whole = self.cuts[0] == 0 and self.cuts[-1] == self.num_items
         if not is_whole or any(begin > end for begin, end in pairwise(self.cuts)):
             raise ValueError(f"cuts {self.cuts}: expected 0 to {self.num_items}, ascending")
+        if not 1 <= self.num_decoders <= self.num_places:
+            raise ValueError(
+                f"{self.num_decoders} decoders: expected 1 to {self.num_places}, one a place"
+            )
+        if self.cuts[-self.num_decoders] != self.num_items:
+            raise ValueError(
+                f"cuts {self.cuts}, {self.num_decoders} decoders: expected no block behind the "
+                f"first of them"
+            )
 
     @property
     def num_items(self) -> int:
@@ -89,6 +101,11 @@ class RoutePlan:
 
     def segment(self, place: int) -> Segment:
         return Segment(self.route, self.num_blocks, self.cuts[place], self.cuts[place + 1])
+
+    def band(self, place: int) -> int | None:
+        """Number of the band that is decoded there, from the top; None = none is."""
+        band = place - (self.num_places - self.num_decoders)
+        return band if band >= 0 else None
 
     def owner(self, step: int, block: int) -> int:
         """The place where this block's keys and values of this step live."""
@@ -107,14 +124,14 @@ class RoutePlan:
             return self
         total = self.num_blocks * num_steps
         cuts = tuple(round(cut * total / self.num_items) for cut in self.cuts)
-        return RoutePlan(self.route, num_steps, self.num_blocks, cuts)
+        return replace(self, num_steps=num_steps, cuts=cuts)
 
     @classmethod
     def of(cls, partition: Partition, work: Work) -> RoutePlan:
-        """Of a partition whose first place encodes and whose last decodes."""
-        last = work.num_items - 2
-        cuts = [min(max(cut - 1, 0), last) for cut in partition.cuts]
-        return cls(work.route, work.num_steps, work.num_blocks, tuple(cuts))
+        """Of a partition whose first place encodes and whose last places decode."""
+        last = work.num_items - 1 - work.num_decoders
+        cuts = tuple(min(max(cut - 1, 0), last) for cut in partition.cuts)
+        return cls(work.route, work.num_steps, work.num_blocks, cuts, work.num_decoders)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -122,6 +139,7 @@ class RoutePlan:
             "num_steps": self.num_steps,
             "num_blocks": self.num_blocks,
             "cuts": list(self.cuts),
+            "num_decoders": self.num_decoders,
         }
 
     @classmethod
@@ -132,10 +150,12 @@ class RoutePlan:
             ValueError: it is not one.
         """
         try:
-            numbers = [fields["num_steps"], fields["num_blocks"], *fields["cuts"]]
+            counts = [fields[name] for name in ("num_steps", "num_blocks", "num_decoders")]
+            numbers = [*counts, *fields["cuts"]]
             route = Route(fields["route"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a route plan: {error}") from error
         if not all(type(number) is int for number in numbers):
             raise ValueError(f"not a route plan: {numbers} are not all whole numbers")
-        return cls(route, numbers[0], numbers[1], tuple(numbers[2:]))
+        num_steps, num_blocks, num_decoders, *cuts = numbers
+        return cls(route, num_steps, num_blocks, tuple(cuts), num_decoders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -51,5 +52,5 @@ class RoutePlanner:
         work = work_of(devices, num_steps, choice.route, need)
         plan = RoutePlan.of(choice.partition, work)
         if plan.route is Route.RING:
-            plan = RoutePlan(plan.route, need.num_rows, plan.num_blocks, plan.cuts)
+            plan = replace(plan, num_steps=need.num_rows)
         return PlannedRoute(choice.partition.order, plan, choice.says)

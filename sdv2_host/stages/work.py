@@ -1,4 +1,4 @@
-"""The work of one chunk as a list of items: encode, blocks of the model, decode.
+"""The work of one chunk as a list of items: encode, blocks of the model, decode in bands.
 
 What a stream over W devices does is a contiguous partition of such a list. Two lists are offered:
 
@@ -8,6 +8,8 @@ What a stream over W devices does is a contiguous partition of such a list. Two 
 * `chain`: n times the blocks, one item per (step, block), each for one row. A chunk passes once,
   so its latency is one way instead of n turns, at the same rate; but a device whose segment is
   longer than the model holds every block.
+
+Decoding may be split: each of so many devices decodes a band of the picture, one item of the list.
 
 Pure: no torch, no clock. All times are milliseconds per chunk, by device and item.
 """
@@ -56,10 +58,23 @@ class Footprint(NamedTuple):
     row: int = 0
     """Keys and values of one block for one denoising step."""
     decoder: int = 0
+    """Counted whole for a band too, of which it is more than is needed."""
 
 
 UNCOUNTED = Footprint()
 """Where memory is never short."""
+
+
+class Split(NamedTuple):
+    """How decoding is shared out."""
+
+    num_decoders: int = 1
+    share: float = 1.0
+    """Of the whole decoding, that the one of them takes that takes most: more than its part of the
+    picture, as bands overlap on the way."""
+
+
+UNSPLIT = Split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class Work:
     footprint: Footprint = UNCOUNTED
     room_bytes: tuple[int, ...] = ()
     """Memory of each device; () = all have enough."""
+    num_decoders: int = 1
+    """The last so many items are bands of decoding, of which a device takes one."""
 
     @property
     def num_devices(self) -> int:
@@ -87,20 +104,29 @@ class Work:
         """Cost of the first 0, 1, 2... items on a device."""
         return list(accumulate(self.cost_ms[device], initial=0.0))
 
+    @property
+    def first_decoder(self) -> int:
+        """The item behind the last block."""
+        return self.num_items - self.num_decoders
+
+    def decoders_of(self, first: int, last: int) -> int:
+        """How many bands the items first..last-1 decode."""
+        return max(0, last - max(first, self.first_decoder))
+
     def block_of(self, item: int) -> int | None:
         """The model's block that an item runs; None = encode or decode."""
-        if item in {0, self.num_items - 1}:
+        if item == 0 or item >= self.first_decoder:
             return None
         return (item - 1) % self.num_blocks
 
     def bytes_of(self, first: int, last: int) -> int:
         """Memory that a device needs for items first..last-1. Weights count once per block."""
-        blocks = range(max(first, 1), min(last, self.num_items - 1))
+        blocks = range(max(first, 1), min(last, self.first_decoder))
         rows_each = self.num_steps if self.route is Route.RING else 1
         total = min(len(blocks), self.num_blocks) * self.footprint.block
         total += len(blocks) * rows_each * self.footprint.row
         total += self.footprint.encoder * (first == 0 < last)
-        return total + self.footprint.decoder * (last == self.num_items > first)
+        return total + self.footprint.decoder * self.decoders_of(first, last)
 
 
 def as_work(
@@ -109,6 +135,7 @@ def as_work(
     route: Route,
     footprint: Footprint = UNCOUNTED,
     room_bytes: tuple[int, ...] = (),
+    split: Split = UNSPLIT,
 ) -> Work:
     """The items of a stream of `num_steps` on these devices.
 
@@ -124,16 +151,18 @@ def as_work(
         route=route,
         num_steps=num_steps,
         num_blocks=sizes.pop(),
-        cost_ms=tuple(_costs(device, num_steps, route) for device in devices),
+        cost_ms=tuple(_costs(device, num_steps, route, split) for device in devices),
         footprint=footprint,
         room_bytes=room_bytes,
+        num_decoders=split.num_decoders,
     )
 
 
-def _costs(device: DeviceTimes, num_steps: int, route: Route) -> tuple[float, ...]:
+def _costs(device: DeviceTimes, num_steps: int, route: Route, split: Split) -> tuple[float, ...]:
     if route is Route.CHAIN:
         blocks = device.block_ms * num_steps
     else:
         rows = 1 + (num_steps - 1) * (1 - device.row_saving)
         blocks = tuple(ms * rows for ms in device.block_ms)
-    return (device.encode_ms, *blocks, device.decode_ms)
+    bands = (device.decode_ms * split.share,) * split.num_decoders
+    return (device.encode_ms, *blocks, *bands)

@@ -17,6 +17,7 @@ from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.calls import Call
 from sdv2_host.stages.exit import Pictures
 from sdv2_host.stages.local_transport import local_transports
+from sdv2_host.stages.picture_bands import BandOfPictures, PictureBands
 from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stream.kv_cache import CacheGeometry
@@ -24,6 +25,7 @@ from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.prompt import mixed_embedding
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Layout, Size
+from sdv2_host.wan.bands import even_bands
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
@@ -88,19 +90,21 @@ class Stream:
     def __init__(
         self, plan: RoutePlan, spec: StreamSpec, models: WholeModels, num_lanes: int = 0
     ) -> None:
-        self.pictures: list[Pictures] = []
+        self.pictures: list[BandOfPictures] = []
+        self._height_px = spec.height_px
+        self._lock = threading.Lock()
         self.failures: list[Exception] = []
         self._models = models
         self._text_ids: dict[object, int] = {}
         self.ranks = [
-            Rank(replace_brought(models), spec, self.pictures.append)
-            for _ in range(plan.num_places)
+            Rank(replace_brought(models), spec, self._show) for _ in range(plan.num_places)
         ]
         self.begin(1, plan, num_lanes or plan.num_places)
 
     def begin(self, epoch: int, plan: RoutePlan, num_lanes: int) -> None:
         """The stream begins anew, on as many ranks as the plan has places, from the first on."""
         self.pictures.clear()
+        self._bands = PictureBands(even_bands(self._height_px, plan.num_decoders))
         self._inboxes: list[queue.SimpleQueue[Callable[[Rank], None] | None]] = [
             queue.SimpleQueue() for _ in range(plan.num_places)
         ]
@@ -116,6 +120,13 @@ class Stream:
             threading.Thread(target=self._serve, args=(place,), daemon=True)
             for place in range(plan.num_places)
         ]
+
+    def _show(self, made: Pictures) -> None:
+        with self._lock:
+            band = BandOfPictures(made.index, made.rows, made.pixels, made.notes)
+            whole = self._bands.add(band)
+            if whole is not None:
+                self.pictures.append(whole)
 
     def _serve(self, place: int) -> None:
         while (order := self._inboxes[place].get()) is not None:
