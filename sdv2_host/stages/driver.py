@@ -36,6 +36,7 @@ from sdv2_host.stages.messages import (
     Pulse,
 )
 from sdv2_host.stages.outbox import Outbox, Styled
+from sdv2_host.stages.ring_balance import RingBalance
 from sdv2_host.stages.ring_plan import RankFacts, RingPlan
 from sdv2_host.stages.ring_setup import GivenChunk, RingSetup
 from sdv2_host.stages.ring_stream import RingStream
@@ -244,6 +245,7 @@ class Driver:
         if isinstance(message, Pulse):
             busy_s, longest_s = message.busy_ms / MS_PER_S, message.longest_ms / MS_PER_S
             self._do(members.pulse(rank, now, busy_s, longest_s))
+            self._balance_blocks(rank, message, now)
         elif isinstance(message, Picture):
             self._stream.came(rank, message, payload)
         elif isinstance(message, Entry):
@@ -270,7 +272,7 @@ class Driver:
     def _pass_on(self, rank: int, entry: Entry, payload: bytearray) -> None:
         """What one rank has set in the store of the group, the others learn."""
         if entry.group == self._members.group:
-            for other in self._members.members:
+            for other in self._stream.ranks:
                 if other != rank:
                     self._roster.post(other, entry, payload)
 
@@ -310,13 +312,30 @@ class Driver:
         if members.group == order.epoch or plan is None:
             facts = [self._facts[rank] for rank in order.ranks]
             plan = self._setup.plan(facts, self._stream.num_steps)
-            self._says = f"epoch {order.epoch}: {_shown(plan, self._facts)}"
-            log.info("ring of %d: %s", len(order.ranks), self._says)
+            self._balance = RingBalance(plan)
+            self._say(plan, plan.says)
         for rank in order.ranks:
             self._gone.pop(self._names[rank], None)
         self._stream.begin(order.epoch, members.group, plan)
         self._tell_standing()
         self._formed.set()
+        for rank in set(order.ranks).difference(plan.ranks):
+            # It waits for a plan that needs it, and is as ready for that as it can be.
+            self._do(members.epoch_ready(rank, order.epoch, now_ns()))
+
+    def _balance_blocks(self, rank: int, pulse: Pulse, now: int) -> None:
+        plan, stream = self._stream.plan, self._stream
+        if plan is None or not self._members.is_formed:
+            return
+        decision = self._balance.heard(rank, pulse, stream.num_steps, now)
+        if decision is not None:
+            self._stream.rebalance(decision.plan)
+            self._say(plan._replace(route=decision.plan), decision.says)
+            self._tell_standing()
+
+    def _say(self, plan: RingPlan, why: str) -> None:
+        self._says = f"epoch {self._members.epoch}: {_shown(plan, self._facts)} ({why})"
+        log.info("ring of %d: %s", len(plan.ranks), self._says)
 
     def _restart(self, session: int) -> None:
         self._stream.restart(session)

@@ -26,6 +26,7 @@ from sdv2_host.stages.packet import Leaf, LeafShape, PacketError, Token
 from sdv2_host.stages.place import BLOCKS, Place
 from sdv2_host.stages.place_kv import BlockState, PlaceKV
 from sdv2_host.stages.place_text import PlaceTexts
+from sdv2_host.stages.rank_models import Ends
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.stage_times import StageTimes
 from sdv2_host.stages.transport import Transport
@@ -34,7 +35,7 @@ from sdv2_host.stream.denoise import NoiseFn, keyed_noise
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.types import Frame
-from sdv2_host.wan.bands import even_bands
+from sdv2_host.wan.bands import Rows, even_bands
 from sdv2_host.wan.dims import LATENT_STRIDE_PX
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import BandedVAE
@@ -57,6 +58,9 @@ class RankModels(Protocol):
     def drop_(self, blocks: Iterable[int]) -> None:
         """Those blocks give their memory back."""
 
+    def hold_vae_(self, ends: Ends) -> None:
+        """Of the autoencoder these halves have their weights, and no other."""
+
 
 class Rank:
     """One device's part. `begin`, then `attach`, then the rest, for one epoch after another."""
@@ -73,6 +77,7 @@ class Rank:
         self._spec = spec
         self._on_pictures = on_pictures
         self._times = StageTimes(spec.device)
+        self._rows: Rows | None = None
         self._pipeline = StreamPipeline(models.dit, models.vae, NoEncoder(), spec, noise=noise)
         self._texts = PlaceTexts(models.dit)
         self._has: set[int] = set()
@@ -104,18 +109,21 @@ class Rank:
             ValueError: the plan has more decoders than the picture has rows of latents.
         """
         spec, models = self._spec, self._models
+        band = plan.band(place)
+        rows = None if band is None else even_bands(spec.height_px, plan.num_decoders)[band]
+        if rows != self._rows:
+            self._rows, self._times = rows, StageTimes(spec.device)  # the old ones are of others
         self._epoch = epoch
         self._place_number = place
         self._kv = PlaceKV(spec, models.dit.dims, plan, place)
         self._place = Place(models.dit, self._pipeline.denoiser, self._kv, self._times.timer)
         self._assembler = Assembler(self._texts.__getitem__)
         self._held: deque[Leaf | Token] = deque()
+        models.hold_vae_(Ends(encodes=place == 0, decodes=rows is not None))
         self._entry = self._exit = None
         if place == 0:
             self._entry = Entry(self._pipeline, models.dit.dims, models.vae, plan, num_lanes)
-        band = plan.band(place)
-        if band is not None:
-            rows = even_bands(spec.height_px, plan.num_decoders)[band]
+        if rows is not None:
             self._exit = Exit(models.vae, spec, rows, epoch, self._times.timer, self._on_pictures)
         self._own_blocks()
 

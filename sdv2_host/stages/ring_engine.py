@@ -11,11 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import torch
 
 from sdv2_host.blend import Blend
 from sdv2_host.clock import NS_PER_MS, now_ns
-from sdv2_host.config import Config, host_and_port
-from sdv2_host.gpu.device import resolve_device
+from sdv2_host.config import ENGINES, Config, host_and_port
+from sdv2_host.gpu.device import resolve_device, resolve_dtype
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.join_token import read_token
@@ -23,9 +24,10 @@ from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
 from sdv2_host.stages.rank_process import run_rank
-from sdv2_host.stages.ring_plan import RankFacts, RingPlan, num_lanes
+from sdv2_host.stages.ring_plan import RankFacts, RingPlan, measured_plan, num_lanes
 from sdv2_host.stages.ring_setup import GivenChunk, Joining, RingSetup, RingText
 from sdv2_host.stages.route import RoutePlan
+from sdv2_host.stages.route_planner import RoutePlanner
 from sdv2_host.stages.work import Route
 from sdv2_host.stream.prompt import mixed_embedding
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
@@ -56,13 +58,25 @@ def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
         devices=_resolved(config),
         run_rank=run_rank,
         build=build_rank,
-        plan=partial(even_plan, config),
-        num_steps=1,
+        plan=partial(measured_plan, config, planner_of(config)),
+        num_steps=int(ENGINES[config.engine].params.get("steps", Params().steps)),
         joining=joining_of(config),
     )
     progress(f"starting {len(setup.devices)} devices", 0.0)
     log.warning("%s", NO_WATCHDOG)
     return RingEngine(setup, text)
+
+
+def planner_of(config: Config) -> RoutePlanner:
+    """
+    Raises:
+        ModelError: the embedded model's file is missing or damaged.
+        DeviceError: a device is not there.
+    """
+    device = torch.device(_resolved(config)[0])
+    dtype = torch.float32 if config.engine == "tiny" else resolve_dtype(config.dtype, device)
+    wanted = None if config.route == "auto" else Route(config.route)
+    return RoutePlanner(config, dtype, wanted)
 
 
 def joining_of(config: Config) -> Joining | None:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sdv2_host.config import Config
+from sdv2_host.stages.block_scheduler import UNLIMITED, PlaceTimes, Room
+from sdv2_host.stages.choice import ENOUGH_BYTES, Device, sharing
 from sdv2_host.stages.messages import Loaded
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import Route
+from sdv2_host.stages.route_planner import RoutePlanner
+from sdv2_host.stages.work import DeviceTimes, Route
 
 
 class RankFacts(NamedTuple):
@@ -26,6 +29,14 @@ class RingPlan(NamedTuple):
     route: RoutePlan
     lanes: int
     """Calls on their way at once, in a ring."""
+    says: str = ""
+    """Why it is so, for a person."""
+    times: tuple[PlaceTimes, ...] = ()
+    """Of the places, as their ranks measured before the stream began; () = they did not, and
+    nothing is re-balanced."""
+    room: Room = UNLIMITED
+    move_ms: float = 0.0
+    """What the stream stands still for each block that moves, about."""
 
     def most_in_flight(self, num_steps: int) -> int:
         """Chunks of so many steps that keep every device at work, and no more than that."""
@@ -39,6 +50,50 @@ Planner = Callable[[Sequence[RankFacts], int], RingPlan]
 Raises:
     HostError: they cannot hold the model.
 """
+
+
+MOVED_BYTES_PER_MS = 1e6
+"""By a network of 10 GbE, or between processes of one machine."""
+
+
+def measured_plan(
+    config: Config, planner: RoutePlanner, facts: Sequence[RankFacts], num_steps: int
+) -> RingPlan:
+    """The best that is known of for devices as these have measured themselves.
+
+    Raises:
+        DeviceMemoryError: they cannot hold the model.
+    """
+    devices = sharing(
+        [_device(fact) for fact in facts], [(fact.machine, fact.device) for fact in facts]
+    )
+    planned = planner.plan(devices, num_steps)
+    taking_part = [facts[index] for index in planned.order]
+    need = planner.need
+    rooms = tuple(devices[index].room_bytes - need.shared for index in planned.order)
+    num_rows = need.num_rows if planned.plan.route is Route.RING else 1
+    return RingPlan(
+        ranks=tuple(fact.rank for fact in taking_part),
+        route=planned.plan,
+        lanes=num_lanes(config, len(taking_part), len({fact.machine for fact in taking_part})),
+        says=planned.says,
+        times=tuple(_place_times(fact) for fact in taking_part),
+        room=Room(need.footprint, rooms),
+        move_ms=need.footprint.row * num_rows / MOVED_BYTES_PER_MS,
+    )
+
+
+def _device(fact: RankFacts) -> Device:
+    loaded = fact.loaded
+    block_ms = (loaded.block_ms,) * loaded.num_blocks
+    times = DeviceTimes(loaded.encode_ms, block_ms, loaded.decode_ms, loaded.row_saving)
+    room_bytes = loaded.room_bytes or ENOUGH_BYTES
+    return Device(f"{fact.device} of {fact.machine}", times, room_bytes)
+
+
+def _place_times(fact: RankFacts) -> PlaceTimes:
+    loaded = fact.loaded
+    return PlaceTimes(loaded.encode_ms, loaded.block_ms, loaded.decode_ms)
 
 
 def num_lanes(config: Config, num_places: int, num_machines: int) -> int:

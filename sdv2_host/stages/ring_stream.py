@@ -9,12 +9,13 @@ import numpy as np
 from sdv2_host.errors import ProtocolError
 from sdv2_host.stages.feed import Feed
 from sdv2_host.stages.frame_bytes import pack_frames, pack_text
-from sdv2_host.stages.messages import Begin, Chunk, ForgetTexts, Picture
+from sdv2_host.stages.messages import Begin, Chunk, ForgetTexts, Picture, Rebalance
 from sdv2_host.stages.outbox import Outbox, Styled
 from sdv2_host.stages.picture_bands import BandOfPictures, PictureBands
 from sdv2_host.stages.ring_plan import RingPlan
 from sdv2_host.stages.ring_setup import GivenChunk, RingText
 from sdv2_host.stages.roster import Roster
+from sdv2_host.stages.route import RoutePlan
 from sdv2_host.types import Size
 from sdv2_host.wan.bands import Rows, even_bands
 
@@ -45,6 +46,18 @@ class RingStream:
     @property
     def plan(self) -> RingPlan | None:
         return self._plan
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """That take part in the newest epoch."""
+        return self._plan.ranks if self._plan is not None else ()
+
+    def rebalance(self, route: RoutePlan) -> None:
+        """Blocks move while the stream runs: chunks that are given from now on find them there."""
+        assert self._plan is not None, "an epoch has begun"
+        self._plan = self._plan._replace(route=route)
+        order = Rebalance(epoch=self._epoch, plan=route.to_json())
+        self._roster.post(self._plan.ranks[0], order)
 
     def give(self, chunk: GivenChunk) -> None:
         self._feed.give(chunk)

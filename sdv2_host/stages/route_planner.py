@@ -36,7 +36,7 @@ class RoutePlanner:
         self._config = config
         self._dtype = dtype
         self._wanted = wanted
-        self._need = need_of(config, dtype)
+        self.need = need_of(config, dtype)
 
     def plan(self, devices: Sequence[Device], num_steps: int) -> PlannedRoute:
         """The route for so many steps, or for the most that memory was planned for.
@@ -45,7 +45,7 @@ class RoutePlanner:
             DeviceMemoryError: they cannot hold the model; with what is needed, what is there, and
                 the remedy.
         """
-        need = self._need
+        need = self.need
         num_steps = min(num_steps, need.num_rows)
         to_do = partial(remedy, self._config, self._dtype, devices)
         choice = choose_route(devices, num_steps, need, to_do, self._wanted)

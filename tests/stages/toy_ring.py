@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
 from sdv2_host.params import Params
+from sdv2_host.stages.block_scheduler import PlaceTimes
 from sdv2_host.stages.exit import Pictures
 from sdv2_host.stages.members import MemberLimits
 from sdv2_host.stages.messages import Load, Loaded
@@ -21,6 +22,7 @@ from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.rank_process import run_rank
 from sdv2_host.stages.rank_ticket import BuildRank, Built
 from sdv2_host.stages.ring_engine import RingEngine, even_plan
+from sdv2_host.stages.ring_plan import RankFacts, RingPlan
 from sdv2_host.stages.ring_setup import Joining, RingSetup
 from sdv2_host.types import Frame, ProgressFn
 from tests.stages.places import NUM_BLOCKS, SIZE, WholeModels, single, toy_models, toy_spec
@@ -49,6 +51,27 @@ def build_toy(
     return Built(Rank(ring_models(), toy_spec(), on_pictures), Loaded(num_blocks=NUM_BLOCKS))
 
 
+class SlowRank(Rank):
+    """Says that its blocks take three times what was measured before the stream began."""
+
+    @property
+    def block_ms(self) -> float | None:
+        return 3 * MEASURED.block_ms
+
+
+MEASURED = PlaceTimes(encode_ms=1.0, block_ms=10.0, decode_ms=1.0)
+
+
+def build_uneven(
+    load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
+) -> Built:
+    """The rank of the first device slows down."""
+    built = build_toy(load, device, on_pictures, progress)
+    if load.rank > 0:
+        return built
+    return built._replace(rank=SlowRank(ring_models(), toy_spec(), on_pictures))
+
+
 def build_nothing(
     load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
 ) -> Built:
@@ -61,6 +84,13 @@ def build_badly(
     raise RuntimeError("a bug of toys")
 
 
+def timed_plan(
+    config: Config, times: PlaceTimes | None, facts: Sequence[RankFacts], num_steps: int
+) -> RingPlan:
+    plan = even_plan(config, facts, num_steps)
+    return plan._replace(times=(times,) * len(facts)) if times else plan
+
+
 @contextmanager
 def toy_ring(
     num_devices: int,
@@ -69,8 +99,9 @@ def toy_ring(
     limits: MemberLimits = PATIENT,
     build: BuildRank = build_toy,
     joining: Joining | None = None,
+    times: PlaceTimes | None = None,
 ) -> Iterator[RingEngine]:
-    """An engine of so many processes, not warm."""
+    """An engine of so many processes, not warm; with `times`, they have measured these."""
     config = Config.model_validate(
         {
             "width": SIZE.width,
@@ -84,7 +115,7 @@ def toy_ring(
         devices=("cpu",) * num_devices,
         run_rank=run_rank,
         build=build,
-        plan=partial(even_plan, config),
+        plan=partial(timed_plan, config, times),
         num_steps=2,
         joining=joining,
         num_replayed=NUM_REPLAYED,
