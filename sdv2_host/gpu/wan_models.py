@@ -15,8 +15,9 @@ from sdv2_host.models import store
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.dims import TAEW2_1, WAN_VAE, TinyVAEDims, WanDims, WanVAEDims
+from sdv2_host.wan.filling import META
 from sdv2_host.wan.model import CausalWanModel
-from sdv2_host.wan.streaming_vae import StreamingVAE
+from sdv2_host.wan.streaming_vae import BandedVAE
 from sdv2_host.wan.tiny_vae import TinyVAE
 from sdv2_host.wan.vae import HybridVAE, TaehvVAE, WanVAE
 from sdv2_host.wan.weights import load_dit, load_taehv, load_wan_vae
@@ -109,13 +110,22 @@ def random_models(vae: str, family: WanFamily, place: Placement) -> StreamModels
     return StreamModels(dit, _vae_of(vae, wan, taehv, family, place), NoEncoder())
 
 
+def planned_vae(vae: str, family: WanFamily) -> BandedVAE:
+    """The autoencoder that `Config.vae` names, on meta."""
+    place = Placement(META, torch.float32)
+    with META:
+        return _vae_of(
+            vae, lambda: WanVAE(family.vae), lambda: TinyVAE(family.taehv), family, place
+        )
+
+
 def _vae_of(
     kind: str,
     wan: Callable[[], WanVAE],
     taehv: Callable[[], TinyVAE],
     family: WanFamily,
     place: Placement,
-) -> StreamingVAE:
+) -> BandedVAE:
     """The autoencoder that `Config.vae` names, of the halves that it needs."""
     if kind == "wan":
         return wan()

@@ -1,22 +1,25 @@
-"""Ring or chain, on which devices in which order, cut where; and in one sentence why.
+"""Ring or chain, on which devices in which order, cut where, decoded by how many; and in one
+sentence why.
 
 A chain where it fits and is not slower: it has no return link, and a chunk passes once instead of
 once per step. A ring where memory binds, as each device then holds a share of the model. Devices
-that would get nothing are left out, so that the first one chosen encodes and the last one decodes.
+that would get nothing are left out, so that the first one chosen encodes and the last ones decode.
+The picture is decoded in bands where one decoder would hold all others up.
 
 Pure: no torch, no clock.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sdv2_host.errors import DeviceMemoryError
-from sdv2_host.stages.partition import Partition, best_partition
-from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Work, as_work
+from sdv2_host.stages.partition import Partition, best_partition, is_possible, least_ms
+from sdv2_host.stages.work import UNSPLIT, DeviceTimes, Footprint, Route, Split, Work, as_work
 
 ENOUGH_BYTES = 2**62
 """Of a device whose memory is not counted."""
@@ -24,6 +27,10 @@ GIB, MIB = 2**30, 2**20
 CHAIN_MAY_COST = 0.03
 """Relative, of the time between two chunks: what the chain's latency is worth. Times are not
 measured more exactly."""
+DECODER_MUST_GAIN = 0.03
+"""Relative, of the same: what a further decoder and its memory are worth."""
+WHOLE_PICTURE = (1.0,)
+"""Shares of one decoder, which does all."""
 
 
 class Device(NamedTuple):
@@ -60,11 +67,18 @@ class Choice(NamedTuple):
     route: Route
     partition: Partition
     """Its order holds only the devices that take part, by their index."""
+    split: Split
     says: str
     """Why, for a person."""
 
 
-def work_of(devices: Sequence[Device], num_steps: int, route: Route, need: Need) -> Work:
+def work_of(
+    devices: Sequence[Device],
+    num_steps: int,
+    route: Route,
+    need: Need,
+    split: Split = UNSPLIT,
+) -> Work:
     """The items of a stream of `num_steps` on these devices, and what they need there."""
     row = need.footprint.row
     if route is Route.RING:
@@ -75,6 +89,7 @@ def work_of(devices: Sequence[Device], num_steps: int, route: Route, need: Need)
         route,
         need.footprint._replace(row=row),
         tuple(device.room_bytes - need.shared for device in devices),
+        split,
     )
 
 
@@ -84,68 +99,100 @@ def choose_route(
     need: Need,
     remedy: Callable[[], str],
     wanted: Route | None = None,
+    shares: Sequence[float] = WHOLE_PICTURE,
 ) -> Choice:
     """The best route and partition for a stream of `num_steps`; `wanted` None = either route.
 
-    `remedy` says what to do where memory is short; it is asked only then.
+    `remedy` says what to do where memory is short; it is asked only then. `shares`: of the whole
+    decoding, what each of 1, 2, ... decoders does.
 
     Raises:
         DeviceMemoryError: with what is needed, what is there, and the remedy.
     """
-    ring = _planned(devices, num_steps, Route.RING, need)
-    chain = _planned(devices, num_steps, Route.CHAIN, need)
-    if _planned(devices, need.num_rows, Route.CHAIN, need) is None:
-        chain = None  # steps are a live parameter: with more of them it would have to end
-    offered = {route: plan for route, plan in ((Route.RING, ring), (Route.CHAIN, chain)) if plan}
-    if wanted is not None:
-        if wanted not in offered:
-            raise DeviceMemoryError(_refusal(devices, num_steps, wanted, need, offered, remedy))
-        return Choice(wanted, offered[wanted].partition, f"{wanted}: as asked for")
+    splits = [Split(1 + index, share) for index, share in enumerate(shares)]
+    found = {route: _best(devices, num_steps, route, need, splits) for route in Route}
+    offered = {route: plan for route, plan in found.items() if plan is not None}
+    if not offered or (wanted is not None and wanted not in offered):
+        raise DeviceMemoryError(_refusal(devices, num_steps, wanted, need, offered, remedy))
+    route, says = (wanted, f"{wanted}: as asked for") if wanted else _route(offered, num_steps)
+    plan = offered[route]
+    if plan.split.num_decoders > 1:
+        says += f"; each of {plan.split.num_decoders} devices decodes a band of the picture"
+    return Choice(route, plan.partition, plan.split, says)
+
+
+def _route(offered: dict[Route, _Planned], num_steps: int) -> tuple[Route, str]:
+    """Which of those that memory allows, and why."""
+    ring, chain = offered.get(Route.RING), offered.get(Route.CHAIN)
     if chain is None:
-        if ring is None:
-            raise DeviceMemoryError(_refusal(devices, num_steps, None, need, offered, remedy))
-        return Choice(
-            Route.RING,
-            ring.partition,
-            "ring: for a chain, which needs more of the model on each device, memory is short",
-        )
+        says = "ring: for a chain, which needs more of the model on each device, memory is short"
+        return Route.RING, says
     if ring is None:
-        return Choice(Route.CHAIN, chain.partition, "chain: for a ring memory is short")
+        return Route.CHAIN, "chain: for a ring memory is short"
     if num_steps == 1:
-        says = "chain: with one step nothing has to come back"
-        return Choice(Route.CHAIN, chain.partition, says)
+        return Route.CHAIN, "chain: with one step nothing has to come back"
     times = f"{chain.slowest_ms:.1f} ms a chunk in a chain, {ring.slowest_ms:.1f} ms in a ring"
     if chain.slowest_ms <= ring.slowest_ms * (1 + CHAIN_MAY_COST):
-        says = f"chain: {times}, where every chunk would go round {num_steps} times"
-        return Choice(Route.CHAIN, chain.partition, says)
-    return Choice(Route.RING, ring.partition, f"ring: {times}, at more latency")
+        return Route.CHAIN, f"chain: {times}, where every chunk would go round {num_steps} times"
+    return Route.RING, f"ring: {times}, at more latency"
 
 
 def fits(devices: Sequence[Device], need: Need) -> bool:
     """Whether the devices can hold it, with as many steps as can be asked for."""
-    return any(_planned(devices, need.num_rows, route, need) for route in Route)
+    return any(_holds(devices, route, need, UNSPLIT) for route in Route)
 
 
 class _Planned(NamedTuple):
     partition: Partition
     slowest_ms: float
+    split: Split
+
+
+def _best(
+    devices: Sequence[Device], num_steps: int, route: Route, need: Need, splits: Sequence[Split]
+) -> _Planned | None:
+    """A further decoder only where it gains; None = memory is short."""
+    best: _Planned | None = None
+    enough_ms = math.inf
+    for split in splits:
+        # Whatever the cuts: known at once, and most often so.
+        if least_ms(work_of(devices, num_steps, route, need, split)) >= enough_ms:
+            continue
+        one = _planned(devices, num_steps, route, need, split)
+        # Steps are a live parameter: a chain that has no room for more of them would have to end.
+        if one is None or (route is Route.CHAIN and not _holds(devices, route, need, split)):
+            continue
+        if one.slowest_ms < enough_ms:
+            best, enough_ms = one, one.slowest_ms / (1 + DECODER_MUST_GAIN)
+    return best
+
+
+def _able(devices: Sequence[Device], need: Need) -> list[int]:
+    """Those with room for what all of them hold."""
+    return [index for index, one in enumerate(devices) if one.room_bytes >= need.shared]
+
+
+def _holds(devices: Sequence[Device], route: Route, need: Need, split: Split) -> bool:
+    """With as many steps as can be asked for."""
+    able = [devices[index] for index in _able(devices, need)]
+    return bool(able) and is_possible(work_of(able, need.num_rows, route, need, split))
 
 
 def _planned(
-    devices: Sequence[Device], num_steps: int, route: Route, need: Need
+    devices: Sequence[Device], num_steps: int, route: Route, need: Need, split: Split
 ) -> _Planned | None:
     """On those of the devices that get an item; None = memory is short."""
-    able = [index for index, one in enumerate(devices) if one.room_bytes >= need.shared]
+    able = _able(devices, need)
     if not able:
         return None
-    work = work_of([devices[index] for index in able], num_steps, route, need)
+    work = work_of([devices[index] for index in able], num_steps, route, need, split)
     found = best_partition(work)
     if found is None:
         return None
     places = [place for place in range(len(able)) if found.items_of(place)]
     order = tuple(able[found.order[place]] for place in places)
     cuts = (0, *(found.cuts[place + 1] for place in places))
-    return _Planned(Partition(order, cuts), found.slowest_ms(work))
+    return _Planned(Partition(order, cuts), found.slowest_ms(work), split)
 
 
 def _refusal(

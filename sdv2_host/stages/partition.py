@@ -71,6 +71,27 @@ def best_partition(work: Work) -> Partition | None:
     return best_cuts(work, order)
 
 
+def is_possible(work: Work) -> bool:
+    """Whether there is a partition: memory is enough, and for every decoder there is a device."""
+    return _order_within(work, _kinds(work), math.inf) is not None
+
+
+def least_ms(work: Work) -> float:
+    """No partition has a slowest stage below this, which is found without a search.
+
+    In time T device d does at most T / total_d of all the work, in its own costs. So T * sum(1 /
+    total_d) is at least the sum over items of cost / total of a device, and that of the least.
+    """
+    totals = [math.fsum(row) for row in work.cost_ms]
+    if not all(totals):
+        return 0.0
+    parts = (
+        min(row[item] / total for row, total in zip(work.cost_ms, totals, strict=True))
+        for item in range(work.num_items)
+    )
+    return math.fsum(parts) / math.fsum(1 / total for total in totals)
+
+
 def best_cuts(work: Work, order: Sequence[int]) -> Partition | None:
     """The best partition with the devices in this order; None = memory is short.
 

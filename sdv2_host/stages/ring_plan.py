@@ -77,7 +77,7 @@ def measured_plan(
         route=planned.plan,
         lanes=num_lanes(config, len(taking_part), len({fact.machine for fact in taking_part})),
         says=planned.says,
-        times=tuple(_place_times(fact) for fact in taking_part),
+        times=tuple(_place_times(fact, planned.split.share) for fact in taking_part),
         room=Room(need.footprint, rooms),
         move_ms=need.footprint.row * num_rows / MOVED_BYTES_PER_MS,
     )
@@ -91,9 +91,9 @@ def _device(fact: RankFacts) -> Device:
     return Device(f"{fact.device} of {fact.machine}", times, room_bytes)
 
 
-def _place_times(fact: RankFacts) -> PlaceTimes:
+def _place_times(fact: RankFacts, decode_share: float) -> PlaceTimes:
     loaded = fact.loaded
-    return PlaceTimes(loaded.encode_ms, loaded.block_ms, loaded.decode_ms)
+    return PlaceTimes(loaded.encode_ms, loaded.block_ms, loaded.decode_ms * decode_share)
 
 
 def num_lanes(config: Config, num_places: int, num_machines: int) -> int:

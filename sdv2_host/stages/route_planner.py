@@ -10,16 +10,18 @@ from typing import NamedTuple
 import torch
 
 from sdv2_host.config import Config
+from sdv2_host.gpu.band_shares import planned_shares
 from sdv2_host.stages.choice import Device, choose_route, work_of
 from sdv2_host.stages.need import need_of, remedy
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import Route
+from sdv2_host.stages.work import Route, Split
 
 
 class PlannedRoute(NamedTuple):
     order: tuple[int, ...]
     """Of the devices given, those that take part, by place."""
     plan: RoutePlan
+    split: Split
     says: str
     """Why, for a person."""
 
@@ -37,6 +39,7 @@ class RoutePlanner:
         self._dtype = dtype
         self._wanted = wanted
         self.need = need_of(config, dtype)
+        self._shares = planned_shares(config)
 
     def plan(self, devices: Sequence[Device], num_steps: int) -> PlannedRoute:
         """The route for so many steps, or for the most that memory was planned for.
@@ -48,9 +51,9 @@ class RoutePlanner:
         need = self.need
         num_steps = min(num_steps, need.num_rows)
         to_do = partial(remedy, self._config, self._dtype, devices)
-        choice = choose_route(devices, num_steps, need, to_do, self._wanted)
-        work = work_of(devices, num_steps, choice.route, need)
+        choice = choose_route(devices, num_steps, need, to_do, self._wanted, self._shares)
+        work = work_of(devices, num_steps, choice.route, need, choice.split)
         plan = RoutePlan.of(choice.partition, work)
         if plan.route is Route.RING:
             plan = replace(plan, num_steps=need.num_rows)
-        return PlannedRoute(choice.partition.order, plan, choice.says)
+        return PlannedRoute(choice.partition.order, plan, choice.split, choice.says)
