@@ -70,3 +70,15 @@ def test_a_device_without_room_is_left_out(planner: RoutePlanner) -> None:
 
     assert sorted(planned.order) == [1, 2]
     assert planned.plan.num_places == 2
+
+
+def test_where_decoding_holds_all_others_up_several_devices_do_it(planner: RoutePlanner) -> None:
+    slow_decoder = TIMES._replace(decode_ms=400.0)
+    four = [Device(f"cuda:{index}", slow_decoder, ENOUGH_BYTES) for index in range(4)]
+
+    planned = planner.plan(four, 2)
+
+    assert planned.plan.num_decoders > 1
+    assert planned.split.num_decoders == planned.plan.num_decoders
+    assert 1 / planned.split.num_decoders < planned.split.share < 1
+    assert "decodes a band of the picture" in planned.says

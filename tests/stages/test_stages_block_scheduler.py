@@ -54,6 +54,21 @@ def test_the_ends_keep_encoder_and_decoder_even_with_no_block_left() -> None:
     assert scheduler.plan.cuts == (0, 0, 4, 4)
 
 
+def test_each_decoder_keeps_its_band_while_blocks_move() -> None:
+    plan = RoutePlan(Route.RING, 1, 30, (0, 14, 28, 30, 30), num_decoders=2)
+    scheduler = BlockScheduler(plan, [TIMES] * 4, move_ms=5.0)
+
+    assert decisions(scheduler, [1.0, 1.0, 1.0, 1.0], range(60)) != []
+    even = scheduler.plan
+    decisions(scheduler, [1.0, 2.0, 1.0, 1.0], range(60, 120))
+
+    # 30 blocks, encoding that is worth two and one decoder worth four, on three places.
+    assert even == RoutePlan(Route.RING, 1, 30, (0, 10, 22, 30, 30), num_decoders=2)
+    assert scheduler.plan.cuts[2] - scheduler.plan.cuts[1] <= 8
+    assert scheduler.plan.cuts[3:] == (30, 30)
+    assert scheduler.plan.num_decoders == 2
+
+
 def test_a_new_number_of_steps_is_balanced_as_it_was_cut() -> None:
     plan = RoutePlan.even(Route.CHAIN, 2, 30, 3)
     scheduler = BlockScheduler(plan, [TIMES] * 3, move_ms=1.0)
@@ -69,13 +84,16 @@ def test_a_new_number_of_steps_is_balanced_as_it_was_cut() -> None:
     st.lists(st.floats(0.2, 5.0), min_size=4, max_size=4),
     st.sampled_from(list(Route)),
     st.integers(1, 4),
+    st.integers(1, 4),
 )
 def test_whatever_is_decided_is_a_plan_of_the_same_route(
-    factors: list[float], route: Route, num_steps: int
+    factors: list[float], route: Route, num_steps: int, num_decoders: int
 ) -> None:
-    plan = RoutePlan.even(route, num_steps, 6, 4)
+    inner = RoutePlan.even(route, num_steps, 6, 5 - num_decoders)
+    cuts = (*inner.cuts, *[inner.num_items] * (num_decoders - 1))
+    plan = RoutePlan(route, num_steps, 6, cuts, num_decoders)
     scheduler = BlockScheduler(plan, [TIMES] * 4, move_ms=1.0)
 
     for _, decision in decisions(scheduler, factors, range(40)):
         assert (decision.plan.route, decision.plan.num_steps) == (route, num_steps)
-        assert decision.plan.num_places == 4
+        assert (decision.plan.num_places, decision.plan.num_decoders) == (4, num_decoders)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.stages.choice import (
     CHAIN_MAY_COST,
+    DECODER_MUST_GAIN,
     Choice,
     Device,
     Need,
@@ -21,7 +22,7 @@ from sdv2_host.stages.choice import (
 )
 from sdv2_host.stages.partition import Partition
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Work
+from sdv2_host.stages.work import UNSPLIT, DeviceTimes, Footprint, Route, Split, Work
 
 LAW = settings(deadline=None, max_examples=120)
 ROOMY = 2**40
@@ -48,6 +49,10 @@ def worlds(draw: st.DrawFn) -> tuple[list[Device], int, Need]:
     return devices, num_steps, Need(draw(st.integers(0, 8)), footprint, num_rows)
 
 
+def num_bands(work: Work, items: range) -> int:
+    return sum(item >= work.num_items - work.num_decoders for item in items)
+
+
 def naive_bytes(work: Work, items: range, need: Need) -> int:
     """What a device holds that takes part with these items, counted one by one."""
     part, blocks, num_kv = need.footprint, set(), 0
@@ -56,13 +61,14 @@ def naive_bytes(work: Work, items: range, need: Need) -> int:
         if block is not None:
             blocks.add(block)
             num_kv += need.num_rows if work.route is Route.RING else 1
-    ends = part.encoder * (0 in items) + part.decoder * (work.num_items - 1 in items)
+    ends = part.encoder * (0 in items) + part.decoder * num_bands(work, items)
     return need.shared + ends + len(blocks) * part.block + num_kv * part.row
 
 
 def is_held(devices: list[Device], work: Work, partition: Partition, need: Need) -> bool:
     return all(
         naive_bytes(work, partition.items_of(place), need) <= devices[device].room_bytes
+        and num_bands(work, partition.items_of(place)) <= 1
         for place, device in enumerate(partition.order)
     )
 
@@ -76,16 +82,19 @@ def everything(work: Work) -> Iterator[Partition]:
                 yield Partition(order, (0, *cuts, work.num_items))
 
 
-def least_ms(devices: list[Device], num_steps: int, route: Route, need: Need) -> float | None:
-    work = work_of(devices, num_steps, route, need)
+def fastest(
+    devices: list[Device], num_steps: int, route: Route, need: Need, split: Split = UNSPLIT
+) -> float | None:
+    """The time between two chunks, by trying everything."""
+    work = work_of(devices, num_steps, route, need, split)
     held = [one for one in everything(work) if is_held(devices, work, one, need)]
     return min((one.slowest_ms(work) for one in held), default=None)
 
 
 def naive_routes(devices: list[Device], num_steps: int, need: Need) -> dict[Route, float]:
     """The routes that memory allows, with the best time between two chunks."""
-    found = {route: least_ms(devices, num_steps, route, need) for route in Route}
-    if least_ms(devices, need.num_rows, Route.CHAIN, need) is None:
+    found = {route: fastest(devices, num_steps, route, need) for route in Route}
+    if fastest(devices, need.num_rows, Route.CHAIN, need) is None:
         found[Route.CHAIN] = None
     return {route: ms for route, ms in found.items() if ms is not None}
 
@@ -173,6 +182,35 @@ def test_a_refusal_says_what_is_needed_what_is_there_and_what_to_do(
     assert said.endswith(f"--route {next(iter(allowed))} fits" if allowed else REMEDY)
 
 
+@LAW
+@given(worlds(), st.lists(st.floats(0.2, 1.0), max_size=2))
+def test_with_several_decoders_no_number_of_them_is_faster_by_more_than_one_is_worth(
+    world: tuple[list[Device], int, Need], further: list[float]
+) -> None:
+    devices, num_steps, need = world
+    shares = (1.0, *further)
+
+    try:
+        choice = choose_route(*world, lambda: REMEDY, shares=shares)
+    except DeviceMemoryError:
+        assert naive_routes(*world) == {}
+        return
+
+    route, split = choice.route, choice.split
+    assert split == Split(split.num_decoders, shares[split.num_decoders - 1])
+    work = work_of(devices, num_steps, route, need, split)
+    assert is_held(devices, work, choice.partition, need)
+    slowest_ms = choice.partition.slowest_ms(work)
+    for index, share in enumerate(shares):
+        other = Split(index + 1, share)
+        if route is Route.CHAIN and fastest(devices, need.num_rows, route, need, other) is None:
+            continue
+        other_ms = fastest(devices, num_steps, route, need, other)
+        if other_ms is not None:
+            worth = 1 if other.num_decoders == split.num_decoders else 1 + DECODER_MUST_GAIN
+            assert slowest_ms <= other_ms * worth * (1 + 1e-6)
+
+
 ALIKE = DeviceTimes(10.0, (10.0,) * 4, 10.0)
 
 
@@ -238,3 +276,23 @@ def test_ranks_on_one_memory_share_it() -> None:
     shared = sharing(devices, [("here", "cpu"), ("here", "cuda:0"), ("here", "cpu")])
 
     assert [one.room_bytes for one in shared] == [45, 90, 45]
+
+
+def test_a_decoder_that_holds_all_others_up_gets_help_and_it_is_said() -> None:
+    slow_decoder = DeviceTimes(5.0, (5.0,) * 4, 60.0)
+    devices = [Device(name, slow_decoder, ROOMY) for name in "abcd"]
+    need = Need(0, Footprint(), 1)
+
+    choice = choose_route(devices, 1, need, lambda: REMEDY, shares=(1.0, 0.55, 0.4))
+
+    assert choice.split == Split(3, 0.4)
+    assert choice.says.endswith("; each of 3 devices decodes a band of the picture")
+
+
+def test_a_decoder_that_holds_nobody_up_is_alone() -> None:
+    devices = [Device(name, ALIKE, ROOMY) for name in "ab"]
+    need = Need(0, Footprint(), 1)
+
+    choice = choose_route(devices, 1, need, lambda: REMEDY, shares=(1.0, 0.55))
+
+    assert choice.split == UNSPLIT

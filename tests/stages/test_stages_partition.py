@@ -10,15 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdv2_host.stages.partition import Partition, best_cuts, best_partition
-from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Work, as_work
+from sdv2_host.stages.partition import (
+    Partition,
+    best_cuts,
+    best_partition,
+    is_possible,
+    least_ms,
+)
+from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Split, Work, as_work
 
 LAW = settings(deadline=None, max_examples=80)
 milliseconds = st.floats(0.1, 20)
 
 
 @st.composite
-def works(draw: st.DrawFn, *, with_memory: bool = True) -> Work:
+def works(draw: st.DrawFn, *, with_memory: bool = True, most_decoders: int = 3) -> Work:
     num_blocks = draw(st.integers(1, 5))
     device = st.builds(
         DeviceTimes,
@@ -30,11 +36,12 @@ def works(draw: st.DrawFn, *, with_memory: bool = True) -> Work:
     devices = draw(st.lists(device, min_size=1, max_size=3))
     route = draw(st.sampled_from(Route))
     num_steps = draw(st.integers(1, 2))
+    split = Split(draw(st.integers(1, most_decoders)), draw(st.sampled_from([0.4, 0.6, 1.0])))
     if not with_memory or draw(st.booleans()):
-        return as_work(devices, num_steps, route)
+        return as_work(devices, num_steps, route, split=split)
     footprint = Footprint(*(draw(st.integers(0, 5)) for _ in range(4)))
     room = tuple(draw(st.integers(0, 40)) for _ in devices)
-    return as_work(devices, num_steps, route, footprint, room)
+    return as_work(devices, num_steps, route, footprint, room, split)
 
 
 def all_partitions(work: Work) -> Iterator[Partition]:
@@ -44,6 +51,10 @@ def all_partitions(work: Work) -> Iterator[Partition]:
             range(work.num_items + 1), work.num_devices - 1
         ):
             yield Partition(order, (0, *inner, work.num_items))
+
+
+def naive_decoders(work: Work, items: range) -> int:
+    return sum(item >= work.num_items - work.num_decoders for item in items)
 
 
 def naive_bytes(work: Work, items: range) -> int:
@@ -60,6 +71,9 @@ def naive_bytes(work: Work, items: range) -> int:
 
 
 def fits(work: Work, partition: Partition) -> bool:
+    places = range(work.num_devices)
+    if any(naive_decoders(work, partition.items_of(place)) > 1 for place in places):
+        return False
     return not work.room_bytes or all(
         naive_bytes(work, partition.items_of(place)) <= work.room_bytes[device]
         for place, device in enumerate(partition.order)
@@ -112,7 +126,7 @@ def test_every_item_is_run_by_exactly_one_device(work: Work) -> None:
 
 
 @LAW
-@given(works(with_memory=False), st.floats(0.2, 5))
+@given(works(with_memory=False, most_decoders=1), st.floats(0.2, 5))
 def test_one_more_device_never_makes_it_slower(work: Work, factor: float) -> None:
     one = best_partition(work)
     assert one is not None
@@ -132,6 +146,23 @@ def test_one_more_device_never_makes_it_slower(work: Work, factor: float) -> Non
 def test_memory_is_counted_as_item_by_item(work: Work) -> None:
     for first, last in itertools.combinations_with_replacement(range(work.num_items + 1), 2):
         assert work.bytes_of(first, last) == naive_bytes(work, range(first, last))
+        assert work.decoders_of(first, last) == naive_decoders(work, range(first, last))
+
+
+@LAW
+@given(works())
+def test_what_is_known_without_a_search_is_true(work: Work) -> None:
+    found = best_partition(work)
+
+    assert is_possible(work) == (found is not None)
+    if found is not None:
+        assert least_ms(work) <= found.slowest_ms(work) * (1 + 1e-9)
+
+
+def test_between_devices_that_are_alike_the_bound_is_an_even_share() -> None:
+    work = as_work([DeviceTimes(2.0, (3.0,) * 4, 6.0)] * 4, 1, Route.RING)
+
+    assert least_ms(work) == pytest.approx(5.0)
 
 
 def test_a_slow_card_goes_where_the_light_end_is() -> None:
