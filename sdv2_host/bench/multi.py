@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sdv2_host.bench.multi_devices import as_built, as_published
+from sdv2_host.bench.multi_devices import BAND_SHARES, as_built, as_published
 from sdv2_host.bench.multi_simulation import Outcome, Throttling, Traffic, follow, simulate
 from sdv2_host.stages.balance import Rules
+from sdv2_host.stages.choice import ENOUGH_BYTES, Device, Need, choose_route, work_of
 from sdv2_host.stages.partition import Partition, best_cuts, best_partition
-from sdv2_host.stages.work import DeviceTimes, Route, Work, as_work
+from sdv2_host.stages.work import UNCOUNTED, DeviceTimes, Route, Split, Work, as_work
 from sdv2_host.types import ProgressFn
 
 PUBLISHED_FPS = [
@@ -28,9 +29,9 @@ PUBLISHED_FPS = [
 ]
 PUBLISHED_SEQUENCE_MS = (40.0, 120.0)
 """What sequence parallelism's messages add to a step on four devices, as the paper reports."""
-PLACEMENTS = ("best", "even", "reference", "autoencoder alone", "decoder on two")
-TILE_OVERHEAD = 1.1
-"""Of a decoder split in two halves of the picture, whose borders both compute."""
+PLACEMENTS = ("best", "even", "reference", "autoencoder alone")
+MOST_DECODERS = len(BAND_SHARES)
+UNLIMITED = "memory is not counted here"
 
 
 def run(
@@ -40,6 +41,9 @@ def run(
     progress("routes and placements", 0.0)
     routes = [_route(devices, num_steps, route, traffic) for route in Route]
     placements = [_placement(devices, num_steps, name, traffic) for name in PLACEMENTS]
+    placements += [
+        _decoders(devices, num_steps, count, traffic) for count in range(2, MOST_DECODERS + 1)
+    ]
     progress("scaling", 0.3)
     scaling = [_scale(devices[0], count, num_steps, traffic) for count in (1, 2, 4, 8, 16)]
     progress("balancing", 0.6)
@@ -72,12 +76,19 @@ def _outcome(work: Work, partition: Partition, traffic: Traffic) -> dict[str, An
 def _route(
     devices: list[DeviceTimes], num_steps: int, route: Route, traffic: Traffic
 ) -> dict[str, Any]:
-    work = as_work(devices, num_steps, route)
-    partition = best_partition(work)
-    assert partition is not None, "memory is not counted here"
-    blocks = [_num_blocks(work, partition.items_of(place)) for place in range(len(devices))]
+    """As the product would choose it, with as many decoders as pay."""
+    known = [Device(str(index), times, ENOUGH_BYTES) for index, times in enumerate(devices)]
+    need = Need(0, UNCOUNTED, num_steps)
+    choice = choose_route(known, num_steps, need, lambda: UNLIMITED, route, BAND_SHARES)
+    work = work_of(known, num_steps, route, need, choice.split)
+    partition = choice.partition
+    blocks = [
+        _num_blocks(work, items) for items in map(partition.items_of, range(len(partition.order)))
+    ]
     share = max(blocks) / work.num_blocks
-    return {"route": route.value, **_outcome(work, partition, traffic), "weights": share}
+    outcome = _outcome(work, partition, traffic)
+    decoders = choice.split.num_decoders
+    return {"route": route.value, **outcome, "weights": share, "decoders": decoders}
 
 
 def _num_blocks(work: Work, items: range) -> int:
@@ -96,8 +107,6 @@ def _placement(
     devices: list[DeviceTimes], num_steps: int, name: str, traffic: Traffic
 ) -> dict[str, Any]:
     """A ring on these devices, in the order given, cut by another rule."""
-    if name == "decoder on two":
-        return {"placement": name, **_decoder_on_two(devices, num_steps, traffic)}
     work = as_work(devices, num_steps, Route.RING)
     partition = {
         "best": best_partition,
@@ -110,18 +119,16 @@ def _placement(
     return {"placement": name, **_outcome(work, partition, traffic)}
 
 
-def _decoder_on_two(devices: list[DeviceTimes], num_steps: int, traffic: Traffic) -> dict[str, Any]:
-    """The last two devices decode half a picture each: one stage that takes half the time."""
-    if len(devices) < 3:
-        return {"fps": None}
-    half = [
-        device._replace(decode_ms=device.decode_ms * TILE_OVERHEAD / 2) for device in devices[:-1]
-    ]
-    work = as_work(half, num_steps, Route.RING)
-    # Its helper does nothing else, so the decoder's own device is alone with it too.
-    partition = autoencoder_alone(work)
-    assert partition is not None, "two devices at least"
-    return _outcome(work, partition, traffic)
+def _decoders(
+    devices: list[DeviceTimes], num_steps: int, count: int, traffic: Traffic
+) -> dict[str, Any]:
+    """The best ring whose last so many places decode a band each."""
+    work = as_work(devices, num_steps, Route.RING, split=Split(count, BAND_SHARES[count - 1]))
+    partition = best_partition(work)
+    name = f"{count} decoders"
+    if partition is None:
+        return {"placement": name, "fps": None}
+    return {"placement": name, **_outcome(work, partition, traffic)}
 
 
 def _without_decoder(work: Work) -> Work:
@@ -175,7 +182,7 @@ def autoencoder_alone(work: Work) -> Partition | None:
     if work.num_devices < 2:
         return None
     inner = best_cuts(_without_decoder(work), range(work.num_devices - 1))
-    assert inner is not None, "memory is not counted here"
+    assert inner is not None, UNLIMITED
     return Partition((*inner.order, work.num_devices - 1), (*inner.cuts, work.num_items))
 
 

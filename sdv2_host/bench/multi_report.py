@@ -19,7 +19,7 @@ def format_table(result: dict[str, Any]) -> str:
         f"{'':<20}{'fps':>7}{'p50 ms':>9}{'p95 ms':>9}  {'busy':<34}items of each device",
     ]
     for row in [*result["routes"], *result["placements"]]:
-        name = row.get("route") or f"ring, {row['placement']}"
+        name = _route_name(row) if "route" in row else f"ring, {row['placement']}"
         lines.append(f"{name:<20}" + _outcome(row))
     lines += [
         "",
@@ -39,6 +39,10 @@ def format_table(result: dict[str, Any]) -> str:
             f"{row['moves']} moves"
         )
     return "\n".join([*lines, "", *_paper(result)])
+
+
+def _route_name(row: dict[str, Any]) -> str:
+    return f"{row['route']}" + (f", {row['decoders']} decoders" if row["decoders"] > 1 else "")
 
 
 def _scale_head(route: str) -> str:

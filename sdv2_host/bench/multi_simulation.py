@@ -1,10 +1,11 @@
 """A stream over many devices in simulated time: when each part of each chunk runs.
 
-A device does one thing at a time, in a fixed order: encode the newest chunk, run its blocks,
-decode. What leaves a device is at the next one a hop later. In a ring the last device sends the
-rows back before it decodes, the first encodes before it waits for them, and `lanes` messages are
-under way. No more messages than that and one are between the first item and the last, so nothing
-piles up before a slow stage: the newest frames win.
+A device does one thing at a time, in a fixed order: encode the newest chunk, run its blocks, pass
+it on, decode. What leaves a device is at the next one a hop later. In a ring the last device sends
+the rows back before it decodes, the first encodes before it waits for them, and `lanes` messages
+are under way. Where several devices decode, what comes by waits for what each has at hand. No more
+messages than that and one are between the first item and the last, so nothing piles up before a
+slow stage: the newest frames win.
 
 # m micro-steps, one per chunk that enters
 """
@@ -107,24 +108,24 @@ def _micro_step(
 ) -> float:
     """One message passes all places; when the pictures that fall out are decoded."""
     clock, step, lanes, now_ms = run
-    last = work.num_items - 1
+    done_ms = 0.0
     for index, place in enumerate(places):
         cost_ms = work.cost_ms[partition.order[place]]
         items = partition.items_of(place)
         now_ms += traffic.hop_ms if index else 0.0
         if 0 in items:
             now_ms = clock.run(place, now_ms, cost_ms[0])
-        blocks = range(max(items.start, 1), min(items.stop, last))
+        blocks = range(max(items.start, 1), min(items.stop, work.first_decoder))
         if 1 in blocks and work.route is Route.RING and step >= lanes:
             now_ms = max(now_ms, clock.returned_ms[step - lanes])
-        if blocks:
+        if index or blocks:
             now_ms = clock.run(place, now_ms, sum(cost_ms[item] for item in blocks))
-        if last - 1 in blocks:
-            is_one = 1 in blocks
-            clock.returned_ms.append(now_ms + (0.0 if is_one else traffic.hop_ms))
-        if last in items:
-            now_ms = clock.run(place, now_ms, cost_ms[last])
-    return now_ms
+        done_ms = max(done_ms, now_ms)
+        if place == places[-1]:
+            clock.returned_ms.append(now_ms + (traffic.hop_ms if index else 0.0))
+        if work.decoders_of(items.start, items.stop):
+            done_ms = max(done_ms, clock.run(place, now_ms, cost_ms[items.stop - 1]))
+    return done_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdv2_host.bench import multi, multi_report
-from sdv2_host.bench.multi_devices import as_published, named_devices, read_times
+from sdv2_host.bench.multi_devices import BAND_SHARES, as_published, named_devices, read_times
 from sdv2_host.bench.multi_simulation import Throttling, Traffic, follow, simulate
+from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
+from sdv2_host.gpu.band_shares import planned_shares
 from sdv2_host.stages.balance import Rules
 from sdv2_host.stages.partition import best_partition
-from sdv2_host.stages.work import DeviceTimes, Route, as_work
+from sdv2_host.stages.work import DeviceTimes, Route, Split, as_work
 
 milliseconds = st.floats(0.5, 20)
 devices = st.lists(
@@ -32,7 +34,8 @@ devices = st.lists(
 def test_the_rate_is_that_of_the_slowest_stage_where_messages_do_not_wait(
     known: list[DeviceTimes], route: Route, num_steps: int, hop_ms: float
 ) -> None:
-    work = as_work(known, num_steps, route)
+    num_decoders = min(len(known), num_steps)
+    work = as_work(known, num_steps, route, split=Split(num_decoders, 1.1 / num_decoders))
     partition = best_partition(work)
     assert partition is not None
 
@@ -83,6 +86,20 @@ def test_the_published_figures_follow_from_the_fitted_times_to_a_fifth(model: st
         assert found["chain"]["latency_ms"]["p50"] <= found["ring"]["latency_ms"]["p50"] * 1.01
 
 
+def test_the_shares_of_the_decoders_are_those_that_are_counted() -> None:
+    config = Config.model_validate({"engine": "wan-1.3b", "width": 512, "height": 512})
+
+    assert planned_shares(config) == pytest.approx(BAND_SHARES, abs=0.0006)
+
+
+def test_eight_devices_whose_decoder_holds_them_up_are_faster_with_several() -> None:
+    alone, helped = (
+        multi._decoders([as_published("1.3b")] * 8, 4, count, Traffic(60)) for count in (1, 2)
+    )
+
+    assert helped["fps"] > 1.6 * alone["fps"]
+
+
 def test_on_unequal_devices_the_search_beats_the_rule_of_the_reference() -> None:
     for names in ("4090,3090", "4090*2,3090*2", "h100,4090"):
         work = as_work(named_devices(names, "1.3b"), 2, Route.RING)
@@ -112,7 +129,7 @@ def test_the_report_names_every_route_placement_and_published_figure(tmp_path: P
     result = multi.run(named_devices("4090,3090,3090", "1.3b"), 2, Traffic(60), lambda *_: None)
     json.dumps(result)
     table = multi_report.format_table(result)
-    for word in ("ring", "chain", "reference", "decoder on two", "64.52", "sequence", "moves"):
+    for word in ("ring", "chain", "reference", "ring, 2 decoders", "64.52", "sequence", "moves"):
         assert word in table
     assert multi_report.write_picture(tmp_path / "multi.png", result).stat().st_size > 1000
 
