@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from sdv2_host.config import Config
-from sdv2_host.stages.choice import Device, choose_route, work_of
+from sdv2_host.stages.choice import Device, Need, choose_route, work_of
 from sdv2_host.stages.need import need_of, remedy
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import Route
@@ -36,6 +36,11 @@ class RoutePlanner:
         self._dtype = dtype
         self._wanted = wanted
         self._need = need_of(config, dtype)
+
+    @property
+    def need(self) -> Need:
+        """Of each device."""
+        return self._need
 
     def plan(self, devices: Sequence[Device], num_steps: int) -> PlannedRoute:
         """The route for so many steps, or for the most that memory was planned for.
