@@ -99,7 +99,7 @@ class Driver:
     # For the engine's thread.
 
     def wait_formed(self, progress: ProgressFn) -> None:
-        """The first epoch has begun; until then `progress` is told how ranks load.
+        """All devices are in the first epoch; until then `progress` is told how ranks load.
 
         Raises:
             HostError: no rank could be made ready.
@@ -236,6 +236,8 @@ class Driver:
             self._pass_on(rank, message, payload)
         elif isinstance(message, EpochReady):
             self._do(members.epoch_ready(rank, message.epoch, now))
+            if members.is_formed:
+                self._formed.set()
         elif isinstance(message, LinkFailed):
             log.info("%s: %s", self._names[rank], message.reason)
             self._do(members.link_failed(rank, message.group, now))
@@ -312,7 +314,6 @@ class Driver:
         self._losses.take_back(self._names[rank] for rank in order.ranks)
         self._stream.begin(order.epoch, members.group, plan)
         self._tell_standing()
-        self._formed.set()
         for spare in set(order.ranks).difference(plan.ranks):  # it has nobody to connect to
             self._do(members.epoch_ready(spare, order.epoch, now_ns()))
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import torch
 
 from sdv2_host.blend import Blend
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import ENGINES, Config, host_and_port
-from sdv2_host.gpu.device import resolve_device
+from sdv2_host.gpu.device import resolve_device, resolve_dtype
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.join_token import read_token
@@ -48,12 +49,18 @@ def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
         ConfigError: devices cannot join as is asked.
     """
     text = build_ring_text(config)
+    devices = _resolved(config)
+    dtype = torch.float32
+    if config.engine != "tiny":
+        # One for all ranks: what they send each other is of that type.
+        dtype = resolve_dtype(config.dtype, torch.device(devices[0]))
+        config = config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     setup = RingSetup(
         config=config,
-        devices=_resolved(config),
+        devices=devices,
         run_rank=run_rank,
         build=build_rank,
-        plan=MeasuredPlanner(config),
+        plan=MeasuredPlanner(config, dtype),
         num_steps=_usual_steps(config),
         joining=joining_of(config),
     )

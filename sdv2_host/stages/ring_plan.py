@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 
 from sdv2_host.config import Config
-from sdv2_host.gpu.device import resolve_dtype
 from sdv2_host.stages.block_scheduler import UNLIMITED, Room
 from sdv2_host.stages.choice import ENOUGH_BYTES, Device, sharing, work_of
 from sdv2_host.stages.messages import Loaded
@@ -56,10 +55,9 @@ class MeasuredPlanner:
     """A `Planner` by what ranks measured. What the stream needs is found in a thread of its own,
     while they load."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, dtype: torch.dtype) -> None:
+        """`dtype`: of the ranks."""
         self._config = config
-        device = torch.device(config.ring_devices[0] if config.devices else "cpu")
-        dtype = torch.float32 if config.engine == "tiny" else resolve_dtype(config.dtype, device)
         wanted = None if config.route == "auto" else Route(config.route)
         pool = ThreadPoolExecutor(1, thread_name_prefix="need")
         self._planner = pool.submit(RoutePlanner, config, dtype, wanted)

@@ -35,10 +35,10 @@ from tests.stages.toy_ring import (
     lost_at,
     quiet,
     toy_ring,
+    wait_for,
     whole,
 )
 
-DEADLINE_S = 90.0
 CHUNKS = in_chunks(toy_clip(45))
 TOKEN = "only for tests of a ring"
 
@@ -84,13 +84,6 @@ def play(
         out.append(engine.step(frames, one).frames)
     out.append(engine.finish().frames)
     return np.concatenate(out)
-
-
-def wait_for(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def test_the_stream_is_that_of_one_device_session_after_session() -> None:

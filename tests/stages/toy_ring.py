@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +34,7 @@ PATIENT = MemberLimits(silence_s=20.0, first_delay_s=0.05)
 ALONE = replace(PATIENT, first_delay_s=600.0, max_delay_s=600.0)
 """Nobody who dies comes back."""
 NUM_REPLAYED = 2
+DEADLINE_S = 90.0
 
 
 def ring_models() -> WholeModels:
@@ -151,3 +153,10 @@ def lost_at(
 
 def quiet(text: str, fraction: float) -> None:
     del text, fraction
+
+
+def wait_for(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
