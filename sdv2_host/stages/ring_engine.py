@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,9 +24,8 @@ from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
 from sdv2_host.stages.rank_process import run_rank
-from sdv2_host.stages.ring_plan import RankFacts, RingPlan, measured_plan, num_lanes
+from sdv2_host.stages.ring_plan import Planner, RankFacts, RingPlan, measured_plan
 from sdv2_host.stages.ring_setup import GivenChunk, Joining, RingSetup, RingText
-from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.route_planner import RoutePlanner
 from sdv2_host.stages.work import Route
 from sdv2_host.stream.prompt import mixed_embedding
@@ -53,13 +52,19 @@ def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
         ConfigError: devices cannot join as is asked.
     """
     text = build_ring_text(config)
+    devices = _resolved(config)
+    dtype = torch.float32
+    if config.engine != "tiny":
+        # One for all ranks: what they send each other is of that type.
+        dtype = resolve_dtype(config.dtype, torch.device(devices[0]))
+        config = config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     setup = RingSetup(
         config=config,
-        devices=_resolved(config),
+        devices=devices,
         run_rank=run_rank,
         build=build_rank,
-        plan=partial(measured_plan, config, planner_of(config)),
-        num_steps=int(ENGINES[config.engine].params.get("steps", Params().steps)),
+        plan=_planner(config, dtype),
+        num_steps=_usual_steps(config),
         joining=joining_of(config),
     )
     progress(f"starting {len(setup.devices)} devices", 0.0)
@@ -67,16 +72,18 @@ def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
     return RingEngine(setup, text)
 
 
-def planner_of(config: Config) -> RoutePlanner:
-    """
-    Raises:
-        ModelError: the embedded model's file is missing or damaged.
-        DeviceError: a device is not there.
-    """
-    device = torch.device(_resolved(config)[0])
-    dtype = torch.float32 if config.engine == "tiny" else resolve_dtype(config.dtype, device)
+def _planner(config: Config, dtype: torch.dtype) -> Planner:
+    """By what ranks measured. What the stream needs, which takes seconds, is found in a thread of
+    its own while they load."""
     wanted = None if config.route == "auto" else Route(config.route)
-    return RoutePlanner(config, dtype, wanted)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="need")
+    planner = pool.submit(RoutePlanner, config, dtype, wanted)
+    pool.shutdown(wait=False)
+
+    def plan(facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
+        return measured_plan(config, planner.result(), facts, num_steps)
+
+    return plan
 
 
 def joining_of(config: Config) -> Joining | None:
@@ -92,15 +99,10 @@ def joining_of(config: Config) -> Joining | None:
     return Joining(address, token, config.join_count, config.join_wait_s)
 
 
-def even_plan(config: Config, facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
-    """As many blocks for each, in the order in which they came."""
-    route = Route.CHAIN if config.route == "chain" else Route.RING
-    num_blocks = facts[0].loaded.num_blocks
-    steps = num_steps if route is Route.CHAIN else config.num_step_rows
-    plan = RoutePlan.even(route, steps, num_blocks, len(facts))
-    num_machines = len({fact.machine for fact in facts})
-    lanes = num_lanes(config, len(facts), num_machines)
-    return RingPlan(tuple(fact.rank for fact in facts), plan, lanes)
+def _usual_steps(config: Config) -> int:
+    """That a stream of this engine begins with, for all that is known before its first chunk."""
+    steps = ENGINES[config.engine].params.get("steps", Params().steps)
+    return min(int(steps), config.num_step_rows)
 
 
 class RingTexts:

@@ -52,16 +52,11 @@ class RingStream:
         """That take part in the newest epoch."""
         return self._plan.ranks if self._plan is not None else ()
 
-    def rebalance(self, route: RoutePlan) -> None:
-        """Blocks move while the stream runs: chunks that are given from now on find them there."""
-        assert self._plan is not None, "an epoch has begun"
-        self._plan = self._plan._replace(route=route)
-        order = Rebalance(epoch=self._epoch, plan=route.to_json())
-        self._roster.post(self._plan.ranks[0], order)
-
     def give(self, chunk: GivenChunk) -> None:
         self._feed.give(chunk)
         self.num_steps = chunk.params.steps
+        if self._plan is not None:  # as the entry does, when it comes to the chunk
+            self._plan = self._plan._replace(route=self._plan.route.with_steps(self.num_steps))
         self._pump()
 
     def restart(self, session: int) -> None:
@@ -84,6 +79,12 @@ class RingStream:
             self._roster.post(rank, begin)
         self._feed.begin()
         self._pump()
+
+    def rebalance(self, route: RoutePlan) -> None:
+        """Blocks move, in the order of calls; the stream goes on."""
+        assert self._plan is not None, "blocks of a ring that there is"
+        self._plan = self._plan._replace(route=route)
+        self._roster.post(self._plan.ranks[0], Rebalance(epoch=self._epoch, plan=route.to_json()))
 
     def came(self, rank: int, picture: Picture, payload: bytearray) -> None:
         """Pictures of one chunk, or a band of them; of an epoch that is over they are nothing.
