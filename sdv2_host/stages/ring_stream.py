@@ -26,8 +26,9 @@ MAX_TEXTS = 16
 class RingStream:
     """Used by the driver's thread.
 
-    Fields: `_feed` per session; `_session` its number; `_plan`, `_epoch`, `_bands` of the newest
-    epoch, `_plan` None = there was none; `num_steps` of the newest chunk.
+    Fields: `_feed` per session; `_session` its number; `_plan`, `_epoch`, `_bands` and `_rows`
+    that each rank decodes, of the newest epoch, `_plan` None = there was none; `num_steps` of the
+    newest chunk.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class RingStream:
         self._session = 0
         self._epoch = 0
         self._plan: RingPlan | None = None
+        self._rows: dict[int, Rows] = {}
         self._bands = PictureBands([])
         self.num_steps = num_steps
 
@@ -67,7 +69,10 @@ class RingStream:
     def begin(self, epoch: int, group: int, plan: RingPlan) -> None:
         """The ring is empty and in that order; it is fed what is owed, and the past before it."""
         self._epoch, self._plan = epoch, plan
-        self._bands = PictureBands(even_bands(self._size.height, plan.route.num_decoders))
+        num_decoders = plan.route.num_decoders
+        bands = even_bands(self._size.height, num_decoders)
+        self._rows = dict(zip(plan.ranks[-num_decoders:], bands, strict=True))
+        self._bands = PictureBands(bands)
         for place, rank in enumerate(plan.ranks):
             begin = Begin(
                 epoch=epoch,
@@ -95,12 +100,13 @@ class RingStream:
         plan = self._plan
         if plan is None or picture.epoch != self._epoch:
             return
-        if rank not in plan.ranks or plan.route.band(plan.ranks.index(rank)) is None:
+        if rank not in self._rows:
             raise ProtocolError("pictures come from a device that decodes none in this ring")
         if picture.index >= self._feed.num_fed:
             raise ProtocolError(f"chunk {picture.index} came of {self._feed.num_fed}")
         try:
-            whole = self._bands.add(_band(picture, payload, self._size.width))
+            band = _band(picture, payload, self._rows[rank], self._size.width)
+            whole = self._bands.add(band)
             if whole is not None:
                 self._show(whole)
         except ValueError as error:
@@ -140,16 +146,18 @@ class RingStream:
         link.post(*pack_text(text.number, text.embedding_1LE))
 
 
-def _band(picture: Picture, payload: bytearray, width: int) -> BandOfPictures:
+def _band(picture: Picture, payload: bytearray, rows: Rows, width: int) -> BandOfPictures:
     """
     Raises:
-        ProtocolError: not pictures of that width, or not as many bytes.
+        ProtocolError: not pictures of those rows, or not as many bytes.
     """
-    count, height, *row = picture.shape
-    if row != [width, 4] or min(count, height) < 1:
-        raise ProtocolError(f"pictures of shape {picture.shape}, expected {width} pixels a row")
+    count, *size = picture.shape
+    if count < 1 or picture.first_row != rows.first or size != [rows.num, width, 4]:
+        raise ProtocolError(
+            f"pictures of shape {picture.shape} from row {picture.first_row} on, expected rows "
+            f"{rows.first} to {rows.last} of {width} pixels"
+        )
     if math.prod(picture.shape) != len(payload):
         raise ProtocolError(f"pictures of shape {picture.shape} in {len(payload)} bytes")
-    rows = Rows(picture.first_row, picture.first_row + height)
     pixels = np.frombuffer(payload, np.uint8).reshape(picture.shape)
     return BandOfPictures(picture.index, rows, pixels, picture.notes)

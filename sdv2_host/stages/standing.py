@@ -70,10 +70,15 @@ class Losses:
 
 
 def shown(plan: RingPlan, facts: Mapping[int, RankFacts]) -> str:
-    """Why the ring is as it is, and which device runs which items."""
-    cuts = plan.route.cuts
-    stages = [
-        f"{facts[rank].device} {cuts[place]}..{cuts[place + 1]}"
-        for place, rank in enumerate(plan.ranks)
-    ]
+    """Why the ring is as it is, and which device runs which items and decodes which band."""
+    stages = [f"{facts[rank].device} {_part(plan, place)}" for place, rank in enumerate(plan.ranks)]
     return f"{plan.says or plan.route.route}; {plan.lanes} lanes; {', '.join(stages)}"
+
+
+def _part(plan: RingPlan, place: int) -> str:
+    route = plan.route
+    items = f"{route.cuts[place]}..{route.cuts[place + 1]}"
+    band = route.band(place)
+    if band is None or route.num_decoders == 1:
+        return items
+    return f"{items} and band {band + 1} of {route.num_decoders}"

@@ -21,7 +21,7 @@ from sdv2_host.stages.ring_engine import RingEngine
 from sdv2_host.stages.ring_plan import RankFacts, RingPlan
 from sdv2_host.stages.ring_setup import RingSetup
 from sdv2_host.stages.route import RoutePlan
-from tests.stages.places import SIZE, in_chunks, toy_clip
+from tests.stages.places import NUM_BLOCKS, SIZE, in_chunks, toy_clip
 from tests.stages.toy_ring import (
     ALONE,
     NUM_REPLAYED,
@@ -88,7 +88,12 @@ def played(engine: RingEngine, victim: int | None = None) -> NDArray[np.uint8]:
 def test_pictures_of_two_decoding_processes_are_those_of_one_device(route: str) -> None:
     with split_ring(route) as engine:
         got = played(engine)
+        says = engine.driver.standing.says
 
+    total = NUM_BLOCKS * (2 if route == "chain" else 1)
+    assert (
+        f"cpu {total // 2}..{total} and band 1 of 2, cpu {total}..{total} and band 2 of 2" in says
+    )
     assert np.array_equal(got, whole(CHUNKS, STEADY))
 
 
