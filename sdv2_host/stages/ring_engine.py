@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 NUM_WARM_UP_CHUNKS = 2
 ANY_NUMBER = 1 << 30
+MAX_OWED = 14
+"""Chunks: a lock-step client has 60 frames under way then, and a frame ring has 64 slots."""
 MAX_KEPT_TEXTS = 16
 NO_WATCHDOG = "over several devices nobody watches the picture for drift; one device does"
 LORAS = "LoRAs have no effect over several devices: start without --devices to use them"
@@ -179,7 +181,8 @@ class RingEngine:
             HostError: no device could be made ready.
         """
         self.driver.wait_formed(progress)
-        self._most_owed = self.driver.most_in_flight(self._config.num_step_rows)
+        wanted = self.driver.most_in_flight(self._config.num_step_rows)
+        self._most_owed = min(wanted, MAX_OWED)
         pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
         blank = Frame(FrameMeta(self._size.width, self._size.height), pixels)
         progress("warming up", 0.0)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from sdv2_host.errors import ModelError, WorkerError
+from sdv2_host.ipc.ring_layout import MAX_SLOTS
 from sdv2_host.params import Params
 from sdv2_host.stages.rank_process import run_rank
 from sdv2_host.stages.rank_ticket import Ticket
@@ -114,6 +115,13 @@ def test_it_holds_back_no_more_than_it_says() -> None:
             num_given += len(frames)
             num_come += len(engine.step(frames, STEADY[0]).frames)
             assert num_given - num_come <= engine.delay_frames + 1
+
+
+def test_what_a_render_has_under_way_fits_a_frame_ring_however_many_devices_there_are() -> None:
+    with toy_ring(5) as engine:
+        engine.warm_up(STEADY[0], quiet)
+
+        assert engine.delay_frames + 2 <= MAX_SLOTS  # the client's own has one more
 
 
 @needs_signals
