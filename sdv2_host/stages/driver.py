@@ -20,6 +20,7 @@ from typing import NamedTuple
 from sdv2_host import errors
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.errors import HostError, ProtocolError, WorkerError
+from sdv2_host.stages.block_scheduler import PlaceTimes
 from sdv2_host.stages.channel import Channel
 from sdv2_host.stages.members import BeginEpoch, GiveUp, Kill, LeaveOut, Members, Order, Spawn
 from sdv2_host.stages.messages import (
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 MS_PER_S = 1000.0
 MAX_OWED = 1 << 30
+UNKNOWN_TIMES = PlaceTimes(0.0, 0.0, 0.0)
 PROGRESS_S = 0.5
 """The host gives up on a start that is silent."""
 
@@ -68,7 +70,7 @@ class Driver:
     """Runs from the moment it is made until `close`. `give` and `take` are for one thread.
 
     Fields, of the driver's thread: `_members`, `_stream`, `_roster`; `_facts` of ranks that are
-    loaded; `_names` of ranks, for a person; `_gone` names of devices that are lost and not back,
+    loaded, and `_times` as they last told; `_names` of ranks, for a person; `_gone` names of devices that are lost and not back,
     and why; `_left_out` of those that will not be; `_last_failure` what a
     rank told last before it ended; `_says` of the plan.
     """
@@ -84,6 +86,7 @@ class Driver:
         self._formed = threading.Event()
         self._is_closed = False
         self._facts: dict[int, RankFacts] = {}
+        self._times: dict[int, PlaceTimes] = {}
         self._names: dict[int, str] = {}
         self._gone: dict[str, _Loss] = {}
         self._left_out: dict[str, str] = {}
@@ -142,6 +145,18 @@ class Driver:
         """Chunks that the ring is fed at once."""
         plan = self._stream.plan
         return plan.most_in_flight(num_steps) if plan is not None else 1
+
+    @property
+    def plan(self) -> RingPlan | None:
+        """Of the newest epoch; None = there was none."""
+        return self._stream.plan
+
+    @property
+    def place_times(self) -> list[PlaceTimes]:
+        """What the places of the newest epoch have last told, in their order."""
+        plan = self._stream.plan
+        ranks = plan.ranks if plan is not None else ()
+        return [self._times.get(rank, UNKNOWN_TIMES) for rank in ranks]
 
     @property
     def pids(self) -> dict[int, int]:
@@ -244,6 +259,7 @@ class Driver:
         members = self._members
         if isinstance(message, Pulse):
             busy_s, longest_s = message.busy_ms / MS_PER_S, message.longest_ms / MS_PER_S
+            self._times[rank] = PlaceTimes(message.encode_ms, message.block_ms, message.decode_ms)
             self._do(members.pulse(rank, now, busy_s, longest_s))
         elif isinstance(message, Picture):
             self._stream.came(rank, message, payload)
@@ -285,6 +301,7 @@ class Driver:
         """Nothing is left of it, and it is told of."""
         if self._roster.drop(rank):
             self._facts.pop(rank, None)
+            self._times.pop(rank, None)
             self._num_lost += 1
             self._gone[self._names[rank]] = _Loss(rank, reason)
             log.warning("%s is lost, it %s", self._names[rank], reason)

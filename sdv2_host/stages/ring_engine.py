@@ -19,6 +19,7 @@ from sdv2_host.gpu.device import resolve_device
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.join_token import read_token
+from sdv2_host.stages.members import MemberLimits
 from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
@@ -34,6 +35,7 @@ from sdv2_host.wan.text import TextEncoder
 
 log = logging.getLogger(__name__)
 
+DEFAULT_LIMITS = MemberLimits()
 NUM_WARM_UP_CHUNKS = 2
 MAX_KEPT_TEXTS = 16
 NO_WATCHDOG = "over several devices nobody watches the picture for drift; one device does"
@@ -42,7 +44,9 @@ LOOKS = "looks are not kept over several devices: start without --devices to use
 DRIFT = "drift act has no effect over several devices: start without --devices to use it"
 
 
-def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
+def build_ring_engine(
+    config: Config, progress: ProgressFn, limits: MemberLimits = DEFAULT_LIMITS
+) -> RingEngine:
     """The engine that `config` names, over its devices; ranks load from here on.
 
     Raises:
@@ -58,6 +62,7 @@ def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
         plan=partial(even_plan, config),
         num_steps=1,
         joining=joining_of(config),
+        limits=limits,
     )
     progress(f"starting {len(setup.devices)} devices", 0.0)
     log.warning("%s", NO_WATCHDOG)
