@@ -70,9 +70,9 @@ class Driver:
     """Runs from the moment it is made until `close`. `give` and `take` are for one thread.
 
     Fields, of the driver's thread: `_members`, `_stream`, `_roster`; `_facts` of ranks that are
-    loaded, and `_times` as they last told; `_names` of ranks, for a person; `_gone` names of devices that are lost and not back,
-    and why; `_left_out` of those that will not be; `_last_failure` what a
-    rank told last before it ended; `_says` of the plan.
+    loaded, and `_times` as they last told; `_names` of ranks, for a person; `_gone` names of
+    devices that are lost and not back, and why; `_left_out` of those that will not be;
+    `_last_failure` what a rank told last before it ended; `_says` of the plan.
     """
 
     def __init__(self, setup: RingSetup) -> None:
