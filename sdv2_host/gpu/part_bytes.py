@@ -43,6 +43,8 @@ class PartBytes(NamedTuple):
     """Keys and values of one block at one denoising step."""
     decoder: int
     """As `encoder`."""
+    num_rows: int
+    """Steps that a block keeps keys and values of: the most that can be asked for."""
 
 
 class _Half(NamedTuple):
@@ -93,6 +95,7 @@ def part_bytes(dims: WanDims, vae: StreamingVAE, spec: StreamSpec) -> PartBytes:
         block=weights + text,
         row=_loose(kv_bytes // spec.num_rows),
         decoder=end(decoder),
+        num_rows=spec.num_rows,
     )
 
 

@@ -9,7 +9,8 @@ Pure: no torch, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.stages.partition import Partition, best_partition
 from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Work, as_work
 
+ENOUGH_BYTES = 2**62
+"""Of a device whose memory is not counted."""
 GIB, MIB = 2**30, 2**20
 CHAIN_MAY_COST = 0.03
 """Relative, of the time between two chunks: what the chain's latency is worth. Times are not
@@ -42,6 +45,15 @@ class Need:
     footprint: Footprint
     num_rows: int
     """Most denoising steps: a ring's devices keep keys and values of all of them, whichever run."""
+
+
+def sharing(devices: Sequence[Device], memories: Sequence[Hashable]) -> list[Device]:
+    """The devices with an equal share each of a memory that several name as theirs."""
+    users = Counter(memories)
+    return [
+        one._replace(room_bytes=one.room_bytes // users[memory])
+        for one, memory in zip(devices, memories, strict=True)
+    ]
 
 
 class Choice(NamedTuple):
@@ -97,10 +109,11 @@ def choose_route(
             ring.partition,
             "ring: for a chain, which needs more of the model on each device, memory is short",
         )
-    # Without a further step nothing comes back; and of one device there is no lap.
-    if ring is None or num_steps == 1 or len(chain.partition.order) == 1:
-        why = "with one step" if num_steps == 1 else "on one device"
-        return Choice(Route.CHAIN, chain.partition, f"chain: {why} nothing has to come back")
+    if ring is None:
+        return Choice(Route.CHAIN, chain.partition, "chain: for a ring memory is short")
+    if num_steps == 1:
+        says = "chain: with one step nothing has to come back"
+        return Choice(Route.CHAIN, chain.partition, says)
     times = f"{chain.slowest_ms:.1f} ms a chunk in a chain, {ring.slowest_ms:.1f} ms in a ring"
     if chain.slowest_ms <= ring.slowest_ms * (1 + CHAIN_MAY_COST):
         says = f"chain: {times}, where every chunk would go round {num_steps} times"

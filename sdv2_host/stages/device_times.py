@@ -11,11 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sdv2_host.config import Config
+from sdv2_host.gpu.part_bytes import room_bytes
 from sdv2_host.gpu.timing import SpanTimer
+from sdv2_host.stages.rank_models import RankModels, build_rank_models, spec_of
 from sdv2_host.stages.work import DeviceTimes
 from sdv2_host.stream.kv_cache import RollingKVCache, RowCall
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
+from sdv2_host.types import ProgressFn
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX
 from sdv2_host.wan.model import Block, CausalWanModel, TextKV
 from sdv2_host.wan.streaming_vae import StreamingVAE
@@ -24,6 +28,35 @@ REPEATS = 3
 """Of each measurement, after one that loads kernels; the least counts, as what disturbs one only
 adds."""
 SPAN = "measured"
+
+
+class MeasuredModels(NamedTuple):
+    """What a rank begins with, and what its driver plans with."""
+
+    models: RankModels
+    """No block is held yet, of the autoencoder both halves: which is needed, its place will say."""
+    spec: StreamSpec
+    times: DeviceTimes
+    room_bytes: int
+    """Before anything was loaded."""
+
+
+def build_measured_models(
+    config: Config, device: torch.device, progress: ProgressFn
+) -> MeasuredModels:
+    """The models of the engine that `config` names, and how fast they are on this device.
+
+    Raises:
+        ModelError: a file is missing, damaged, or another model.
+        ConfigError: the engine has no blocks.
+    """
+    room = room_bytes(device)
+    spec = spec_of(config, device)
+    models = build_rank_models(config, device, [0], progress)
+    progress("measuring the device", 0.0)
+    times = measure_device(models.dit, models.vae, spec, block=0)
+    models.drop_([0])
+    return MeasuredModels(models, spec, times, room)
 
 
 class _Cells(NamedTuple):

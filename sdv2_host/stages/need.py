@@ -23,7 +23,7 @@ def need_of(config: Config, dtype: torch.dtype) -> Need:
     """
     parts = plan_parts(config, dtype)
     footprint = Footprint(parts.encoder, parts.block, parts.row, parts.decoder)
-    return Need(parts.shared, footprint, config.num_step_rows)
+    return Need(parts.shared, footprint, parts.num_rows)
 
 
 def remedy(config: Config, dtype: torch.dtype, devices: Sequence[Device]) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from sdv2_host.blend import Blend
 from sdv2_host.clock import NS_PER_MS, now_ns
-from sdv2_host.config import Config, host_and_port
+from sdv2_host.config import ENGINES, Config, host_and_port
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
@@ -24,10 +23,8 @@ from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
 from sdv2_host.stages.rank_process import run_rank
-from sdv2_host.stages.ring_plan import RankFacts, RingPlan, num_lanes
+from sdv2_host.stages.ring_plan import MeasuredPlanner
 from sdv2_host.stages.ring_setup import GivenChunk, Joining, RingSetup, RingText
-from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import Route
 from sdv2_host.stream.prompt import mixed_embedding
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
@@ -37,6 +34,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = MemberLimits()
 NUM_WARM_UP_CHUNKS = 2
+ANY_NUMBER = 1 << 30
 MAX_KEPT_TEXTS = 16
 NO_WATCHDOG = "over several devices nobody watches the picture for drift; one device does"
 LORAS = "LoRAs have no effect over several devices: start without --devices to use them"
@@ -59,8 +57,8 @@ def build_ring_engine(
         devices=_resolved(config),
         run_rank=run_rank,
         build=build_rank,
-        plan=partial(even_plan, config),
-        num_steps=1,
+        plan=MeasuredPlanner(config),
+        num_steps=_usual_steps(config),
         joining=joining_of(config),
         limits=limits,
     )
@@ -82,15 +80,10 @@ def joining_of(config: Config) -> Joining | None:
     return Joining(address, token, config.join_count, config.join_wait_s)
 
 
-def even_plan(config: Config, facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
-    """As many blocks for each, in the order in which they came."""
-    route = Route.CHAIN if config.route == "chain" else Route.RING
-    num_blocks = facts[0].loaded.num_blocks
-    steps = num_steps if route is Route.CHAIN else config.num_step_rows
-    plan = RoutePlan.even(route, steps, num_blocks, len(facts))
-    num_machines = len({fact.machine for fact in facts})
-    lanes = num_lanes(config, len(facts), num_machines)
-    return RingPlan(tuple(fact.rank for fact in facts), plan, lanes)
+def _usual_steps(config: Config) -> int:
+    """That a stream of this engine begins with, for all that is known before its first chunk."""
+    steps = ENGINES[config.engine].params.get("steps", Params().steps)
+    return min(int(steps), config.num_step_rows)
 
 
 class RingTexts:
@@ -201,6 +194,13 @@ class RingEngine:
             problem="; ".join(filter(None, problems)),
             look_serial=params.looks[-1].serial if params.looks else 0,
         )
+
+    def collect(self) -> StyledChunk:
+        """
+        Raises:
+            HostError: no device is left.
+        """
+        return self._styled(self.driver.take(ANY_NUMBER), now_ns())
 
     def finish(self) -> StyledChunk:
         """Waits for the ring to be empty.

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdv2_host.errors import DeviceMemoryError
-from sdv2_host.stages.choice import CHAIN_MAY_COST, Choice, Device, Need, choose_route, work_of
+from sdv2_host.stages.choice import (
+    CHAIN_MAY_COST,
+    Choice,
+    Device,
+    Need,
+    choose_route,
+    sharing,
+    work_of,
+)
 from sdv2_host.stages.partition import Partition
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Work
@@ -222,3 +230,11 @@ def test_what_is_asked_for_is_taken() -> None:
 
     assert choice.route is Route.RING
     assert choice.says == "ring: as asked for"
+
+
+def test_ranks_on_one_memory_share_it() -> None:
+    devices = [Device(name, ALIKE, 90) for name in "abc"]
+
+    shared = sharing(devices, [("here", "cpu"), ("here", "cuda:0"), ("here", "cpu")])
+
+    assert [one.room_bytes for one in shared] == [45, 90, 45]
