@@ -37,7 +37,7 @@ from sdv2_host.stages.messages import (
 )
 from sdv2_host.stages.outbox import Outbox, Styled
 from sdv2_host.stages.rebalancing import Rebalancing
-from sdv2_host.stages.ring_plan import RankFacts
+from sdv2_host.stages.ring_plan import RankFacts, RingPlan
 from sdv2_host.stages.ring_setup import GivenChunk, RingSetup
 from sdv2_host.stages.ring_stream import RingStream
 from sdv2_host.stages.roster import Roster, RosterNews
