@@ -79,9 +79,6 @@ def write_picture(path: Path, result: dict[str, Any]) -> Path:
     groups = [
         ("frames per second of these devices", placements),
         ("as many of the first device", scaling),
-        (
-            "the paper's four H100s, and the same from what it reports of one",
-            paper_bars(result["paper"]),
-        ),
+        ("the paper's four H100s, and the same by what it reports of one", bars),
     ]
     return draw_bars(path, groups)

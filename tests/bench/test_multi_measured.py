@@ -142,6 +142,9 @@ def test_a_measurement_tells_of_every_setup_and_loses_no_frame_to_accidents(
     assert [row["times"] for row in (killed, hung)] == [2, 2]
     assert [row["frames_lost"] for row in (killed, hung)] == [0, 0]
     assert [one["place"] for one in killed["recoveries"]] == [0, 1]
+    for one in (*killed["recoveries"], *hung["recoveries"]):
+        assert one["noticed_ms"] > 0
+        assert one["first_ms"] <= 1000 * one["whole_s"]
     assert hung["first_ms"]["min"] > 1000, "a rank is silent for a second before it is given up"
     printed = capsys.readouterr().out
     for word in ("bare pipeline", "engine, batch", "ring, 2 devices", "kill -9", "--times"):
