@@ -8,6 +8,7 @@ does not count, nor do pictures of the past that the new one is fed again.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from sdv2_host.bench.end_process import kill_at_once, suspend
 from sdv2_host.bench.pipeline import source_frames
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.config import Config
-from sdv2_host.errors import WorkerError
+from sdv2_host.errors import HostError, WorkerError
 from sdv2_host.params import Params
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.members import MemberLimits
@@ -32,6 +33,7 @@ LIMITS = MemberLimits(max_deaths=1 << 30, max_delay_s=0.1)
 NUM_BETWEEN = 12
 """Chunks that a ring has made before the next accident: more than it is fed of the past."""
 GIVE_UP_S = 120.0
+POLL_S = 0.001
 ACCIDENTS: dict[str, Callable[[int], None]] = {"kill": kill_at_once, "hang": suspend}
 
 
@@ -51,7 +53,7 @@ class Recovery(NamedTuple):
 class _Stream:
     """A ring that is given chunks without end. Lifetime: one measurement.
 
-    Fields: `num_given`, `num_came` frames; `chunk` number of the newest that has come, in its
+    Fields: `_num_given`, `_num_came` frames; `chunk` number of the newest that has come, in its
     epoch: less than before means that another ring made it.
     """
 
@@ -59,7 +61,7 @@ class _Stream:
         self._ring = ring
         self._params = params
         self._frames = source_frames()
-        self.num_given = self.num_came = 0
+        self._num_given = self._num_came = 0
         self.chunk = -1.0
         self.step(ring.first_chunk_frames)
 
@@ -67,8 +69,8 @@ class _Stream:
         """Gives one chunk and takes what has come; whether a new ring has made some of it."""
         frames = self._frames[: num_frames or self._ring.chunk_frames]
         styled = self._ring.step(frames, self._params)
-        self.num_given += len(frames)
-        self.num_came += len(styled.frames)
+        self._num_given += len(frames)
+        self._num_came += len(styled.frames)
         before, self.chunk = self.chunk, styled.notes.get("chunk", self.chunk)
         return self.chunk < before
 
@@ -84,17 +86,19 @@ class _Stream:
                 raise WorkerError(f"{what}: not within {GIVE_UP_S:g} s")
         return now_ns()
 
-    def finish(self) -> None:
-        self.num_came += len(self._ring.finish().frames)
+    def finish(self) -> int:
+        """How many of the frames given have not come, after waiting for all that is owed."""
+        self._num_came += len(self._ring.finish().frames)
+        return self._num_given - self._num_came
 
 
 def measure_deaths(
     config: Config, params: Params, routes: tuple[Route, ...], times: int, progress: ProgressFn
 ) -> list[dict[str, Any]]:
-    """A row per route and kind of accident: `times` for each rank in turn.
+    """A row per route and kind of accident: `times` for each rank in turn, or fewer and why.
 
     Raises:
-        HostError: the ring did not come back.
+        HostError: a ring could not be made.
     """
     return [
         _accidents(config.model_copy(update={"route": route.value}), params, name, times, progress)
@@ -107,37 +111,45 @@ def _accidents(
     config: Config, params: Params, name: str, times: int, progress: ProgressFn
 ) -> dict[str, Any]:
     ring = build_ring_engine(config, progress, LIMITS)
+    recoveries: list[Recovery] = []
+    num_lost: int | None = None
+    problem = ""
     try:
         ring.warm_up(params, progress)
+        wanted = times * len(config.ring_devices)
         stream = _Stream(ring, params)
-        num_ranks = ring.driver.standing.num_devices
-        recoveries = []
-        for number in range(times * num_ranks):
-            progress(f"{config.route}: {name} {number + 1}", number / (times * num_ranks))
-            recoveries.append(_recovery(stream, ring, number % num_ranks, ACCIDENTS[name]))
-        stream.finish()
+        try:
+            for number in range(wanted):
+                progress(f"{config.route}: {name} {number + 1}", number / wanted)
+                recoveries.append(_recovery(stream, ring, number, ACCIDENTS[name]))
+            num_lost = stream.finish()
+        except HostError as error:  # of a ring that does not come back: that is a result too
+            problem = f"after {len(recoveries)} of {wanted}: {error}"
     finally:
         ring.close()
     return {
         "route": config.route,
         "accident": name,
         "times": len(recoveries),
+        "problem": problem,
         "noticed_ms": _spread([one.noticed_ms for one in recoveries]),
         "first_ms": _spread([one.first_ms for one in recoveries]),
-        "whole_s": float(np.median([one.whole_s for one in recoveries])),
-        "frames": stream.num_given,
-        "frames_lost": stream.num_given - stream.num_came,
+        "whole_s": _spread([one.whole_s for one in recoveries]),
+        "frames_lost": num_lost,
         "recoveries": [one._asdict() for one in recoveries],
     }
 
 
-def _spread(times_ms: list[float]) -> dict[str, float]:
+def _spread(times_ms: list[float]) -> dict[str, float] | None:
+    """None = there are none."""
+    if not times_ms:
+        return None
     middle = {f"p{p}": float(np.percentile(times_ms, p)) for p in (50, 90)}
     return {"min": min(times_ms), **middle, "max": max(times_ms)}
 
 
 def _recovery(
-    stream: _Stream, ring: RingEngine, place: int, accident: Callable[[int], None]
+    stream: _Stream, ring: RingEngine, number: int, accident: Callable[[int], None]
 ) -> Recovery:
     driver = ring.driver
     stream.until(lambda _: stream.chunk >= NUM_BETWEEN, "the ring is under way")
@@ -148,12 +160,17 @@ def _recovery(
     time.sleep(random.random() * (now_ns() - begin_ns) / 4 / NS_PER_S)
     plan = driver.plan
     assert plan is not None, "pictures have come"
+    place = number % len(plan.ranks)  # devices that get nothing to do have no place
     num_devices = driver.standing.num_devices
+    is_over = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        noticed = pool.submit(_noticed_ns, driver, driver.standing.num_lost)
+        noticed = pool.submit(_noticed_ns, driver, driver.standing.num_lost, is_over)
         struck_ns = now_ns()
-        accident(driver.pids[plan.ranks[place % len(plan.ranks)]])
-        first_ns = stream.until(lambda is_new: is_new, "a picture of a new ring")
+        accident(driver.pids[plan.ranks[place]])
+        try:
+            first_ns = stream.until(lambda is_new: is_new, "a picture of a new ring")
+        finally:
+            is_over.set()
     is_whole = driver.standing.num_devices == num_devices
     if not is_whole:
         stream.until(lambda is_new: is_new, "a picture of all devices")
@@ -166,9 +183,8 @@ def _recovery(
     )
 
 
-def _noticed_ns(driver: Driver, num_lost: int) -> int:
+def _noticed_ns(driver: Driver, num_lost: int, is_over: threading.Event) -> int:
     """When one more rank is lost. Polled: the driver tells nobody, and its user need not know."""
-    give_up_ns = now_ns() + round(GIVE_UP_S * NS_PER_S)
-    while driver.standing.num_lost == num_lost and now_ns() < give_up_ns:
-        time.sleep(0.001)
+    while driver.standing.num_lost == num_lost and not is_over.wait(POLL_S):
+        pass
     return now_ns()

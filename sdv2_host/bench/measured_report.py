@@ -39,7 +39,7 @@ def format_table(result: dict[str, Any]) -> str:
         )
     if result["hop_ms"] is not None:
         lines.append(f"one latent frame from device to device, over gloo: {result['hop_ms']:.2f}")
-    lines += _deaths(result)
+    lines += death_lines(result)
     if "times_file" in result:
         hop = f" --hop-ms {result['hop_ms']:.2f}" if result["hop_ms"] is not None else ""
         lines += [
@@ -69,7 +69,8 @@ def _place(row: dict[str, Any], place: dict[str, Any], number: int) -> str:
     )
 
 
-def _deaths(result: dict[str, Any]) -> list[str]:
+def death_lines(result: dict[str, Any]) -> list[str]:
+    """What lost ranks cost, if any were lost on purpose."""
     if not result["deaths"]:
         return []
     lines = [
@@ -83,12 +84,16 @@ def _deaths(result: dict[str, Any]) -> list[str]:
     )
     for row in result["deaths"]:
         name = f"{row['route']}, {ACCIDENTS[row['accident']]}"
-        first = row["first_ms"]
-        lines.append(
-            f"{name:<30}{row['times']:>6}{row['noticed_ms']['p50']:>9.0f}{first['min']:>8.0f}{first['p50']:>8.0f}"
-            f"{first['p90']:>8.0f}{first['max']:>8.0f}{row['whole_s']:>8.1f}"
-            f"{row['frames_lost']:>13}"
-        )
+        text = f"{name:<30}{row['times']:>6}"
+        if row["times"]:
+            first = row["first_ms"]
+            text += (
+                f"{row['noticed_ms']['p50']:>9.0f}{first['min']:>8.0f}{first['p50']:>8.0f}"
+                f"{first['p90']:>8.0f}{first['max']:>8.0f}{row['whole_s']['p50']:>8.1f}"
+            )
+        if row["frames_lost"] is not None:
+            text += f"{row['frames_lost']:>13}"
+        lines += [text, *([f"  {row['problem']}"] if row["problem"] else [])]
     return lines
 
 
@@ -116,7 +121,7 @@ def write_picture(path: Path, result: dict[str, Any]) -> Path:
                 row["route"], row["first_ms"]["p50"], row["first_ms"]["min"], row["first_ms"]["max"]
             )
             for row in result["deaths"]
-            if row["accident"] == accident
+            if row["accident"] == accident and row["times"]
         ]
         if bars:
             groups.append((f"a rank {said}: ms to the first new picture, least to most", bars))
