@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import torch
 
 from sdv2_host.blend import Blend
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import ENGINES, Config, host_and_port
-from sdv2_host.gpu.device import resolve_device
+from sdv2_host.gpu.device import resolve_device, resolve_dtype
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.join_token import read_token
@@ -23,8 +25,10 @@ from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
 from sdv2_host.stages.rank_process import run_rank
-from sdv2_host.stages.ring_plan import MeasuredPlanner
+from sdv2_host.stages.ring_plan import Planner, RankFacts, RingPlan, measured_plan
 from sdv2_host.stages.ring_setup import GivenChunk, Joining, RingSetup, RingText
+from sdv2_host.stages.route_planner import RoutePlanner
+from sdv2_host.stages.work import Route
 from sdv2_host.stream.prompt import mixed_embedding
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
@@ -35,6 +39,8 @@ log = logging.getLogger(__name__)
 DEFAULT_LIMITS = MemberLimits()
 NUM_WARM_UP_CHUNKS = 2
 ANY_NUMBER = 1 << 30
+MAX_OWED = 14
+"""Chunks: a lock-step client has 60 frames under way then, and a frame ring has 64 slots."""
 MAX_KEPT_TEXTS = 16
 NO_WATCHDOG = "over several devices nobody watches the picture for drift; one device does"
 LORAS = "LoRAs have no effect over several devices: start without --devices to use them"
@@ -52,12 +58,18 @@ def build_ring_engine(
         ConfigError: devices cannot join as is asked.
     """
     text = build_ring_text(config)
+    devices = _resolved(config)
+    dtype = torch.float32
+    if config.engine != "tiny":
+        # One for all ranks: what they send each other is of that type.
+        dtype = resolve_dtype(config.dtype, torch.device(devices[0]))
+        config = config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     setup = RingSetup(
         config=config,
-        devices=_resolved(config),
+        devices=devices,
         run_rank=run_rank,
         build=build_rank,
-        plan=MeasuredPlanner(config),
+        plan=_planner(config, dtype),
         num_steps=_usual_steps(config),
         joining=joining_of(config),
         limits=limits,
@@ -65,6 +77,20 @@ def build_ring_engine(
     progress(f"starting {len(setup.devices)} devices", 0.0)
     log.warning("%s", NO_WATCHDOG)
     return RingEngine(setup, text)
+
+
+def _planner(config: Config, dtype: torch.dtype) -> Planner:
+    """By what ranks measured. What the stream needs, which takes seconds, is found in a thread of
+    its own while they load."""
+    wanted = None if config.route == "auto" else Route(config.route)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="need")
+    planner = pool.submit(RoutePlanner, config, dtype, wanted)
+    pool.shutdown(wait=False)
+
+    def plan(facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
+        return measured_plan(config, planner.result(), facts, num_steps)
+
+    return plan
 
 
 def joining_of(config: Config) -> Joining | None:
@@ -160,7 +186,8 @@ class RingEngine:
             HostError: no device could be made ready.
         """
         self.driver.wait_formed(progress)
-        self._most_owed = self.driver.most_in_flight(self._config.num_step_rows)
+        wanted = self.driver.most_in_flight(self._config.num_step_rows)
+        self._most_owed = min(wanted, MAX_OWED)
         pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
         blank = Frame(FrameMeta(self._size.width, self._size.height), pixels)
         progress("warming up", 0.0)

@@ -74,8 +74,6 @@ def test_places_on_a_device_send_leaves_and_exchange_tensors(device: torch.devic
         places[1].transport.exchange([], [(0, got)])
         sender.join(DEADLINE_S)
 
-    found = [
-        bits_of(moved(leaf, torch.device("cpu"))) for leaf in arrived if isinstance(leaf, Leaf)
-    ]
+    on_host = [moved(leaf, torch.device("cpu")) for leaf in arrived if isinstance(leaf, Leaf)]
     assert [*map(bits_of, on_host)] == [bits_of(leaf_of(HEADER, SHAPE, i)) for i in range(20)]
     assert got.tolist() == [1.0] * 5
