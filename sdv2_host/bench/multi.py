@@ -10,28 +10,23 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sdv2_host.bench.multi_devices import BAND_SHARES, as_built, as_published
+from sdv2_host.bench import multi_paper
+from sdv2_host.bench.multi_devices import BAND_SHARES
+from sdv2_host.bench.multi_placements import (
+    UNLIMITED,
+    chosen,
+    even_split,
+    num_blocks_of,
+    reference_split,
+)
 from sdv2_host.bench.multi_simulation import Outcome, Throttling, Traffic, follow, simulate
 from sdv2_host.stages.balance import Rules
-from sdv2_host.stages.choice import ENOUGH_BYTES, Device, Need, choose_route, work_of
 from sdv2_host.stages.partition import Partition, best_cuts, best_partition
-from sdv2_host.stages.work import UNCOUNTED, DeviceTimes, Route, Split, Work, as_work
+from sdv2_host.stages.work import DeviceTimes, Route, Split, Work, as_work
 from sdv2_host.types import ProgressFn
 
-PUBLISHED_FPS = [
-    # model, 480p, steps, what StreamDiffusionV2 reports on four H100s (abstract, section 5.2)
-    ("1.3b", False, 1, 64.52),
-    ("1.3b", False, 4, 61.57),
-    ("1.3b", True, 1, 42.26),
-    ("14b", False, 1, 58.28),
-    ("14b", True, 1, 39.24),
-    ("14b", False, 4, 31.62),
-]
-PUBLISHED_SEQUENCE_MS = (40.0, 120.0)
-"""What sequence parallelism's messages add to a step on four devices, as the paper reports."""
 PLACEMENTS = ("best", "even", "reference", "autoencoder alone")
 MOST_DECODERS = len(BAND_SHARES)
-UNLIMITED = "memory is not counted here"
 
 
 def run(
@@ -57,8 +52,7 @@ def run(
         "placements": placements,
         "scaling": scaling,
         "balancing": balancing,
-        "paper": [_published(*row) for row in PUBLISHED_FPS],
-        "sequence": [_sequence(model, steps) for model in ("1.3b", "14b") for steps in (1, 4)],
+        "paper": multi_paper.figures(),
     }
 
 
@@ -76,23 +70,14 @@ def _outcome(work: Work, partition: Partition, traffic: Traffic) -> dict[str, An
 def _route(
     devices: list[DeviceTimes], num_steps: int, route: Route, traffic: Traffic
 ) -> dict[str, Any]:
-    """As the product would choose it, with as many decoders as pay."""
-    known = [Device(str(index), times, ENOUGH_BYTES) for index, times in enumerate(devices)]
-    need = Need(0, UNCOUNTED, num_steps)
-    choice = choose_route(known, num_steps, need, lambda: UNLIMITED, route, BAND_SHARES)
-    work = work_of(known, num_steps, route, need, choice.split)
+    work, choice = chosen(devices, num_steps, route)
     partition = choice.partition
-    blocks = [
-        _num_blocks(work, items) for items in map(partition.items_of, range(len(partition.order)))
-    ]
+    places = range(len(partition.order))
+    blocks = [num_blocks_of(work, partition.items_of(place)) for place in places]
     share = max(blocks) / work.num_blocks
     outcome = _outcome(work, partition, traffic)
     decoders = choice.split.num_decoders
     return {"route": route.value, **outcome, "weights": share, "decoders": decoders}
-
-
-def _num_blocks(work: Work, items: range) -> int:
-    return len({work.block_of(item) for item in items} - {None})
 
 
 def _scale(device: DeviceTimes, count: int, num_steps: int, traffic: Traffic) -> dict[str, Any]:
@@ -137,46 +122,6 @@ def _without_decoder(work: Work) -> Work:
     )
 
 
-def even_split(work: Work) -> Partition:
-    """Equally many blocks for each device, the first of them more where it does not divide."""
-    num_devices = work.num_devices
-    counts = [
-        work.num_blocks // num_devices + (place < work.num_blocks % num_devices)
-        for place in range(num_devices)
-    ]
-    return _with_blocks(work, counts)
-
-
-def reference_split(work: Work) -> Partition:
-    """One round of the reference's rule from an even split: the time that a device is over the
-    mean, in blocks of the mean time, goes to the others; each keeps one at least.
-
-    Source: streamv2v/communication/utils.py, compute_balanced_split.
-    """
-    even = even_split(work)
-    counts = [_num_blocks(work, even.items_of(place)) for place in range(work.num_devices)]
-    total_ms = even.stage_ms(work)
-    blocks_ms = [
-        sum(
-            work.cost_ms[device][item]
-            for item in even.items_of(place)
-            if work.block_of(item) is not None
-        )
-        for place, device in enumerate(even.order)
-    ]
-    one_ms, mean_ms = sum(blocks_ms) / work.num_blocks, sum(total_ms) / len(total_ms)
-    counts = [
-        max(1, round(count + (mean_ms - ms) / one_ms))
-        for count, ms in zip(counts, total_ms, strict=True)
-    ]
-    while sum(counts) != work.num_blocks:
-        if sum(counts) < work.num_blocks:
-            counts[counts.index(min(counts))] += 1
-        else:
-            counts[counts.index(max(counts))] -= 1
-    return _with_blocks(work, counts)
-
-
 def autoencoder_alone(work: Work) -> Partition | None:
     """The last device encodes nothing and has no block: it decodes. None = there is only one."""
     if work.num_devices < 2:
@@ -184,15 +129,6 @@ def autoencoder_alone(work: Work) -> Partition | None:
     inner = best_cuts(_without_decoder(work), range(work.num_devices - 1))
     assert inner is not None, UNLIMITED
     return Partition((*inner.order, work.num_devices - 1), (*inner.cuts, work.num_items))
-
-
-def _with_blocks(work: Work, counts: list[int]) -> Partition:
-    """So many blocks for each device in turn; the first encodes, the last decodes."""
-    cuts = [0]
-    for count in counts:
-        cuts.append(cuts[-1] + count)
-    cuts = [0, *(cut + 1 for cut in cuts[1:-1]), work.num_items]
-    return Partition(tuple(range(work.num_devices)), tuple(cuts))
 
 
 def _balancing(devices: list[DeviceTimes], num_steps: int, name: str) -> dict[str, Any]:
@@ -204,49 +140,3 @@ def _balancing(devices: list[DeviceTimes], num_steps: int, name: str) -> dict[st
     }[name]
     share, moves = follow(as_work(devices, num_steps, Route.RING), Throttling(), rules)
     return {"rules": name, "of_clairvoyant": share, "moves": moves}
-
-
-def _published(model: str, is_480p: bool, num_steps: int, fps: float) -> dict[str, Any]:
-    """One figure of the paper, the same from the fitted stage times, and what this project's
-    routes would make of those and of its own."""
-    fitted = [as_published(model, is_480p=is_480p)] * 4
-    traffic = Traffic(hop_ms=1.3)
-    ring = as_work(fitted, num_steps, Route.RING)
-    row: dict[str, Any] = {
-        "model": model,
-        "size": "832x480" if is_480p else "512x512",
-        "steps": num_steps,
-        "paper_fps": fps,
-        "one_device": _outcome(*_one_device(fitted[0], num_steps), traffic),
-        "even": _outcome(ring, even_split(ring), traffic),
-        "reference": _outcome(ring, reference_split(ring), traffic),
-        "ring": _route(fitted, num_steps, Route.RING, traffic),
-        "chain": _route(fitted, num_steps, Route.CHAIN, traffic),
-    }
-    if not is_480p:
-        own = [as_built("h100", model)] * 4
-        row["own_chain"] = _route(own, num_steps, Route.CHAIN, traffic)
-    return row
-
-
-def _one_device(device: DeviceTimes, num_steps: int) -> tuple[Work, Partition]:
-    work = as_work([device], num_steps, Route.RING)
-    return work, Partition((0,), (0, work.num_items))
-
-
-def _sequence(model: str, num_steps: int) -> dict[str, Any]:
-    """Sequence parallelism over four: the DiT in quarters and its messages, the autoencoder on
-    one."""
-    device = as_published(model)
-    coding_ms = device.encode_ms + device.decode_ms
-    quarter_ms = num_steps * sum(device.block_ms) / 4
-    low, high = (num_steps * ms for ms in PUBLISHED_SEQUENCE_MS)
-    ring = _route([device] * 4, num_steps, Route.RING, Traffic(hop_ms=1.3))
-    return {
-        "model": model,
-        "steps": num_steps,
-        "compute_ms": coding_ms + quarter_ms,
-        "messages_ms": [low, high],
-        "fps": [4000 / (coding_ms + quarter_ms + ms) for ms in (high, low)],
-        "ring_fps": ring["fps"],
-    }

@@ -1,10 +1,10 @@
 """Stage times of GPUs for simulations of many, as models with stated sources; no measurement.
 
-`as_published`: what the paper's own figures imply of the reference on an H100. 64.52 fps at
-512x512 and 42.26 at 480p, independent of the number of steps, are those of one rank that decodes
-8.88 TFLOP per chunk of 4 frames at 143 TFLOP/s; the encoder (5.27 TFLOP) is given the same rate.
-The DiT's rate, 133 TFLOP/s with 1.3B and 400 with 14B, is from the figures at 4 steps and assumed,
-in this order. `as_built`: this project's estimate, the same as in `slo_devices`.
+`as_published`: what the speeds that the paper reports of *one* H100 say about the stages of the
+reference there. The fastest that any number of GPUs reached with one step, 64.52 fps at 512x512
+and 44.38 at 480p, is that of the one which decodes, and the encoder is given the same rate of
+TFLOP; what is left of a chunk with one step is the DiT, and what each further step adds is a
+further row of its batch. `as_built`: this project's estimate, the same as in `slo_devices`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,42 @@ from sdv2_host.stages.work import DeviceTimes
 from sdv2_host.stream.setups import VAE_TFLOP
 
 NUM_BLOCKS = {"1.3b": 30, "14b": 40}
-DIT_TFLOP = {"1.3b": 3.82, "14b": 30.1}
-PUBLISHED_DIT_TFLOPS = {"1.3b": 133.0, "14b": 400.0}
-PUBLISHED_VAE_TFLOPS = 143.0
-PIXELS_512 = 512 * 512
-SIZE_480P = (832, 480)
-DIT_480P = {"1.3b": 6.74 / 3.82, "14b": 49.9 / 30.1}
-"""More than the pixels' 1.52: attention grows with their square."""
+_TFLOP_512 = {"1.3b": 3.82, "14b": 30.1}
+_TFLOP_480P = {"1.3b": 6.74, "14b": 49.9}
+PAPER_FPS: dict[tuple[str, bool], tuple[tuple[float, ...], ...]] = {
+    # (model, whether at 480p): 1 to 4 H100s, of each 1 to 4 steps
+    ("1.3b", False): (
+        (26.21, 24.02, 21.51, 19.43),
+        (51.76, 46.92, 41.09, 37.49),
+        (63.45, 62.76, 56.75, 54.09),
+        (64.52, 63.99, 62.43, 61.57),
+    ),
+    ("1.3b", True): (
+        (20.47, 17.97, 15.68, 13.95),
+        (39.77, 34.67, 30.69, 27.06),
+        (43.88, 43.79, 41.13, 38.09),
+        (44.38, 43.41, 43.08, 42.26),
+    ),
+    ("14b", False): (
+        (18.71, 13.01, 10.09, 8.26),
+        (37.12, 25.72, 20.11, 16.65),
+        (53.84, 37.47, 29.34, 24.35),
+        (58.28, 51.09, 38.41, 31.62),
+    ),
+    ("14b", True): (
+        (12.68, 8.64, 6.49, 5.28),
+        (25.39, 17.31, 13.23, 10.69),
+        (37.55, 25.02, 19.12, 15.42),
+        (39.24, 33.36, 25.02, 20.05),
+    ),
+}
+"""StreamDiffusionV2, arXiv 2511.07399v2, figures 9 and 11 on H100s, as a text copy of it gives the
+bars' numbers; which of them is of how many GPUs, their order says."""
+PAPER_SERIAL_FPS = {
+    ("1.3b", False): (19.15, 15.14, 12.43),
+    ("1.3b", True): (15.50, 12.82, 10.86),
+}
+"""The same, figure 15: one H100 without Stream Batch, 2 to 4 steps."""
 DEVICES: dict[str, Device] = {
     "h100": H100,
     "h200": H200,
@@ -37,19 +66,29 @@ BAND_SHARES = (1.0, 0.543, 0.409, 0.332)
 `gpu/band_shares.py` counts."""
 MODELS = {"1.3b": WAN_1_3B, "14b": WAN_14B}
 MOST_DEVICES = 16
+MS_OF_FRAMES = 4000.0
+"""A chunk has four frames: these milliseconds over its own are frames per second."""
 
 
-def as_published(model: str, *, is_480p: bool = False) -> DeviceTimes:
-    """The reference on an H100, by the paper's figures."""
-    vae = SIZE_480P[0] * SIZE_480P[1] / PIXELS_512 if is_480p else 1.0
-    dit = DIT_480P[model] if is_480p else 1.0
+def dit_tflop(model: str, is_480p: bool) -> float:
+    """Of one forward of one latent frame."""
+    return (_TFLOP_480P if is_480p else _TFLOP_512)[model]
+
+
+def as_published(model: str, is_480p: bool = False) -> DeviceTimes:
+    """The reference on an H100, by what the paper says of one."""
     num_blocks = NUM_BLOCKS[model]
-    step_ms = 1000 * DIT_TFLOP[model] * dit / PUBLISHED_DIT_TFLOPS[model]
     encode_tflop, decode_tflop = VAE_TFLOP["wan"]
+    decode_ms = MS_OF_FRAMES / max(row[0] for row in PAPER_FPS["1.3b", is_480p])
+    encode_ms = decode_ms * encode_tflop / decode_tflop
+    chunk_ms = [MS_OF_FRAMES / fps for fps in PAPER_FPS[model, is_480p][0]]
+    first_row_ms = chunk_ms[0] - encode_ms - decode_ms
+    further_row_ms = (chunk_ms[-1] - chunk_ms[0]) / (len(chunk_ms) - 1)
     return DeviceTimes(
-        1000 * encode_tflop * vae / PUBLISHED_VAE_TFLOPS,
-        (step_ms / num_blocks,) * num_blocks,
-        1000 * decode_tflop * vae / PUBLISHED_VAE_TFLOPS,
+        encode_ms,
+        (first_row_ms / num_blocks,) * num_blocks,
+        decode_ms,
+        1 - further_row_ms / first_row_ms,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sdv2_host.bench.multi_paper_report import paper_bars, paper_lines
 from sdv2_host.bench.plots import Bar, draw_bars
 
 
@@ -38,7 +39,7 @@ def format_table(result: dict[str, Any]) -> str:
             f"  moves: {row['rules']:<12}{row['of_clairvoyant']:>7.1%} of a scheduler that knows, "
             f"{row['moves']} moves"
         )
-    return "\n".join([*lines, "", *_paper(result)])
+    return "\n".join([*lines, "", *paper_lines(result["paper"])])
 
 
 def _route_name(row: dict[str, Any]) -> str:
@@ -60,37 +61,6 @@ def _outcome(row: dict[str, Any]) -> str:
     return f"{row['fps']:>7.1f}{p50:>9.0f}{p95:>9.0f}  {busy:<34}{items}"
 
 
-def _paper(result: dict[str, Any]) -> list[str]:
-    lines = [
-        "the paper, four H100s: published fps; the same from fitted stage times (see "
-        "bench/multi_devices.py):",
-        "on one device, evenly split, by the reference's rule, this project's ring and chain; last "
-        "its chain with this project's own estimated times",
-        f"{'model':<7}{'size':<9}{'steps':>5}{'paper':>8}{'one':>7}{'even':>7}{'refer.':>8}"
-        f"{'ring':>18}{'chain':>18}{'own times':>18}",
-    ]
-    for row in result["paper"]:
-        own = row.get("own_chain")
-        lines.append(
-            f"{row['model']:<7}{row['size']:<9}{row['steps']:>5}{row['paper_fps']:>8.2f}"
-            f"{row['one_device']['fps']:>7.1f}{row['even']['fps']:>7.1f}"
-            f"{row['reference']['fps']:>8.1f}{_brief(row['ring']):>18}{_brief(row['chain']):>18}"
-            f"{_brief(own) if own else '-':>18}"
-        )
-    lines += ["", "sequence parallelism over four, with the 40 to 120 ms of messages published:"]
-    for row in result["sequence"]:
-        low, high = row["fps"]
-        lines.append(
-            f"  {row['model']}, {row['steps']} steps: {low:.1f} to {high:.1f} fps; "
-            f"the ring {row['ring_fps']:.1f}"
-        )
-    return lines
-
-
-def _brief(row: dict[str, Any]) -> str:
-    return f"{row['fps']:.1f}, {row['latency_ms']['p50']:.0f} ms"
-
-
 def write_picture(path: Path, result: dict[str, Any]) -> Path:
     """A PNG: frames per second of every route, placement, number of devices and published figure.
 
@@ -109,13 +79,10 @@ def write_picture(path: Path, result: dict[str, Any]) -> Path:
         for row in result["scaling"]
         for route in ("ring", "chain")
     ]
-    paper = []
-    for row in result["paper"]:
-        label = f"{row['model']} {row['size']} {row['steps']} steps"
-        paper += [bar(f"{label}: paper", row["paper_fps"]), bar("this ring", row["ring"]["fps"])]
+    bars = paper_bars(result["paper"])
     groups = [
         ("frames per second of these devices", placements),
         ("as many of the first device", scaling),
-        ("the paper's four H100s, and the ring with the same stage times", paper),
+        ("the paper's four H100s, and the same by what it reports of one", bars),
     ]
     return draw_bars(path, groups)

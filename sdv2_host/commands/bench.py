@@ -15,7 +15,9 @@ from sdv2_host.bench import (
     control,
     hour,
     hour_report,
+    measured_report,
     multi,
+    multi_measured,
     multi_report,
     pipeline,
     precision,
@@ -217,6 +219,28 @@ def bench_multi(
         lambda progress: multi.run(devices, num_steps, traffic, progress),
         multi_report.format_table,
         multi_report.write_picture,
+        json_path,
+        out,
+    )
+
+
+def bench_multi_measured(
+    plan: multi_measured.MeasurePlan, json_path: Path | None, out: Path | None
+) -> None:
+    """The ring over these devices; in `out` also times.json, which simulations can take."""
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        result = multi_measured.run(plan, progress)
+        if out is not None:
+            result["times_file"] = str(out / "times.json")
+            write_json(out / "times.json", result["times"])
+        return result
+
+    _report_drawn(
+        "multi",
+        measure,
+        measured_report.format_table,
+        measured_report.write_picture,
         json_path,
         out,
     )

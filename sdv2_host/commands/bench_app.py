@@ -1,5 +1,5 @@
 """The command line of `sdv2-host bench`. Commands import what they need when they are called."""
-# ruff: noqa: PLC0415, PLR0913, PLR0917  (lazy imports, and an option is an argument: see cli.py)
+# ruff: noqa: PLC0415  (lazy imports, and an option is an argument: see cli.py)
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sdv2_host.commands.bench_multi_app import bench_multi_app
 from sdv2_host.commands.bench_pictures_app import bench_pictures_app
 from sdv2_host.commands.options import (
     Engine,
@@ -19,6 +20,7 @@ from sdv2_host.commands.options import (
 
 bench_app = typer.Typer(help="Measure this computer and this build.")
 bench_app.add_typer(bench_pictures_app)
+bench_app.add_typer(bench_multi_app)
 
 
 @bench_app.command("ring")
@@ -134,45 +136,3 @@ def bench_slo(
     length_s = seconds_of(allowed) if seconds is None else seconds
     check_range("--seconds", length_s, 4, 600)
     measure(length_s, allowed, json_file, out)
-
-
-@bench_app.command("multi")
-def bench_multi(
-    devices: Annotated[
-        str, typer.Option(help="h100, h200, 4090 or 3090, also with counts: 4090,3090 or h100*4.")
-    ] = "h100*4",
-    model: Annotated[str, typer.Option(help="1.3b or 14b, at 512x512.")] = "1.3b",
-    times: Annotated[
-        Path | None, typer.Option(help="JSON with measured times instead of --devices.")
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 2,
-    source_fps: Annotated[float, typer.Option(help="Of the source; 0 = always a frame.")] = 0.0,
-    hop_ms: Annotated[float, typer.Option(help="From one device to the next.")] = 1.0,
-    lanes: Annotated[int, typer.Option(help="Messages under way; 0 = one per device.")] = 0,
-    jitter: Annotated[float, typer.Option(help="Of every time, relative.")] = 0.0,
-    json_file: JsonFile = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for multi.png and multi.json.")] = None,
-) -> None:
-    """What several graphics cards would reach together, simulated: ring and chain, who runs what,
-    moving blocks when a card gets hot, and the paper's figures. Seconds; needs no card.
-
-    Examples:
-
-      sdv2-host bench multi --devices 4090,3090 --steps 2
-
-      sdv2-host bench multi --times measured.json --hop-ms 10 --lanes 8
-    """
-    from sdv2_host.bench.multi_devices import MODELS, named_devices, read_times
-    from sdv2_host.bench.multi_simulation import Traffic
-    from sdv2_host.commands.bench import bench_multi as measure
-    from sdv2_host.commands.settings import check_choice, check_range
-
-    check_choice("--model", model, tuple(MODELS))
-    check_range("--steps", steps, 1, 4)
-    check_range("--source-fps", source_fps, 0, 240)
-    check_range("--hop-ms", hop_ms, 0, 1000)
-    check_range("--lanes", lanes, 0, 64)
-    check_range("--jitter", jitter, 0, 1)
-    known = named_devices(devices, model) if times is None else read_times(times)
-    traffic = Traffic(source_fps=source_fps, hop_ms=hop_ms, lanes=lanes, jitter=jitter)
-    measure(known, steps, traffic, json_file, out)

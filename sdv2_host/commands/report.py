@@ -51,7 +51,7 @@ def check_writable(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
     """Writes indented JSON.
 
     Raises:

@@ -19,6 +19,7 @@ from functools import partial
 from sdv2_host import errors
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.errors import HostError, ProtocolError, WorkerError
+from sdv2_host.stages.block_scheduler import PlaceTimes
 from sdv2_host.stages.channel import Channel
 from sdv2_host.stages.members import BeginEpoch, GiveUp, Kill, LeaveOut, Members, Order, Spawn
 from sdv2_host.stages.messages import (
@@ -36,7 +37,7 @@ from sdv2_host.stages.messages import (
 )
 from sdv2_host.stages.outbox import Outbox, Styled
 from sdv2_host.stages.ring_balance import RingBalance
-from sdv2_host.stages.ring_plan import RankFacts
+from sdv2_host.stages.ring_plan import RankFacts, RingPlan
 from sdv2_host.stages.ring_setup import GivenChunk, RingSetup
 from sdv2_host.stages.ring_stream import RingStream
 from sdv2_host.stages.roster import Roster, RosterNews
@@ -46,6 +47,7 @@ from sdv2_host.types import ProgressFn
 log = logging.getLogger(__name__)
 
 MS_PER_S = 1000.0
+UNKNOWN_TIMES = PlaceTimes(0.0, 0.0, 0.0)
 PROGRESS_S = 0.5
 """The host gives up on a start that is silent."""
 
@@ -54,8 +56,8 @@ class Driver:
     """Runs from the moment it is made until `close`. `give` and `take` are for one thread.
 
     Fields, of the driver's thread: `_members`, `_stream`, `_roster`; `_facts` of ranks that are
-    loaded; `_names` of ranks, for a person; `_losses` devices that are not there; `_last_failure`
-    what a rank told last before it ended; `_says` of the plan.
+    loaded, and `_times` as they last told; `_names` of ranks, for a person; `_losses` devices that
+    are not there; `_last_failure` what a rank told last before it ended; `_says` of the plan.
     """
 
     def __init__(self, setup: RingSetup) -> None:
@@ -69,6 +71,7 @@ class Driver:
         self._formed = threading.Event()
         self._is_closed = False
         self._facts: dict[int, RankFacts] = {}
+        self._times: dict[int, PlaceTimes] = {}
         self._names: dict[int, str] = {}
         self._losses = Losses()
         self._last_failure: Failed | None = None
@@ -126,6 +129,18 @@ class Driver:
         """Chunks that the ring is fed at once."""
         plan = self._stream.plan
         return plan.most_in_flight(num_steps) if plan is not None else 1
+
+    @property
+    def plan(self) -> RingPlan | None:
+        """Of the newest epoch; None = there was none."""
+        return self._stream.plan
+
+    @property
+    def place_times(self) -> list[PlaceTimes]:
+        """What the places of the newest epoch have last told, in their order."""
+        plan = self._stream.plan
+        ranks = plan.ranks if plan is not None else ()
+        return [self._times.get(rank, UNKNOWN_TIMES) for rank in ranks]
 
     @property
     def pids(self) -> dict[int, int]:
@@ -228,6 +243,7 @@ class Driver:
         members = self._members
         if isinstance(message, Pulse):
             busy_s, longest_s = message.busy_ms / MS_PER_S, message.longest_ms / MS_PER_S
+            self._times[rank] = PlaceTimes(message.encode_ms, message.block_ms, message.decode_ms)
             self._do(members.pulse(rank, now, busy_s, longest_s))
             self._balance_blocks(rank, message, now)
         elif isinstance(message, Picture):
@@ -284,6 +300,7 @@ class Driver:
         """Nothing is left of it, and it is told of."""
         if self._roster.drop(rank):
             self._facts.pop(rank, None)
+            self._times.pop(rank, None)
             self._losses.lose(self._names[rank], rank, reason)
             log.warning("%s is lost, it %s", self._names[rank], reason)
 

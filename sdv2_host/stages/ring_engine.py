@@ -20,6 +20,7 @@ from sdv2_host.gpu.device import resolve_device, resolve_dtype
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.join_token import read_token
+from sdv2_host.stages.members import MemberLimits
 from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
@@ -35,6 +36,7 @@ from sdv2_host.wan.text import TextEncoder
 
 log = logging.getLogger(__name__)
 
+DEFAULT_LIMITS = MemberLimits()
 NUM_WARM_UP_CHUNKS = 2
 ANY_NUMBER = 1 << 30
 MAX_OWED = 14
@@ -46,7 +48,9 @@ LOOKS = "looks are not kept over several devices: start without --devices to use
 DRIFT = "drift act has no effect over several devices: start without --devices to use it"
 
 
-def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
+def build_ring_engine(
+    config: Config, progress: ProgressFn, limits: MemberLimits = DEFAULT_LIMITS
+) -> RingEngine:
     """The engine that `config` names, over its devices; ranks load from here on.
 
     Raises:
@@ -68,6 +72,7 @@ def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
         plan=_planner(config, dtype),
         num_steps=_usual_steps(config),
         joining=joining_of(config),
+        limits=limits,
     )
     progress(f"starting {len(setup.devices)} devices", 0.0)
     log.warning("%s", NO_WATCHDOG)
