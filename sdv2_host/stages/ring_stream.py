@@ -17,8 +17,10 @@ from sdv2_host.stages.roster import Roster
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.types import Size
 
-MAX_TEXTS = 16
-"""That a rank is told before it is told which to forget."""
+MAX_TEXTS = 2
+"""That a rank knows before it is told which to forget: of each it keeps keys and values of all its
+blocks, and memory is planned for so many of the largest model's. What a chunk that may be fed again
+needs it keeps, however many: a transition has a text for each chunk."""
 
 
 class RingStream:

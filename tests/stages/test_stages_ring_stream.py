@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sdv2_host.errors import ProtocolError
+from sdv2_host.gpu.wan_spec import NUM_PROMPTS
 from sdv2_host.params import Params
 from sdv2_host.stages.channel import Payload
 from sdv2_host.stages.messages import Begin, Chunk, ForgetTexts, Picture, Text, ToRank
@@ -124,10 +125,21 @@ def test_pictures_of_a_rank_that_is_not_the_last_are_refused_and_those_of_old_ep
     assert show.taken() == [(1, 0)]
 
 
+def test_texts_that_no_chunk_needs_are_not_kept_beyond_what_memory_is_planned_for() -> None:
+    show = running()
+    for index, text_id in enumerate([*range(20), 99, 99, 99, 99]):
+        show.give(4 if index else 1, text_id)
+        show.come(index, 4 if index else 1)
+
+    show.give(4, text_id=100)
+
+    assert len(show.ranks.links[5].texts) <= min(NUM_PROMPTS.values())
+
+
 def test_every_rank_is_told_a_text_before_the_chunk_and_forgets_none_that_is_in_flight() -> None:
     show = running()
     show.give(1, text_id=0)
-    for text_id in range(1, 3 * MAX_TEXTS):
+    for text_id in range(1, 30):
         show.give(4, text_id)
         show.come(text_id - 1, 1 if text_id == 1 else 4)
 
@@ -140,5 +152,5 @@ def test_every_rank_is_told_a_text_before_the_chunk_and_forgets_none_that_is_in_
             known &= set(message.keep)
         if isinstance(message, Chunk):
             assert {message.text_id, max(0, message.text_id - 1)} <= known
-        assert len(known) <= MAX_TEXTS
+        assert len(known) <= MAX_TEXTS + NUM_REPLAYED + 1
     assert known == entry.texts == show.ranks.links[6].texts
