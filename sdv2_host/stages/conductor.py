@@ -33,6 +33,11 @@ class Conductor:
         """Chunks that have not begun."""
         return len(self._waiting[0])
 
+    @property
+    def texts_away(self) -> set[int]:
+        """Of calls that will come back."""
+        return {chunk.text_id for chunks in self._on_their_way.values() for chunk in chunks}
+
     def feed(self, chunk: RoutedChunk) -> None:
         """The newest chunk, before its first step."""
         self._waiting[0].append(chunk)

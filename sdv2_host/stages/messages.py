@@ -150,8 +150,8 @@ class Loaded(_Message):
     """Of one block for one row."""
     decode_ms: float = Field(0.0, ge=0)
     row_saving: float = Field(0.0, ge=0, le=1)
-    room_bytes: Number = 0
-    """Memory for weights and caches; 0 = not counted."""
+    room_bytes: Number | None = None
+    """Memory for weights and caches; None = not counted."""
 
 
 class Pulse(_Message):

@@ -149,7 +149,10 @@ class Rank:
         self._take_held()
 
     def keep_texts(self, text_ids: Collection[int]) -> None:
-        self._texts.keep(text_ids)
+        """Of others nothing is remembered but what a call needs that comes back to the entry: its
+        pictures may be out before it is here."""
+        away = self._entry.texts_away if self._entry is not None else set()
+        self._texts.keep(away.union(text_ids))
 
     @torch.inference_mode()
     def take_frames(self, frames: list[Frame], params: Params, text_id: int) -> None:

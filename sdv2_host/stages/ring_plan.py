@@ -87,7 +87,7 @@ def _device(fact: RankFacts) -> Device:
     loaded = fact.loaded
     block_ms = (loaded.block_ms,) * loaded.num_blocks
     times = DeviceTimes(loaded.encode_ms, block_ms, loaded.decode_ms, loaded.row_saving)
-    room_bytes = loaded.room_bytes or ENOUGH_BYTES
+    room_bytes = ENOUGH_BYTES if loaded.room_bytes is None else loaded.room_bytes
     return Device(f"{fact.device} of {fact.machine}", times, room_bytes)
 
 
