@@ -28,7 +28,7 @@ from sdv2_host.stages.place_kv import BlockState, PlaceKV
 from sdv2_host.stages.place_text import PlaceTexts
 from sdv2_host.stages.rank_models import Ends
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.stage_times import StageTimes
+from sdv2_host.stages.stage_times import StageTimes, marks_of
 from sdv2_host.stages.transport import Transport
 from sdv2_host.stages.work import Route
 from sdv2_host.stream.denoise import NoiseFn, keyed_noise
@@ -75,7 +75,7 @@ class Rank:
         self._models = models
         self._spec = spec
         self._on_pictures = on_pictures
-        self._times = StageTimes(spec.device)
+        self._times = StageTimes(marks_of(spec.device))
         self._pipeline = StreamPipeline(models.dit, models.vae, NoEncoder(), spec, noise=noise)
         self._texts = PlaceTexts(models.dit)
         self._has: set[int] = set()
@@ -106,7 +106,7 @@ class Rank:
         self._epoch = epoch
         self._place_number = place
         self._kv = PlaceKV(spec, models.dit.dims, plan, place)
-        self._place = Place(models.dit, self._pipeline.denoiser, self._kv, self._times.timer)
+        self._place = Place(models.dit, self._pipeline.denoiser, self._kv, self._times)
         self._assembler = Assembler(self._texts.__getitem__)
         self._held: deque[Leaf | Token] = deque()
         is_exit = place == plan.num_places - 1
@@ -115,7 +115,7 @@ class Rank:
         if place == 0:
             self._entry = Entry(self._pipeline, models.dit.dims, models.vae, plan, num_lanes)
         if is_exit:
-            self._exit = Exit(models.vae, spec, epoch, self._times.timer, self._on_pictures)
+            self._exit = Exit(models.vae, spec, epoch, self._times, self._on_pictures)
         self._own_blocks()
 
     def attach(self, transport: Transport) -> None:
@@ -157,9 +157,8 @@ class Rank:
         entry = self._entry
         assert entry is not None, "frames come to the entry"
         self._switch_(self.plan.with_steps(params.steps))
-        with self._times.timer.span(ENCODE):
+        with self._times.span(ENCODE):
             entry.take(frames, params, text_id, self._texts[text_id])
-        self._times.count(**{ENCODE: 1})
         self._go_on()
 
     @torch.inference_mode()
@@ -210,7 +209,7 @@ class Rank:
             self._run(call)
 
     def _run(self, call: Call) -> None:
-        self._times.count(**{BLOCKS: self._place.run_(call)})
+        self._place.run_(call)
         if self._exit is None:
             for leaf in leaves_of(call, self._epoch):
                 self._transport.send(leaf)
@@ -221,7 +220,6 @@ class Rank:
                 self._transport.send_back(leaf)
         for chunk in done:
             self._exit.take(chunk)
-        self._times.count(**{DECODE: len(done)})
 
     def _switch_(self, plan: RoutePlan) -> None:
         """Said to the next place first, so that all exchange what moves at the same time."""
