@@ -79,6 +79,9 @@ class Rank:
         self._pipeline = StreamPipeline(models.dit, models.vae, NoEncoder(), spec, noise=noise)
         self._texts = PlaceTexts(models.dit)
         self._has: set[int] = set()
+        self._entry: Entry | None = None
+        self._exit: Exit | None = None
+        self._begun: Place | None = None
 
     @property
     def forward_shape(self) -> LeafShape:
@@ -101,29 +104,39 @@ class Rank:
 
     @torch.inference_mode()
     def begin(self, epoch: int, place: int, plan: RoutePlan, num_lanes: int) -> None:
-        """The stream begins anew, with this device in that place; what was in flight is gone."""
+        """The stream begins anew, with this device in that place; what was in flight is gone.
+
+        What the epoch before held is given back first: there may be no room for both.
+        """
         spec, models = self._spec, self._models
+        self._entry = self._exit = self._begun = None
         self._epoch = epoch
         self._place_number = place
-        self._kv = PlaceKV(spec, models.dit.dims, plan, place)
-        self._place = Place(models.dit, self._pipeline.denoiser, self._kv, self._times)
         self._assembler = Assembler(self._texts.__getitem__)
         self._held: deque[Leaf | Token] = deque()
+        blocks = plan.segment(place).blocks
         is_exit = place == plan.num_places - 1
+        models.drop_(self._has.difference(blocks))
         models.hold_vae_(Ends(encodes=place == 0, decodes=is_exit))
-        self._entry = self._exit = None
+        self._own_blocks(blocks)
+        kv = PlaceKV(spec, models.dit.dims, plan, place)
+        self._begun = Place(models.dit, self._pipeline.denoiser, kv, self._times)
         if place == 0:
             self._entry = Entry(self._pipeline, models.dit.dims, models.vae, plan, num_lanes)
         if is_exit:
             self._exit = Exit(models.vae, spec, epoch, self._times, self._on_pictures)
-        self._own_blocks()
 
     def attach(self, transport: Transport) -> None:
         self._transport = transport
 
     @property
     def plan(self) -> RoutePlan:
-        return self._kv.plan
+        return self._place.kv.plan
+
+    @property
+    def _place(self) -> Place:
+        assert self._begun is not None, "an epoch begins first"
+        return self._begun
 
     @property
     def num_waiting(self) -> int:
@@ -232,8 +245,8 @@ class Rank:
         if plan.num_places != old.num_places or plan.num_blocks != old.num_blocks:
             raise PacketError(f"plan {plan} for a route {old}")
         # Keys and values need their blocks no earlier than the calls that follow.
-        self._kv.move_(plan, moves(old, plan), self._exchange)
-        self._own_blocks()
+        self._place.kv.move_(plan, moves(old, plan), self._exchange)
+        self._own_blocks(self._place.kv.segment.blocks)
         if self._entry is not None:
             self._entry.plan = plan
 
@@ -245,12 +258,11 @@ class Rank:
 
         self._transport.exchange(tensors(leaving), tensors(coming))
 
-    def _own_blocks(self) -> None:
-        blocks = set(self._kv.segment.blocks)
-        self._models.drop_(self._has - blocks)
-        self._models.bring_(blocks - self._has)
+    def _own_blocks(self, blocks: Collection[int]) -> None:
+        self._models.drop_(self._has.difference(blocks))
+        self._models.bring_(set(blocks) - self._has)
         self._texts.keep_blocks(blocks)
-        self._has = blocks
+        self._has = set(blocks)
 
 
 def _plan_of(token: Token) -> RoutePlan:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdv2_host.params import Params
 from sdv2_host.stages.packet import Token
 from sdv2_host.stages.place_kv import PlaceKV
+from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import Route
 from sdv2_host.types import Layout
@@ -180,6 +185,35 @@ def test_a_stream_that_begins_anew_on_fewer_ranks_is_a_fresh_one(
 
     layout = Layout.BATCH if route is Route.RING else Layout.SERIAL
     assert np.array_equal(got, single(models, toy_spec(), chunks[:6], params[:6], layout))
+
+
+class StillThere(TorchDispatchMode):
+    """Which of some things are there while tensors are made."""
+
+    def __init__(self, things: Sequence[object]) -> None:
+        super().__init__()
+        self._refs = [weakref.ref(thing) for thing in things]
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.seen |= {type(thing).__name__ for ref in self._refs if (thing := ref()) is not None}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("route", list(Route))
+def test_a_new_epoch_takes_memory_when_the_one_before_has_given_its_own_back(
+    models: WholeModels, route: Route
+) -> None:
+    rank = Rank(models, toy_spec(), print)
+    rank.begin(1, 0, RoutePlan.even(route, 2, NUM_BLOCKS, 1), num_lanes=1)
+    old = StillThere([rank._place.kv, rank._entry, rank._exit])
+
+    with old:
+        rank.begin(2, 0, RoutePlan.even(route, 2, NUM_BLOCKS, 1), num_lanes=1)
+
+    assert old.seen == set()
 
 
 def re_balances(route: Route, num_steps: int, num_places: int) -> dict[int, RoutePlan]:
