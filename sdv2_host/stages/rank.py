@@ -239,16 +239,24 @@ class Rank:
         old = self.plan
         if plan == old:
             return
+        self._check(plan)
         if self._exit is None:
             body = json.dumps(plan.to_json()).encode()
             self._transport.send(Token(self._epoch, body))
-        if plan.num_places != old.num_places or plan.num_blocks != old.num_blocks:
-            raise PacketError(f"plan {plan} for a route {old}")
         # Keys and values need their blocks no earlier than the calls that follow.
         self._place.kv.move_(plan, moves(old, plan), self._exchange)
         self._own_blocks(self._place.kv.segment.blocks)
         if self._entry is not None:
             self._entry.plan = plan
+
+    def _check(self, plan: RoutePlan) -> None:
+        """
+        Raises:
+            PacketError: it is one for another route, or for more steps than there are rows.
+        """
+        size, old_size = ((one.route, one.num_places, one.num_blocks) for one in (plan, self.plan))
+        if size != old_size or plan.num_steps > self._spec.num_rows:
+            raise PacketError(f"plan {plan} for a route {self.plan}")
 
     def _exchange(
         self, leaving: list[tuple[int, BlockState]], coming: list[tuple[int, BlockState]]
@@ -268,5 +276,5 @@ class Rank:
 def _plan_of(token: Token) -> RoutePlan:
     try:
         return RoutePlan.from_json(json.loads(token.body))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise PacketError(f"token that is no plan: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdv2_host.params import Params
-from sdv2_host.stages.packet import Token
+from sdv2_host.stages.local_transport import local_transports
+from sdv2_host.stages.packet import Leaf, PacketError, Token
 from sdv2_host.stages.place_kv import PlaceKV
 from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.route import RoutePlan
@@ -216,6 +218,33 @@ def test_a_new_epoch_takes_memory_when_the_one_before_has_given_its_own_back(
     assert old.seen == set()
 
 
+CHAIN = RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS, 3)
+FOREIGN = {
+    "another route": RoutePlan.even(Route.RING, 2, NUM_BLOCKS, 3),
+    "more places": RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS, 4),
+    "more blocks": RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS + 1, 3),
+    "more steps than there are rows": CHAIN.with_steps(3),
+}
+BODIES = {name: json.dumps(plan.to_json()).encode() for name, plan in FOREIGN.items()}
+BODIES |= {"no JSON": b"\xff", "a list": b"[1]", "very deep": b"[" * 100_000, "nothing": b"null"}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_token_that_is_no_plan_of_the_route_is_refused_and_not_passed_on(
+    models: WholeModels, name: str
+) -> None:
+    rank = Rank(models, toy_spec(timesteps=(700, 500)), print)
+    rank.begin(1, 1, CHAIN, num_lanes=1)
+    passed_on: list[Leaf | Token] = []
+    rank.attach(local_transports(3, Route.CHAIN, [passed_on.append] * 3)[1])
+
+    with pytest.raises(PacketError):
+        rank.take(Token(1, BODIES[name]))
+
+    assert passed_on == []
+    assert rank.plan == CHAIN
+
+
 def re_balances(route: Route, num_steps: int, num_places: int) -> dict[int, RoutePlan]:
     """Three, with moves over several places, and places that have nothing before or after."""
     total = NUM_BLOCKS * (num_steps if route is Route.CHAIN else 1)
@@ -234,7 +263,7 @@ def re_balances(route: Route, num_steps: int, num_places: int) -> dict[int, Rout
 def test_three_re_balances_change_no_picture(
     models: WholeModels, route: Route, num_places: int, num_steps: int
 ) -> None:
-    chunks = in_chunks(toy_clip(61))
+    chunks = in_chunks(toy_clip(41))
     params = [PARAMS.model_copy(update={"steps": num_steps})] * len(chunks)
     plan = RoutePlan.even(route, num_steps, NUM_BLOCKS, num_places)
     plans = re_balances(route, num_steps, num_places)
