@@ -204,7 +204,7 @@ class Rank:
                 self._held.popleft()
                 self._switch_(_plan_of(packet))
                 continue
-            if packet.header.text_id not in self._texts:
+            if not packet.header.is_done and packet.header.text_id not in self._texts:
                 return
             self._held.popleft()
             call = self._assembler.take(packet)

@@ -218,6 +218,29 @@ def test_a_new_epoch_takes_memory_when_the_one_before_has_given_its_own_back(
     assert old.seen == set()
 
 
+def test_a_chunk_that_is_done_frees_its_lane_though_its_prompt_is_forgotten(
+    models: WholeModels,
+) -> None:
+    plan = RoutePlan.even(Route.RING, 1, NUM_BLOCKS, 2)
+    params = PARAMS.model_copy(update={"steps": 1})
+    entry, last = (Rank(models, toy_spec(), lambda pictures: None) for _ in range(2))
+    returned: list[Leaf | Token] = []
+    transports = local_transports(2, Route.RING, [returned.append, last.take])
+    for place, rank in enumerate((entry, last)):
+        rank.begin(1, place, plan, num_lanes=1)
+        rank.attach(transports[place])
+        for text_id in (0, 1):
+            rank.add_text(text_id, models.text.encode(params.prompt))
+    for text_id, frames in enumerate(in_chunks(toy_clip(5))):
+        entry.take_frames(frames, params, text_id)
+    num_waiting = entry.num_waiting
+
+    entry.keep_texts({1})
+    entry.take(returned.pop())
+
+    assert (num_waiting, entry.num_waiting) == (1, 0)
+
+
 CHAIN = RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS, 3)
 FOREIGN = {
     "another route": RoutePlan.even(Route.RING, 2, NUM_BLOCKS, 3),
