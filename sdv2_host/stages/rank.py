@@ -79,6 +79,7 @@ class Rank:
         self._pipeline = StreamPipeline(models.dit, models.vae, NoEncoder(), spec, noise=noise)
         self._texts = PlaceTexts(models.dit)
         self._has: set[int] = set()
+        self._held: deque[Leaf | Token] = deque()
         self._entry: Entry | None = None
         self._exit: Exit | None = None
         self._begun: Place | None = None
@@ -113,7 +114,7 @@ class Rank:
         self._epoch = epoch
         self._place_number = place
         self._assembler = Assembler(self._texts.__getitem__)
-        self._held: deque[Leaf | Token] = deque()
+        self._held.clear()
         blocks = plan.segment(place).blocks
         is_exit = place == plan.num_places - 1
         models.drop_(self._has.difference(blocks))

@@ -241,6 +241,18 @@ def test_a_chunk_that_is_done_frees_its_lane_though_its_prompt_is_forgotten(
     assert (num_waiting, entry.num_waiting) == (1, 0)
 
 
+def test_a_prompt_may_come_before_the_first_epoch(models: WholeModels) -> None:
+    rank = Rank(models, toy_spec(), print)
+
+    rank.add_text(0, models.text.encode("neon outline"))
+    rank.begin(1, 0, RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS, 2), num_lanes=1)
+    sent: list[Leaf | Token] = []
+    rank.attach(local_transports(2, Route.CHAIN, [print, sent.append])[0])
+    rank.take_frames(toy_clip(1), PARAMS, 0)
+
+    assert len(sent) == 1
+
+
 CHAIN = RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS, 3)
 FOREIGN = {
     "another route": RoutePlan.even(Route.RING, 2, NUM_BLOCKS, 3),
