@@ -68,14 +68,14 @@ class Choice(NamedTuple):
 
 def work_of(devices: Sequence[Device], num_steps: int, route: Route, need: Need) -> Work:
     """The items of a stream of `num_steps` on these devices, and what they need there."""
-    row = need.footprint.row
+    footprint = need.footprint
     if route is Route.RING:
-        row = -(-row * need.num_rows // num_steps)  # times num_steps rows: all there are
+        footprint = footprint.with_rows(need.num_rows, num_steps)
     return as_work(
         [device.times for device in devices],
         num_steps,
         route,
-        need.footprint._replace(row=row),
+        footprint,
         tuple(device.room_bytes - need.shared for device in devices),
     )
 

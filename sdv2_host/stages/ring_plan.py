@@ -93,7 +93,7 @@ def _device(fact: RankFacts) -> Device:
 
 def _place_times(fact: RankFacts) -> PlaceTimes:
     loaded = fact.loaded
-    return PlaceTimes(loaded.encode_ms, loaded.block_ms, loaded.decode_ms)
+    return PlaceTimes(loaded.encode_ms, loaded.block_ms, loaded.decode_ms, loaded.row_saving)
 
 
 def num_lanes(config: Config, num_places: int, num_machines: int) -> int:
