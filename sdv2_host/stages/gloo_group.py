@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from datetime import timedelta
 from typing import NamedTuple
@@ -16,6 +17,11 @@ from sdv2_host.stages.transport import TransportError
 
 NEVER = timedelta(days=30)
 """How long a wait may take that only a closed socket should end."""
+
+MAY_BE_SHORTER = sys.platform == "linux"
+"""Whether a message may be shorter than the receive that waits for it. On Windows and macOS gloo
+goes by libuv, where a receive takes as many bytes as it has room for, those of the next message
+too. Source: gloo/transport/uv/pair.cc, `Pair::onRead`."""
 
 _CONNECT = timedelta(seconds=60)
 """Within it all places must have begun the epoch; a member that died meanwhile is the driver's to

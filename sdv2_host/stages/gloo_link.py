@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from torch.distributed import Work
 
-from sdv2_host.stages.gloo_group import NEVER, GlooGroup
+from sdv2_host.stages.gloo_group import MAY_BE_SHORTER, NEVER, GlooGroup
 from sdv2_host.stages.leaf_staging import LeafStaging, Packed
 from sdv2_host.stages.packet import Leaf, LeafShape, PacketError, Token
 from sdv2_host.stages.transport import OnPacket, TransportError
@@ -37,6 +37,8 @@ class LinkSpec(NamedTuple):
     shape: LeafShape
     depth: int
     """Packets that may be under way: number n goes by slot n % depth, which is also its tag."""
+    sends_whole_slots: bool = not MAY_BE_SHORTER
+    """What is sent is as long as the receive, whatever the packet needs of it."""
 
 
 class SendingLink:
@@ -86,7 +88,8 @@ class SendingLink:
             while (packed := self._packed.get()) is not None:
                 slot, (num_bytes, wait) = packed
                 wait()
-                message = self._slots[slot][:num_bytes]
+                whole = self._slots[slot]
+                message = whole if self._spec.sends_whole_slots else whole[:num_bytes]
                 self._posted.put(self._spec.group.send(message, self._spec.peer, slot))
         except RuntimeError as error:
             self._on_failure(lost(self._spec.peer, error))
