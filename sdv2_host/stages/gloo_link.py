@@ -65,15 +65,19 @@ class SendingLink:
         """
         Raises:
             TransportError: stopped, before or while it waits for a free slot.
+            PacketError: the packet is none of this link; it has taken no slot.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._num_free or self._stopped)
             if self._stopped:
                 raise TransportError(self._stopped)
+        # Slots become free in the order they were taken in, and only here one is taken.
+        slot = self._slot_index
+        packed = self._staging.pack_(packet, self._spec.shape, self._slots[slot])
+        self._slot_index = (slot + 1) % self._spec.depth
+        with self._changed:
             self._num_free -= 1
-        # Slots become free in the order they were taken in.
-        slot, self._slot_index = self._slot_index, (self._slot_index + 1) % self._spec.depth
-        self._packed.put((slot, self._staging.pack_(packet, self._spec.shape, self._slots[slot])))
+        self._packed.put((slot, packed))
 
     def stop(self, reason: str) -> None:
         """Nothing is sent any more. The threads end when the group is closed."""

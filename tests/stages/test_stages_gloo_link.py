@@ -1,4 +1,4 @@
-"""A sending link by itself: what of a slot it sends."""
+"""A sending link by itself: what of a slot it sends, and that nothing it refuses takes a slot."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from sdv2_host.stages.gloo_group import GlooGroup, Membership
-from sdv2_host.stages.gloo_link import LinkSpec, SendingLink
+from sdv2_host.stages.gloo_link import LinkSpec, ReceivingLink, SendingLink
 from sdv2_host.stages.leaf_staging import HostStaging
-from sdv2_host.stages.packet import Token, pack_
-from tests.stages.any_packets import SHAPE
+from sdv2_host.stages.packet import Leaf, PacketError, Token, pack_
+from tests.stages.any_packets import HEADER, SHAPE, bits_of, leaf_of
 from tests.stages.gloo_places import DEADLINE_S, in_thread, joined_stores
 
 DEPTH = 2
@@ -58,3 +58,24 @@ def test_a_slot_is_sent_whole_where_a_receive_takes_no_less(is_whole: bool) -> N
         link.stop("done")
 
     assert torch.equal(got, wanted)
+
+
+def test_packets_that_are_refused_leave_the_link_as_it_was() -> None:
+    packets: SimpleQueue[Leaf | Token] = SimpleQueue()
+    failures: SimpleQueue[str] = SimpleQueue()
+    leaf = leaf_of(HEADER, SHAPE)
+
+    with groups() as (here, there):
+        sending = SendingLink(LinkSpec(here, 1, SHAPE, DEPTH), HostStaging(), failures.put)
+        receiving = ReceivingLink(
+            LinkSpec(there, 0, SHAPE, DEPTH), HostStaging(), packets.put, failures.put
+        )
+        for _ in range(DEPTH + 1):
+            with pytest.raises(PacketError, match="token of"):
+                sending.send(Token(1, b"x" * SHAPE.num_bytes))
+        sending.send(leaf)
+        arrived = packets.get(timeout=DEADLINE_S)
+        sending.stop("done")
+        receiving.stop()
+
+    assert bits_of(arrived) == bits_of(leaf)
