@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -135,6 +136,20 @@ def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with far, near, pytest.raises(ProtocolError, match="greeting"):
         greet_rank(near, TOKEN, MAX_BYTES)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="all its sockets are of TCP")
+def test_a_socket_that_is_none_of_tcp_any_more_is_a_protocol_error() -> None:
+    """As macOS says of one whose other end has gone since the greeting."""
+    near, far = socket.socketpair()
+
+    with near, far, ThreadPoolExecutor(1) as pool:
+        driver = pool.submit(greet_rank, near, TOKEN, MAX_BYTES)
+
+        with pytest.raises(ProtocolError, match="no greeting"):
+            greet_driver(far, TOKEN, MAX_BYTES)
+        with pytest.raises(ProtocolError, match="no greeting"):
+            driver.result()
 
 
 @pytest.mark.parametrize(
