@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.errors import ProtocolError
@@ -189,7 +189,6 @@ def test_what_is_encoded_is_decoded() -> None:
     assert decode_from_rank(encode(pulse)) == pulse
 
 
-@settings(max_examples=200)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=50).map(str.encode), HALF_RIGHT))
 def test_whatever_comes_is_a_message_or_a_protocol_error(header: bytes) -> None:
     for decode in (decode_to_rank, decode_from_rank):
