@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdv2_host.stages.gloo_group import GlooGroup, Membership
+from sdv2_host.stages.gloo_group import CARRIER, GlooGroup, Membership
 from sdv2_host.stages.gloo_link import LinkSpec, ReceivingLink, SendingLink
 from sdv2_host.stages.leaf_staging import HostStaging
 from sdv2_host.stages.packet import Leaf, PacketError, Token, pack_
+from sdv2_host.stages.rank_ticket import version
 from tests.stages.any_packets import HEADER, SHAPE, bits_of, leaf_of
 from tests.stages.gloo_places import DEADLINE_S, in_thread, joined_stores
 
@@ -79,3 +80,7 @@ def test_packets_that_are_refused_leave_the_link_as_it_was() -> None:
         receiving.stop()
 
     assert bits_of(arrived) == bits_of(leaf)
+
+
+def test_ranks_whose_links_do_not_understand_each_other_are_told_apart() -> None:
+    assert version().endswith(f"links by {CARRIER}")
