@@ -94,6 +94,8 @@ class Door:
             sock.settimeout(None)
             if not isinstance(hello, Hello):
                 raise ProtocolError(f"first message is {hello.kind!r}, expected 'hello'")
+            if self._closed.is_set():
+                raise ProtocolError("the door was closed meanwhile")
         except ProtocolError as error:
             sock.close()
             log.warning("a connection from %s was refused: %s", peer, error)

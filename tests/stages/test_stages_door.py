@@ -167,6 +167,18 @@ def test_nobody_comes_in_by_a_door_that_is_closed() -> None:
         assert eventually(is_shut)
 
 
+def test_who_was_being_greeted_does_not_come_in_after_the_door_is_closed() -> None:
+    with entrance() as (door, came):
+        rank = connect_to_driver(door.address, TOKEN, MAX_BYTES)
+        door.close()
+        rank.send(encode(HELLO))
+
+        with pytest.raises(ProtocolError, match="ended"):
+            rank.receive()
+        assert came.empty()
+        rank.close()
+
+
 def test_an_address_that_cannot_be_listened_on_is_named() -> None:
     with entrance() as (door, _):
         host, port = door.address
