@@ -71,9 +71,10 @@ class SendingLink:
             self._changed.wait_for(lambda: self._num_free or self._stopped)
             if self._stopped:
                 raise TransportError(self._stopped)
-        # Slots become free in the order they were taken in, and only here one is taken.
-        slot = self._slot_index
-        packed = self._staging.pack_(packet, self._spec.shape, self._slots[slot])
+            # Slots become free in the order they were taken in, and only here one is taken.
+            slot = self._slot_index
+            buffer = self._slots[slot]
+        packed = self._staging.pack_(packet, self._spec.shape, buffer)
         self._slot_index = (slot + 1) % self._spec.depth
         with self._changed:
             self._num_free -= 1
@@ -86,6 +87,12 @@ class SendingLink:
             self._changed.notify_all()
         self._packed.put(None)
         self._posted.put(None)
+
+    def free(self) -> None:
+        """Its memory is; it was stopped, and its threads have ended."""
+        with self._changed:
+            self._slots.clear()
+        self._packed, self._posted = SimpleQueue(), SimpleQueue()
 
     def _post(self) -> None:
         try:
@@ -126,6 +133,10 @@ class ReceivingLink:
     def stop(self) -> None:
         """No packet is handed on any more. The thread ends when the group is closed."""
         self._is_stopped.set()
+
+    def free(self) -> None:
+        """Its memory is; it was stopped, and its thread has ended."""
+        self._slots.clear()
 
     def _receive(self) -> None:
         try:
