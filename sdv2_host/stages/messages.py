@@ -122,7 +122,8 @@ class Hello(_Message):
 
     kind: Literal["hello"] = "hello"
     version: str = Field(max_length=64)
-    """Of this program and of torch: ranks that differ may not understand each other."""
+    """Of this program, of torch and what carries links: ranks that differ may not understand each
+    other."""
     ticket: int = Field(ge=-1, lt=2**53)
     """What the driver called the process it started; -1 = an agent did."""
     device: str = Field(max_length=16)
