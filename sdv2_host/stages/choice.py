@@ -15,10 +15,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.stages.partition import Partition, best_partition, is_possible, least_ms
+from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import UNSPLIT, DeviceTimes, Footprint, Route, Split, Work, as_work
 
 ENOUGH_BYTES = 2**62
@@ -80,14 +82,14 @@ def work_of(
     split: Split = UNSPLIT,
 ) -> Work:
     """The items of a stream of `num_steps` on these devices, and what they need there."""
-    row = need.footprint.row
+    footprint = need.footprint
     if route is Route.RING:
-        row = -(-row * need.num_rows // num_steps)  # times num_steps rows: all there are
+        footprint = footprint.with_rows(need.num_rows, num_steps)
     return as_work(
         [device.times for device in devices],
         num_steps,
         route,
-        need.footprint._replace(row=row),
+        footprint,
         tuple(device.room_bytes - need.shared for device in devices),
         split,
     )
@@ -113,7 +115,11 @@ def choose_route(
     found = {route: _best(devices, num_steps, route, need, splits) for route in Route}
     offered = {route: plan for route, plan in found.items() if plan is not None}
     if not offered or (wanted is not None and wanted not in offered):
-        raise DeviceMemoryError(_refusal(devices, num_steps, wanted, need, offered, remedy))
+        raise DeviceMemoryError(_refusal(devices, wanted, need, offered, remedy))
+    chain = offered.get(Route.CHAIN)
+    is_open = wanted is None and len(offered) > 1
+    if is_open and chain and not _keeps_its_shares(devices, chain, num_steps, need):
+        del offered[Route.CHAIN]
     route, says = (wanted, f"{wanted}: as asked for") if wanted else _route(offered, num_steps)
     plan = offered[route]
     if plan.split.num_decoders > 1:
@@ -135,6 +141,23 @@ def _route(offered: dict[Route, _Planned], num_steps: int) -> tuple[Route, str]:
     if chain.slowest_ms <= ring.slowest_ms * (1 + CHAIN_MAY_COST):
         return Route.CHAIN, f"chain: {times}, where every chunk would go round {num_steps} times"
     return Route.RING, f"ring: {times}, at more latency"
+
+
+def _keeps_its_shares(
+    devices: Sequence[Device], chain: _Planned, num_steps: int, need: Need
+) -> bool:
+    """Whether places have room for as much of the chain as now when its steps are others: its entry
+    cuts it so, and a place with a small part of the model may then hold the most of it."""
+    taking_part = [devices[index] for index in chain.partition.order]
+    work = work_of(taking_part, num_steps, Route.CHAIN, need, chain.split)
+    now = RoutePlan.of(chain.partition, work)
+    for steps in range(1, need.num_rows + 1):
+        work = work_of(taking_part, steps, Route.CHAIN, need, chain.split)
+        ends = now.with_steps(steps).item_cuts
+        for (first, last), room in zip(pairwise(ends), work.room_bytes, strict=True):
+            if work.bytes_of(first, last) > room:
+                return False
+    return True
 
 
 def fits(devices: Sequence[Device], need: Need) -> bool:
@@ -197,13 +220,12 @@ def _planned(
 
 def _refusal(
     devices: Sequence[Device],
-    num_steps: int,
     wanted: Route | None,
     need: Need,
     offered: dict[Route, _Planned],
     remedy: Callable[[], str],
 ) -> str:
-    work = work_of(devices, num_steps, wanted or Route.RING, need)
+    work = work_of(devices, need.num_rows, wanted or Route.RING, need)
     total = work.bytes_of(0, work.num_items) + need.shared * len(devices)
     largest = max(work.bytes_of(item, item + 1) for item in range(work.num_items)) + need.shared
     there = ", ".join(f"{_size(max(0, one.room_bytes))} on {one.name}" for one in devices)

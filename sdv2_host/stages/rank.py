@@ -28,7 +28,7 @@ from sdv2_host.stages.place_kv import BlockState, PlaceKV
 from sdv2_host.stages.place_text import PlaceTexts
 from sdv2_host.stages.rank_models import Ends
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.stage_times import StageTimes
+from sdv2_host.stages.stage_times import StageTimes, marks_of
 from sdv2_host.stages.transport import Transport
 from sdv2_host.stages.work import Route
 from sdv2_host.stream.denoise import NoiseFn, keyed_noise
@@ -76,11 +76,15 @@ class Rank:
         self._models = models
         self._spec = spec
         self._on_pictures = on_pictures
-        self._times = StageTimes(spec.device)
+        self._times = StageTimes(marks_of(spec.device))
         self._rows: Rows | None = None
         self._pipeline = StreamPipeline(models.dit, models.vae, NoEncoder(), spec, noise=noise)
         self._texts = PlaceTexts(models.dit)
         self._has: set[int] = set()
+        self._held: deque[Leaf | Token] = deque()
+        self._entry: Entry | None = None
+        self._exit: Exit | None = None
+        self._begun: Place | None = None
 
     @property
     def forward_shape(self) -> LeafShape:
@@ -105,34 +109,44 @@ class Rank:
     def begin(self, epoch: int, place: int, plan: RoutePlan, num_lanes: int) -> None:
         """The stream begins anew, with this device in that place; what was in flight is gone.
 
+        What the epoch before held is given back first: there may be no room for both.
+
         Raises:
             ValueError: the plan has more decoders than the picture has rows of latents.
         """
         spec, models = self._spec, self._models
+        self._entry = self._exit = self._begun = None
         band = plan.band(place)
         rows = None if band is None else even_bands(spec.height_px, plan.num_decoders)[band]
         if rows != self._rows:
-            self._rows, self._times = rows, StageTimes(spec.device)  # the old ones are of others
+            # The old ones are of others.
+            self._rows, self._times = rows, StageTimes(marks_of(spec.device))
         self._epoch = epoch
         self._place_number = place
-        self._kv = PlaceKV(spec, models.dit.dims, plan, place)
-        self._place = Place(models.dit, self._pipeline.denoiser, self._kv, self._times.timer)
         self._assembler = Assembler(self._texts.__getitem__)
-        self._held: deque[Leaf | Token] = deque()
+        self._held.clear()
+        blocks = plan.segment(place).blocks
+        models.drop_(self._has.difference(blocks))
         models.hold_vae_(Ends(encodes=place == 0, decodes=rows is not None))
-        self._entry = self._exit = None
+        self._own_blocks(blocks)
+        kv = PlaceKV(spec, models.dit.dims, plan, place)
+        self._begun = Place(models.dit, self._pipeline.denoiser, kv, self._times)
         if place == 0:
             self._entry = Entry(self._pipeline, models.dit.dims, models.vae, plan, num_lanes)
         if rows is not None:
-            self._exit = Exit(models.vae, spec, rows, epoch, self._times.timer, self._on_pictures)
-        self._own_blocks()
+            self._exit = Exit(models.vae, spec, rows, epoch, self._times, self._on_pictures)
 
     def attach(self, transport: Transport) -> None:
         self._transport = transport
 
     @property
     def plan(self) -> RoutePlan:
-        return self._kv.plan
+        return self._place.kv.plan
+
+    @property
+    def _place(self) -> Place:
+        assert self._begun is not None, "an epoch begins first"
+        return self._begun
 
     @property
     def num_waiting(self) -> int:
@@ -159,7 +173,10 @@ class Rank:
         self._take_held()
 
     def keep_texts(self, text_ids: Collection[int]) -> None:
-        self._texts.keep(text_ids)
+        """Of others nothing is remembered but what a call needs that comes back to the entry: its
+        pictures may be out before it is here."""
+        away = self._entry.texts_away if self._entry is not None else set()
+        self._texts.keep(away.union(text_ids))
 
     @torch.inference_mode()
     def take_frames(self, frames: list[Frame], params: Params, text_id: int) -> None:
@@ -167,9 +184,8 @@ class Rank:
         entry = self._entry
         assert entry is not None, "frames come to the entry"
         self._switch_(self.plan.with_steps(params.steps))
-        with self._times.timer.span(ENCODE):
+        with self._times.span(ENCODE):
             entry.take(frames, params, text_id, self._texts[text_id])
-        self._times.count(**{ENCODE: 1})
         self._go_on()
 
     @torch.inference_mode()
@@ -202,7 +218,7 @@ class Rank:
                 self._held.popleft()
                 self._switch_(_plan_of(packet))
                 continue
-            if packet.header.text_id not in self._texts:
+            if not packet.header.is_done and packet.header.text_id not in self._texts:
                 return
             self._held.popleft()
             call = self._assembler.take(packet)
@@ -220,7 +236,7 @@ class Rank:
             self._run(call)
 
     def _run(self, call: Call) -> None:
-        self._times.count(**{BLOCKS: self._place.run_(call)})
+        self._place.run_(call)
         done = [chunk for chunk in call.chunks if chunk.is_done]
         # On its way before anything is decoded here: others wait for it.
         if not self._is_last:
@@ -232,7 +248,6 @@ class Rank:
         if self._exit is not None:
             for chunk in done:
                 self._exit.take(chunk)
-            self._times.count(**{DECODE: len(done)})
 
     @property
     def _is_last(self) -> bool:
@@ -243,17 +258,27 @@ class Rank:
         old = self.plan
         if plan == old:
             return
+        self._check(plan)
         if not self._is_last:
             body = json.dumps(plan.to_json()).encode()
             self._transport.send(Token(self._epoch, body))
-        size, old_size = ((one.num_places, one.num_blocks, one.num_decoders) for one in (plan, old))
-        if size != old_size:
-            raise PacketError(f"plan {plan} for a route {old}")
         # Keys and values need their blocks no earlier than the calls that follow.
-        self._kv.move_(plan, moves(old, plan), self._exchange)
-        self._own_blocks()
+        self._place.kv.move_(plan, moves(old, plan), self._exchange)
+        self._own_blocks(self._place.kv.segment.blocks)
         if self._entry is not None:
             self._entry.plan = plan
+
+    def _check(self, plan: RoutePlan) -> None:
+        """
+        Raises:
+            PacketError: it is one for another route, or for more steps than there are rows.
+        """
+        size, old_size = (
+            (one.route, one.num_places, one.num_blocks, one.num_decoders)
+            for one in (plan, self.plan)
+        )
+        if size != old_size or plan.num_steps > self._spec.num_rows:
+            raise PacketError(f"plan {plan} for a route {self.plan}")
 
     def _exchange(
         self, leaving: list[tuple[int, BlockState]], coming: list[tuple[int, BlockState]]
@@ -263,16 +288,15 @@ class Rank:
 
         self._transport.exchange(tensors(leaving), tensors(coming))
 
-    def _own_blocks(self) -> None:
-        blocks = set(self._kv.segment.blocks)
-        self._models.drop_(self._has - blocks)
-        self._models.bring_(blocks - self._has)
+    def _own_blocks(self, blocks: Collection[int]) -> None:
+        self._models.drop_(self._has.difference(blocks))
+        self._models.bring_(set(blocks) - self._has)
         self._texts.keep_blocks(blocks)
-        self._has = blocks
+        self._has = set(blocks)
 
 
 def _plan_of(token: Token) -> RoutePlan:
     try:
         return RoutePlan.from_json(json.loads(token.body))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise PacketError(f"token that is no plan: {error}") from error

@@ -19,8 +19,10 @@ from sdv2_host.stages.route import RoutePlan
 from sdv2_host.types import Size
 from sdv2_host.wan.bands import Rows, even_bands
 
-MAX_TEXTS = 16
-"""That a rank is told before it is told which to forget."""
+MAX_TEXTS = 2
+"""That a rank knows before it is told which to forget: of each it keeps keys and values of all its
+blocks, and memory is planned for so many of the largest model's. What a chunk that may be fed again
+needs it keeps, however many: a transition has a text for each chunk."""
 
 
 class RingStream:
@@ -114,12 +116,12 @@ class RingStream:
         self._pump()
 
     def _show(self, whole: BandOfPictures) -> None:
-        chunk = self._feed.came(whole.index)
-        if chunk is None:
-            return
-        if len(chunk.frames) != len(whole.pixels):
-            raise ProtocolError(f"{len(whole.pixels)} pictures of {len(chunk.frames)} frames")
-        self._outbox.put(self._session, Styled(whole.pixels, whole.notes))
+        num_frames = len(self._feed.awaited(whole.index).frames)
+        # Before they count as come: what is refused here is still owed by the next ring.
+        if len(whole.pixels) != num_frames:
+            raise ProtocolError(f"{len(whole.pixels)} pictures of {num_frames} frames")
+        if self._feed.came() is not None:
+            self._outbox.put(self._session, Styled(whole.pixels, whole.notes))
 
     def _pump(self) -> None:
         """The ring has as much to do as keeps it busy."""

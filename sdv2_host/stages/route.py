@@ -40,11 +40,6 @@ class Segment:
         here = self.last - self._item(step, block) + block
         return min(self.num_blocks, max(block, here)) if self.owns(step, block) else block
 
-    def steps_of(self, block: int, num_steps: int) -> range:
-        """The steps that run this block here; neighbours, as a segment has no gap."""
-        steps = [step for step in range(num_steps) if self.owns(step, block)]
-        return range(steps[0], steps[-1] + 1) if steps else range(0)
-
     @property
     def blocks(self) -> tuple[int, ...]:
         """Blocks whose weights are needed here, ascending."""
@@ -125,6 +120,13 @@ class RoutePlan:
         total = self.num_blocks * num_steps
         cuts = tuple(round(cut * total / self.num_items) for cut in self.cuts)
         return replace(self, num_steps=num_steps, cuts=cuts)
+
+    @property
+    def item_cuts(self) -> tuple[int, ...]:
+        """The cuts of `Work`'s items: an encoder before the first one, the decoders behind."""
+        inner = (cut + 1 for cut in self.cuts[1 : -self.num_decoders])
+        bands = (self.num_items + 2 + band for band in range(self.num_decoders))
+        return (0, *inner, *bands)
 
     @classmethod
     def of(cls, partition: Partition, work: Work) -> RoutePlan:

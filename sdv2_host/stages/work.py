@@ -60,6 +60,10 @@ class Footprint(NamedTuple):
     decoder: int = 0
     """Counted whole for a band too, of which it is more than is needed."""
 
+    def with_rows(self, num_rows: int, num_steps: int) -> Footprint:
+        """For work of `num_steps` in a ring, which holds `num_rows` whichever of them run."""
+        return self._replace(row=-(-self.row * num_rows // num_steps))
+
 
 UNCOUNTED = Footprint()
 """Where memory is never short."""
