@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDERS_WITH_PROCESSES = frozenset(
-    ("client", "control", "host", "ipc", "obs", "peers", "sinks", "sources", "touchdesigner")
+    (
+        *("client", "control", "host", "ipc", "obs", "peers", "ring", "sinks", "sources"),
+        "touchdesigner",
+    )
 )
 """Tests in them, and beside them, talk to other processes: a machine that stalls for seconds can
 fail them, so they have a second try. The rest has none."""
@@ -14,6 +17,8 @@ BUSY_FILES = frozenset(
     (
         "control/test_osc_fuzz.py",
         "control/test_web_fuzz.py",
+        "test_full_size.py",
+        "test_recorded_reference.py",
         "touchdesigner/test_cuda_download.py",
         "touchdesigner/test_cuda_transfer.py",
         "touchdesigner/test_cuda_upload.py",
