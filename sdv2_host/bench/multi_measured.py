@@ -26,15 +26,17 @@ from sdv2_host.bench.measured_setups import (
     device_models,
     opened,
 )
+from sdv2_host.bench.multi_placements import chosen
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.config import Config
+from sdv2_host.gpu.band_shares import planned_shares
 from sdv2_host.params import Params
 from sdv2_host.stages.block_scheduler import PlaceTimes
+from sdv2_host.stages.choice import WHOLE_PICTURE
 from sdv2_host.stages.device_times import measure_device
-from sdv2_host.stages.partition import best_partition
 from sdv2_host.stages.ring_engine import RingEngine
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import DeviceTimes, Route, as_work
+from sdv2_host.stages.work import DeviceTimes, Route
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
 
@@ -103,6 +105,7 @@ def run(plan: MeasurePlan, progress: ProgressFn) -> dict[str, Any]:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()  # the processes of a ring have no other memory
     bare_fps = [turn.fps for turn in rows[0].turns]
+    shares = planned_shares(plan.config)
     return {
         "engine": plan.config.engine,
         "size": str(plan.config.size),
@@ -113,7 +116,7 @@ def run(plan: MeasurePlan, progress: ProgressFn) -> dict[str, Any]:
         "rounds": plan.rounds,
         "times": [one._asdict() for one in times],
         "hop_ms": hop_ms,
-        "rows": [_summary(row, bare_fps, times, plan.params.steps) for row in rows],
+        "rows": [_summary(row, bare_fps, times, plan.params.steps, shares) for row in rows],
         "deaths": measure_deaths(plan.config, plan.params, plan.routes, plan.kills, progress)
         if plan.kills
         else [],
@@ -244,16 +247,23 @@ def stage_ms(route: RoutePlan, steps: int, places: Sequence[PlaceTimes]) -> list
     return stages
 
 
-def promised_fps(times: Sequence[DeviceTimes], steps: int, route: Route) -> float:
+def promised_fps(
+    times: Sequence[DeviceTimes],
+    steps: int,
+    route: Route,
+    shares: Sequence[float] = WHOLE_PICTURE,
+) -> float:
     """Of the best partition over these devices, where nothing but its slowest stage takes time."""
-    work = as_work(list(times), steps, route)
-    partition = best_partition(work)
-    assert partition is not None, "memory is not counted here"
-    return FRAMES_PER_LATENT * 1000 / partition.slowest_ms(work)
+    work, choice = chosen(list(times), steps, route, shares)
+    return FRAMES_PER_LATENT * 1000 / choice.partition.slowest_ms(work)
 
 
 def _summary(
-    row: _Row, bare_fps: list[float], times: list[DeviceTimes], steps: int
+    row: _Row,
+    bare_fps: list[float],
+    times: list[DeviceTimes],
+    steps: int,
+    shares: Sequence[float],
 ) -> dict[str, Any]:
     setup, turns = row.setup, row.turns
     latency_ms = [ms for turn in turns for ms in turn.latency_ms]
@@ -272,7 +282,8 @@ def _summary(
         "lone_ms": statistics.median(ms for turn in turns for ms in turn.lone_ms),
     }
     if setup.kind in {Kind.RING, Kind.CHAIN}:
-        promised = promised_fps(times[: setup.num_devices], steps, Route(setup.kind.value))
+        devices, route = times[: setup.num_devices], Route(setup.kind.value)
+        promised = promised_fps(devices, steps, route, shares)
         places = turns[-1].places
         as_run_fps = FRAMES_PER_LATENT * 1000 / max(place["stage_ms"] for place in places)
         summary |= {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sdv2_host.bench.multi_devices import BAND_SHARES
 from sdv2_host.stages.choice import ENOUGH_BYTES, Choice, Device, Need, choose_route, work_of
 from sdv2_host.stages.partition import Partition
@@ -10,11 +12,16 @@ from sdv2_host.stages.work import UNCOUNTED, DeviceTimes, Route, Work
 UNLIMITED = "memory is not counted here"
 
 
-def chosen(devices: list[DeviceTimes], num_steps: int, route: Route) -> tuple[Work, Choice]:
-    """As the product would choose it, with as many decoders as pay."""
+def chosen(
+    devices: list[DeviceTimes],
+    num_steps: int,
+    route: Route,
+    shares: Sequence[float] = BAND_SHARES,
+) -> tuple[Work, Choice]:
+    """As the product would choose it, with as many decoders as pay; see `choose_route`."""
     known = [Device(str(index), times, ENOUGH_BYTES) for index, times in enumerate(devices)]
     need = Need(0, UNCOUNTED, num_steps)
-    choice = choose_route(known, num_steps, need, lambda: UNLIMITED, route, BAND_SHARES)
+    choice = choose_route(known, num_steps, need, lambda: UNLIMITED, route, shares)
     return work_of(known, num_steps, route, need, choice.split), choice
 
 
