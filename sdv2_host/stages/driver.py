@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from sdv2_host import errors
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.errors import HostError, ProtocolError, WorkerError
 from sdv2_host.stages.block_scheduler import PlaceTimes
@@ -41,7 +40,7 @@ from sdv2_host.stages.ring_plan import RankFacts, RingPlan
 from sdv2_host.stages.ring_setup import GivenChunk, RingSetup
 from sdv2_host.stages.ring_stream import RingStream
 from sdv2_host.stages.roster import Roster, RosterNews
-from sdv2_host.stages.standing import Losses, Standing, shown
+from sdv2_host.stages.standing import LastWords, Losses, Standing, shown
 from sdv2_host.types import ProgressFn
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class Driver:
         self._names: dict[int, str] = {}
         self._losses = Losses()
         self._ends: dict[int, str] = {}
-        self._last_failure: Failed | None = None
+        self._last_words = LastWords()
         self._balance: RingBalance | None = None
         self._says = ""
         self._progress = ("waiting for devices to be ready", 0.0)
@@ -213,7 +212,7 @@ class Driver:
             elif isinstance(order, LeaveOut):
                 self._leave_out(order)
             elif isinstance(order, GiveUp):
-                raise self._end_error(order)
+                raise self._last_words.error(order.reason)
 
     def _spawn(self, slot: int) -> None:
         rank = self._roster.new_rank(slot)
@@ -266,8 +265,8 @@ class Driver:
             self._facts[rank] = RankFacts(rank, hello.device, hello.machine, message)
             self._do(members.ready(rank, now))
         elif isinstance(message, Failed):
-            self._last_failure = message
-            is_final = rank not in self._facts and _is_ours(message)
+            self._last_words.failure = message
+            is_final = rank not in self._facts and self._last_words.are_ours
             self._lose(rank, f"failed: {message.message}", is_final=is_final)
         else:
             raise ProtocolError(f"message {message.kind!r} from a rank that has come")
@@ -353,16 +352,3 @@ class Driver:
 
     def _slot_name(self, slot: int) -> str:
         return f"device {slot + 1} ({self._setup.devices[slot]})"
-
-    def _end_error(self, order: GiveUp) -> HostError:
-        failure = self._last_failure
-        if failure is not None and _is_ours(failure):
-            kind: type[HostError] = getattr(errors, failure.error)
-            return kind(failure.message)
-        return WorkerError(f"no device of the ring is left, the last one {order.reason}")
-
-
-def _is_ours(failure: Failed) -> bool:
-    """An error that a user or a peer has caused."""
-    kind = getattr(errors, failure.error, None)
-    return isinstance(kind, type) and issubclass(kind, HostError)

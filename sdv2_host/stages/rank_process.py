@@ -19,8 +19,9 @@ from sdv2_host.errors import HostError, ProtocolError
 from sdv2_host.host.child_side import ChildExit, die_with_daemon
 from sdv2_host.stages.channel import connect_to_driver
 from sdv2_host.stages.messages import MAX_TEXT_CHARS, Failed
+from sdv2_host.stages.rank_speaker import Speaker, leave
 from sdv2_host.stages.rank_ticket import Ticket
-from sdv2_host.stages.rank_work import RankWork, Speaker, leave
+from sdv2_host.stages.rank_work import RankWork
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ import torch
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import ProtocolError
 from sdv2_host.host.child_side import ChildExit
-from sdv2_host.stages.channel import Channel, Payload
+from sdv2_host.stages.channel import Channel
 from sdv2_host.stages.channel_store import ChannelStore
 from sdv2_host.stages.exit import Pictures
 from sdv2_host.stages.frame_bytes import unpack_frames, unpack_text
@@ -35,7 +35,6 @@ from sdv2_host.stages.messages import (
     Entry,
     EpochReady,
     ForgetTexts,
-    FromRank,
     Hello,
     LinkFailed,
     Load,
@@ -46,9 +45,9 @@ from sdv2_host.stages.messages import (
     Refuse,
     Text,
     decode_to_rank,
-    encode,
 )
 from sdv2_host.stages.packet import Leaf, PacketError, Token
+from sdv2_host.stages.rank_speaker import Speaker, leave
 from sdv2_host.stages.rank_ticket import RankLike, Ticket, version
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.transport import Transport, TransportError
@@ -57,25 +56,6 @@ from sdv2_host.stages.work import Route
 log = logging.getLogger(__name__)
 
 PULSE_S = 0.1
-
-
-def leave(code: int) -> NoReturn:
-    """At once: other threads may be anywhere, in gloo or on a device."""
-    logging.shutdown()
-    os._exit(code)
-
-
-class Speaker:
-    """Says things to the driver, from any thread; ends the process when that one is gone."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def say(self, message: FromRank, payload: Payload = b"") -> None:
-        try:
-            self._channel.send(encode(message), payload)
-        except ProtocolError:
-            leave(ChildExit.ABANDONED)
 
 
 class _Group(NamedTuple):

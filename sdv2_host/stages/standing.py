@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from sdv2_host import errors
+from sdv2_host.errors import HostError, WorkerError
+from sdv2_host.stages.messages import Failed
 from sdv2_host.stages.ring_plan import RankFacts, RingPlan
 
 
@@ -67,6 +70,29 @@ class Losses:
             for name, reason in self._left_out.items()
         ]
         return "; ".join([*gone, *left_out])
+
+
+class LastWords:
+    """What a rank told last before it ended: the error of a ring in which none is left."""
+
+    def __init__(self) -> None:
+        self.failure: Failed | None = None
+
+    @property
+    def are_ours(self) -> bool:
+        """An error that a user or a peer has caused."""
+        return self._kind is not None
+
+    def error(self, reason: str) -> HostError:
+        """`reason`: why the last rank ended."""
+        if self.failure is not None and self._kind is not None:
+            return self._kind(self.failure.message)
+        return WorkerError(f"no device of the ring is left, the last one {reason}")
+
+    @property
+    def _kind(self) -> type[HostError] | None:
+        kind = getattr(errors, self.failure.error, None) if self.failure is not None else None
+        return kind if isinstance(kind, type) and issubclass(kind, HostError) else None
 
 
 def shown(plan: RingPlan, facts: Mapping[int, RankFacts]) -> str:
