@@ -101,6 +101,43 @@ class Config(BaseModel):
         description="Most denoising steps that may be asked for live; each keeps a cache of its "
         "own. 0 = 4, and 2 for wan-14b.",
     )
+    devices: str = Field(
+        "",
+        description="Spread one stream over these devices of this machine, such as cuda:0,cuda:1; "
+        "without it one device, that of --device.",
+    )
+    route: Literal["auto", "ring", "chain"] = Field(
+        "auto",
+        description="Over several devices: chain = each step on its own devices, lowest latency; "
+        "ring = every device its part of all steps, least memory; auto = what fits and is faster.",
+    )
+    lanes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Calls on their way at once over several devices, 0 = as many as devices. "
+        "More hide a slow network and add latency.",
+    )
+    join_listen: str = Field(
+        "",
+        description="HOST:PORT of this machine where devices of others may join the stream, with "
+        "sdv2-host agent; without it none may.",
+    )
+    join_token_file: str = Field(
+        "", description="File with the token, of 16 characters at least, that agents must know."
+    )
+    join_count: int = Field(
+        0,
+        ge=0,
+        le=63,
+        description="Devices of other machines that the start waits for; more may join later.",
+    )
+    join_wait_s: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="Seconds that the start waits for them, then it begins without.",
+    )
     spare_weights: Literal["file", "memory"] = Field(
         "file",
         description="Over several devices, where each keeps the blocks that others run, for when "
@@ -207,6 +244,36 @@ class Config(BaseModel):
             raise ValueError("expected up to 27 letters, digits, '-' and '_', such as show")
         return name
 
+    @field_validator("devices")
+    @classmethod
+    def _check_devices(cls, devices: str) -> str:
+        for device in _listed(devices):
+            if device == "auto" or not re.fullmatch(DEVICE_PATTERN, device):
+                raise ValueError("expected devices such as cuda:0,cuda:1 or cpu,cpu")
+        return ",".join(_listed(devices))
+
+    @field_validator("join_listen")
+    @classmethod
+    def _check_join_listen(cls, address: str) -> str:
+        if address:
+            host, _ = host_and_port(address)
+            if host in {"0.0.0.0", "::"}:
+                raise ValueError(
+                    "expected the address of this machine on the network that the devices share, "
+                    "which they also reach each other by"
+                )
+        return address
+
+    @property
+    def is_ring(self) -> bool:
+        """Whether the stream is spread over several devices, or may be."""
+        return bool(self.devices or self.join_listen)
+
+    @property
+    def ring_devices(self) -> tuple[str, ...]:
+        """Of this machine."""
+        return _listed(self.devices) or (self.device,)
+
     @property
     def size(self) -> Size:
         return Size(self.width, self.height)
@@ -229,6 +296,49 @@ class Config(BaseModel):
         """The internal rings from the workers to the presenter: while one worker is made ready
         beside another, each has its own."""
         return f"{self.name}-wk", f"{self.name}-wk2"
+
+
+def _listed(devices: str) -> tuple[str, ...]:
+    return tuple(device.strip() for device in devices.split(",") if device.strip())
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Of HOST:PORT.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("expected HOST:PORT, such as 10.0.0.1:9600")
+    return host.strip("[]"), int(port)
+
+
+def check_ring(config: Config) -> None:
+    """Its settings for several devices go together.
+
+    Raises:
+        ConfigError: naming those that do not, and what to do.
+    """
+    if not config.is_ring:
+        return
+    which = "--devices" if config.devices else "--join-listen"
+    if config.engine == "passthrough":
+        raise ConfigError(f"{which}: engine passthrough has no model to spread; leave {which} out")
+    if config.mode == "reference":
+        raise ConfigError(
+            f"{which}: --mode reference runs on one device, as the reference's cache cannot be "
+            f"split; leave {which} out or use --mode corrected"
+        )
+    if config.engine == "tiny" and any(one not in {"auto", "cpu"} for one in config.ring_devices):
+        raise ConfigError(
+            f"--devices {config.devices}: engine tiny runs on the CPU; use --devices cpu,cpu"
+        )
+    if config.join_listen and not config.join_token_file:
+        raise ConfigError(
+            "--join-listen needs --join-token-file FILE, a file with the token that agents must "
+            "know; sdv2-host agent --make-token FILE writes one"
+        )
 
 
 def check_name(name: str) -> str:

@@ -46,14 +46,24 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"base", "ipc", "models"},
     "obs": {"base", "ipc", "control"},
     "host": {"base", "ipc", "models", "control", "obs", "scheduling"},
-    "worker": {*("base", "ipc", "control", "host", "stream", "gpu", "models", "wan", "scheduling")},
+    "worker": {
+        *("base", "ipc", "control", "host", "stream", "gpu", "models", "wan", "scheduling"),
+        "stages",
+    },
 }
 SCHEDULING_MODULES = {"stream.slo", "stream.setups", "stream.ladder"}
 """Of the stream what decides and computes nothing: no torch, so that the daemon may ask it."""
-WORKER_MODULES = {"host.worker", "host.engines", "host.schedule", "host.text_worker"}
+WORKER_MODULES = {
+    *("host.worker", "host.engines", "host.schedule", "host.text_worker"),
+    *("stages.rank_process", "stages.ring_engine"),
+}
 LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
-    "host.engines": {"sdv2_host.gpu.tiny_engine", "sdv2_host.gpu.wan_engine"},
+    "host.engines": {
+        "sdv2_host.gpu.tiny_engine",
+        "sdv2_host.gpu.wan_engine",
+        "sdv2_host.stages.ring_engine",
+    },
     "host.text_worker": {"sdv2_host.gpu.prompt_writer"},
     "control.discovery": {"zeroconf.asyncio"},
     "obs.client": {"obswebsocket.core", "obswebsocket.exceptions", "websocket"},

@@ -138,9 +138,29 @@ Vae = Annotated[str | None, _wan_option("vae")]
 Mode = Annotated[str | None, _wan_option("mode")]
 Layout = Annotated[str | None, _wan_option("layout")]
 MaxSteps = Annotated[int | None, _wan_option("max_steps")]
-SpareWeights = Annotated[str | None, _wan_option("spare_weights")]
 TextDevice = Annotated[str | None, _wan_option("text_device")]
 TextIdle = Annotated[float | None, _wan_option("text_idle_s")]
+
+
+def _ring_option(name: str, metavar: str | None = None) -> typer.models.OptionInfo:
+    """A way to spread a stream over several devices."""
+    option: typer.models.OptionInfo = typer.Option(
+        help=_config_help(name),
+        metavar=metavar,
+        show_default=False,
+        rich_help_panel="Several devices",
+    )
+    return option
+
+
+Devices = Annotated[str | None, _ring_option("devices", "LIST")]
+Route = Annotated[str | None, _ring_option("route")]
+SpareWeights = Annotated[str | None, _ring_option("spare_weights")]
+Lanes = Annotated[int | None, _ring_option("lanes")]
+JoinListen = Annotated[str | None, _ring_option("join_listen", "HOST:PORT")]
+JoinTokenFile = Annotated[str | None, _ring_option("join_token_file", "FILE")]
+JoinCount = Annotated[int | None, _ring_option("join_count")]
+JoinWait = Annotated[float | None, _ring_option("join_wait_s")]
 ModelsDir = Annotated[str | None, typer.Option(help=_config_help("models_dir"), show_default=False)]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 ClipFolder = Annotated[

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sdv2_host.bench.vocabulary import WORDS
-from sdv2_host.config import ENGINES, Config, check_name, parse_size
+from sdv2_host.config import ENGINES, Config, check_name, check_ring, parse_size
 from sdv2_host.errors import ConfigError
 from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import validate
@@ -80,11 +80,13 @@ def make_config(options: Mapping[str, Any]) -> Config:
     size = options.get("size")
     width, height = parse_size(size) if size is not None else ENGINES[engine].size
     try:
-        return Config.model_validate({**given, "width": width, "height": height})
+        config = Config.model_validate({**given, "width": width, "height": height})
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise ConfigError(f"{option} {first['input']}: {_expected(first)}") from None
+    check_ring(config)
+    return config
 
 
 def _expected(error: ErrorDetails) -> str:

@@ -28,6 +28,10 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
     if config.engine == "passthrough":
         return PassthroughEngine()
     progress(f"loading engine {config.engine}", 0.0)
+    if config.is_ring:
+        from sdv2_host.stages.ring_engine import build_ring_engine  # noqa: PLC0415
+
+        return build_ring_engine(config, progress)
     if config.engine == "tiny":
         from sdv2_host.gpu.tiny_engine import build_tiny_engine  # noqa: PLC0415
 

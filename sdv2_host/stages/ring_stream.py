@@ -1,0 +1,122 @@
+"""RingStream: the chunks of a session on their way through the ring of the newest epoch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sdv2_host.errors import ProtocolError
+from sdv2_host.stages.feed import Feed
+from sdv2_host.stages.frame_bytes import pack_frames, pack_text
+from sdv2_host.stages.messages import Begin, Chunk, ForgetTexts, Picture
+from sdv2_host.stages.outbox import Outbox, Styled
+from sdv2_host.stages.ring_plan import RingPlan
+from sdv2_host.stages.ring_setup import GivenChunk, RingText
+from sdv2_host.stages.roster import Roster
+from sdv2_host.types import Size
+
+MAX_TEXTS = 16
+"""That a rank is told before it is told which to forget."""
+
+
+class RingStream:
+    """Used by the driver's thread.
+
+    Fields: `_feed` per session; `_session` its number; `_plan`, `_epoch` of the newest epoch, None
+    = there was none; `num_steps` of the newest chunk.
+    """
+
+    def __init__(
+        self, roster: Roster, outbox: Outbox, size: Size, num_replayed: int, num_steps: int
+    ) -> None:
+        self._roster = roster
+        self._outbox = outbox
+        self._size = size
+        self._feed: Feed[GivenChunk] = Feed(num_replayed)
+        self._session = 0
+        self._epoch = 0
+        self._plan: RingPlan | None = None
+        self.num_steps = num_steps
+
+    @property
+    def plan(self) -> RingPlan | None:
+        return self._plan
+
+    def give(self, chunk: GivenChunk) -> None:
+        self._feed.give(chunk)
+        self.num_steps = chunk.params.steps
+        self._pump()
+
+    def restart(self, session: int) -> None:
+        """Nothing is owed any more. An epoch must begin before the next chunk."""
+        self._session = session
+        self._feed.restart()
+
+    def begin(self, epoch: int, group: int, plan: RingPlan) -> None:
+        """The ring is empty and in that order; it is fed what is owed, and the past before it."""
+        self._epoch, self._plan = epoch, plan
+        for place, rank in enumerate(plan.ranks):
+            begin = Begin(
+                epoch=epoch,
+                group=group,
+                place=place,
+                plan=plan.route.to_json(),
+                lanes=plan.lanes,
+            )
+            self._roster.post(rank, begin)
+        self._feed.begin()
+        self._pump()
+
+    def came(self, rank: int, picture: Picture, payload: bytearray) -> None:
+        """Pictures of one chunk; of an epoch that is over they are nothing.
+
+        Raises:
+            ProtocolError: they cannot be what is owed.
+        """
+        plan = self._plan
+        if plan is None or picture.epoch != self._epoch:
+            return
+        if rank != plan.ranks[-1]:
+            raise ProtocolError("pictures come from a device that is not the last of the ring")
+        count, *frame = picture.shape
+        if frame != [self._size.height, self._size.width, 4] or count < 1:
+            raise ProtocolError(
+                f"pictures of shape {picture.shape}, expected those of {self._size}"
+            )
+        if math.prod(picture.shape) != len(payload):
+            raise ProtocolError(f"pictures of shape {picture.shape} in {len(payload)} bytes")
+        try:
+            chunk = self._feed.came(picture.index)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+        if chunk is not None:
+            if len(chunk.frames) != count:
+                raise ProtocolError(f"{count} pictures of {len(chunk.frames)} frames")
+            pixels = np.frombuffer(payload, np.uint8).reshape(picture.shape)
+            self._outbox.put(self._session, Styled(pixels, picture.notes))
+        self._pump()
+
+    def _pump(self) -> None:
+        """The ring has as much to do as keeps it busy."""
+        if self._plan is None:
+            return
+        for chunk in self._feed.due(self._plan.most_in_flight(self.num_steps)):
+            for rank in self._plan.ranks:
+                self._tell_text(rank, chunk.text)
+            headers, payload = pack_frames(chunk.frames)
+            message = Chunk(
+                epoch=self._epoch, frames=headers, params=chunk.params, text_id=chunk.text.number
+            )
+            self._roster.post(self._plan.ranks[0], message, payload)
+
+    def _tell_text(self, rank: int, text: RingText) -> None:
+        """The rank knows the text, and not too many others."""
+        link = self._roster.link(rank)
+        if text.number in link.texts:
+            return
+        if len(link.texts) >= MAX_TEXTS:
+            link.texts &= {chunk.text.number for chunk in self._feed.chunks}
+            link.post(ForgetTexts(keep=tuple(link.texts)))
+        link.texts.add(text.number)
+        link.post(*pack_text(text.number, text.embedding_1LE))
