@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sdv2_host.clock import NS_PER_MS, NS_PER_S
+from sdv2_host.clock import NS_PER_MS
 from sdv2_host.stages.members import (
     BeginEpoch,
     GiveUp,
@@ -312,8 +312,11 @@ class Happenings(RuleBasedStateMachine):
             assert ends
 
     @invariant()
-    def no_tick_is_due_for_ever(self) -> None:
-        assert self.show.members.next_tick_ns(self.show.now) > self.show.now - NS_PER_S
+    def after_a_tick_none_is_due(self) -> None:
+        self.show.do(self.show.members.tick(self.show.now))
+
+        if not self.is_over:
+            assert self.show.members.next_tick_ns(self.show.now) > self.show.now
 
     @invariant()
     def no_slot_is_started_without_end(self) -> None:

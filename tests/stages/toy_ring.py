@@ -1,0 +1,120 @@
+"""A ring of real processes that run toy models, and what its stream would be on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sdv2_host.config import Config
+from sdv2_host.errors import ModelError
+from sdv2_host.params import Params
+from sdv2_host.stages.exit import Pictures
+from sdv2_host.stages.members import MemberLimits
+from sdv2_host.stages.messages import Load, Loaded
+from sdv2_host.stages.rank import Rank
+from sdv2_host.stages.rank_process import run_rank
+from sdv2_host.stages.rank_ticket import BuildRank, Built
+from sdv2_host.stages.ring_engine import RingEngine, even_plan
+from sdv2_host.stages.ring_setup import Joining, RingSetup
+from sdv2_host.types import Frame, ProgressFn
+from tests.stages.places import NUM_BLOCKS, SIZE, WholeModels, single, toy_models, toy_spec
+
+PATIENT = MemberLimits(silence_s=20.0, first_delay_s=0.05)
+"""For a machine that is busy with other tests."""
+ALONE = replace(PATIENT, first_delay_s=600.0, max_delay_s=600.0)
+"""Nobody who dies comes back."""
+NUM_REPLAYED = 2
+
+
+def ring_models() -> WholeModels:
+    """Text rows in float32, as the driver sends them; all else in float64, where the order of
+    additions does not show in a picture."""
+    models = toy_models()
+    models.text.float()
+    return models
+
+
+def build_toy(
+    load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
+) -> Built:
+    del load, device
+    torch.set_num_threads(1)
+    progress("loading toys", 0.5)
+    return Built(Rank(ring_models(), toy_spec(), on_pictures), Loaded(num_blocks=NUM_BLOCKS))
+
+
+def build_nothing(
+    load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
+) -> Built:
+    raise ModelError("toys.safetensors is missing: buy some")
+
+
+def build_badly(
+    load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
+) -> Built:
+    raise RuntimeError("a bug of toys")
+
+
+@contextmanager
+def toy_ring(
+    num_devices: int,
+    *,
+    route: str = "ring",
+    limits: MemberLimits = PATIENT,
+    build: BuildRank = build_toy,
+    joining: Joining | None = None,
+) -> Iterator[RingEngine]:
+    """An engine of so many processes, not warm."""
+    config = Config.model_validate(
+        {
+            "width": SIZE.width,
+            "height": SIZE.height,
+            "devices": ",".join(["cpu"] * num_devices),
+            "route": route,
+        }
+    )
+    setup = RingSetup(
+        config=config,
+        devices=("cpu",) * num_devices,
+        run_rank=run_rank,
+        build=build,
+        plan=partial(even_plan, config),
+        num_steps=2,
+        joining=joining,
+        num_replayed=NUM_REPLAYED,
+        limits=limits,
+    )
+    engine = RingEngine(setup, ring_models().text)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def whole(chunks: Sequence[list[Frame]], params: Sequence[Params]) -> NDArray[np.uint8]:
+    """The pictures of a session, by one device."""
+    return single(ring_models(), toy_spec(), chunks, params)
+
+
+def lost_at(
+    number: int, chunks: Sequence[list[Frame]], params: Sequence[Params]
+) -> NDArray[np.uint8]:
+    """The pictures of a session whose ring is lost when chunk `number` is the oldest owed: from
+    there on those of a stream that began a little before."""
+    before = whole(chunks[:number], params[:number])
+    first = number - NUM_REPLAYED - 1
+    if first <= 0:
+        return whole(chunks, params)
+    anew = whole([chunks[first][-1:], *chunks[first + 1 :]], params[first:])
+    num_known = 1 + sum(len(chunk) for chunk in chunks[first + 1 : number])
+    return np.concatenate([before, anew[num_known:]])
+
+
+def quiet(text: str, fraction: float) -> None:
+    del text, fraction
