@@ -38,8 +38,7 @@ if sys.platform == "linux":
         """
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(_CLONE_NEWNET):
-            reason = os.strerror(ctypes.get_errno())
-            raise ConfigError(f"cannot make a network namespace ({reason}): run it as root")
+            raise _not_allowed("network namespace", os.strerror(ctypes.get_errno()))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             _ask(sock, _SIOCSIFFLAGS, b"lo", struct.pack("H", _IFF_UP))
 
@@ -53,7 +52,7 @@ if sys.platform == "linux":
         try:
             file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         except OSError as error:
-            raise ConfigError(f"cannot make a network device ({error}): run it as root") from error
+            raise _not_allowed("network device", str(error)) from error
         fcntl.ioctl(file, _TUNSETIFF, _request(_TUN, struct.pack("H", _IFF_TUN_NO_PI)))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             _ask(sock, _SIOCSIFADDR, _TUN, _inet(address))
@@ -79,6 +78,12 @@ if sys.platform == "linux":
             return (process / "ns" / "net").readlink()
         except OSError:
             return None
+
+    def _not_allowed(what: str, reason: str) -> ConfigError:
+        return ConfigError(
+            f"this system does not let us have a {what} ({reason}): be root, in a container with "
+            "--cap-add SYS_ADMIN --cap-add NET_ADMIN --device /dev/net/tun"
+        )
 
     def _ask(sock: socket.socket, request: int, device: bytes, value: bytes) -> None:
         fcntl.ioctl(sock, request, _request(device, value))

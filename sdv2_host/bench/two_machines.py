@@ -67,6 +67,7 @@ class Machine:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     psutil.Process(pid).kill()
             time.sleep(GONE_S)
+        multiprocessing.active_children()  # which waits for those that have ended
         self._thread.shutdown()
         os.close(self.device)
 
