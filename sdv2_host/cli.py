@@ -163,6 +163,55 @@ def run(
 
 
 @app.command()
+def agent(
+    join: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The --join-listen of the host to lend devices to."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the token of that host.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="The token itself; others see it in the list of processes."),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="Device to lend: auto, cpu, cuda:N; again for each further one."),
+    ] = None,
+    interface: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address of this machine where other devices reach it; without it the one that "
+            "reaches the host.",
+        ),
+    ] = "",
+    models_dir: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder of imported models on this machine.")
+    ] = "",
+    make_token: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a new token to this file, and do nothing else."),
+    ] = None,
+) -> int:
+    """Lend devices of this machine to a host on another one, which runs with --join-listen.
+
+    Examples:
+
+      sdv2-host agent --make-token ring.token
+
+      sdv2-host agent --join 10.0.0.1:9600 --token-file ring.token --device cuda:0 --device cuda:1
+    """
+    from sdv2_host.commands.agent import AgentOptions, make_token_file, run_agent
+
+    if make_token is not None:
+        return make_token_file(make_token)
+    devices = device or ["auto"]
+    return run_agent(AgentOptions(join, token_file, token, devices, interface, models_dir))
+
+
+@app.command()
 def demo(
     ctx: typer.Context,
     source: Annotated[

@@ -219,6 +219,10 @@ class Engine(Protocol):
         `layout` None = as started.
         """
 
+    def collect(self) -> StyledChunk:
+        """Pictures that are done by now, without waiting: of an engine that goes on by itself
+        between two steps. Any other has returned them all."""
+
     def finish(self) -> StyledChunk:
         """The pictures that a batch still owes, if any; the session goes on."""
 

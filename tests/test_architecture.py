@@ -55,7 +55,7 @@ SCHEDULING_MODULES = {"stream.slo", "stream.setups", "stream.ladder"}
 """Of the stream what decides and computes nothing: no torch, so that the daemon may ask it."""
 WORKER_MODULES = {
     *("host.worker", "host.engines", "host.schedule", "host.text_worker"),
-    *("stages.rank_process", "stages.ring_engine"),
+    *("stages.rank_process", "stages.rank_work", "stages.ring_engine"),
 }
 LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.

@@ -243,6 +243,9 @@ class StreamEngine:
             self._looks.do_(order, self._state)
         return early_BTCHW
 
+    def collect(self) -> StyledChunk:
+        return StyledChunk(np.empty((0, 1, 1, 4), np.uint8), {}, {})
+
     @torch.inference_mode()
     def finish(self) -> StyledChunk:
         with self._naming_memory():

@@ -73,6 +73,9 @@ class PassthroughEngine:
         look_serial = params.looks[-1].serial if params.looks else 0
         return StyledChunk(pictures, spans_ms, {}, problem, look_serial)
 
+    def collect(self) -> StyledChunk:
+        return self.finish()
+
     def finish(self) -> StyledChunk:
         return StyledChunk(np.empty((0, 1, 1, 4), np.uint8), {}, {})
 

@@ -116,6 +116,11 @@ class Outlet:
     ) -> None:
         self._writer.close()
 
+    @property
+    def num_in_flight(self) -> int:
+        """Input frames whose pictures the engine owes."""
+        return len(self._in_flight)
+
     def expect(self, sources: list[Frame]) -> None:
         """The engine was given these input frames. It may return them chunks later, in order."""
         self._in_flight.extend(frame.meta for frame in sources)

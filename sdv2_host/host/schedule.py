@@ -72,14 +72,23 @@ class Schedule:
             return self._table.base(params.steps)._replace(chunk_frames=num_frames)
         return shape if params.steps == self._load.steps else shape._replace(steps=params.steps)
 
-    def took(self, shape: Shape, begin_ns: int, end_ns: int, *, is_usual: bool) -> None:
-        """A chunk of this shape was made, from its frames to its pictures.
+    def took(
+        self,
+        shape: Shape,
+        begin_ns: int,
+        end_ns: int,
+        *,
+        is_usual: bool,
+        is_behind: bool = False,
+    ) -> None:
+        """A chunk of this shape was made, from its frames to its pictures. Not to these where the
+        engine `is_behind`: it owes some, whatever the shape says.
 
         Not `is_usual`: the first of a session, or one with work that no other has.
         """
         self._num_equal = self._num_equal + 1 if shape == self._previous else 0
         self._previous = shape
-        self._may_owe = shape.late_chunks > 0
+        self._may_owe = shape.late_chunks > 0 or is_behind
         # A change finishes what is in flight, and a batch fills in as many steps as it has rows.
         if is_usual and self._num_equal > shape.late_chunks:
             self._table = self._table.observed(shape, (end_ns - begin_ns) / NS_PER_MS)

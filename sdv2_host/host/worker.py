@@ -18,11 +18,11 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import psutil
 
-from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import AlreadyRunningError, ProtocolError
 from sdv2_host.host.child_side import ChildExit, Send, die_with_daemon, exit_child, run_child
 from sdv2_host.host.engines import build_engine
-from sdv2_host.host.intake import Intake
+from sdv2_host.host.intake import Intake, IntakeChunk
 from sdv2_host.host.outlet import WORK_RING_SLOTS, Outlet
 from sdv2_host.host.schedule import Schedule
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
@@ -41,6 +41,8 @@ from sdv2_host.types import Engine
 
 IDLE_S = 0.1
 """Without input, the time between two looks at the messages, and between heartbeats."""
+COLLECT_S = 0.005
+"""The same while the engine owes pictures: between two looks for those."""
 GRACE_S = 0.7
 """Time for the chunk in hand after the daemon vanished; then the process ends regardless."""
 MAX_PROBLEM_CHARS = 2000
@@ -181,7 +183,7 @@ def style_chunk(
         outlet.heartbeat()
         inbox.wait_stopped(idle_s)
         return Turn(Heartbeat(), None)
-    chunk = intake.next_chunk(idle_s)
+    chunk = _next_chunk(inbox, engine, intake, outlet, idle_s)
     if chunk is None:
         if schedule.owes_pictures(now_ns(), intake.newest_ns):
             outlet.publish(engine.finish(), inbox.newest.version)
@@ -199,7 +201,7 @@ def style_chunk(
     styled = engine.step(chunk.frames, with_steps, shape.layout)
     outlet.publish(styled, snapshot.version)
     is_usual = not chunk.begins_session and not styled.has_more_work
-    schedule.took(shape, begin_ns, now_ns(), is_usual=is_usual)
+    schedule.took(shape, begin_ns, now_ns(), is_usual=is_usual, is_behind=outlet.num_in_flight > 0)
     counts = intake.counts
     report = Report(
         version=snapshot.version,
@@ -217,6 +219,20 @@ def style_chunk(
         looks=styled.looks,
     )
     return Turn(report, "; ".join(filter(None, (styled.problem, outlet.problem))))
+
+
+def _next_chunk(
+    inbox: Orders, engine: Engine, intake: Intake, outlet: Outlet, idle_s: float
+) -> IntakeChunk | None:
+    """The next chunk, None after `idle_s`. Pictures that the engine has done meanwhile are shown
+    as soon as they are there."""
+    deadline_ns = now_ns() + round(idle_s * NS_PER_S)
+    while outlet.num_in_flight and now_ns() < deadline_ns:
+        outlet.publish(engine.collect(), inbox.newest.version)
+        chunk = intake.next_chunk(min(COLLECT_S, idle_s))
+        if chunk is not None:
+            return chunk
+    return intake.next_chunk(max(0.0, (deadline_ns - now_ns()) / NS_PER_S))
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:
@@ -244,7 +260,8 @@ def _ready(engine: Engine, begin_ns: int) -> Ready:
 def _work_slots(engine: Engine) -> int:
     """Longer chunks come with more frames at once, and a batch that ends with those in flight."""
     longest = max((shape.chunk_frames for shape in engine.step_ms), default=engine.chunk_frames)
-    return WORK_RING_SLOTS + longest - engine.chunk_frames
+    usual = max(WORK_RING_SLOTS, engine.delay_frames + 1)
+    return usual + longest - engine.chunk_frames
 
 
 def _open_work_ring(stream: str, run_dir: Path | None, num_slots: int, inbox: Inbox) -> FrameWriter:

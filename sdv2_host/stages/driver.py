@@ -45,7 +45,6 @@ from sdv2_host.types import ProgressFn
 log = logging.getLogger(__name__)
 
 MS_PER_S = 1000.0
-MAX_OWED = 1 << 30
 PROGRESS_S = 0.5
 """The host gives up on a start that is silent."""
 
@@ -122,7 +121,7 @@ class Driver:
         """
         while not self._formed.wait(PROGRESS_S):
             progress(*self._progress)
-        self._outbox.take(most_owed=MAX_OWED)
+        self._outbox.check()
 
     def give(self, chunk: GivenChunk) -> None:
         """Its pictures are owed from here on."""

@@ -29,7 +29,7 @@ class LocalRanks:
         *,
         has_gpus: bool,
     ) -> None:
-        """`target` is what a process runs; `on_end` is told (number of its ticket, why) in a thread
+        """`target` is what a process runs; `on_end` is told (number, why) in a thread
         of its own."""
         can_fork = sys.platform == "linux" and not has_gpus
         self._context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
@@ -41,22 +41,22 @@ class LocalRanks:
 
     @property
     def pids(self) -> dict[int, int]:
-        """By the number of the ticket."""
-        return {number: process.pid or 0 for number, process in self._processes.items()}
+        """Of those that run, by number."""
+        return {number: process.pid or 0 for number, process in list(self._processes.items())}
 
-    def start(self, ticket: Ticket) -> None:
-        """A process has been started with it.
+    def start(self, number: int, ticket: Ticket) -> None:
+        """A process has been started with the ticket; it is called by that number here.
 
         Raises:
             OSError: no memory or no file handles are left.
         """
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=self._target, args=(ticket,), name=f"rank {ticket.number}", daemon=True
+            target=self._target, args=(ticket,), name=f"rank {number}", daemon=True
         )
         process.start()
-        self._processes[ticket.number] = process
+        self._processes[number] = process
         threading.Thread(
-            target=self._watch, args=(ticket.number, process), name="watch rank", daemon=True
+            target=self._watch, args=(number, process), name="watch rank", daemon=True
         ).start()
 
     def kill(self, number: int) -> None:
@@ -75,6 +75,7 @@ class LocalRanks:
     def _watch(self, number: int, process: BaseProcess) -> None:
         wait([process.sentinel])
         code = process.exitcode or 0
+        self._processes.pop(number, None)
         self._on_end(
             number, f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         )

@@ -60,6 +60,15 @@ class Outbox:
             self._failure = self._failure or failure
             self._changed.notify_all()
 
+    def check(self) -> None:
+        """
+        Raises:
+            HostError: what `fail` was told.
+        """
+        with self._changed:
+            if self._failure is not None:
+                raise self._failure
+
     def take(self, most_owed: int) -> list[Styled]:
         """What has come, oldest first; waits until no more than that is owed.
 

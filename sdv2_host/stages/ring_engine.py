@@ -35,6 +35,7 @@ from sdv2_host.wan.text import TextEncoder
 log = logging.getLogger(__name__)
 
 NUM_WARM_UP_CHUNKS = 2
+ANY_NUMBER = 1 << 30
 MAX_KEPT_TEXTS = 16
 NO_WATCHDOG = "over several devices nobody watches the picture for drift; one device does"
 LORAS = "LoRAs have no effect over several devices: start without --devices to use them"
@@ -196,6 +197,13 @@ class RingEngine:
             problem="; ".join(filter(None, problems)),
             look_serial=params.looks[-1].serial if params.looks else 0,
         )
+
+    def collect(self) -> StyledChunk:
+        """
+        Raises:
+            HostError: no device is left.
+        """
+        return self._styled(self.driver.take(ANY_NUMBER), now_ns())
 
     def finish(self) -> StyledChunk:
         """Waits for the ring to be empty.

@@ -90,6 +90,7 @@ class Roster:
         setup = self._setup
         reach = setup.joining.address[0] if setup.joining is not None else LOOPBACK
         self._local.start(
+            rank,
             Ticket(
                 address=self._doors[0].address,
                 token=self._token,
@@ -97,7 +98,7 @@ class Roster:
                 build=setup.build,
                 number=rank,
                 interface=reach,
-            )
+            ),
         )
 
     def admit(self, channel: Channel, hello: Hello) -> int | None:
