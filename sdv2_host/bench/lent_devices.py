@@ -1,9 +1,11 @@
-"""Devices of another machine that join a stream, and join again when they were lost."""
+"""Devices of another machine that join a stream, and join again when they were lost.
+
+What `sdv2-host agent` is for one stream and Wan's models, for stream after stream and any models.
+"""
 
 from __future__ import annotations
 
 import threading
-from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -23,53 +25,44 @@ class Invitation(NamedTuple):
 
 
 def lend(invitations: Connection, count: int, build: BuildRank) -> None:
-    """A process on the machine that lends: so many of its devices follow each invitation that
-    comes, until the next; None = they are free. Ends with the connection.
-
-    A device is the process that a driver's own devices are. One that ends is started again.
-    """
-    devices = [_Device(build) for _ in range(count)]
+    """A process on the machine that lends: so many devices follow each invitation that comes,
+    until the next; None = they are free. Ends with the connection."""
+    loan: _Loan | None = None
     try:
         while True:
             invitation: Invitation | None = invitations.recv()
-            for device in devices:
-                device.follow(invitation)
+            if loan is not None:
+                loan.end()
+            loan = None if invitation is None else _Loan(invitation, count, build)
     except EOFError:
         pass
     finally:
-        for device in devices:
-            device.follow(None)
+        if loan is not None:
+            loan.end()
 
 
-class _Device:
-    """Owns a thread that watches its process, as `LocalRanks` does, and one that starts it again.
+class _Loan:
+    """Processes as those of a driver's own devices; one that ends is started again."""
 
-    Fields: `_number` of the newest invitation: what ends for an older one is not started again.
-    """
-
-    def __init__(self, build: BuildRank) -> None:
-        self._build = build
+    def __init__(self, invitation: Invitation, count: int, build: BuildRank) -> None:
+        self._ticket = Ticket(invitation.address, invitation.token, DEVICE, build)
         self._lock = threading.Lock()
-        self._number = 0
-        self._invitation: Invitation | None = None
-        self._process: LocalRanks | None = None
+        self._is_over = False
+        self._processes = LocalRanks(run_rank, self._ended, has_gpus=False)
+        for number in range(count):
+            self._start(number)
 
-    def follow(self, invitation: Invitation | None) -> None:
+    def end(self) -> None:
         with self._lock:
-            self._number += 1
-            self._invitation = invitation
-            process, self._process = self._process, None
-        if process is not None:
-            process.close()
-        self._start(self._number)
+            self._is_over = True
+        self._processes.close()
 
     def _start(self, number: int) -> None:
         with self._lock:
-            if number != self._number or self._invitation is None:
-                return
-            self._process = LocalRanks(run_rank, partial(self._ended, number), has_gpus=False)
-            address, token = self._invitation
-            self._process.start(Ticket(address, token, DEVICE, self._build))
+            if not self._is_over:
+                self._processes.start(number, self._ticket)
 
-    def _ended(self, number: int, ticket: int, reason: str) -> None:
-        threading.Timer(AGAIN_S, self._start, (number,)).start()
+    def _ended(self, number: int, reason: str) -> None:
+        timer = threading.Timer(AGAIN_S, self._start, (number,))
+        timer.daemon = True
+        timer.start()

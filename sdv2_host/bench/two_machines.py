@@ -108,7 +108,8 @@ class Program:
 class Cable:
     """Carries packets between two devices. Owns one thread.
 
-    Fields: `_on_their_way` packets to each end, with when they are due there.
+    Fields: `_on_their_way` packets to each end, with when they are due there; `_held` the ends that
+    get none for now.
     """
 
     def __init__(self, devices: tuple[int, int], one_way_ms: float) -> None:
@@ -116,36 +117,49 @@ class Cable:
         self.carry_in(one_way_ms)
         self._is_whole = True
         self._is_closed = False
+        self._held: frozenset[int] = frozenset()
         self._on_their_way: dict[int, deque[tuple[int, bytes]]] = {end: deque() for end in devices}
         self._thread = threading.Thread(target=self._carry, name="cable", daemon=True)
         self._wake_in, self._wake_out = os.pipe()
         self._thread.start()
 
-    def cut(self) -> None:
-        """Whatever is sent from now on, or is under way, vanishes; neither end is told."""
-        self._is_whole = False
-
-    def mend(self) -> None:
-        """It carries again."""
-        self._is_whole = True
-
     def carry_in(self, one_way_ms: float) -> None:
         """What is sent from now on takes so long."""
         self._one_way_ns = round(one_way_ms * NS_PER_MS)
 
+    def cut(self) -> None:
+        """Whatever is sent from now on, or is under way, vanishes; neither end is told."""
+        self._is_whole = False
+        self._wake()
+
+    def hold_to(self, machine: Machine) -> None:
+        """What is sent to this machine waits in the cable."""
+        self._held |= {machine.device}
+
+    def mend(self) -> None:
+        """It carries again, and what waits in it at once."""
+        self._is_whole = True
+        self._held = frozenset()
+        self._wake()
+
     def close(self) -> None:
         """The thread has ended. The devices are left to their owners."""
         self._is_closed = True
-        os.write(self._wake_out, b"!")
+        self._wake()
         self._thread.join()
         os.close(self._wake_in)
         os.close(self._wake_out)
+
+    def _wake(self) -> None:
+        os.write(self._wake_out, b"!")
 
     def _carry(self) -> None:
         first, second = self._ends
         other = {first: second, second: first}
         while not self._is_closed:
             readable, _, _ = select.select([*self._ends, self._wake_in], [], [], self._wait_s())
+            if self._wake_in in readable:
+                os.read(self._wake_in, 1)
             due_ns = now_ns() + self._one_way_ns
             for end in other.keys() & set(readable):
                 packets = [(due_ns, packet) for packet in _read_all(end)]
@@ -153,12 +167,16 @@ class Cable:
             for end, packets_to in self._on_their_way.items():
                 if not self._is_whole:
                     packets_to.clear()
-                while packets_to and packets_to[0][0] <= now_ns():
+                while packets_to and packets_to[0][0] <= now_ns() and end not in self._held:
                     os.write(end, packets_to.popleft()[1])
 
     def _wait_s(self) -> float | None:
-        """None = until a packet comes."""
-        due = [packets[0][0] for packets in self._on_their_way.values() if packets]
+        """None = until a packet comes, or somebody calls."""
+        due = [
+            packets[0][0]
+            for end, packets in self._on_their_way.items()
+            if packets and end not in self._held
+        ]
         return max(0, min(due) - now_ns()) / NS_PER_S if due else None
 
 
