@@ -1,4 +1,4 @@
-"""What the way between two machines costs a stream that runs over both.
+"""What the way between two machines costs a stream that runs over both, and what a cut one does.
 
 Two devices on each of two machines, which are network namespaces of this one, and one stream over
 all four: places 0 and 1 here, 2 and 3 there. Driver, processes, channels and gloo are the
@@ -11,38 +11,36 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from sdv2_host.bench.hollow_models import NUM_BLOCKS, SIZE, BuildHollow, hollow_text
-from sdv2_host.bench.lent_devices import Invitation, lend
-from sdv2_host.bench.two_machines import ADDRESSES, Cable, Program, TwoMachines, two_machines
-from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.bench.ring_of_two import DEVICES_EACH, RingOfTwo, joining_here
+from sdv2_host.bench.two_machines import two_machines
+from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.config import Config
 from sdv2_host.params import Params
 from sdv2_host.stages.members import MemberLimits
 from sdv2_host.stages.rank_process import run_rank
 from sdv2_host.stages.rank_ticket import BuildRank
 from sdv2_host.stages.ring_engine import RingEngine, even_plan
-from sdv2_host.stages.ring_setup import Joining, RingSetup
-from sdv2_host.stages.work import Route
+from sdv2_host.stages.ring_setup import RingSetup
 from sdv2_host.types import Frame, FrameMeta, ProgressFn
 
-DEVICES_EACH = 2
 NUM_PLACES = 2 * DEVICES_EACH
-PATIENCE_S = 120.0
-TOKEN = "of a bench on this machine alone"
 FRAMES_PER_CHUNK = 4
 CLIP_FRAMES = 16
 """It repeats."""
-LIMITS = MemberLimits(silence_s=20.0, form_s=60.0)
-"""Of a machine that has fewer cores than it stands for."""
+PATIENT = MemberLimits(silence_s=20.0, form_s=60.0)
+"""Of a machine that has fewer cores than it stands for. Where a cable is cut, what it costs depends
+on these, so there they are the product's."""
+LOOK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,11 @@ class WayPlan:
     num_chunks: int
     """Of each turn."""
     num_turns: int
-    """Without the way and with it, each."""
+    """Without the way and with it, each; and of cuts, for each route."""
+
+    @property
+    def build(self) -> BuildHollow:
+        return BuildHollow(self.stage_ms * NUM_PLACES / NUM_BLOCKS / self.num_steps)
 
 
 class Setting(NamedTuple):
@@ -63,36 +65,51 @@ class Setting(NamedTuple):
     lanes: int
     num_steps: int
     build: BuildRank
+    limits: MemberLimits
 
 
 class Played(NamedTuple):
-    chunk_ms: float
+    came_ns: list[int]
+    """When each chunk's pictures came."""
     digest: str
     """Of all pictures."""
 
+    @property
+    def chunk_ms(self) -> float:
+        """Of the second half: the first fills the ring."""
+        measured = self.came_ns[len(self.came_ns) // 2 :]
+        return (measured[-1] - measured[0]) / NS_PER_MS / (len(measured) - 1)
+
 
 def run(plan: WayPlan, progress: ProgressFn) -> dict[str, Any]:
-    """ms for a chunk without the way and with it, by route and lanes; fits JSON.
+    """ms for a chunk without the way and with it, by route and lanes, and what a cut cable costs;
+    fits JSON.
 
     Raises:
         ConfigError: this system or user cannot have two machines.
         WorkerError: the stream failed.
     """
-    row_ms = plan.stage_ms * NUM_PLACES / NUM_BLOCKS / plan.num_steps
-    build = BuildHollow(row_ms)
-    settings = list(itertools.product(Route, plan.lanes))
-    rows = []
-    with two_machines() as machines, _both_sides(machines, build) as sides:
-        for number, (route, lanes) in enumerate(settings):
-            progress(f"{route.value}, {lanes} lanes", number / len(settings))
-            setting = Setting(route.value, lanes, plan.num_steps, build)
-            rows.append(_row(plan, machines.cable, sides, setting))
+    routes: list[Literal["ring", "chain"]] = ["ring", "chain"]
+    settings = [
+        Setting(route, lanes, plan.num_steps, plan.build, PATIENT)
+        for route, lanes in itertools.product(routes, plan.lanes)
+    ]
+    rows, cuts = [], []
+    with two_machines() as machines, closing(RingOfTwo(machines, _opened, plan.build)) as ring:
+        for number, setting in enumerate(settings):
+            progress(f"{setting.route}, {setting.lanes} lanes", number / (len(settings) + 1))
+            rows.append(_row(plan, ring, setting))
+        progress("cutting the cable", len(settings) / (len(settings) + 1))
+        machines.cable.carry_in(0.0)
+        for setting in [one for one in settings if one.lanes == plan.lanes[-1]]:
+            cuts += _cut_rows(plan, ring, setting._replace(limits=MemberLimits()))
     return {
         "one_way_ms": plan.one_way_ms,
         "stage_ms": plan.stage_ms,
         "steps": plan.num_steps,
         "chunks": plan.num_chunks,
         "rows": rows,
+        "cuts": cuts,
     }
 
 
@@ -108,47 +125,30 @@ def format_table(report: dict[str, Any]) -> str:
             f"{row['route']:5} {row['lanes']:2} lanes: {row['near_ms']:6.1f} "
             f"{row['far_ms']:6.1f}, {100 * (row['ratio'] - 1):+.0f} %, {same}"
         )
+    for cut in report["cuts"]:
+        lines.append(
+            f"{cut['route']:5} cut: the next picture after {cut['picture_ms']:.0f} ms; mended: "
+            f"all devices are back after {cut['back_ms']:.0f} ms"
+        )
     return "\n".join(lines)
 
 
-class Sides(NamedTuple):
-    """The processes on the two machines."""
-
-    streams: Program
-    lender: Program
-
-
-@contextmanager
-def _both_sides(machines: TwoMachines, build: BuildRank) -> Iterator[Sides]:
-    with (
-        closing(Program(machines.first, _have_streams)) as streams,
-        closing(Program(machines.second, lend, DEVICES_EACH, build)) as lender,
-    ):
-        yield Sides(streams, lender)
-
-
-def _row(plan: WayPlan, cable: Cable, sides: Sides, setting: Setting) -> dict[str, Any]:
+def _row(plan: WayPlan, ring: RingOfTwo[Setting], setting: Setting) -> dict[str, Any]:
     """Without the way and with it in turn, so that both see the same of whatever else the machine
     does. Of each what was fastest counts: such things only add."""
-    streams, lender = sides
+    cable = ring.machines.cable
     cable.carry_in(0.0)
-    streams.tell(setting)
-    lender.tell(streams.hear())
-    says = streams.hear()
     near: list[Played] = []
     far: list[Played] = []
-    for _ in range(plan.num_turns):
-        for one_way_ms, turns in ((0.0, near), (plan.one_way_ms, far)):
-            cable.carry_in(one_way_ms)
-            streams.tell(plan)
-            turns.append(streams.hear())
-    streams.tell(None)
-    lender.tell(streams.hear())
+    with ring.stream(setting, _params(plan)):
+        for _ in range(plan.num_turns):
+            for one_way_ms, turns in ((0.0, near), (plan.one_way_ms, far)):
+                cable.carry_in(one_way_ms)
+                turns.append(ring.on_stream(partial(_play, plan)))
     near_ms, far_ms = (min(one.chunk_ms for one in turns) for turns in (near, far))
     return {
         "route": setting.route,
         "lanes": setting.lanes,
-        "says": says,
         "near_ms": near_ms,
         "far_ms": far_ms,
         "near_turns_ms": [one.chunk_ms for one in near],
@@ -158,25 +158,36 @@ def _row(plan: WayPlan, cable: Cable, sides: Sides, setting: Setting) -> dict[st
     }
 
 
-def _have_streams(orders: Connection) -> None:
-    """For each setting that comes: says where devices may join, says who runs what when all have,
-    plays for each plan that comes, and closes at None."""
-    try:
-        while True:
-            with _opened(orders.recv()) as engine:
-                orders.send(Invitation(engine.driver.join_address, TOKEN))
-                engine.warm_up(Params(), lambda text, fraction: None)
-                orders.send(engine.driver.standing.says)
-                while (plan := orders.recv()) is not None:
-                    orders.send(_play(engine, plan))
-            orders.send(None)
-    except EOFError:
-        pass
+def _cut_rows(plan: WayPlan, ring: RingOfTwo[Setting], setting: Setting) -> list[dict[str, Any]]:
+    """The cable is cut in the middle of a session, and mended after it."""
+    cable, rows = ring.machines.cable, []
+    with ring.stream(setting, _params(plan)):
+        for _ in range(plan.num_turns):
+            ring.begin(partial(_play, plan))
+            time.sleep(plan.stage_ms / 1000 * plan.num_chunks / 2)
+            cut_ns = now_ns()
+            cable.cut()
+            came_ns = ring.result().came_ns
+            _, last_ns = max(itertools.pairwise(came_ns), key=lambda pair: pair[1] - pair[0])
+            mended_ns = now_ns()
+            cable.mend()
+            back_ns = ring.on_stream(partial(_until_devices, NUM_PLACES))
+            rows.append(
+                {
+                    "route": setting.route,
+                    "picture_ms": (last_ns - cut_ns) / NS_PER_MS,
+                    "cut_s": (mended_ns - cut_ns) / NS_PER_S,
+                    "back_ms": (back_ns - mended_ns) / NS_PER_MS,
+                }
+            )
+    return rows
+
+
+# In the process that has the streams.
 
 
 @contextmanager
 def _opened(setting: Setting) -> Iterator[RingEngine]:
-    """Devices of this machine are started; others may join."""
     config = Config(
         width=SIZE.width,
         height=SIZE.height,
@@ -191,8 +202,8 @@ def _opened(setting: Setting) -> Iterator[RingEngine]:
         build=setting.build,
         plan=partial(even_plan, config),
         num_steps=setting.num_steps,
-        joining=Joining((ADDRESSES[0], 0), TOKEN, DEVICES_EACH, PATIENCE_S),
-        limits=LIMITS,
+        joining=joining_here(),
+        limits=setting.limits,
     )
     engine = RingEngine(setup, hollow_text())
     try:
@@ -201,21 +212,31 @@ def _opened(setting: Setting) -> Iterator[RingEngine]:
         engine.close()
 
 
-def _play(engine: RingEngine, plan: WayPlan) -> Played:
-    """A session. The time is that of its second half: the first fills the ring."""
+def _play(plan: WayPlan, engine: RingEngine) -> Played:
+    """A session."""
     clip, digest = _clip(), hashlib.sha256()
-    params = Params(steps=plan.num_steps)
     came_ns = []
     engine.reset()
     for number in range(plan.num_chunks):
         first = 1 + FRAMES_PER_CHUNK * (number - 1)
         frames = [clip[index % CLIP_FRAMES] for index in range(first, first + FRAMES_PER_CHUNK)]
-        digest.update(engine.step(frames if number else clip[:1], params).frames.tobytes())
-        came_ns.append(now_ns())
+        pictures = engine.step(frames if number else clip[:1], _params(plan)).frames
+        digest.update(pictures.tobytes())
+        if len(pictures):
+            came_ns.append(now_ns())
     digest.update(engine.finish().frames.tobytes())
-    measured = came_ns[plan.num_chunks // 2 :]
-    chunk_ms = (measured[-1] - measured[0]) / NS_PER_MS / (len(measured) - 1)
-    return Played(chunk_ms, digest.hexdigest())
+    return Played(came_ns, digest.hexdigest())
+
+
+def _until_devices(count: int, engine: RingEngine) -> int:
+    """When the ring had so many."""
+    while engine.driver.standing.num_devices != count:
+        time.sleep(LOOK_S)
+    return now_ns()
+
+
+def _params(plan: WayPlan) -> Params:
+    return Params(steps=plan.num_steps)
 
 
 def _clip() -> list[Frame]:

@@ -6,7 +6,7 @@ import hashlib
 import queue
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from sdv2_host.bench.ring_of_two import RingOfTwo
 from sdv2_host.bench.two_machines import TwoMachines
 from sdv2_host.errors import ProtocolError
 from sdv2_host.stages.channel import CHALLENGE_BYTES, MAGIC, PROOF_BYTES, connect_to_driver
@@ -28,25 +29,26 @@ from tests.stages.ring_of_two import (
     CHUNKS,
     PARAMS,
     WAIT_S,
-    RingOfTwo,
     Setting,
     finished,
     given,
+    opened_toys,
     standing,
     until_devices,
 )
-from tests.stages.toy_ring import lost_at, whole
+from tests.stages.toy_ring import build_toy, lost_at, whole
 
 NUM_CHUNKS = len(CHUNKS)
+Two = RingOfTwo[Setting]
 STEADY = [PARAMS] * NUM_CHUNKS
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[RingOfTwo]:
+def two() -> Iterator[Two]:
     """Started once: what takes long is to import torch, four times over."""
     torch.set_num_threads(1)
-    with machines_or_skip() as machines:
-        yield RingOfTwo(machines)
+    with machines_or_skip() as machines, closing(Two(machines, opened_toys, build_toy)) as two:
+        yield two
 
 
 def num_frames(num_chunks: int) -> int:
@@ -54,10 +56,9 @@ def num_frames(num_chunks: int) -> int:
 
 
 @pytest.mark.parametrize("route", ["ring", "chain"])
-def test_pictures_are_those_of_one_device_whatever_the_way_takes(
-    two: RingOfTwo, route: str
-) -> None:
-    with two.stream(Setting(route, one_way_ms=10)):
+def test_pictures_are_those_of_one_device_whatever_the_way_takes(two: Two, route: str) -> None:
+    two.machines.cable.carry_in(one_way_ms=10)
+    with two.stream(Setting(route), PARAMS):
         says = two.on_stream(standing).says
         pictures = two.on_stream(given(0, NUM_CHUNKS))
         rest = two.on_stream(finished)
@@ -67,10 +68,10 @@ def test_pictures_are_those_of_one_device_whatever_the_way_takes(
 
 
 def test_a_cut_cable_costs_no_picture_and_its_devices_come_back_when_it_is_mended(
-    two: RingOfTwo,
+    two: Two,
 ) -> None:
     cut_at, back_at = 5, 10
-    with two.stream(Setting(silence_s=3.0)):
+    with two.stream(Setting(silence_s=3.0), PARAMS):
         parts = [two.on_stream(given(0, cut_at))]
         two.machines.cable.cut()
         parts += [two.on_stream(given(cut_at, back_at)), two.on_stream(finished)]
@@ -112,9 +113,9 @@ def wrong_proof(sock: socket.socket) -> None:
 
 
 def test_strangers_on_the_port_are_sent_away_and_the_stream_does_not_notice(
-    two: RingOfTwo,
+    two: Two,
 ) -> None:
-    with two.stream(Setting(num_guests=0)) as address:
+    with two.stream(Setting(), PARAMS) as address:
         parts = [two.on_stream(given(0, 5)), two.on_stream(finished)]
         before = two.on_stream(standing)
         two.begin(given(5, NUM_CHUNKS))
@@ -131,7 +132,7 @@ def test_strangers_on_the_port_are_sent_away_and_the_stream_does_not_notice(
     assert np.array_equal(np.concatenate(parts), whole(CHUNKS, STEADY))
 
 
-def said_to(two: RingOfTwo, address: tuple[str, int], what: Say) -> bytes:
+def said_to(two: Two, address: tuple[str, int], what: Say) -> bytes:
     """All that a stranger of the other machine hears until it is sent away."""
 
     def knock() -> bytes:
@@ -146,7 +147,7 @@ def said_to(two: RingOfTwo, address: tuple[str, int], what: Say) -> bytes:
     return two.machines.second.on(knock)
 
 
-def refused_with(two: RingOfTwo, address: tuple[str, int], token: str) -> str:
+def refused_with(two: Two, address: tuple[str, int], token: str) -> str:
     """What a device of the other machine is told that joins with this token."""
 
     def join() -> str:
