@@ -22,9 +22,10 @@ class Invitation(NamedTuple):
 
     address: tuple[str, int]
     token: str
+    build: BuildRank
 
 
-def lend(invitations: Connection, count: int, build: BuildRank) -> None:
+def lend(invitations: Connection, count: int) -> None:
     """A process on the machine that lends: so many devices follow each invitation that comes,
     until the next; None = they are free. Ends with the connection."""
     loan: _Loan | None = None
@@ -33,7 +34,7 @@ def lend(invitations: Connection, count: int, build: BuildRank) -> None:
             invitation: Invitation | None = invitations.recv()
             if loan is not None:
                 loan.end()
-            loan = None if invitation is None else _Loan(invitation, count, build)
+            loan = None if invitation is None else _Loan(invitation, count)
     except EOFError:
         pass
     finally:
@@ -44,8 +45,8 @@ def lend(invitations: Connection, count: int, build: BuildRank) -> None:
 class _Loan:
     """Processes as those of a driver's own devices; one that ends is started again."""
 
-    def __init__(self, invitation: Invitation, count: int, build: BuildRank) -> None:
-        self._ticket = Ticket(invitation.address, invitation.token, DEVICE, build)
+    def __init__(self, invitation: Invitation, count: int) -> None:
+        self._ticket = Ticket(invitation.address, invitation.token, DEVICE, invitation.build)
         self._lock = threading.Lock()
         self._is_over = False
         self._processes = LocalRanks(run_rank, self._ended, has_gpus=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sdv2_host.bench.lent_devices import Invitation, lend
 from sdv2_host.bench.two_machines import ADDRESSES, Program, TwoMachines
@@ -18,10 +18,22 @@ DEVICES_EACH = 2
 TOKEN = "of two machines that are one"
 JOIN_WAIT_S = 120.0
 
-S = TypeVar("S")
 T = TypeVar("T")
-Opened = Callable[[S], AbstractContextManager[RingEngine]]
-"""An engine of a setting, with `joining_here`; a function that another process can find."""
+
+
+class Setting(Protocol):
+    """Of a stream; other processes must be able to unpickle it."""
+
+    @property
+    def build(self) -> BuildRank:
+        """Of every rank."""
+
+    @property
+    def params(self) -> Params:
+        """To warm up with."""
+
+    def opened(self) -> AbstractContextManager[RingEngine]:
+        """An engine with `joining_here`, not warm."""
 
 
 def joining_here() -> Joining:
@@ -29,25 +41,24 @@ def joining_here() -> Joining:
     return Joining((ADDRESSES[0], 0), TOKEN, DEVICES_EACH, JOIN_WAIT_S)
 
 
-class RingOfTwo(Generic[S]):
+class RingOfTwo:
     """The processes on both machines. Has streams one after the other."""
 
-    def __init__(self, machines: TwoMachines, opened: Opened[S], build: BuildRank) -> None:
-        """`build` is for the devices of the second machine."""
+    def __init__(self, machines: TwoMachines) -> None:
         self.machines = machines
-        self._streams = Program(machines.first, _have_streams, opened)
-        self._lender = Program(machines.second, lend, DEVICES_EACH, build)
+        self._streams = Program(machines.first, _have_streams)
+        self._lender = Program(machines.second, lend, DEVICES_EACH)
 
     @contextmanager
-    def stream(self, setting: S, params: Params) -> Iterator[tuple[str, int]]:
+    def stream(self, setting: Setting) -> Iterator[tuple[str, int]]:
         """A stream that has all its devices and is warm; where others may join it.
 
         Raises:
             WorkerError: its process has ended.
         """
-        self._streams.tell((setting, params))
+        self._streams.tell(setting)
         address: tuple[str, int] = self._streams.hear()
-        self._lender.tell(Invitation(address, TOKEN))
+        self._lender.tell(Invitation(address, TOKEN, setting.build))
         self._streams.hear()
         yield address
         self._streams.tell(None)
@@ -78,14 +89,14 @@ class RingOfTwo(Generic[S]):
         self._lender.close()
 
 
-def _have_streams(line: Connection, opened: Opened[S]) -> None:
+def _have_streams(line: Connection) -> None:
     """One for each setting that comes; it does what it is told until None."""
     with suppress(EOFError):
         while True:
-            setting, params = line.recv()
-            with opened(setting) as engine:
+            setting: Setting = line.recv()
+            with setting.opened() as engine:
                 line.send(engine.driver.join_address)
-                engine.warm_up(params, lambda text, fraction: None)
+                engine.warm_up(setting.params, lambda text, fraction: None)
                 line.send("warm")
                 while (body := line.recv()) is not None:
                     line.send(body(engine))

@@ -41,6 +41,7 @@ PATIENT = MemberLimits(silence_s=20.0, form_s=60.0)
 """Of a machine that has fewer cores than it stands for. Where a cable is cut, what it costs depends
 on these, so there they are the product's."""
 LOOK_S = 0.005
+ROUTES: tuple[Literal["ring"], Literal["chain"]] = ("ring", "chain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +54,44 @@ class WayPlan:
     num_chunks: int
     """Of each turn."""
     num_turns: int
-    """Without the way and with it, each; and of cuts, for each route."""
-
-    @property
-    def build(self) -> BuildHollow:
-        return BuildHollow(self.stage_ms * NUM_PLACES / NUM_BLOCKS / self.num_steps)
+    """Without the way and with it, each."""
+    num_cuts: int
+    """Of the cable, for each route."""
 
 
 class Setting(NamedTuple):
+    """One stream's; see `ring_of_two.Setting`."""
+
     route: Literal["ring", "chain"]
     lanes: int
-    num_steps: int
+    params: Params
     build: BuildRank
     limits: MemberLimits
+
+    @contextmanager
+    def opened(self) -> Iterator[RingEngine]:
+        config = Config(
+            width=SIZE.width,
+            height=SIZE.height,
+            devices=",".join(["cpu"] * DEVICES_EACH),
+            route=self.route,
+            lanes=self.lanes,
+        )
+        setup = RingSetup(
+            config=config,
+            devices=config.ring_devices,
+            run_rank=run_rank,
+            build=self.build,
+            plan=partial(even_plan, config),
+            num_steps=self.params.steps,
+            joining=joining_here(),
+            limits=self.limits,
+        )
+        engine = RingEngine(setup, hollow_text())
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
 class Played(NamedTuple):
@@ -82,27 +108,33 @@ class Played(NamedTuple):
 
 
 def run(plan: WayPlan, progress: ProgressFn) -> dict[str, Any]:
-    """ms for a chunk without the way and with it, by route and lanes, and what a cut cable costs;
-    fits JSON.
+    """`measured` on two machines of its own.
 
     Raises:
         ConfigError: this system or user cannot have two machines.
         WorkerError: the stream failed.
     """
-    routes: list[Literal["ring", "chain"]] = ["ring", "chain"]
-    settings = [
-        Setting(route, lanes, plan.num_steps, plan.build, PATIENT)
-        for route, lanes in itertools.product(routes, plan.lanes)
-    ]
+    with two_machines() as machines, closing(RingOfTwo(machines)) as ring:
+        return measured(plan, ring, progress)
+
+
+def measured(plan: WayPlan, ring: RingOfTwo, progress: ProgressFn) -> dict[str, Any]:
+    """ms for a chunk without the way and with it, by route and lanes, and what a cut cable costs
+    with the most lanes; fits JSON.
+
+    Raises:
+        WorkerError: the stream failed.
+    """
+    settings = [_setting(plan, route, lanes) for route in ROUTES for lanes in plan.lanes]
     rows, cuts = [], []
-    with two_machines() as machines, closing(RingOfTwo(machines, _opened, plan.build)) as ring:
-        for number, setting in enumerate(settings):
-            progress(f"{setting.route}, {setting.lanes} lanes", number / (len(settings) + 1))
-            rows.append(_row(plan, ring, setting))
-        progress("cutting the cable", len(settings) / (len(settings) + 1))
-        machines.cable.carry_in(0.0)
-        for setting in [one for one in settings if one.lanes == plan.lanes[-1]]:
-            cuts += _cut_rows(plan, ring, setting._replace(limits=MemberLimits()))
+    for number, setting in enumerate(settings):
+        progress(f"{setting.route}, {setting.lanes} lanes", number / (len(settings) + 1))
+        rows.append(_row(plan, ring, setting))
+    progress("cutting the cable", len(settings) / (len(settings) + 1))
+    ring.machines.cable.carry_in(0.0)
+    for route in ROUTES if plan.num_cuts else ():
+        setting = _setting(plan, route, max(plan.lanes))
+        cuts += _cut_rows(plan, ring, setting._replace(limits=MemberLimits()))
     return {
         "one_way_ms": plan.one_way_ms,
         "stage_ms": plan.stage_ms,
@@ -133,14 +165,19 @@ def format_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _row(plan: WayPlan, ring: RingOfTwo[Setting], setting: Setting) -> dict[str, Any]:
+def _setting(plan: WayPlan, route: Literal["ring", "chain"], lanes: int) -> Setting:
+    row_ms = plan.stage_ms * NUM_PLACES / NUM_BLOCKS / plan.num_steps
+    return Setting(route, lanes, _params(plan), BuildHollow(row_ms), PATIENT)
+
+
+def _row(plan: WayPlan, ring: RingOfTwo, setting: Setting) -> dict[str, Any]:
     """Without the way and with it in turn, so that both see the same of whatever else the machine
     does. Of each what was fastest counts: such things only add."""
     cable = ring.machines.cable
     cable.carry_in(0.0)
     near: list[Played] = []
     far: list[Played] = []
-    with ring.stream(setting, _params(plan)):
+    with ring.stream(setting):
         for _ in range(plan.num_turns):
             for one_way_ms, turns in ((0.0, near), (plan.one_way_ms, far)):
                 cable.carry_in(one_way_ms)
@@ -158,11 +195,11 @@ def _row(plan: WayPlan, ring: RingOfTwo[Setting], setting: Setting) -> dict[str,
     }
 
 
-def _cut_rows(plan: WayPlan, ring: RingOfTwo[Setting], setting: Setting) -> list[dict[str, Any]]:
+def _cut_rows(plan: WayPlan, ring: RingOfTwo, setting: Setting) -> list[dict[str, Any]]:
     """The cable is cut in the middle of a session, and mended after it."""
     cable, rows = ring.machines.cable, []
-    with ring.stream(setting, _params(plan)):
-        for _ in range(plan.num_turns):
+    with ring.stream(setting):
+        for _ in range(plan.num_cuts):
             ring.begin(partial(_play, plan))
             time.sleep(plan.stage_ms / 1000 * plan.num_chunks / 2)
             cut_ns = now_ns()
@@ -184,32 +221,6 @@ def _cut_rows(plan: WayPlan, ring: RingOfTwo[Setting], setting: Setting) -> list
 
 
 # In the process that has the streams.
-
-
-@contextmanager
-def _opened(setting: Setting) -> Iterator[RingEngine]:
-    config = Config(
-        width=SIZE.width,
-        height=SIZE.height,
-        devices=",".join(["cpu"] * DEVICES_EACH),
-        route=setting.route,
-        lanes=setting.lanes,
-    )
-    setup = RingSetup(
-        config=config,
-        devices=config.ring_devices,
-        run_rank=run_rank,
-        build=setting.build,
-        plan=partial(even_plan, config),
-        num_steps=setting.num_steps,
-        joining=joining_here(),
-        limits=setting.limits,
-    )
-    engine = RingEngine(setup, hollow_text())
-    try:
-        yield engine
-    finally:
-        engine.close()
 
 
 def _play(plan: WayPlan, engine: RingEngine) -> Played:

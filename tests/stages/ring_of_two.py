@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from sdv2_host.bench.ring_of_two import DEVICES_EACH, joining_here
 from sdv2_host.params import Params
 from sdv2_host.stages.driver import Standing
+from sdv2_host.stages.rank_ticket import BuildRank
 from sdv2_host.stages.ring_engine import RingEngine
 from tests.stages.places import in_chunks, toy_clip
-from tests.stages.toy_ring import PATIENT, toy_ring
+from tests.stages.toy_ring import PATIENT, build_toy, toy_ring
 
 WAIT_S = 90.0
 CHUNKS = in_chunks(toy_clip(53))
@@ -28,19 +29,17 @@ PARAMS = Params(steps=2, drift="off")
 class Setting(NamedTuple):
     route: str = "ring"
     silence_s: float = PATIENT.silence_s
+    build: BuildRank = build_toy
+    params: Params = PARAMS
 
-
-@contextmanager
-def opened_toys(setting: Setting) -> Iterator[RingEngine]:
-    torch.set_num_threads(1)
-    limits = replace(PATIENT, silence_s=setting.silence_s)
-    with toy_ring(
-        DEVICES_EACH,
-        route=setting.route,
-        limits=limits,
-        joining=joining_here(),
-    ) as engine:
-        yield engine
+    @contextmanager
+    def opened(self) -> Iterator[RingEngine]:
+        torch.set_num_threads(1)
+        limits = replace(PATIENT, silence_s=self.silence_s)
+        with toy_ring(
+            DEVICES_EACH, route=self.route, limits=limits, joining=joining_here()
+        ) as engine:
+            yield engine
 
 
 def standing(engine: RingEngine) -> Standing:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from sdv2_host.bench.ring_of_two import RingOfTwo
+from sdv2_host.bench.two_hosts import WayPlan, format_table, measured
 from sdv2_host.bench.two_machines import TwoMachines
 from sdv2_host.errors import ProtocolError
 from sdv2_host.stages.channel import CHALLENGE_BYTES, MAGIC, PROOF_BYTES, connect_to_driver
@@ -32,22 +33,20 @@ from tests.stages.ring_of_two import (
     Setting,
     finished,
     given,
-    opened_toys,
     standing,
     until_devices,
 )
-from tests.stages.toy_ring import build_toy, lost_at, whole
+from tests.stages.toy_ring import lost_at, quiet, whole
 
 NUM_CHUNKS = len(CHUNKS)
-Two = RingOfTwo[Setting]
 STEADY = [PARAMS] * NUM_CHUNKS
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Two]:
+def two() -> Iterator[RingOfTwo]:
     """Started once: what takes long is to import torch, four times over."""
     torch.set_num_threads(1)
-    with machines_or_skip() as machines, closing(Two(machines, opened_toys, build_toy)) as two:
+    with machines_or_skip() as machines, closing(RingOfTwo(machines)) as two:
         yield two
 
 
@@ -56,9 +55,11 @@ def num_frames(num_chunks: int) -> int:
 
 
 @pytest.mark.parametrize("route", ["ring", "chain"])
-def test_pictures_are_those_of_one_device_whatever_the_way_takes(two: Two, route: str) -> None:
+def test_pictures_are_those_of_one_device_whatever_the_way_takes(
+    two: RingOfTwo, route: str
+) -> None:
     two.machines.cable.carry_in(one_way_ms=10)
-    with two.stream(Setting(route), PARAMS):
+    with two.stream(Setting(route)):
         says = two.on_stream(standing).says
         pictures = two.on_stream(given(0, NUM_CHUNKS))
         rest = two.on_stream(finished)
@@ -68,10 +69,10 @@ def test_pictures_are_those_of_one_device_whatever_the_way_takes(two: Two, route
 
 
 def test_a_cut_cable_costs_no_picture_and_its_devices_come_back_when_it_is_mended(
-    two: Two,
+    two: RingOfTwo,
 ) -> None:
     cut_at, back_at = 5, 10
-    with two.stream(Setting(silence_s=3.0), PARAMS):
+    with two.stream(Setting(silence_s=3.0)):
         parts = [two.on_stream(given(0, cut_at))]
         two.machines.cable.cut()
         parts += [two.on_stream(given(cut_at, back_at)), two.on_stream(finished)]
@@ -113,9 +114,9 @@ def wrong_proof(sock: socket.socket) -> None:
 
 
 def test_strangers_on_the_port_are_sent_away_and_the_stream_does_not_notice(
-    two: Two,
+    two: RingOfTwo,
 ) -> None:
-    with two.stream(Setting(), PARAMS) as address:
+    with two.stream(Setting()) as address:
         parts = [two.on_stream(given(0, 5)), two.on_stream(finished)]
         before = two.on_stream(standing)
         two.begin(given(5, NUM_CHUNKS))
@@ -132,7 +133,7 @@ def test_strangers_on_the_port_are_sent_away_and_the_stream_does_not_notice(
     assert np.array_equal(np.concatenate(parts), whole(CHUNKS, STEADY))
 
 
-def said_to(two: Two, address: tuple[str, int], what: Say) -> bytes:
+def said_to(two: RingOfTwo, address: tuple[str, int], what: Say) -> bytes:
     """All that a stranger of the other machine hears until it is sent away."""
 
     def knock() -> bytes:
@@ -147,7 +148,7 @@ def said_to(two: Two, address: tuple[str, int], what: Say) -> bytes:
     return two.machines.second.on(knock)
 
 
-def refused_with(two: Two, address: tuple[str, int], token: str) -> str:
+def refused_with(two: RingOfTwo, address: tuple[str, int], token: str) -> str:
     """What a device of the other machine is told that joins with this token."""
 
     def join() -> str:
@@ -209,3 +210,15 @@ def test_as_many_packets_as_a_link_is_deep_need_no_answer_from_the_other_machine
         sender.join(WAIT_S)
 
     assert first + rest == list(map(bits_of, more))
+
+
+def test_the_bench_compares_streams_that_make_the_same_pictures(two: RingOfTwo) -> None:
+    plan = WayPlan(
+        one_way_ms=10, stage_ms=8, num_steps=2, lanes=(3,), num_chunks=20, num_turns=1, num_cuts=0
+    )
+
+    report = measured(plan, two, quiet)
+
+    assert [(row["route"], row["lanes"]) for row in report["rows"]] == [("ring", 3), ("chain", 3)]
+    assert all(row["is_same"] for row in report["rows"])
+    assert len(format_table(report).splitlines()) == 3
