@@ -19,7 +19,7 @@ from sdv2_host.stages.rank_process import run_rank
 from sdv2_host.stages.rank_ticket import Ticket
 
 FIRST_DELAY_S = 0.5
-MAX_DELAY_S = 10.0
+MAX_DELAY_S = 3.0
 STEADY_S = 30.0
 """A device that took part for so long is tried again at once."""
 LOOK_S = 0.5

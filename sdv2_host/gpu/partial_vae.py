@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.wan.filling import META, Progress
@@ -67,6 +69,18 @@ def partial_wan_vae(
     hybrid = HybridVAE(wan.module, tiny.module)
     _place_scale_(hybrid.decoder, place)
     return PartialVAE(hybrid, Half(wan, _WAN_ENCODER), decoder)
+
+
+def half_modules(vae: StreamingVAE) -> tuple[list[nn.Module], list[nn.Module]]:
+    """What encodes, and what decodes."""
+    if isinstance(vae, HybridVAE):
+        return half_modules(vae.encoder)[0], half_modules(vae.decoder)[1]
+    if isinstance(vae, TaehvVAE):
+        return half_modules(vae.tiny)
+    if isinstance(vae, WanVAE):
+        return [vae.encoder, vae.conv1], [vae.conv2, vae.decoder]
+    assert isinstance(vae, TinyVAE), "an autoencoder of another kind"
+    return [vae.encoder], [vae.decoder]
 
 
 def _partial_wan(files: ModelFiles, family: WanFamily, place: Placement) -> PartialModule[WanVAE]:

@@ -40,7 +40,8 @@ class Door:
         self._on_hello = on_hello
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
         try:
-            self._listener = socket.create_server(address, backlog=MAX_WAITING)
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            self._listener = socket.create_server(address, family=family, backlog=MAX_WAITING)
         except OSError as error:
             host, port = address
             raise ConfigError(

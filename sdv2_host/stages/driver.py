@@ -15,7 +15,6 @@ import queue
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from sdv2_host import errors
 from sdv2_host.clock import NS_PER_S, now_ns
@@ -36,10 +35,12 @@ from sdv2_host.stages.messages import (
     Pulse,
 )
 from sdv2_host.stages.outbox import Outbox, Styled
-from sdv2_host.stages.ring_plan import RankFacts, RingPlan
+from sdv2_host.stages.rebalancing import Rebalancing
+from sdv2_host.stages.ring_plan import RankFacts
 from sdv2_host.stages.ring_setup import GivenChunk, RingSetup
 from sdv2_host.stages.ring_stream import RingStream
 from sdv2_host.stages.roster import Roster, RosterNews
+from sdv2_host.stages.standing import Losses, Standing, shown
 from sdv2_host.types import ProgressFn
 
 log = logging.getLogger(__name__)
@@ -49,27 +50,12 @@ PROGRESS_S = 0.5
 """The host gives up on a start that is silent."""
 
 
-class Standing(NamedTuple):
-    """How the ring is, for metrics and for a person. Any thread may look at it."""
-
-    num_devices: int = 0
-    """In the newest epoch."""
-    epoch: int = 0
-    num_lost: int = 0
-    """Ranks that were lost since the start."""
-    trouble: str = ""
-    """What is not as started, and what comes of it; '' = all devices are in the ring."""
-    says: str = ""
-    """Devices, route and who runs what."""
-
-
 class Driver:
     """Runs from the moment it is made until `close`. `give` and `take` are for one thread.
 
     Fields, of the driver's thread: `_members`, `_stream`, `_roster`; `_facts` of ranks that are
-    loaded; `_names` of ranks, for a person; `_gone` names of devices that are lost and not back,
-    and why; `_left_out` of those that will not be; `_last_failure` what a
-    rank told last before it ended; `_says` of the plan.
+    loaded; `_names` of ranks, for a person; `_losses` devices that are not there; `_last_failure`
+    what a rank told last before it ended; `_says` of the plan.
     """
 
     def __init__(self, setup: RingSetup) -> None:
@@ -84,10 +70,9 @@ class Driver:
         self._is_closed = False
         self._facts: dict[int, RankFacts] = {}
         self._names: dict[int, str] = {}
-        self._gone: dict[str, _Loss] = {}
-        self._left_out: dict[str, str] = {}
+        self._losses = Losses()
         self._last_failure: Failed | None = None
-        self._num_lost = 0
+        self._rebalancing: Rebalancing | None = None
         self._says = ""
         self._progress = ("waiting for devices to be ready", 0.0)
         self.standing = Standing()
@@ -114,7 +99,7 @@ class Driver:
     # For the engine's thread.
 
     def wait_formed(self, progress: ProgressFn) -> None:
-        """The first epoch has begun; until then `progress` is told how ranks load.
+        """All devices are in the first epoch; until then `progress` is told how ranks load.
 
         Raises:
             HostError: no rank could be made ready.
@@ -244,12 +229,15 @@ class Driver:
         if isinstance(message, Pulse):
             busy_s, longest_s = message.busy_ms / MS_PER_S, message.longest_ms / MS_PER_S
             self._do(members.pulse(rank, now, busy_s, longest_s))
+            self._balance(rank, message, now)
         elif isinstance(message, Picture):
             self._stream.came(rank, message, payload)
         elif isinstance(message, Entry):
             self._pass_on(rank, message, payload)
         elif isinstance(message, EpochReady):
             self._do(members.epoch_ready(rank, message.epoch, now))
+            if members.is_formed:
+                self._formed.set()
         elif isinstance(message, LinkFailed):
             log.info("%s: %s", self._names[rank], message.reason)
             self._do(members.link_failed(rank, message.group, now))
@@ -266,6 +254,20 @@ class Driver:
             self._lose(rank, f"failed: {message.message}", is_final=is_final)
         else:
             raise ProtocolError(f"message {message.kind!r} from a rank that has come")
+
+    def _balance(self, rank: int, pulse: Pulse, now: int) -> None:
+        """Blocks move, if that has become worth it."""
+        plan = self._stream.plan
+        if self._rebalancing is None or plan is None:
+            return
+        self._rebalancing.see(rank, pulse)
+        self._rebalancing.follow(plan.route)
+        decision = self._rebalancing.decide(now)
+        if decision is not None:
+            log.info("blocks move: %s", decision.says)
+            self._stream.rebalance(decision.plan)
+            self._says = shown(plan._replace(route=decision.plan), self._facts)
+            self._tell_standing()
 
     def _pass_on(self, rank: int, entry: Entry, payload: bytearray) -> None:
         """What one rank has set in the store of the group, the others learn."""
@@ -284,22 +286,18 @@ class Driver:
         """Nothing is left of it, and it is told of."""
         if self._roster.drop(rank):
             self._facts.pop(rank, None)
-            self._num_lost += 1
-            self._gone[self._names[rank]] = _Loss(rank, reason)
+            self._losses.lose(self._names[rank], rank, reason)
             log.warning("%s is lost, it %s", self._names[rank], reason)
 
     def _explain(self, rank: int, reason: str) -> None:
         """Its process has ended: that says more than the end of its connection, which may have
         been heard of before."""
-        name = self._names[rank]
-        if name in self._gone and self._gone[name].rank == rank:
-            self._gone[name] = _Loss(rank, reason)
+        self._losses.explain(self._names[rank], rank, reason)
         self._lose(rank, reason)
 
     def _leave_out(self, order: LeaveOut) -> None:
         name = self._slot_name(order.slot)
-        self._gone.pop(name, None)
-        self._left_out[name] = order.reason
+        self._losses.leave_out(name, order.reason)
         log.warning("%s is left out, it %s", name, order.reason)
 
     def _begin(self, order: BeginEpoch) -> None:
@@ -310,33 +308,25 @@ class Driver:
         if members.group == order.epoch or plan is None:
             facts = [self._facts[rank] for rank in order.ranks]
             plan = self._setup.plan(facts, self._stream.num_steps)
-            self._says = f"epoch {order.epoch}: {_shown(plan, self._facts)}"
-            log.info("ring of %d: %s", len(order.ranks), self._says)
-        for rank in order.ranks:
-            self._gone.pop(self._names[rank], None)
+            self._says = shown(plan, self._facts)
+            log.info("epoch %d: %s", order.epoch, self._says)
+            self._rebalancing = Rebalancing(plan, self._facts, now_ns())
+        self._losses.take_back(self._names[rank] for rank in order.ranks)
         self._stream.begin(order.epoch, members.group, plan)
         self._tell_standing()
-        self._formed.set()
+        for spare in set(order.ranks).difference(plan.ranks):  # it has nobody to connect to
+            self._do(members.epoch_ready(spare, order.epoch, now_ns()))
 
     def _restart(self, session: int) -> None:
         self._stream.restart(session)
         self._do(self._members.begin_session(now_ns()))
 
     def _tell_standing(self) -> None:
-        num_devices = len(self._members.members)
-        rest = "1 device" if num_devices == 1 else f"{num_devices} devices"
-        troubles = [
-            f"{name} is lost, it {loss.reason}: the stream goes on over {rest} and takes it back "
-            "when it is ready again"
-            for name, loss in self._gone.items()
-        ]
-        troubles += [
-            f"{name} is left out, it {reason}: the stream goes on without; restart the engine to "
-            "try it once more"
-            for name, reason in self._left_out.items()
-        ]
+        plan = self._stream.plan
+        num_devices = len(plan.ranks) if plan is not None else 0
+        trouble = self._losses.text(num_devices)
         self.standing = Standing(
-            num_devices, self._members.epoch, self._num_lost, "; ".join(troubles), self._says
+            num_devices, self._members.epoch, self._losses.num_lost, trouble, self._says
         )
 
     def _slot_name(self, slot: int) -> str:
@@ -350,22 +340,7 @@ class Driver:
         return WorkerError(f"no device of the ring is left, the last one {order.reason}")
 
 
-class _Loss(NamedTuple):
-    rank: int
-    reason: str
-
-
 def _is_ours(failure: Failed) -> bool:
     """An error that a user or a peer has caused."""
     kind = getattr(errors, failure.error, None)
     return isinstance(kind, type) and issubclass(kind, HostError)
-
-
-def _shown(plan: RingPlan, facts: dict[int, RankFacts]) -> str:
-    """For a person: the route, and which device runs what."""
-    cuts = plan.route.cuts
-    stages = [
-        f"{facts[rank].device} {cuts[place]}..{cuts[place + 1]}"
-        for place, rank in enumerate(plan.ranks)
-    ]
-    return f"{plan.route.route}, {plan.lanes} lanes, {', '.join(stages)}"

@@ -55,8 +55,8 @@ class SendingLink:
         self._packed: SimpleQueue[tuple[int, Packed] | None] = SimpleQueue()
         self._posted: SimpleQueue[Work | None] = SimpleQueue()
         self.threads = (
-            start_thread(self._post, f"ring post to {spec.peer}"),
-            start_thread(self._free, f"ring sent to {spec.peer}"),
+            start_thread(self._post, f"stage link posts to {spec.peer}"),
+            start_thread(self._free, f"stage link frees to {spec.peer}"),
         )
 
     def send(self, packet: Leaf | Token) -> None:
@@ -114,7 +114,7 @@ class ReceivingLink:
         self._on_failure = on_failure
         self._slots = [staging.buffer(spec.shape.num_bytes) for _ in range(spec.depth)]
         self._is_stopped = threading.Event()
-        self.threads = (start_thread(self._receive, f"ring from {spec.peer}"),)
+        self.threads = (start_thread(self._receive, f"stage link from {spec.peer}"),)
 
     def stop(self) -> None:
         """No packet is handed on any more. The thread ends when the group is closed."""

@@ -34,12 +34,9 @@ class GlooMoves:
         """See `Transport`."""
         sent = [(peer, _in_host_memory(tensor)) for peer, tensor in sends]
         received = [(peer, _like_in_host_memory(tensor)) for peer, tensor in receives]
-        try:
-            works = _posted(self._group.receive, received) + _posted(self._group.send, sent)
-        except RuntimeError as error:
-            raise TransportError(str(error)) from error
+        works = self._posted(self._group.receive, received) + self._posted(self._group.send, sent)
         self._num_begun += 1
-        start_thread(lambda: self._finish(works), "ring moves")
+        start_thread(lambda: self._finish(works), "stage link moves")
         with self._changed:
             self._changed.wait_for(lambda: self._num_done == self._num_begun or self._stopped)
             if self._num_done < self._num_begun:
@@ -52,6 +49,20 @@ class GlooMoves:
         with self._changed:
             self._stopped = self._stopped or reason
             self._changed.notify_all()
+
+    def _posted(self, post: _Post, moves: Sequence[Move]) -> list[tuple[int, Work]]:
+        """With each work's peer. A tag is the tensor's number among those of its two places."""
+        numbers: Counter[int] = Counter()
+        works = []
+        for peer, tensor in moves:
+            try:
+                works.append((peer, post(tensor, peer, numbers[peer])))
+            except RuntimeError as error:
+                reason = lost(peer, error)
+                self._on_failure(reason)
+                raise TransportError(self._stopped or reason) from error
+            numbers[peer] += 1
+        return works
 
     def _finish(self, works: list[tuple[int, Work]]) -> None:
         for peer, work in works:
@@ -66,16 +77,6 @@ class GlooMoves:
 
 
 _Post = Callable[[Tensor, int, int], Work]
-
-
-def _posted(post: _Post, moves: Sequence[Move]) -> list[tuple[int, Work]]:
-    """With each work's peer. The tag is the tensor's number among those of its pair of places."""
-    numbers: Counter[int] = Counter()
-    works = []
-    for peer, tensor in moves:
-        works.append((peer, post(tensor, peer, numbers[peer])))
-        numbers[peer] += 1
-    return works
 
 
 def _in_host_memory(tensor: Tensor) -> Tensor:

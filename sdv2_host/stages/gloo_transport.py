@@ -6,6 +6,7 @@ exist on Windows, where most of our users are.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -92,10 +93,10 @@ class GlooTransport:
         self._is_closed = False
         self._pulses_stopped = threading.Event()
         membership = Membership(seat.place, seat.num_places, seat.interface)
-        names = ("links", "moves", "pulses")
+        names = ("links", "pulses", "moves")
         self._groups = [GlooGroup(store, f"ring/{seat.epoch}/{n}", membership) for n in names]
-        carrier, self._mover, self._pulses = self._groups
-        self._moves = GlooMoves(self._mover, self._fail)
+        carrier, self._pulses, mover = self._groups
+        self._moves = GlooMoves(mover, self._fail)
         self._threads: list[threading.Thread] = []
         self._sending: SendingLink | None = None
         self._receiving: ReceivingLink | None = None
@@ -113,8 +114,9 @@ class GlooTransport:
             staging = staging_of(seat.device)
             self._receiving = ReceivingLink(link, staging, on_packet, self._fail)
             self._threads += [*self._receiving.threads, self._start_pulses(send_pulses, peer)]
+        atexit.register(self._close_at_exit)
         # Last: nothing can fail before, so `_fail` finds all of the above.
-        self._threads.append(start_thread(self._connect, "ring meets"))
+        self._threads.append(start_thread(self._connect, "stage link meets"))
 
     def send(self, packet: Leaf | Token) -> None:
         assert self._seat.place + 1 < self._seat.num_places, "the exit has no next place"
@@ -137,7 +139,8 @@ class GlooTransport:
                 return
             self._is_closed = self._is_over = True
         self._stop_links("the transport is closed")
-        threading.Thread(target=self._end, name="ring ends").start()
+        atexit.unregister(self._close_at_exit)
+        threading.Thread(target=self._free_threads, name="stage link ends").start()
 
     def _connect(self) -> None:
         try:
@@ -153,7 +156,7 @@ class GlooTransport:
             except RuntimeError as error:
                 self._fail(lost(peer, error))
 
-        return start_thread(run, f"ring pulses {peer}")
+        return start_thread(run, f"stage link pulses {peer}")
 
     def _fail(self, reason: str) -> None:
         with self._lock:
@@ -171,9 +174,15 @@ class GlooTransport:
         if self._receiving is not None:
             self._receiving.stop()
 
-    def _end(self) -> None:
+    def _close_at_exit(self) -> None:
+        with self._lock:
+            self._is_closed = self._is_over = True
+        self._stop_links("the process ends")
+        self._free_threads()
+
+    def _free_threads(self) -> None:
         """Frees the threads that wait in gloo, and lets them get out of it before the process may
-        end: a thread that comes back from there while Python shuts down brings the process down."""
+        end: one that comes back from there while Python shuts down would abort the process."""
         for group in self._groups:
             group.close()
         deadline = time.monotonic() + _END_S

@@ -21,7 +21,7 @@ class LeafStaging(Protocol):
     """Of one direction of one link."""
 
     def buffer(self, num_bytes: int) -> Tensor:
-        """Uint8, in host memory that copies to and from the device are fast with."""
+        """Uint8 of any content, in host memory that copies to and from the device are fast with."""
 
     def pack_(self, packet: Leaf | Token, shape: LeafShape, buffer: Tensor) -> Packed:
         """The packet is on its way into the buffer. Work that is queued later may write its
@@ -39,7 +39,7 @@ class HostStaging:
     """Tensors are in host memory, or are brought there by the copy itself; they arrive there."""
 
     def buffer(self, num_bytes: int) -> Tensor:
-        return torch.zeros(num_bytes, dtype=torch.uint8)
+        return torch.empty(num_bytes, dtype=torch.uint8)
 
     def pack_(self, packet: Leaf | Token, shape: LeafShape, buffer: Tensor) -> Packed:
         return Packed(pack_(packet, shape, buffer), _wait_for_nothing)
@@ -57,7 +57,7 @@ class PinnedStaging:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def buffer(self, num_bytes: int) -> Tensor:
-        return torch.zeros(num_bytes, dtype=torch.uint8, pin_memory=True)
+        return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=True)
 
     def pack_(self, packet: Leaf | Token, shape: LeafShape, buffer: Tensor) -> Packed:
         if isinstance(packet, Token):

@@ -35,8 +35,8 @@ class MemberLimits:
     busy_times: float = 5.0
     """...or so many times the longest so far, where that is longer: on a machine that is starved
     of CPU another process would not be faster."""
-    form_s: float = 10.0
-    """From the begin of an epoch until its ranks are connected."""
+    form_s: float = 300.0
+    """From the begin of an epoch until its ranks have begun it: blocks may come from a disk."""
     link_grace_s: float = 0.3
     """From the end of a connection between ranks to a new epoch of the same ranks: more often one
     of them has died, which is heard of within milliseconds."""
@@ -108,8 +108,8 @@ class Members:
     """Told what happens, each method returns what to do about it. Lifetime: an engine.
 
     Fields: `_ranks` those that are not gone; `_members` of the newest epoch; `_unready` of them,
-    not connected yet; `_formed_ns` when the newest epoch was begun; `_link_failed_ns` when the
-    first connection of the newest epoch ended, None = all stand.
+    that have not begun it yet; `_begun_ns` when it was begun; `_link_failed_ns` when its first
+    connection ended, None = all stand.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Members:
 
     @property
     def is_formed(self) -> bool:
-        """Every member is connected to its neighbours."""
+        """Every member has begun the newest epoch."""
         return bool(self._members) and not self._unready
 
     @property
@@ -188,7 +188,7 @@ class Members:
         return self._take_in(now)
 
     def epoch_ready(self, rank: int, epoch: int, now: int) -> list[Order]:
-        """It is connected to its neighbours."""
+        """It has the blocks of its place, and connects to its neighbours."""
         if epoch == self.epoch:
             self._unready.discard(rank)
         return self._take_in(now)
@@ -237,7 +237,7 @@ class Members:
                 orders.append(Spawn(index))
         if self._unready and now - self._begun_ns > self._limits.form_s * NS_PER_S:
             newest = max(self._unready)
-            orders += self._end(newest, f"was not connected in {self._limits.form_s:g} s", now)
+            orders += self._end(newest, f"did not begin in {self._limits.form_s:g} s", now)
         failed_ns = self._link_failed_ns
         if failed_ns is not None and now - failed_ns > self._limits.link_grace_s * NS_PER_S:
             orders += self._connect_anew(now)

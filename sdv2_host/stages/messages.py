@@ -169,7 +169,7 @@ class Pulse(_Message):
 
 
 class EpochReady(_Message):
-    """Connected to its neighbours."""
+    """It has the blocks of its place, and connects to its neighbours."""
 
     kind: Literal["epoch_ready"] = "epoch_ready"
     epoch: Number

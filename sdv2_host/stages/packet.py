@@ -275,7 +275,9 @@ def _pack_token_(token: Token, shape: LeafShape, buffer: Tensor) -> int:
 
 def _write_prefix_(buffer: Tensor, kind: Kind, epoch: int, shape: LeafShape) -> None:
     assert buffer.numel() == shape.num_bytes, f"{buffer.numel()} bytes, not {shape.num_bytes}"
-    _PREFIX.pack_into(buffer.numpy().data, 0, _MAGIC, _VERSION, kind, epoch, shape.num_bytes)
+    raw = buffer.numpy().data
+    raw[:_HEADER_BYTES] = bytes(_HEADER_BYTES)
+    _PREFIX.pack_into(raw, 0, _MAGIC, _VERSION, kind, epoch, shape.num_bytes)
 
 
 def _numbers(header: Header) -> tuple[int | float, ...]:

@@ -12,6 +12,7 @@ of them can add to what the others can.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Sequence
@@ -48,25 +49,24 @@ class Partition:
 def best_partition(work: Work) -> Partition | None:
     """The partition with the least slowest stage over all cuts and orders; None = memory is short.
 
-    Devices that are alike are not tried in each other's place: 16 of them are quick, a dozen that
-    all differ take seconds.
+    Devices that are alike are not tried in each other's place. Up to 8 that all differ take some
+    10 ms, each one more twice as long: a ring can be re-formed with it while the picture waits.
     """
     kinds = _kinds(work)
     order = _order_within(work, kinds, math.inf)
     if order is None:
         return None
     low, high = 0.0, _slowest_ms(work, order)
-    while high - low > PRECISION * high:
-        middle = (low + high) / 2
-        found = _order_within(work, kinds, middle)
-        low, high, order = (middle, high, order) if found is None else (low, middle, found)
+    while high > 0:
+        found = _order_within(work, kinds, (low + high) / 2)
+        if found is None:
+            low = (low + high) / 2
+            # Most often there is nothing between: asked at once, that saves the way there.
+            found = _order_within(work, kinds, high * (1 - 10 * PRECISION))
+        if found is None:
+            break
+        order, high = found, _slowest_ms(work, found)
     return best_cuts(work, order)
-
-
-def _slowest_ms(work: Work, order: Sequence[int]) -> float:
-    partition = best_cuts(work, order)
-    assert partition is not None, "an order of devices that hold all of it"
-    return partition.slowest_ms(work)
 
 
 def best_cuts(work: Work, order: Sequence[int]) -> Partition | None:
@@ -74,38 +74,49 @@ def best_cuts(work: Work, order: Sequence[int]) -> Partition | None:
 
     Two passes: the least slowest stage, then, within it, the least sum of squares.
     """
-    first = _least(work, order, math.inf)
-    if first is None:
+    if not _is_within(work, order, math.inf):
         return None
-    limit_ms = first.slowest_ms(work) * (1 + PRECISION)
-    return _least(work, order, limit_ms)
+    return _least_squares(work, order, _slowest_ms(work, order) * (1 + PRECISION))
 
 
-def _least(work: Work, order: Sequence[int], limit_ms: float) -> Partition | None:
-    """Dynamic programming over places: without a limit the least maximum, with one the least sum
-    of squares within it."""
+def _slowest_ms(work: Work, order: Sequence[int]) -> float:
+    """The least slowest stage in this order, which memory allows; too large by PRECISION at most.
+
+    Whether a limit can be kept is known by giving each device as much as it can take.
+    """
+    low, high = 0.0, max(work.upto_ms(device)[-1] for device in order)
+    while high - low > PRECISION * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _is_within(work, order, middle) else (middle, high)
+    return high
+
+
+def _is_within(work: Work, order: Sequence[int], limit_ms: float) -> bool:
+    """Whether all items fit into stages of `limit_ms` and into memory."""
+    end = 0
+    for device in order:
+        end = _furthest(work, device, work.upto_ms(device), end, limit_ms)
+    return end == work.num_items
+
+
+def _least_squares(work: Work, order: Sequence[int], limit_ms: float) -> Partition:
+    """Dynamic programming over places: the least sum of squares within a limit that can be kept."""
     num_items = work.num_items
-    by_squares = math.isfinite(limit_ms)
     value = [0.0 if end == 0 else math.inf for end in range(num_items + 1)]
     begins: list[list[int]] = []
     for device in order:
         upto = work.upto_ms(device)
         after, begin_of = [math.inf] * (num_items + 1), [-1] * (num_items + 1)
-        for end in range(num_items + 1):
-            for begin in range(end, -1, -1):
-                stage_ms = upto[end] - upto[begin]
-                if stage_ms > limit_ms or not _fits(work, device, begin, end):
-                    break  # more items take more time and memory
-                if not by_squares and stage_ms >= after[end]:
-                    break
-                before = value[begin]
-                total = before + stage_ms**2 if by_squares else max(before, stage_ms)
+        for begin in range(num_items + 1):
+            if math.isinf(value[begin]):
+                continue
+            for end in range(begin, _furthest(work, device, upto, begin, limit_ms) + 1):
+                total = value[begin] + (upto[end] - upto[begin]) ** 2
                 if total < after[end]:
                     after[end], begin_of[end] = total, begin
         value = after
         begins.append(begin_of)
-    if math.isinf(value[num_items]):
-        return None
+    assert not math.isinf(value[num_items]), "a limit that can be kept"
     cuts = [num_items]
     for begin_of in reversed(begins):
         cuts.insert(0, begin_of[cuts[0]])
@@ -155,15 +166,15 @@ def _kinds(work: Work) -> list[list[int]]:
 
 
 def _furthest(work: Work, device: int, upto: Sequence[float], begin: int, limit_ms: float) -> int:
-    """One past the last item that the device can take from `begin` on."""
-    end = begin
-    while (
-        end < work.num_items
-        and upto[end + 1] - upto[begin] <= limit_ms
-        and _fits(work, device, begin, end + 1)
-    ):
-        end += 1
-    return end
+    """One past the last item that the device can take from `begin` on: nothing, it always can."""
+    # More items take more time and more memory, so the first that is too much can be searched for.
+    end = bisect.bisect_right(upto, upto[begin] + limit_ms, lo=begin) - 1
+    if _fits(work, device, begin, end):
+        return end
+    ends = range(begin + 1, end)
+    return begin + bisect.bisect_left(
+        ends, True, key=lambda last: not _fits(work, device, begin, last)
+    )
 
 
 def _fits(work: Work, device: int, begin: int, end: int) -> bool:

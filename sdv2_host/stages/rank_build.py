@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from sdv2_host.stages.device_times import build_measured_models
 from sdv2_host.stages.exit import Pictures
 from sdv2_host.stages.messages import Load, Loaded
 from sdv2_host.stages.rank import Rank
-from sdv2_host.stages.rank_models import build_rank_models, spec_of
 from sdv2_host.stages.rank_ticket import Built
 from sdv2_host.types import ProgressFn
 
@@ -25,6 +25,14 @@ def build_rank(
     Raises:
         ModelError: a file is missing, damaged, or another model.
     """
-    models = build_rank_models(load.config, device, (), progress)
-    rank = Rank(models, spec_of(load.config, device), on_pictures)
-    return Built(rank, Loaded(num_blocks=models.dit.dims.num_layers))
+    measured = build_measured_models(load.config, device, progress)
+    times = measured.times
+    loaded = Loaded(
+        num_blocks=len(times.block_ms),
+        encode_ms=times.encode_ms,
+        block_ms=times.block_ms[0],
+        decode_ms=times.decode_ms,
+        row_saving=times.row_saving,
+        room_bytes=measured.room_bytes,
+    )
+    return Built(Rank(measured.models, measured.spec, on_pictures), loaded)

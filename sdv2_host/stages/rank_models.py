@@ -56,7 +56,8 @@ class RankModels(NamedTuple):
     drop_: Callable[[Iterable[int]], None]
     """These blocks have no memory."""
     hold_vae_: Callable[[Ends], None]
-    """Of the autoencoder these halves have memory, and no other."""
+    """Of the autoencoder these halves have memory, and no other. A route is planned for ranks that
+    hold what their place needs; one that is built without saying so holds both."""
 
 
 class PartialModels(NamedTuple):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import torch
 
 from sdv2_host.blend import Blend
 from sdv2_host.clock import NS_PER_MS, now_ns
-from sdv2_host.config import Config, host_and_port
-from sdv2_host.gpu.device import resolve_device
+from sdv2_host.config import ENGINES, Config, host_and_port
+from sdv2_host.gpu.device import resolve_device, resolve_dtype
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.join_token import read_token
@@ -23,10 +23,8 @@ from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
 from sdv2_host.stages.rank_process import run_rank
-from sdv2_host.stages.ring_plan import RankFacts, RingPlan, num_lanes
+from sdv2_host.stages.ring_plan import MeasuredPlanner
 from sdv2_host.stages.ring_setup import GivenChunk, Joining, RingSetup, RingText
-from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import Route
 from sdv2_host.stream.prompt import mixed_embedding
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
@@ -51,13 +49,19 @@ def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
         ConfigError: devices cannot join as is asked.
     """
     text = build_ring_text(config)
+    devices = _resolved(config)
+    dtype = torch.float32
+    if config.engine != "tiny":
+        # One for all ranks: what they send each other is of that type.
+        dtype = resolve_dtype(config.dtype, torch.device(devices[0]))
+        config = config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     setup = RingSetup(
         config=config,
-        devices=_resolved(config),
+        devices=devices,
         run_rank=run_rank,
         build=build_rank,
-        plan=partial(even_plan, config),
-        num_steps=1,
+        plan=MeasuredPlanner(config, dtype),
+        num_steps=_usual_steps(config),
         joining=joining_of(config),
     )
     progress(f"starting {len(setup.devices)} devices", 0.0)
@@ -78,15 +82,10 @@ def joining_of(config: Config) -> Joining | None:
     return Joining(address, token, config.join_count, config.join_wait_s)
 
 
-def even_plan(config: Config, facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
-    """As many blocks for each, in the order in which they came."""
-    route = Route.CHAIN if config.route == "chain" else Route.RING
-    num_blocks = facts[0].loaded.num_blocks
-    steps = num_steps if route is Route.CHAIN else config.num_step_rows
-    plan = RoutePlan.even(route, steps, num_blocks, len(facts))
-    num_machines = len({fact.machine for fact in facts})
-    lanes = num_lanes(config, len(facts), num_machines)
-    return RingPlan(tuple(fact.rank for fact in facts), plan, lanes)
+def _usual_steps(config: Config) -> int:
+    """That a stream of this engine begins with, for all that is known before its first chunk."""
+    steps = ENGINES[config.engine].params.get("steps", Params().steps)
+    return min(int(steps), config.num_step_rows)
 
 
 class RingTexts:

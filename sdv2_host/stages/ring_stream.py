@@ -9,11 +9,12 @@ import numpy as np
 from sdv2_host.errors import ProtocolError
 from sdv2_host.stages.feed import Feed
 from sdv2_host.stages.frame_bytes import pack_frames, pack_text
-from sdv2_host.stages.messages import Begin, Chunk, ForgetTexts, Picture
+from sdv2_host.stages.messages import Begin, Chunk, ForgetTexts, Picture, Rebalance
 from sdv2_host.stages.outbox import Outbox, Styled
 from sdv2_host.stages.ring_plan import RingPlan
 from sdv2_host.stages.ring_setup import GivenChunk, RingText
 from sdv2_host.stages.roster import Roster
+from sdv2_host.stages.route import RoutePlan
 from sdv2_host.types import Size
 
 MAX_TEXTS = 16
@@ -46,6 +47,8 @@ class RingStream:
     def give(self, chunk: GivenChunk) -> None:
         self._feed.give(chunk)
         self.num_steps = chunk.params.steps
+        if self._plan is not None:  # as the entry does, when it comes to the chunk
+            self._plan = self._plan._replace(route=self._plan.route.with_steps(self.num_steps))
         self._pump()
 
     def restart(self, session: int) -> None:
@@ -67,6 +70,12 @@ class RingStream:
             self._roster.post(rank, begin)
         self._feed.begin()
         self._pump()
+
+    def rebalance(self, route: RoutePlan) -> None:
+        """Blocks move, in the order of calls; the stream goes on."""
+        assert self._plan is not None, "blocks of a ring that there is"
+        self._plan = self._plan._replace(route=route)
+        self._roster.post(self._plan.ranks[0], Rebalance(epoch=self._epoch, plan=route.to_json()))
 
     def came(self, rank: int, picture: Picture, payload: bytearray) -> None:
         """Pictures of one chunk; of an epoch that is over they are nothing.

@@ -104,7 +104,9 @@ class Roster:
     def admit(self, channel: Channel, hello: Hello) -> int | None:
         """Who came in is a rank from here on, and is told what to load; None = it was refused."""
         if hello.version != version():
-            self._refuse(channel, f"it is sdv2-host {hello.version}, here is {version()}")
+            self._refuse(
+                channel, f"the device runs sdv2-host {hello.version}, the host {version()}"
+            )
             return None
         if len(self._links) >= MAX_PLACES:
             self._refuse(channel, f"there are {MAX_PLACES} devices already")

@@ -245,6 +245,12 @@ def _holds(table: StepTable, load: Load, shape: Shape) -> bool:
     return keeps_limit and table.fps(shape) >= load.fps
 
 
+def _nearly_holds(table: StepTable, load: Load, shape: Shape) -> bool:
+    """But for what noise does to a rate."""
+    keeps_limit = table.latency_ms(shape, load.fps) <= latency_limit_ms(table, load)
+    return keeps_limit and table.fps(shape) * SPARE_BUSY >= load.fps
+
+
 def _better(table: StepTable, load: Load, current: Shape, holds: bool) -> Shape | None:
     """The shape to change to, None = this one is right."""
     best = knee(table, load, SPARE_CALM if holds else SPARE_BUSY)
@@ -252,6 +258,8 @@ def _better(table: StepTable, load: Load, current: Shape, holds: bool) -> Shape 
         return None
     if holds and table.fps(best) < SPARE_CALM * load.fps:
         return None  # the knee of an engine without so much to spare: the load is met as it is
+    if not holds and _nearly_holds(table, load, current) and table.fps(best) < load.fps:
+        return None  # nothing meets the load now, and back again is what noise would ask for next
     has_more_steps = best.steps > current.steps
     if holds and not has_more_steps:
         is_sooner = table.latency_ms(best, load.fps) < table.latency_ms(current, load.fps)

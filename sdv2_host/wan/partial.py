@@ -62,10 +62,14 @@ class InHostMemory:
         if name not in self._parts:
             self._in_file.fill_(name, part, device, progress)
             return
-        part.to_empty(device=device)
         source = self._parts[name].state_dict()
-        for key, tensor in part.state_dict().items():
-            tensor.copy_(source[key], non_blocking=True)
+        try:
+            part.to_empty(device=device)
+            for key, tensor in part.state_dict().items():
+                tensor.copy_(source[key], non_blocking=True)
+        except BaseException:  # the device's memory may run out on the way
+            part.to(META)
+            raise
         progress(1.0)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import NamedTuple
+
+import torch
 
 from sdv2_host.stages.channel_store import ChannelStore
 from sdv2_host.stages.gloo_transport import GlooTransport, LinkShapes, Seat
@@ -50,6 +53,7 @@ def gloo_places(
     on_packet: Callable[[Place, Leaf | Token], None] | None = None,
     stores: list[ChannelStore] | None = None,
     epoch: int = 1,
+    device: torch.device | None = None,
 ) -> Iterator[list[Place]]:
     """All places, in this process. Packets go to `packets` of a place, or to `on_packet`."""
     places: list[Place] = []
@@ -66,7 +70,7 @@ def gloo_places(
     for index, store in enumerate(stores or joined_stores(num_places)):
         packets: SimpleQueue[Leaf | Token] = SimpleQueue()
         failures: SimpleQueue[str] = SimpleQueue()
-        seat = Seat(epoch, index, num_places, route)
+        seat = Seat(epoch, index, num_places, route, device=device or torch.device("cpu"))
         transport = GlooTransport(
             seat, links or link_shapes(route), store, taker(index, packets), failures.put
         )
@@ -80,6 +84,21 @@ def gloo_places(
             place.transport.close()
 
 
+def greet(transport: GlooTransport, seat: Seat) -> None:
+    """All places are there. They all have to do it, at the same time."""
+    others = [peer for peer in range(seat.num_places) if peer != seat.place]
+    transport.exchange(
+        [(peer, torch.ones(1)) for peer in others], [(peer, torch.zeros(1)) for peer in others]
+    )
+
+
+def meet(places: list[Place]) -> None:
+    """All groups of these are there: an exchange goes by the last that is made."""
+    greeters = [in_thread(lambda one=one: greet(one.transport, one.seat)) for one in places]
+    for greeter in greeters:
+        greeter.join(DEADLINE_S)
+
+
 def in_thread(body: Callable[[], None]) -> threading.Thread:
     """A daemon, so that a test that fails ends."""
     thread = threading.Thread(target=body, daemon=True)
@@ -87,6 +106,16 @@ def in_thread(body: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def ring_threads() -> list[threading.Thread]:
+def link_threads() -> list[threading.Thread]:
     """Those of all transports of this process."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ring ")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("stage link ")]
+
+
+def eventually(ask: Callable[[], bool]) -> bool:
+    """Whether it has become true."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not ask():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -92,21 +92,25 @@ class Stream:
         self.failures: list[Exception] = []
         self._models = models
         self._text_ids: dict[object, int] = {}
-        self._inboxes: list[queue.SimpleQueue[Callable[[Rank], None] | None]] = [
-            queue.SimpleQueue() for _ in range(plan.num_places)
-        ]
-        lanes = num_lanes or plan.num_places
         self.ranks = [
             Rank(replace_brought(models), spec, self.pictures.append)
             for _ in range(plan.num_places)
+        ]
+        self.begin(1, plan, num_lanes or plan.num_places)
+
+    def begin(self, epoch: int, plan: RoutePlan, num_lanes: int) -> None:
+        """The stream begins anew, on as many ranks as the plan has places, from the first on."""
+        self.pictures.clear()
+        self._inboxes: list[queue.SimpleQueue[Callable[[Rank], None] | None]] = [
+            queue.SimpleQueue() for _ in range(plan.num_places)
         ]
         takers = [
             lambda packet, inbox=inbox: inbox.put(lambda rank: rank.take(packet))
             for inbox in self._inboxes
         ]
         transports = local_transports(plan.num_places, plan.route, takers)
-        for place, rank in enumerate(self.ranks):
-            rank.begin(1, place, plan, lanes)
+        for place, rank in enumerate(self.ranks[: plan.num_places]):
+            rank.begin(epoch, place, plan, num_lanes)
             rank.attach(transports[place])
         self._threads = [
             threading.Thread(target=self._serve, args=(place,), daemon=True)

@@ -6,8 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,8 @@ import pytest
 from sdv2_host.params import Params
 from sdv2_host.stages.join_token import make_token
 from tests.host.live_host import Stage, linux_only, live_host
-from tests.hosts import children, is_running, unique_name
+from tests.hosts import RunningHost, children, is_running, unique_name
+from tests.stages.toy_ring import wait_for
 
 RING = {"engine": "tiny", "width": 64, "height": 48, "devices": "cpu,cpu", "threads": 1}
 START_S = 100.0
@@ -80,10 +79,10 @@ def test_a_host_over_two_devices_goes_on_when_one_is_killed_and_leaves_nothing(
     left = asyncio.run(show())
 
     assert len(left) == 2
-    assert not any(is_running(pid) for pid in left)
+    wait_for(lambda: not any(is_running(pid) for pid in left), f"{left} have ended")
 
 
-def test_an_agent_lends_a_device_to_a_host_and_joins_again_when_that_is_restarted(
+def test_an_agent_lends_a_device_to_a_host_and_waits_for_the_next_when_that_has_ended(
     run_dir: Path, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
@@ -114,10 +113,10 @@ def test_an_agent_lends_a_device_to_a_host_and_joins_again_when_that_is_restarte
                 peer.cancel()
             await asyncio.wait(peers)
 
-    with subprocess.Popen([sys.executable, "-m", "sdv2_host", *command]) as agent:
-        try:
-            asyncio.run(show())
-            asyncio.run(show())
-        finally:
-            agent.terminate()
-            agent.wait(30)
+    with RunningHost(*command) as agent:
+        agent.wait_for(f"cpu joins {address}")
+
+        asyncio.run(show())
+
+        agent.wait_for("cpu is in no stream")
+        assert agent.process.poll() is None

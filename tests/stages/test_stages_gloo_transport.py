@@ -15,7 +15,14 @@ from sdv2_host.stages.packet import Leaf, LeafShape, Token
 from sdv2_host.stages.transport import TransportError
 from sdv2_host.stages.work import Route
 from tests.stages.any_packets import BACK, HEADER, SHAPE, any_bits, bits_of, leaf_of
-from tests.stages.gloo_places import DEADLINE_S, Place, gloo_places, in_thread, joined_stores
+from tests.stages.gloo_places import (
+    DEADLINE_S,
+    Place,
+    eventually,
+    gloo_places,
+    in_thread,
+    joined_stores,
+)
 
 LATENTS = replace(HEADER, has_tokens=False)
 
@@ -127,9 +134,7 @@ def test_a_receiver_that_is_stuck_holds_the_sender_up() -> None:
     assert len(packets) > most
     with gloo_places(2, Route.CHAIN, on_packet=hold) as places:
         sender = in_thread(send_all)
-        deadline = time.monotonic() + DEADLINE_S
-        while num_sent[0] < most and time.monotonic() < deadline:
-            time.sleep(0.01)
+        assert eventually(lambda: num_sent[0] >= most)
         time.sleep(0.3)
         num_sent_while_stuck = num_sent[0]
         is_free.set()

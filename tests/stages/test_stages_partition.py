@@ -151,6 +151,15 @@ def test_a_device_that_would_only_hold_others_up_gets_nothing() -> None:
     assert len(found.items_of(idle)) <= 1, "nothing, or the encoder's tenth of a millisecond"
 
 
+def test_items_that_take_no_time_are_given_out_too() -> None:
+    work = as_work([DeviceTimes(0.0, (0.0, 0.0), 0.0)] * 2, 1, Route.RING)
+
+    found = best_partition(work)
+
+    assert found is not None
+    assert found.slowest_ms(work) == 0
+
+
 def test_a_chain_holds_every_block_where_its_segment_is_longer_than_the_model() -> None:
     one = DeviceTimes(1.0, (1.0,) * 6, 1.0)
     footprint = Footprint(block=10, row=1)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdv2_host.params import Params
+from sdv2_host.stages.packet import Token
 from sdv2_host.stages.place_kv import PlaceKV
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import Route
@@ -87,6 +88,25 @@ def test_a_ring_of_one_lane_gives_the_bits_of_a_stream_batch(
     assert np.array_equal(got, single(models, toy_spec(), chunks, params, Layout.BATCH))
 
 
+@pytest.mark.parametrize("num_steps", [2, 4])
+@pytest.mark.parametrize("num_places", [2, 3, 4])
+def test_a_ring_gives_the_bits_of_its_calls_on_one_device(
+    models: WholeModels, num_places: int, num_steps: int
+) -> None:
+    """With lanes, rows of other chunks share a call than in a stream batch: the oracle makes the
+    same calls at one place."""
+    chunks = in_chunks(toy_clip(41))
+    params = [PARAMS.model_copy(update={"steps": num_steps})] * len(chunks)
+    one, several = (
+        RoutePlan.even(Route.RING, num_steps, NUM_BLOCKS, count) for count in (1, num_places)
+    )
+
+    expected = play(Stream(one, toy_spec(), models, num_lanes=num_places), chunks, params)
+    got = play(Stream(several, toy_spec(), models, num_lanes=num_places), chunks, params)
+
+    assert np.array_equal(got, expected)
+
+
 @pytest.mark.parametrize("num_lanes", [2, 4, 7])
 def test_a_ring_gives_the_pictures_of_one_device_whatever_the_lanes(
     models: WholeModels, num_lanes: int
@@ -126,6 +146,24 @@ def test_a_cut_that_sees_the_past_anew_is_that_of_one_device(
     got = play(Stream(plan, toy_spec(), models), chunks, params)
 
     assert_alike(got, single(models, toy_spec(), chunks, params))
+
+
+@pytest.mark.parametrize("route", list(Route))
+def test_a_stream_that_begins_anew_on_fewer_ranks_is_a_fresh_one(
+    models: WholeModels, route: Route
+) -> None:
+    chunks = in_chunks(toy_clip(41))
+    params = [PARAMS] * len(chunks)
+    stream = Stream(RoutePlan.even(route, 2, NUM_BLOCKS, 4), toy_spec(), models, num_lanes=1)
+    play(stream, chunks, params)
+
+    stream.begin(2, RoutePlan.even(route, 2, NUM_BLOCKS, 3), num_lanes=1)
+    late = Token(1, b"of an epoch that is over")
+    stream.ranks[1].take(late)
+    got = play(stream, chunks[:6], params[:6])
+
+    layout = Layout.BATCH if route is Route.RING else Layout.SERIAL
+    assert np.array_equal(got, single(models, toy_spec(), chunks[:6], params[:6], layout))
 
 
 def re_balances(route: Route, num_steps: int, num_places: int) -> dict[int, RoutePlan]:

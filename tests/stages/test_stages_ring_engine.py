@@ -30,14 +30,15 @@ from tests.stages.toy_ring import (
     PATIENT,
     build_badly,
     build_nothing,
+    build_one_slow,
     build_toy,
     lost_at,
     quiet,
     toy_ring,
+    wait_for,
     whole,
 )
 
-DEADLINE_S = 90.0
 CHUNKS = in_chunks(toy_clip(45))
 TOKEN = "only for tests of a ring"
 
@@ -83,13 +84,6 @@ def play(
         out.append(engine.step(frames, one).frames)
     out.append(engine.finish().frames)
     return np.concatenate(out)
-
-
-def wait_for(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def test_the_stream_is_that_of_one_device_session_after_session() -> None:
@@ -169,6 +163,26 @@ def test_a_rank_that_died_is_started_again_and_taken_in_without_loss() -> None:
         assert engine.driver.standing.trouble == ""
         engine.reset()
         assert np.array_equal(play(engine, CHUNKS, STEADY), whole(CHUNKS, STEADY))
+
+
+def test_blocks_leave_a_device_that_has_become_slow_and_no_picture_changes() -> None:
+    clip = in_chunks(toy_clip(1201))
+    with toy_ring(2, build=build_one_slow) as engine:
+        engine.warm_up(STEADY[0], quiet)
+        before, out, num_given, num_after = engine.driver.standing.says, [], 0, 0
+        assert "cpu 0..2, cpu 2..5" in before
+
+        while num_after < 8:
+            out.append(engine.step(clip[num_given], STEADY[0]).frames)
+            num_given += 1
+            num_after += engine.driver.standing.says != before
+            time.sleep(0.05)
+        out.append(engine.finish().frames)
+
+        assert "cpu 0..1, cpu 1..5" in engine.driver.standing.says
+        assert engine.driver.standing.num_lost == 0
+    expected = whole(clip[:num_given], STEADY[:1] * num_given)
+    assert np.array_equal(np.concatenate(out), expected)
 
 
 @needs_signals

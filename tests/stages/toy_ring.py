@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,8 +21,11 @@ from sdv2_host.stages.messages import Load, Loaded
 from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.rank_process import run_rank
 from sdv2_host.stages.rank_ticket import BuildRank, Built
-from sdv2_host.stages.ring_engine import RingEngine, even_plan
+from sdv2_host.stages.ring_engine import RingEngine
+from sdv2_host.stages.ring_plan import RankFacts, RingPlan, num_lanes
 from sdv2_host.stages.ring_setup import Joining, RingSetup
+from sdv2_host.stages.route import RoutePlan
+from sdv2_host.stages.work import Route
 from sdv2_host.types import Frame, ProgressFn
 from tests.stages.places import NUM_BLOCKS, SIZE, WholeModels, single, toy_models, toy_spec
 
@@ -30,6 +34,7 @@ PATIENT = MemberLimits(silence_s=20.0, first_delay_s=0.05)
 ALONE = replace(PATIENT, first_delay_s=600.0, max_delay_s=600.0)
 """Nobody who dies comes back."""
 NUM_REPLAYED = 2
+DEADLINE_S = 90.0
 
 
 def ring_models() -> WholeModels:
@@ -49,6 +54,25 @@ def build_toy(
     return Built(Rank(ring_models(), toy_spec(), on_pictures), Loaded(num_blocks=NUM_BLOCKS))
 
 
+class SlowRank(Rank):
+    """Says that its blocks take five times as long as at first."""
+
+    @property
+    def block_ms(self) -> float | None:
+        return 50.0
+
+
+def build_one_slow(
+    load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
+) -> Built:
+    """The first rank has become slow."""
+    del device, progress
+    torch.set_num_threads(1)
+    kind = SlowRank if load.rank == 0 else Rank
+    loaded = Loaded(num_blocks=NUM_BLOCKS, encode_ms=1.0, block_ms=10.0, decode_ms=1.0)
+    return Built(kind(ring_models(), toy_spec(), on_pictures), loaded)
+
+
 def build_nothing(
     load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
 ) -> Built:
@@ -59,6 +83,17 @@ def build_badly(
     load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
 ) -> Built:
     raise RuntimeError("a bug of toys")
+
+
+def even_plan(config: Config, facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
+    """As many blocks for each, in the order in which they came."""
+    route = Route.CHAIN if config.route == "chain" else Route.RING
+    num_blocks = facts[0].loaded.num_blocks
+    steps = num_steps if route is Route.CHAIN else config.num_step_rows
+    plan = RoutePlan.even(route, steps, num_blocks, len(facts))
+    num_machines = len({fact.machine for fact in facts})
+    lanes = num_lanes(config, len(facts), num_machines)
+    return RingPlan(tuple(fact.rank for fact in facts), plan, lanes)
 
 
 @contextmanager
@@ -118,3 +153,10 @@ def lost_at(
 
 def quiet(text: str, fraction: float) -> None:
     del text, fraction
+
+
+def wait_for(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)

@@ -1,0 +1,126 @@
+"""BlockScheduler: from what the places of a running route report, when its blocks move and where.
+
+Source: StreamDiffusionV2, section 4.2 "DiT block scheduler". The reference balances once, after
+its first chunks; here it goes on for as long as the stream does. What a move must show is
+`balance.plan_moves`'.
+
+Pure: no torch, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from sdv2_host.stages.balance import Balance, Rules, Slowness, plan_moves
+from sdv2_host.stages.partition import Partition
+from sdv2_host.stages.route import RoutePlan
+from sdv2_host.stages.work import UNCOUNTED, DeviceTimes, Footprint, Work, as_work
+
+ELSEWHERE_MS = 1e9
+"""Of encoding at any place but the first, and of decoding at any but the last: they stay."""
+
+
+class PlaceTimes(NamedTuple):
+    """What a place measures, smoothed; 0 = not yet, or it has none of it."""
+
+    encode_ms: float
+    block_ms: float
+    """One block for one row."""
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Memory of the places, in their order."""
+
+    footprint: Footprint = UNCOUNTED
+    room_bytes: tuple[int, ...] = ()
+    """() = enough."""
+
+
+UNLIMITED = Room()
+RULES = Rules()
+
+
+class Decision(NamedTuple):
+    plan: RoutePlan
+    says: str
+    """One line for a person."""
+
+
+class BlockScheduler:
+    """Lifetime: an epoch. The order of the places stays."""
+
+    def __init__(
+        self,
+        plan: RoutePlan,
+        first: Sequence[PlaceTimes],
+        move_ms: float,
+        room: Room = UNLIMITED,
+        rules: Rules = RULES,
+    ) -> None:
+        """`first`: what was measured before the stream began, by place. `move_ms`: what the
+        stream stands still for each block that moves."""
+        assert len(first) == plan.num_places, f"{len(first)} times for {plan.num_places} places"
+        self._first = tuple(first)
+        self._move_ms = move_ms
+        self._room = room
+        self._rules = rules
+        self._slowness = Slowness.of_devices([1.0] * plan.num_places)
+        self._balance = Balance(_partition(plan))
+        self.plan = plan
+
+    def see(self, place: int, times: PlaceTimes) -> None:
+        """What a place reports now; once a second or so."""
+        now_ms, first_ms = (self._stage_ms(place, one) for one in (times, self._first[place]))
+        if now_ms > 0 and first_ms > 0:
+            self._slowness = self._slowness.observed(place, now_ms / first_ms, self._rules)
+
+    def changed(self, plan: RoutePlan) -> None:
+        """The entry has cut anew on its own, for another number of steps."""
+        self.plan = plan
+        self._balance = replace(self._balance, partition=_partition(plan), evidence=0.0)
+
+    def decide(self, now_s: float) -> Decision | None:
+        """A plan that is better by more than noise, if there is one. Once a second or so."""
+        verdict = plan_moves(self._balance, self._work(), now_s, self._move_ms, self._rules)
+        self._balance = verdict.balance
+        if not verdict.moves:
+            return None
+        before = self.plan
+        self.plan = RoutePlan.of(verdict.balance.partition, self._work())
+        return Decision(self.plan, verdict.says) if self.plan != before else None
+
+    def _stage_ms(self, place: int, times: PlaceTimes) -> float:
+        """Of a chunk, as far as both were measured."""
+        first = self._first[place]
+        segment = self.plan.segment(place)
+        parts = (
+            (times.encode_ms, first.encode_ms, 1 if place == 0 else 0),
+            (times.block_ms, first.block_ms, segment.last - segment.first),
+            (times.decode_ms, first.decode_ms, 1 if place == self.plan.num_places - 1 else 0),
+        )
+        return sum(one_ms * count for one_ms, other_ms, count in parts if one_ms and other_ms)
+
+    def _work(self) -> Work:
+        """As it is now, with the ends nailed to their places."""
+        last = self.plan.num_places - 1
+        devices = [
+            DeviceTimes(
+                times.encode_ms if place == 0 else ELSEWHERE_MS,
+                (times.block_ms,) * self.plan.num_blocks,
+                times.decode_ms if place == last else ELSEWHERE_MS,
+            )
+            for place, times in enumerate(self._first)
+        ]
+        footprint, room_bytes = self._room.footprint, self._room.room_bytes
+        work = as_work(devices, self.plan.num_steps, self.plan.route, footprint, room_bytes)
+        return self._slowness.of(work)
+
+
+def _partition(plan: RoutePlan) -> Partition:
+    """With the encoder before the first item and the decoder behind the last."""
+    inner = tuple(cut + 1 for cut in plan.cuts[1:-1])
+    return Partition(tuple(range(plan.num_places)), (0, *inner, plan.num_items + 2))
