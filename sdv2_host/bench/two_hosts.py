@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +29,11 @@ from sdv2_host.params import Params
 from sdv2_host.stages.members import MemberLimits
 from sdv2_host.stages.rank_process import run_rank
 from sdv2_host.stages.rank_ticket import BuildRank
-from sdv2_host.stages.ring_engine import RingEngine, even_plan
+from sdv2_host.stages.ring_engine import RingEngine
+from sdv2_host.stages.ring_plan import RankFacts, RingPlan
 from sdv2_host.stages.ring_setup import RingSetup
+from sdv2_host.stages.route import MAX_STEPS, RoutePlan
+from sdv2_host.stages.work import Route
 from sdv2_host.types import Frame, FrameMeta, ProgressFn
 
 NUM_PLACES = 2 * DEVICES_EACH
@@ -82,7 +85,7 @@ class Setting(NamedTuple):
             devices=config.ring_devices,
             run_rank=run_rank,
             build=self.build,
-            plan=partial(even_plan, config),
+            plan=partial(_equal_shares, self),
             num_steps=self.params.steps,
             joining=joining_here(),
             limits=self.limits,
@@ -221,6 +224,14 @@ def _cut_rows(plan: WayPlan, ring: RingOfTwo, setting: Setting) -> list[dict[str
 
 
 # In the process that has the streams.
+
+
+def _equal_shares(setting: Setting, facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
+    """In the order in which they came."""
+    route = Route(setting.route)
+    steps = num_steps if route is Route.CHAIN else MAX_STEPS
+    plan = RoutePlan.even(route, steps, NUM_BLOCKS, len(facts))
+    return RingPlan(tuple(fact.rank for fact in facts), plan, setting.lanes)
 
 
 def _play(plan: WayPlan, engine: RingEngine) -> Played:
