@@ -3,8 +3,8 @@
 Two devices on each of two machines, which are network namespaces of this one, and one stream over
 all four: places 0 and 1 here, 2 and 3 there. Driver, processes, channels and gloo are the
 product's; blocks of the model take their time and no processor (`hollow_models`). Each setting
-runs in turn without the way and with it, in the same processes, so that the ratio says what the
-way costs on whatever machine.
+runs in turn without the way and with it, so that the ratio says what the way costs on whatever
+machine.
 """
 
 from __future__ import annotations
@@ -176,14 +176,13 @@ def _setting(plan: WayPlan, route: Literal["ring", "chain"], lanes: int) -> Sett
 def _row(plan: WayPlan, ring: RingOfTwo, setting: Setting) -> dict[str, Any]:
     """Without the way and with it in turn, so that both see the same of whatever else the machine
     does. Of each what was fastest counts: such things only add."""
-    cable = ring.machines.cable
-    cable.carry_in(0.0)
     near: list[Played] = []
     far: list[Played] = []
-    with ring.stream(setting):
-        for _ in range(plan.num_turns):
-            for one_way_ms, turns in ((0.0, near), (plan.one_way_ms, far)):
-                cable.carry_in(one_way_ms)
+    for _ in range(plan.num_turns):
+        for one_way_ms, turns in ((0.0, near), (plan.one_way_ms, far)):
+            # Connections of its own: TCP remembers for seconds how short a way was.
+            ring.machines.cable.carry_in(one_way_ms)
+            with ring.stream(setting):
                 turns.append(ring.on_stream(partial(_play, plan)))
     near_ms, far_ms = (min(one.chunk_ms for one in turns) for turns in (near, far))
     return {
