@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from sdv2_host.bench.ring_of_two import RingOfTwo
 from sdv2_host.bench.two_hosts import WayPlan, format_table, measured
-from sdv2_host.bench.two_machines import TwoMachines
+from sdv2_host.bench.two_machines import Machine, TwoMachines
 from sdv2_host.errors import ProtocolError
 from sdv2_host.stages.channel import CHALLENGE_BYTES, MAGIC, PROOF_BYTES, connect_to_driver
 from sdv2_host.stages.gloo_transport import DEPTH, GlooTransport, Seat
@@ -131,6 +132,45 @@ def test_strangers_on_the_port_are_sent_away_and_the_stream_does_not_notice(
     assert {len(one) for one in answers} == {len(MAGIC) + CHALLENGE_BYTES}
     assert after == before
     assert np.array_equal(np.concatenate(parts), whole(CHUNKS, STEADY))
+
+
+def test_garbage_on_the_ports_of_devices_is_nothing_to_the_stream(two: RingOfTwo) -> None:
+    first, second, _ = two.machines
+    with two.stream(Setting()):
+        parts = [two.on_stream(given(0, 5)), two.on_stream(finished)]
+        before = two.on_stream(standing)
+        two.begin(given(5, NUM_CHUNKS))
+        num_ports = throw_garbage(second, first) + throw_garbage(first, second)
+        parts += [two.result(), two.on_stream(finished)]
+        after = two.on_stream(standing)
+
+    # The driver's, and of each device one for links, moves and pulses.
+    assert num_ports == 1 + 4 * 3
+    assert after == before
+    assert np.array_equal(np.concatenate(parts), whole(CHUNKS, STEADY))
+
+
+def throw_garbage(by: Machine, at: Machine) -> int:
+    """Into how many ports of the machine."""
+    ports = [port for address, port in at.on(listening) if address == at.address]
+    for port in ports:
+        by.on(partial(throw, (at.address, port)))
+    return len(ports)
+
+
+def listening() -> list[tuple[str, int]]:
+    """Of the machine that this is called on."""
+    rows = [line.split() for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()]
+    ends = [local.split(":") for _, local, _, state, *_ in rows if state == "0A"]
+    return [
+        (socket.inet_ntoa(bytes.fromhex(address)[::-1]), int(port, 16)) for address, port in ends
+    ]
+
+
+def throw(address: tuple[str, int]) -> None:
+    for said in (b"GET / HTTP/1.1\r\n\r\n" + bytes(4096), bytes(8), b"\xff" * 8, b"x"):
+        with socket.create_connection(address, WAIT_S) as sock:
+            sock.sendall(said)
 
 
 def said_to(two: RingOfTwo, address: tuple[str, int], what: Say) -> bytes:
