@@ -25,6 +25,7 @@ import psutil
 from sdv2_host.bench.namespaces import MTU_BYTES, leave_network, open_device, pids_beside
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.errors import WorkerError
+from sdv2_host.host.child_side import die_with_daemon
 
 T = TypeVar("T")
 
@@ -73,7 +74,8 @@ class Machine:
 
 
 class Program:
-    """A process on a machine, and the line to it. The process should end when the line does."""
+    """A process on a machine, and the line to it. The process should end when the line does; it is
+    killed when the machine's thread ends, which that of a killed program does too."""
 
     def __init__(self, machine: Machine, target: Callable[..., None], *args: Any) -> None:
         """`target` is called there with its end of the line, and then `args`."""
@@ -81,7 +83,7 @@ class Program:
         resource_tracker.ensure_running()
         self._line, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=target, args=(theirs, *args))
+        self._process = context.Process(target=_run, args=(target, theirs, *args))
         machine.on(self._process.start)
         theirs.close()
 
@@ -103,6 +105,14 @@ class Program:
         """The line has ended, and the process."""
         self._line.close()
         self._process.join()
+
+
+def _run(target: Callable[..., None], *args: Any) -> None:
+    """Not longer than this program lives, whatever it waits for."""
+    die_with_daemon(True)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.is_alive():  # it was not killed before the line above
+        target(*args)
 
 
 class Cable:
