@@ -26,7 +26,7 @@ from sdv2_host.host.limits import Limits
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
 from sdv2_host.host.output_ring import OutputRing
-from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, OUTPUT_RING_SLOTS, Presenter
+from sdv2_host.host.presenter import Presenter, output_slots
 from sdv2_host.host.prompt_desk import Decks, DeskListener, needs_bank
 from sdv2_host.host.rate_keeper import RateKeeper
 from sdv2_host.host.situation import Situation
@@ -212,10 +212,9 @@ class Daemon:
         """
         async with AsyncExitStack() as stack:
             # The output ring first: its writer lock is what makes a name unique.
-            is_batch = self._config.layout == "batch"
             writer = FrameWriter(
                 self._config.output_stream,
-                slot_count=BATCH_OUTPUT_RING_SLOTS if is_batch else OUTPUT_RING_SLOTS,
+                slot_count=output_slots(self._config),
                 run_dir=self._run_dir,
             )
             stack.callback(writer.close)

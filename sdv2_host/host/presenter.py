@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
+from sdv2_host.config import Config
 from sdv2_host.errors import RingError
 from sdv2_host.host.handover import Handover
 from sdv2_host.host.meter import Meter, PresenterStats
@@ -30,12 +31,21 @@ chunk is that long.
 """
 BATCH_OUTPUT_RING_SLOTS = 16
 """So many are under way with a batch of four steps, and come at once where it is emptied."""
+RING_OUTPUT_RING_SLOTS = 64
+"""As many as a frame ring can have: over several devices up to 60 are under way."""
 DRY_POLL_S = 0.005
 """While the input is shown; the ring has no bell."""
 DRY_PATIENCE_NS = 500 * NS_PER_MS
 """A lock-step frame waits so long for the input that is to be mixed into it."""
 LONGEST_WAIT_S = 0.1
 """Readers want a sign of life ten times a second."""
+
+
+def output_slots(config: Config) -> int:
+    """Of the output ring of such a host."""
+    if config.is_ring:
+        return RING_OUTPUT_RING_SLOTS
+    return BATCH_OUTPUT_RING_SLOTS if config.layout == "batch" else OUTPUT_RING_SLOTS
 
 
 class _Next(NamedTuple):

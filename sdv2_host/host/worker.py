@@ -227,12 +227,15 @@ def _next_chunk(
     """The next chunk, None after `idle_s`. Pictures that the engine has done meanwhile are shown
     as soon as they are there."""
     deadline_ns = now_ns() + round(idle_s * NS_PER_S)
-    while outlet.num_in_flight and now_ns() < deadline_ns:
-        outlet.publish(engine.collect(), inbox.newest.version)
-        chunk = intake.next_chunk(min(COLLECT_S, idle_s))
-        if chunk is not None:
+    while True:
+        left_s = max(0.0, (deadline_ns - now_ns()) / NS_PER_S)
+        wait_s = left_s
+        if outlet.num_in_flight:
+            outlet.publish(engine.collect(), inbox.newest.version)
+            wait_s = min(COLLECT_S, left_s)
+        chunk = intake.next_chunk(wait_s)
+        if chunk is not None or wait_s == left_s:
             return chunk
-    return intake.next_chunk(max(0.0, (deadline_ns - now_ns()) / NS_PER_S))
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

@@ -35,7 +35,7 @@ from sdv2_host.stages.messages import (
     Pulse,
 )
 from sdv2_host.stages.outbox import Outbox, Styled
-from sdv2_host.stages.rebalancing import Rebalancing
+from sdv2_host.stages.ring_balance import RingBalance
 from sdv2_host.stages.ring_plan import RankFacts
 from sdv2_host.stages.ring_setup import GivenChunk, RingSetup
 from sdv2_host.stages.ring_stream import RingStream
@@ -72,7 +72,7 @@ class Driver:
         self._names: dict[int, str] = {}
         self._losses = Losses()
         self._last_failure: Failed | None = None
-        self._rebalancing: Rebalancing | None = None
+        self._balance: RingBalance | None = None
         self._says = ""
         self._progress = ("waiting for devices to be ready", 0.0)
         self.standing = Standing()
@@ -229,7 +229,7 @@ class Driver:
         if isinstance(message, Pulse):
             busy_s, longest_s = message.busy_ms / MS_PER_S, message.longest_ms / MS_PER_S
             self._do(members.pulse(rank, now, busy_s, longest_s))
-            self._balance(rank, message, now)
+            self._balance_blocks(rank, message, now)
         elif isinstance(message, Picture):
             self._stream.came(rank, message, payload)
         elif isinstance(message, Entry):
@@ -255,24 +255,22 @@ class Driver:
         else:
             raise ProtocolError(f"message {message.kind!r} from a rank that has come")
 
-    def _balance(self, rank: int, pulse: Pulse, now: int) -> None:
+    def _balance_blocks(self, rank: int, pulse: Pulse, now: int) -> None:
         """Blocks move, if that has become worth it."""
-        plan = self._stream.plan
-        if self._rebalancing is None or plan is None:
+        plan, balance = self._stream.plan, self._balance
+        if plan is None or balance is None or not self._members.is_formed:
             return
-        self._rebalancing.see(rank, pulse)
-        self._rebalancing.follow(plan.route)
-        decision = self._rebalancing.decide(now)
+        decision = balance.heard(rank, pulse, self._stream.num_steps, now)
         if decision is not None:
-            log.info("blocks move: %s", decision.says)
             self._stream.rebalance(decision.plan)
-            self._says = shown(plan._replace(route=decision.plan), self._facts)
+            self._says = shown(plan._replace(route=decision.plan, says=decision.says), self._facts)
+            log.info("blocks move: %s", self._says)
             self._tell_standing()
 
     def _pass_on(self, rank: int, entry: Entry, payload: bytearray) -> None:
         """What one rank has set in the store of the group, the others learn."""
         if entry.group == self._members.group:
-            for other in self._members.members:
+            for other in self._stream.ranks:
                 if other != rank:
                     self._roster.post(other, entry, payload)
 
@@ -310,7 +308,7 @@ class Driver:
             plan = self._setup.plan(facts, self._stream.num_steps)
             self._says = shown(plan, self._facts)
             log.info("epoch %d: %s", order.epoch, self._says)
-            self._rebalancing = Rebalancing(plan, self._facts, now_ns())
+            self._balance = RingBalance(plan)
         self._losses.take_back(self._names[rank] for rank in order.ranks)
         self._stream.begin(order.epoch, members.group, plan)
         self._tell_standing()

@@ -26,6 +26,7 @@ from sdv2_host.stages.packet import Leaf, LeafShape, PacketError, Token
 from sdv2_host.stages.place import BLOCKS, Place
 from sdv2_host.stages.place_kv import BlockState, PlaceKV
 from sdv2_host.stages.place_text import PlaceTexts
+from sdv2_host.stages.rank_models import Ends
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.stage_times import StageTimes
 from sdv2_host.stages.transport import Transport
@@ -55,6 +56,9 @@ class RankModels(Protocol):
 
     def drop_(self, blocks: Iterable[int]) -> None:
         """Those blocks give their memory back."""
+
+    def hold_vae_(self, ends: Ends) -> None:
+        """Of the autoencoder these halves have their weights, and no other."""
 
 
 class Rank:
@@ -105,10 +109,12 @@ class Rank:
         self._place = Place(models.dit, self._pipeline.denoiser, self._kv, self._times.timer)
         self._assembler = Assembler(self._texts.__getitem__)
         self._held: deque[Leaf | Token] = deque()
+        is_exit = place == plan.num_places - 1
+        models.hold_vae_(Ends(encodes=place == 0, decodes=is_exit))
         self._entry = self._exit = None
         if place == 0:
             self._entry = Entry(self._pipeline, models.dit.dims, models.vae, plan, num_lanes)
-        if place == plan.num_places - 1:
+        if is_exit:
             self._exit = Exit(models.vae, spec, epoch, self._times.timer, self._on_pictures)
         self._own_blocks()
 

@@ -253,7 +253,10 @@ class RankWork:
 
     def _connect(self, group: _Group, place: int, plan: RoutePlan) -> bool:
         """The transport is that of the group, unless another one has begun."""
-        arrived = partial(self._arrive, group.number)
+
+        def arrived(packet: Leaf | Token) -> None:
+            self._inbox.put(_Arrived(group.number, packet))
+
         with self._lock:
             if self._listened is not group:
                 return False
@@ -276,9 +279,6 @@ class RankWork:
                 on_failure=partial(self._tell_failure, group.number),
             )
         return True
-
-    def _arrive(self, group: int, packet: Leaf | Token) -> None:
-        self._inbox.put(_Arrived(group, packet))
 
     def _tell_failure(self, group: int, reason: str) -> None:
         self._driver.say(LinkFailed(group=group, reason=reason[:MAX_TEXT_CHARS]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +24,10 @@ from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
 from sdv2_host.stages.rank_process import run_rank
-from sdv2_host.stages.ring_plan import MeasuredPlanner
+from sdv2_host.stages.ring_plan import Planner, RankFacts, RingPlan, measured_plan
 from sdv2_host.stages.ring_setup import GivenChunk, Joining, RingSetup, RingText
+from sdv2_host.stages.route_planner import RoutePlanner
+from sdv2_host.stages.work import Route
 from sdv2_host.stream.prompt import mixed_embedding
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
@@ -34,6 +37,8 @@ log = logging.getLogger(__name__)
 
 NUM_WARM_UP_CHUNKS = 2
 ANY_NUMBER = 1 << 30
+MAX_OWED = 14
+"""Chunks: a lock-step client has 60 frames under way then, and a frame ring has 64 slots."""
 MAX_KEPT_TEXTS = 16
 NO_WATCHDOG = "over several devices nobody watches the picture for drift; one device does"
 LORAS = "LoRAs have no effect over several devices: start without --devices to use them"
@@ -60,13 +65,27 @@ def build_ring_engine(config: Config, progress: ProgressFn) -> RingEngine:
         devices=devices,
         run_rank=run_rank,
         build=build_rank,
-        plan=MeasuredPlanner(config, dtype),
+        plan=_planner(config, dtype),
         num_steps=_usual_steps(config),
         joining=joining_of(config),
     )
     progress(f"starting {len(setup.devices)} devices", 0.0)
     log.warning("%s", NO_WATCHDOG)
     return RingEngine(setup, text)
+
+
+def _planner(config: Config, dtype: torch.dtype) -> Planner:
+    """By what ranks measured. What the stream needs, which takes seconds, is found in a thread of
+    its own while they load."""
+    wanted = None if config.route == "auto" else Route(config.route)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="need")
+    planner = pool.submit(RoutePlanner, config, dtype, wanted)
+    pool.shutdown(wait=False)
+
+    def plan(facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
+        return measured_plan(config, planner.result(), facts, num_steps)
+
+    return plan
 
 
 def joining_of(config: Config) -> Joining | None:
@@ -162,7 +181,8 @@ class RingEngine:
             HostError: no device could be made ready.
         """
         self.driver.wait_formed(progress)
-        self._most_owed = self.driver.most_in_flight(self._config.num_step_rows)
+        wanted = self.driver.most_in_flight(self._config.num_step_rows)
+        self._most_owed = min(wanted, MAX_OWED)
         pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
         blank = Frame(FrameMeta(self._size.width, self._size.height), pixels)
         progress("warming up", 0.0)

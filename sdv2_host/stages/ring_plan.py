@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import torch
-
 from sdv2_host.config import Config
-from sdv2_host.stages.block_scheduler import UNLIMITED, Room
-from sdv2_host.stages.choice import ENOUGH_BYTES, Device, sharing, work_of
+from sdv2_host.stages.block_scheduler import UNLIMITED, PlaceTimes, Room
+from sdv2_host.stages.choice import ENOUGH_BYTES, Device, sharing
 from sdv2_host.stages.messages import Loaded
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.route_planner import RoutePlanner
@@ -28,14 +25,18 @@ class RankFacts(NamedTuple):
 
 class RingPlan(NamedTuple):
     ranks: tuple[int, ...]
-    """In the order of the places. Others are spare: they would get nothing to do."""
+    """In the order of the places."""
     route: RoutePlan
     lanes: int
     """Calls on their way at once, in a ring."""
     says: str = ""
-    """Why so, for a person."""
+    """Why it is so, for a person."""
+    times: tuple[PlaceTimes, ...] = ()
+    """Of the places, as their ranks measured before the stream began; () = they did not, and
+    nothing is re-balanced."""
     room: Room = UNLIMITED
-    """Memory of the places."""
+    move_ms: float = 0.0
+    """What the stream stands still for each block that moves, about."""
 
     def most_in_flight(self, num_steps: int) -> int:
         """Chunks of so many steps that keep every device at work, and no more than that."""
@@ -51,52 +52,48 @@ Raises:
 """
 
 
-class MeasuredPlanner:
-    """A `Planner` by what ranks measured. What the stream needs is found in a thread of its own,
-    while they load."""
-
-    def __init__(self, config: Config, dtype: torch.dtype) -> None:
-        """`dtype`: of the ranks."""
-        self._config = config
-        wanted = None if config.route == "auto" else Route(config.route)
-        pool = ThreadPoolExecutor(1, thread_name_prefix="need")
-        self._planner = pool.submit(RoutePlanner, config, dtype, wanted)
-        pool.shutdown(wait=False)
-
-    def __call__(self, facts: Sequence[RankFacts], num_steps: int) -> RingPlan:
-        planner = self._planner.result()
-        devices = _devices(facts)
-        planned = planner.plan(devices, num_steps)
-        taking_part = [facts[index] for index in planned.order]
-        num_machines = len({fact.machine for fact in taking_part})
-        work = work_of(
-            [devices[index] for index in planned.order],
-            planned.plan.num_steps,
-            planned.plan.route,
-            planner.need,
-        )
-        return RingPlan(
-            ranks=tuple(fact.rank for fact in taking_part),
-            route=planned.plan,
-            lanes=num_lanes(self._config, len(taking_part), num_machines),
-            says=planned.says,
-            room=Room(work.footprint, work.room_bytes),
-        )
+MOVED_BYTES_PER_MS = 1e6
+"""By a network of 10 GbE, or between processes of one machine."""
 
 
-def _devices(facts: Sequence[RankFacts]) -> list[Device]:
-    """With the memory that each can give: ranks on one device share it."""
-    devices = []
-    for fact in facts:
-        loaded = fact.loaded
-        times = DeviceTimes(
-            loaded.encode_ms,
-            (loaded.block_ms,) * loaded.num_blocks,
-            loaded.decode_ms,
-            loaded.row_saving,
-        )
-        devices.append(Device(fact.device, times, loaded.room_bytes or ENOUGH_BYTES))
-    return sharing(devices, [(fact.machine, fact.device) for fact in facts])
+def measured_plan(
+    config: Config, planner: RoutePlanner, facts: Sequence[RankFacts], num_steps: int
+) -> RingPlan:
+    """The best that is known of for devices as these have measured themselves.
+
+    Raises:
+        DeviceMemoryError: they cannot hold the model.
+    """
+    devices = sharing(
+        [_device(fact) for fact in facts], [(fact.machine, fact.device) for fact in facts]
+    )
+    planned = planner.plan(devices, num_steps)
+    taking_part = [facts[index] for index in planned.order]
+    need = planner.need
+    rooms = tuple(devices[index].room_bytes - need.shared for index in planned.order)
+    num_rows = need.num_rows if planned.plan.route is Route.RING else 1
+    return RingPlan(
+        ranks=tuple(fact.rank for fact in taking_part),
+        route=planned.plan,
+        lanes=num_lanes(config, len(taking_part), len({fact.machine for fact in taking_part})),
+        says=planned.says,
+        times=tuple(_place_times(fact) for fact in taking_part),
+        room=Room(need.footprint, rooms),
+        move_ms=need.footprint.row * num_rows / MOVED_BYTES_PER_MS,
+    )
+
+
+def _device(fact: RankFacts) -> Device:
+    loaded = fact.loaded
+    block_ms = (loaded.block_ms,) * loaded.num_blocks
+    times = DeviceTimes(loaded.encode_ms, block_ms, loaded.decode_ms, loaded.row_saving)
+    room_bytes = loaded.room_bytes or ENOUGH_BYTES
+    return Device(f"{fact.device} of {fact.machine}", times, room_bytes)
+
+
+def _place_times(fact: RankFacts) -> PlaceTimes:
+    loaded = fact.loaded
+    return PlaceTimes(loaded.encode_ms, loaded.block_ms, loaded.decode_ms)
 
 
 def num_lanes(config: Config, num_places: int, num_machines: int) -> int:

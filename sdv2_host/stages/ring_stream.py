@@ -44,6 +44,11 @@ class RingStream:
     def plan(self) -> RingPlan | None:
         return self._plan
 
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """That take part in the newest epoch."""
+        return self._plan.ranks if self._plan is not None else ()
+
     def give(self, chunk: GivenChunk) -> None:
         self._feed.give(chunk)
         self.num_steps = chunk.params.steps

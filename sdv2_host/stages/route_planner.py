@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from sdv2_host.config import Config
-from sdv2_host.stages.choice import Device, Need, choose_route, work_of
+from sdv2_host.stages.choice import Device, choose_route, work_of
 from sdv2_host.stages.need import need_of, remedy
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import Route
@@ -35,12 +35,7 @@ class RoutePlanner:
         self._config = config
         self._dtype = dtype
         self._wanted = wanted
-        self._need = need_of(config, dtype)
-
-    @property
-    def need(self) -> Need:
-        """Of each device."""
-        return self._need
+        self.need = need_of(config, dtype)
 
     def plan(self, devices: Sequence[Device], num_steps: int) -> PlannedRoute:
         """The route for so many steps, or for the most that memory was planned for.
@@ -49,7 +44,7 @@ class RoutePlanner:
             DeviceMemoryError: they cannot hold the model; with what is needed, what is there, and
                 the remedy.
         """
-        need = self._need
+        need = self.need
         num_steps = min(num_steps, need.num_rows)
         to_do = partial(remedy, self._config, self._dtype, devices)
         choice = choose_route(devices, num_steps, need, to_do, self._wanted)

@@ -18,6 +18,7 @@ from sdv2_host.stages.calls import Call
 from sdv2_host.stages.exit import Pictures
 from sdv2_host.stages.local_transport import local_transports
 from sdv2_host.stages.rank import Rank
+from sdv2_host.stages.rank_models import Ends
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
@@ -48,6 +49,9 @@ class WholeModels:
 
     def drop_(self, blocks: Iterable[int]) -> None:
         self.brought -= set(blocks)
+
+    def hold_vae_(self, ends: Ends) -> None:
+        """Both halves are always there."""
 
 
 def toy_models() -> WholeModels:

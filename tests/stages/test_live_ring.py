@@ -12,7 +12,9 @@ import pytest
 
 from sdv2_host.params import Params
 from sdv2_host.stages.join_token import make_token
+from sdv2_host.types import FrameMeta
 from tests.host.live_host import Stage, linux_only, live_host
+from tests.host.lockstep_client import LockstepClient, numbered
 from tests.hosts import RunningHost, children, is_running, unique_name
 from tests.stages.toy_ring import wait_for
 
@@ -49,8 +51,19 @@ def _is_forked(pid: int) -> bool:
     return b"forkserver" in _command(parent)
 
 
+def render(stage: Stage) -> None:
+    """Lock-step: every picture comes once, in order, no later than the host says."""
+    daemon = stage.daemon
+    delay = daemon.snapshot().delay_frames
+    with LockstepClient(daemon.config.name, stage.run_dir, delay) as client:
+        client.render(numbered(delay + 30), FrameMeta(24, 16))
+
+        assert len(client.pictures) >= 30
+        assert client.numbers == client.expected
+
+
 @linux_only
-def test_a_host_over_two_devices_goes_on_when_one_is_killed_and_leaves_nothing(
+def test_a_host_over_two_devices_goes_on_when_one_is_killed_renders_and_leaves_nothing(
     run_dir: Path,
 ) -> None:
     async def show() -> list[int]:
@@ -74,6 +87,7 @@ def test_a_host_over_two_devices_goes_on_when_one_is_killed_and_leaves_nothing(
             for peer in peers:
                 peer.cancel()
             await asyncio.wait(peers)
+            await asyncio.to_thread(render, stage)
             return ranks_of(stage)
 
     left = asyncio.run(show())

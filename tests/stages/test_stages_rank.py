@@ -107,6 +107,22 @@ def test_a_ring_gives_the_bits_of_its_calls_on_one_device(
     assert np.array_equal(got, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("route", list(Route))
+def test_the_bits_are_those_of_one_device_in_every_dtype(route: Route, dtype: torch.dtype) -> None:
+    models = toy_models()
+    for module in (models.dit, models.vae, models.text):
+        module.to(dtype)
+    chunks = in_chunks(toy_clip(41))
+    spec = toy_spec(dtype=dtype)
+    plan = RoutePlan.even(route, 2, NUM_BLOCKS, 3)
+
+    got = play(Stream(plan, spec, models, num_lanes=1), chunks, [PARAMS] * len(chunks))
+
+    layout = Layout.BATCH if route is Route.RING else Layout.SERIAL
+    assert np.array_equal(got, single(models, spec, chunks, [PARAMS] * len(chunks), layout))
+
+
 @pytest.mark.parametrize("num_lanes", [2, 4, 7])
 def test_a_ring_gives_the_pictures_of_one_device_whatever_the_lanes(
     models: WholeModels, num_lanes: int

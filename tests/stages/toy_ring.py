@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
 from sdv2_host.params import Params
+from sdv2_host.stages.block_scheduler import PlaceTimes
 from sdv2_host.stages.exit import Pictures
 from sdv2_host.stages.members import MemberLimits
 from sdv2_host.stages.messages import Load, Loaded
@@ -55,22 +56,24 @@ def build_toy(
 
 
 class SlowRank(Rank):
-    """Says that its blocks take five times as long as at first."""
+    """Says that its blocks take three times what was measured before the stream began."""
 
     @property
     def block_ms(self) -> float | None:
-        return 50.0
+        return 3 * MEASURED.block_ms
 
 
-def build_one_slow(
+MEASURED = PlaceTimes(encode_ms=1.0, block_ms=10.0, decode_ms=1.0)
+
+
+def build_uneven(
     load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
 ) -> Built:
-    """The first rank has become slow."""
-    del device, progress
-    torch.set_num_threads(1)
-    kind = SlowRank if load.rank == 0 else Rank
-    loaded = Loaded(num_blocks=NUM_BLOCKS, encode_ms=1.0, block_ms=10.0, decode_ms=1.0)
-    return Built(kind(ring_models(), toy_spec(), on_pictures), loaded)
+    """The rank of the first device slows down."""
+    built = build_toy(load, device, on_pictures, progress)
+    if load.rank > 0:
+        return built
+    return built._replace(rank=SlowRank(ring_models(), toy_spec(), on_pictures))
 
 
 def build_nothing(
@@ -96,6 +99,13 @@ def even_plan(config: Config, facts: Sequence[RankFacts], num_steps: int) -> Rin
     return RingPlan(tuple(fact.rank for fact in facts), plan, lanes)
 
 
+def timed_plan(
+    config: Config, times: PlaceTimes | None, facts: Sequence[RankFacts], num_steps: int
+) -> RingPlan:
+    plan = even_plan(config, facts, num_steps)
+    return plan._replace(times=(times,) * len(facts)) if times else plan
+
+
 @contextmanager
 def toy_ring(
     num_devices: int,
@@ -104,8 +114,9 @@ def toy_ring(
     limits: MemberLimits = PATIENT,
     build: BuildRank = build_toy,
     joining: Joining | None = None,
+    times: PlaceTimes | None = None,
 ) -> Iterator[RingEngine]:
-    """An engine of so many processes, not warm."""
+    """An engine of so many processes, not warm; with `times`, they have measured these."""
     config = Config.model_validate(
         {
             "width": SIZE.width,
@@ -119,7 +130,7 @@ def toy_ring(
         devices=("cpu",) * num_devices,
         run_rank=run_rank,
         build=build,
-        plan=partial(even_plan, config),
+        plan=partial(timed_plan, config, times),
         num_steps=2,
         joining=joining,
         num_replayed=NUM_REPLAYED,
