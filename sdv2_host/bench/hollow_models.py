@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sdv2_host.stages.exit import Pictures
 from sdv2_host.stages.messages import Load, Loaded
 from sdv2_host.stages.rank import Rank
+from sdv2_host.stages.rank_models import Ends
 from sdv2_host.stages.rank_ticket import Built
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn, Size
@@ -77,7 +78,7 @@ class HollowVAE:
 
 
 class HollowModels(NamedTuple):
-    """`RankModels`: every block is there."""
+    """`RankModels`: all is there, always."""
 
     dit: CausalWanModel
     vae: HollowVAE
@@ -85,6 +86,8 @@ class HollowModels(NamedTuple):
     def bring_(self, blocks: Iterable[int]) -> None: ...
 
     def drop_(self, blocks: Iterable[int]) -> None: ...
+
+    def hold_vae_(self, ends: Ends) -> None: ...
 
 
 def hollow_text() -> TinyTextEncoder:
