@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdv2_host.config import Config
-from sdv2_host.gpu.device import device_memory
+from sdv2_host.gpu.device import DeviceMemory, device_memory
 from sdv2_host.gpu.dry_run import META, LiveBytes, RealKernels, StreamBytes, dry_run, tensor_bytes
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.memory_plan import CONTEXT_BYTES, FRAGMENTATION
@@ -55,9 +55,14 @@ class _Half(NamedTuple):
 
 
 def room_bytes(device: torch.device) -> int:
-    """What a process can have of the device for parts of a stream: what is free now but for what
-    torch and the driver will take, which is an estimate."""
-    return device_memory(device).free - CONTEXT_BYTES.get(device.type, 0)
+    """What a process can have of the device now for parts of a stream."""
+    return room_of(device_memory(device), device.type)
+
+
+def room_of(memory: DeviceMemory, kind: str) -> int:
+    """What is free but for what torch and the driver will take, which is an estimate; 0 = not even
+    that."""
+    return max(0, memory.free - CONTEXT_BYTES.get(kind, 0))
 
 
 def plan_parts(config: Config, dtype: torch.dtype) -> PartBytes:

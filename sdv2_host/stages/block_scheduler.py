@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sdv2_host.stages.balance import Balance, Rules, Slowness, plan_moves
 from sdv2_host.stages.partition import Partition
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import UNCOUNTED, DeviceTimes, Footprint, Work, as_work
+from sdv2_host.stages.work import UNCOUNTED, DeviceTimes, Footprint, Route, Work, as_work
 
 ELSEWHERE_MS = 1e9
 """Of encoding at any place but the first, and of decoding at any but the last: they stay."""
@@ -29,6 +29,8 @@ class PlaceTimes(NamedTuple):
     block_ms: float
     """One block for one row."""
     decode_ms: float
+    row_saving: float = 0.0
+    """Of a further row in the same call, where `block_ms` was measured with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +73,21 @@ class BlockScheduler:
         self._slowness = Slowness.of_devices([1.0] * plan.num_places)
         self._balance = Balance(_partition(plan))
         self.plan = plan
+        self.num_steps = plan.num_steps
 
     def see(self, place: int, times: PlaceTimes) -> None:
         """What a place reports now; once a second or so."""
-        now_ms, first_ms = (self._stage_ms(place, one) for one in (times, self._first[place]))
+        first = self._first[place]
+        first = first._replace(block_ms=first.block_ms * self._share_of_row(first))
+        now_ms, first_ms = self._stage_ms(place, times, first), self._stage_ms(place, first, times)
         if now_ms > 0 and first_ms > 0:
             self._slowness = self._slowness.observed(place, now_ms / first_ms, self._rules)
 
-    def changed(self, plan: RoutePlan) -> None:
-        """The entry has cut anew on its own, for another number of steps."""
-        self.plan = plan
-        self._balance = replace(self._balance, partition=_partition(plan), evidence=0.0)
+    def changed(self, num_steps: int) -> None:
+        """Chunks have so many steps now. Of a chain the entry has made a new cut on its own."""
+        self.num_steps = num_steps
+        self.plan = self.plan.with_steps(num_steps)
+        self._balance = replace(self._balance, partition=_partition(self.plan), evidence=0.0)
 
     def decide(self, now_s: float) -> Decision | None:
         """A plan that is better by more than noise, if there is one. Once a second or so."""
@@ -90,19 +96,29 @@ class BlockScheduler:
         if not verdict.moves:
             return None
         before = self.plan
-        self.plan = RoutePlan.of(verdict.balance.partition, self._work())
+        plan = RoutePlan.of(verdict.balance.partition, self._work())
+        self.plan = replace(plan, num_steps=before.num_steps)
         return Decision(self.plan, verdict.says) if self.plan != before else None
 
-    def _stage_ms(self, place: int, times: PlaceTimes) -> float:
-        """Of a chunk, as far as both were measured."""
-        first = self._first[place]
+    def _stage_ms(self, place: int, times: PlaceTimes, others: PlaceTimes) -> float:
+        """Of a chunk by `times`, as far as `others` know it too."""
         segment = self.plan.segment(place)
+        num_rows = (segment.last - segment.first) * self._rows_of_call
         parts = (
-            (times.encode_ms, first.encode_ms, 1 if place == 0 else 0),
-            (times.block_ms, first.block_ms, segment.last - segment.first),
-            (times.decode_ms, first.decode_ms, 1 if place == self.plan.num_places - 1 else 0),
+            (times.encode_ms, others.encode_ms, 1 if place == 0 else 0),
+            (times.block_ms, others.block_ms, num_rows),
+            (times.decode_ms, others.decode_ms, 1 if place == self.plan.num_places - 1 else 0),
         )
         return sum(one_ms * count for one_ms, other_ms, count in parts if one_ms and other_ms)
+
+    @property
+    def _rows_of_call(self) -> int:
+        return self.num_steps if self.plan.route is Route.RING else 1
+
+    def _share_of_row(self, times: PlaceTimes) -> float:
+        """What a row of a call takes, of one that is alone in its call."""
+        rows = self._rows_of_call
+        return (1 + (rows - 1) * (1 - times.row_saving)) / rows
 
     def _work(self) -> Work:
         """As it is now, with the ends nailed to their places."""
@@ -112,11 +128,14 @@ class BlockScheduler:
                 times.encode_ms if place == 0 else ELSEWHERE_MS,
                 (times.block_ms,) * self.plan.num_blocks,
                 times.decode_ms if place == last else ELSEWHERE_MS,
+                times.row_saving,
             )
             for place, times in enumerate(self._first)
         ]
         footprint, room_bytes = self._room.footprint, self._room.room_bytes
-        work = as_work(devices, self.plan.num_steps, self.plan.route, footprint, room_bytes)
+        if self.plan.route is Route.RING:
+            footprint = footprint.with_rows(self.plan.num_steps, self.num_steps)
+        work = as_work(devices, self.num_steps, self.plan.route, footprint, room_bytes)
         return self._slowness.of(work)
 
 

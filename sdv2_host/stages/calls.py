@@ -15,7 +15,7 @@ from torch import Tensor
 from sdv2_host.stages.packet import SCALARS, Header, Leaf, PacketError
 from sdv2_host.stages.route import MAX_STEPS
 from sdv2_host.stream.stream_batch import ChunkInFlight
-from sdv2_host.wan.model import TextByBlock
+from sdv2_host.wan.model import TextByBlock, TextKV
 
 _SIGMAS = MAX_STEPS
 _NOTES = 2 * MAX_STEPS
@@ -103,6 +103,16 @@ def _scalars(chunk: RoutedChunk) -> Tensor:
     return scalars
 
 
+class NoText:
+    """Of a chunk that is done: its prompt may be forgotten before it is back at the entry."""
+
+    def __getitem__(self, index: int, /) -> TextKV:
+        raise AssertionError("a chunk that is done meets no block")
+
+
+NO_TEXT = NoText()
+
+
 class Assembler:
     """Calls out of the leaves of one link."""
 
@@ -150,7 +160,7 @@ class Assembler:
         return RoutedChunk(
             index=header.index,
             seed=header.seed,
-            text=self._text_of(header.text_id),
+            text=NO_TEXT if header.is_done else self._text_of(header.text_id),
             timesteps_I=scalars[: header.num_steps],
             sigmas_I=scalars[_SIGMAS : _SIGMAS + header.num_steps],
             x_BFCHW=torch.stack([leaf.x_CHW for leaf in leaves])[None],

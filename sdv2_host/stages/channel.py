@@ -49,7 +49,11 @@ class Channel:
     """One greeted socket. Any thread may send; one receives. Both block."""
 
     def __init__(self, sock: socket.socket, max_payload_bytes: int) -> None:
-        """Owns the socket. Larger payloads than that are refused before memory is taken."""
+        """Owns the socket. Larger payloads than that are refused before memory is taken.
+
+        Raises:
+            OSError: the connection has ended; only some systems say so here.
+        """
         self._socket = sock
         self._max_payload_bytes = max_payload_bytes
         self._sending = threading.Lock()
@@ -126,9 +130,9 @@ def greet_rank(sock: socket.socket, token: str, max_payload_bytes: int) -> Chann
         if not hmac.compare_digest(proof, _proof(token, b"rank", ours, theirs)):
             raise ProtocolError("wrong token")
         greeting.send(_proof(token, b"driver", ours, theirs))
+        return Channel(sock, max_payload_bytes)
     except OSError as error:
         raise ProtocolError(f"no greeting: {error}") from error
-    return Channel(sock, max_payload_bytes)
 
 
 def greet_driver(sock: socket.socket, token: str, max_payload_bytes: int) -> Channel:
@@ -145,11 +149,11 @@ def greet_driver(sock: socket.socket, token: str, max_payload_bytes: int) -> Cha
         ours = secrets.token_bytes(CHALLENGE_BYTES)
         greeting.send(ours + _proof(token, b"rank", theirs, ours))
         proof = greeting.receive(PROOF_BYTES)
+        if not hmac.compare_digest(proof, _proof(token, b"driver", theirs, ours)):
+            raise ProtocolError("wrong token")
+        return Channel(sock, max_payload_bytes)
     except OSError as error:
         raise ProtocolError(f"no greeting, the token may be another one: {error}") from error
-    if not hmac.compare_digest(proof, _proof(token, b"driver", theirs, ours)):
-        raise ProtocolError("wrong token")
-    return Channel(sock, max_payload_bytes)
 
 
 def connect_to_driver(address: tuple[str, int], token: str, max_payload_bytes: int) -> Channel:

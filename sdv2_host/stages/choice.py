@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.stages.partition import Partition, best_partition
+from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Work, as_work
 
 ENOUGH_BYTES = 2**62
@@ -66,14 +68,14 @@ class Choice(NamedTuple):
 
 def work_of(devices: Sequence[Device], num_steps: int, route: Route, need: Need) -> Work:
     """The items of a stream of `num_steps` on these devices, and what they need there."""
-    row = need.footprint.row
+    footprint = need.footprint
     if route is Route.RING:
-        row = -(-row * need.num_rows // num_steps)  # times num_steps rows: all there are
+        footprint = footprint.with_rows(need.num_rows, num_steps)
     return as_work(
         [device.times for device in devices],
         num_steps,
         route,
-        need.footprint._replace(row=row),
+        footprint,
         tuple(device.room_bytes - need.shared for device in devices),
     )
 
@@ -99,11 +101,13 @@ def choose_route(
     offered = {route: plan for route, plan in ((Route.RING, ring), (Route.CHAIN, chain)) if plan}
     if wanted is not None:
         if wanted not in offered:
-            raise DeviceMemoryError(_refusal(devices, num_steps, wanted, need, offered, remedy))
+            raise DeviceMemoryError(_refusal(devices, wanted, need, offered, remedy))
         return Choice(wanted, offered[wanted].partition, f"{wanted}: as asked for")
+    if ring and chain and not _keeps_its_shares(devices, chain.partition, num_steps, need):
+        chain = None
     if chain is None:
         if ring is None:
-            raise DeviceMemoryError(_refusal(devices, num_steps, None, need, offered, remedy))
+            raise DeviceMemoryError(_refusal(devices, None, need, offered, remedy))
         return Choice(
             Route.RING,
             ring.partition,
@@ -119,6 +123,23 @@ def choose_route(
         says = f"chain: {times}, where every chunk would go round {num_steps} times"
         return Choice(Route.CHAIN, chain.partition, says)
     return Choice(Route.RING, ring.partition, f"ring: {times}, at more latency")
+
+
+def _keeps_its_shares(
+    devices: Sequence[Device], chain: Partition, num_steps: int, need: Need
+) -> bool:
+    """Whether places have room for as much of the chain as now when its steps are others: its entry
+    cuts it so, and a place with a small part of the model may then hold the most of it."""
+    taking_part = [devices[index] for index in chain.order]
+    now = RoutePlan.of(chain, work_of(taking_part, num_steps, Route.CHAIN, need))
+    for steps in range(1, need.num_rows + 1):
+        work = work_of(taking_part, steps, Route.CHAIN, need)
+        inner = [cut + 1 for cut in now.with_steps(steps).cuts[1:-1]]
+        ends = [0, *inner, work.num_items]
+        for (first, last), room in zip(pairwise(ends), work.room_bytes, strict=True):
+            if work.bytes_of(first, last) > room:
+                return False
+    return True
 
 
 def fits(devices: Sequence[Device], need: Need) -> bool:
@@ -150,13 +171,12 @@ def _planned(
 
 def _refusal(
     devices: Sequence[Device],
-    num_steps: int,
     wanted: Route | None,
     need: Need,
     offered: dict[Route, _Planned],
     remedy: Callable[[], str],
 ) -> str:
-    work = work_of(devices, num_steps, wanted or Route.RING, need)
+    work = work_of(devices, need.num_rows, wanted or Route.RING, need)
     total = work.bytes_of(0, work.num_items) + need.shared * len(devices)
     largest = max(work.bytes_of(item, item + 1) for item in range(work.num_items)) + need.shared
     there = ", ".join(f"{_size(max(0, one.room_bytes))} on {one.name}" for one in devices)

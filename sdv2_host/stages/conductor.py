@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 
 from sdv2_host.stages.calls import Call, RoutedChunk
+from sdv2_host.stages.packet import PacketError
 from sdv2_host.stages.route import MAX_STEPS
 from sdv2_host.stages.work import Route
 
@@ -33,13 +34,19 @@ class Conductor:
         """Chunks that have not begun."""
         return len(self._waiting[0])
 
+    @property
+    def texts_away(self) -> set[int]:
+        """Of calls that will come back."""
+        return {chunk.text_id for chunks in self._on_their_way.values() for chunk in chunks}
+
     def feed(self, chunk: RoutedChunk) -> None:
         """The newest chunk, before its first step."""
         self._waiting[0].append(chunk)
 
     def take_back(self, call: Call) -> None:
         """A call of a ring is through; its chunks that have steps left wait for their next."""
-        del self._on_their_way[call.number]
+        if self._on_their_way.pop(call.number, None) is None:
+            raise PacketError(f"call {call.number} comes back, and is not on its way")
         for chunk in call.chunks:
             if not chunk.is_done:
                 self._waiting[chunk.step].append(chunk)

@@ -71,6 +71,7 @@ class Driver:
         self._facts: dict[int, RankFacts] = {}
         self._names: dict[int, str] = {}
         self._losses = Losses()
+        self._ends: dict[int, str] = {}
         self._last_failure: Failed | None = None
         self._balance: RingBalance | None = None
         self._says = ""
@@ -151,7 +152,7 @@ class Driver:
 
     def _tell_end(self, rank: int, reason: str) -> None:
         log.info("rank %d: %s", rank, reason)
-        self._inbox.put(partial(self._lose, rank, "lost its connection"))
+        self._inbox.put(partial(self._lose_connection, rank))
 
     def _tell_exit(self, rank: int, reason: str) -> None:
         self._inbox.put(partial(self._explain, rank, reason))
@@ -274,6 +275,9 @@ class Driver:
                 if other != rank:
                     self._roster.post(other, entry, payload)
 
+    def _lose_connection(self, rank: int) -> None:
+        self._lose(rank, self._ends.pop(rank, "lost its connection"))
+
     def _lose(self, rank: int, reason: str, *, is_final: bool = False) -> None:
         """The rank is gone, if it was there."""
         self._forget(rank, reason)
@@ -288,10 +292,13 @@ class Driver:
             log.warning("%s is lost, it %s", self._names[rank], reason)
 
     def _explain(self, rank: int, reason: str) -> None:
-        """Its process has ended: that says more than the end of its connection, which may have
-        been heard of before."""
+        """Its process has ended: that says more than the end of its connection. Which comes too,
+        behind the last words of the process, and may have come before."""
         self._losses.explain(self._names[rank], rank, reason)
-        self._lose(rank, reason)
+        if self._roster.has(rank):
+            self._ends[rank] = reason
+        else:
+            self._lose(rank, reason)
 
     def _leave_out(self, order: LeaveOut) -> None:
         name = self._slot_name(order.slot)

@@ -46,6 +46,10 @@ class Entry:
     def num_waiting(self) -> int:
         return self._conductor.num_waiting
 
+    @property
+    def texts_away(self) -> set[int]:
+        return self._conductor.texts_away
+
     def take(self, frames: list[Frame], params: Params, text_id: int, text: TextByBlock) -> None:
         """The next chunk, and before it what of the past is to be seen anew."""
         before, self._num_steps = self._num_steps, params.steps

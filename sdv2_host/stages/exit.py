@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdv2_host.gpu.staging import Staging
-from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.stages.calls import RoutedChunk
+from sdv2_host.stages.stage_times import StageTimes
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Size
 from sdv2_host.wan.streaming_vae import StreamingVAE
@@ -42,7 +42,7 @@ class Exit:
         vae: StreamingVAE,
         spec: StreamSpec,
         epoch: int,
-        timer: SpanTimer,
+        times: StageTimes,
         on_pictures: Callable[[Pictures], None],
     ) -> None:
         self._vae = vae
@@ -51,7 +51,7 @@ class Exit:
         )
         self._staging = Staging(Size(spec.width_px, spec.height_px), spec.device, spec.dtype)
         self._epoch = epoch
-        self._timer = timer
+        self._times = times
         self._on_pictures = on_pictures
         self._clean: dict[int, RoutedChunk] = {}
         """By order; those that older chunks, of more steps, keep waiting."""
@@ -69,7 +69,7 @@ class Exit:
         if not chunk.is_shown:
             self._newest_past_BFCHW = chunk.x_BFCHW[:, -1:]
             return
-        with self._timer.span(DECODE):
+        with self._times.span(DECODE):
             if self._newest_past_BFCHW is not None:
                 # The decoder remembers the old look too, which would show for a chunk.
                 newest_BFCHW, self._newest_past_BFCHW = self._newest_past_BFCHW, None

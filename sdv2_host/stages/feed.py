@@ -78,20 +78,23 @@ class Feed(Generic[C]):
         """What is to be fed now, in order; it counts as in flight from here on."""
         due = []
         while self.num_in_flight < most_in_flight and self._first + self._num_fed < self._next:
-            chunk = self._chunk(self._first + self._num_fed)
-            is_opening = self._num_fed == 0 and self._first > 0
-            due.append(chunk.opening() if is_opening else chunk)
+            due.append(self._fed_as(self._num_fed))
             self._num_fed += 1
         return due
 
-    def came(self, index: int) -> C | None:
-        """Chunk `index` of the epoch is done: what was given, if it is owed.
+    def awaited(self, index: int) -> C:
+        """Chunk `index` of the epoch as it was fed; its pictures have not come.
 
         Raises:
             ValueError: it is not the one that comes next.
         """
         if index != self._num_come or index >= self._num_fed:
             raise ValueError(f"chunk {index} came, expected {self._num_come} of {self._num_fed}")
+        return self._fed_as(index)
+
+    def came(self) -> C | None:
+        """The awaited chunk is done: what was given, if it is owed."""
+        index = self._num_come
         self._num_come += 1
         number = self._first + index
         if number != self._owed:
@@ -102,6 +105,11 @@ class Feed(Generic[C]):
         while self._owed - (self._next - len(self._kept)) > self._num_replayed + 1:
             self._kept.popleft()
         return chunk
+
+    def _fed_as(self, index: int) -> C:
+        """Chunk `index` of the epoch."""
+        chunk = self._chunk(self._first + index)
+        return chunk.opening() if index == 0 and self._first > 0 else chunk
 
     def _chunk(self, number: int) -> C:
         return self._kept[number - self._next]

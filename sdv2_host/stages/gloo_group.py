@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from datetime import timedelta
 from typing import NamedTuple
@@ -16,6 +17,15 @@ from sdv2_host.stages.transport import TransportError
 
 NEVER = timedelta(days=30)
 """How long a wait may take that only a closed socket should end."""
+
+CARRIER = "tcp" if sys.platform == "linux" else "libuv"
+"""Gloo's transport under all groups: Windows and macOS have another, and neither understands the
+other. Source: `Op` in gloo/transport/tcp/pair.h and gloo/transport/uv/pair.h."""
+
+MAY_BE_SHORTER = CARRIER == "tcp"
+"""Whether a message may be shorter than the receive that waits for it. A receive of libuv takes as
+many bytes as it has room for, those of the next message too. Source: gloo/transport/uv/pair.cc,
+`Pair::onRead`."""
 
 _CONNECT = timedelta(seconds=60)
 """Within it all places must have begun the epoch; a member that died meanwhile is the driver's to
@@ -88,7 +98,8 @@ class GlooGroup:
         """Every wait for a peer fails, here and at the peers. Takes 10 ms for each of them.
 
         Neither abort() nor shutdown() of a group frees who waits; a wait that runs into its own
-        timeout does, as gloo then closes all sockets of the group.
+        timeout does, as gloo then closes all sockets of the group. By libuv it does not: there
+        who waits stays until the process ends, and the peers miss the pulses.
         """
         with self._changed:
             group, self._group = self._group, None

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from torch.distributed import Work
 
-from sdv2_host.stages.gloo_group import NEVER, GlooGroup
+from sdv2_host.stages.gloo_group import MAY_BE_SHORTER, NEVER, GlooGroup
 from sdv2_host.stages.leaf_staging import LeafStaging, Packed
 from sdv2_host.stages.packet import Leaf, LeafShape, PacketError, Token
 from sdv2_host.stages.transport import OnPacket, TransportError
@@ -37,6 +37,8 @@ class LinkSpec(NamedTuple):
     shape: LeafShape
     depth: int
     """Packets that may be under way: number n goes by slot n % depth, which is also its tag."""
+    sends_whole_slots: bool = not MAY_BE_SHORTER
+    """What is sent is as long as the receive, whatever the packet needs of it."""
 
 
 class SendingLink:
@@ -63,15 +65,20 @@ class SendingLink:
         """
         Raises:
             TransportError: stopped, before or while it waits for a free slot.
+            PacketError: the packet is none of this link; it has taken no slot.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._num_free or self._stopped)
             if self._stopped:
                 raise TransportError(self._stopped)
+            # Slots become free in the order they were taken in, and only here one is taken.
+            slot = self._slot_index
+            buffer = self._slots[slot]
+        packed = self._staging.pack_(packet, self._spec.shape, buffer)
+        self._slot_index = (slot + 1) % self._spec.depth
+        with self._changed:
             self._num_free -= 1
-        # Slots become free in the order they were taken in.
-        slot, self._slot_index = self._slot_index, (self._slot_index + 1) % self._spec.depth
-        self._packed.put((slot, self._staging.pack_(packet, self._spec.shape, self._slots[slot])))
+        self._packed.put((slot, packed))
 
     def stop(self, reason: str) -> None:
         """Nothing is sent any more. The threads end when the group is closed."""
@@ -81,12 +88,19 @@ class SendingLink:
         self._packed.put(None)
         self._posted.put(None)
 
+    def free(self) -> None:
+        """Its memory is; it was stopped, and its threads have ended."""
+        with self._changed:
+            self._slots.clear()
+        self._packed, self._posted = SimpleQueue(), SimpleQueue()
+
     def _post(self) -> None:
         try:
             while (packed := self._packed.get()) is not None:
                 slot, (num_bytes, wait) = packed
                 wait()
-                message = self._slots[slot][:num_bytes]
+                whole = self._slots[slot]
+                message = whole if self._spec.sends_whole_slots else whole[:num_bytes]
                 self._posted.put(self._spec.group.send(message, self._spec.peer, slot))
         except RuntimeError as error:
             self._on_failure(lost(self._spec.peer, error))
@@ -119,6 +133,10 @@ class ReceivingLink:
     def stop(self) -> None:
         """No packet is handed on any more. The thread ends when the group is closed."""
         self._is_stopped.set()
+
+    def free(self) -> None:
+        """Its memory is; it was stopped, and its thread has ended."""
+        self._slots.clear()
 
     def _receive(self) -> None:
         try:

@@ -188,6 +188,13 @@ class GlooTransport:
         deadline = time.monotonic() + _END_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            return
+        # Not left to the garbage collector: who fails calls back, so all of this is a circle, and
+        # it is much memory, page-locked where there is a device.
+        for link in (self._sending, self._receiving):
+            if link is not None:
+                link.free()
 
 
 _Pulses = Callable[[GlooGroup, int, threading.Event], None]

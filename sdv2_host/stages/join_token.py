@@ -13,13 +13,13 @@ MAX_CHARS = 1024
 
 
 def read_token(path: Path) -> str:
-    """Of the file, without white space around it.
+    """Of the file, without white space around it, or the mark that editors of Windows begin with.
 
     Raises:
         ConfigError: it cannot be read, or holds no token.
     """
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        token = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cannot read the token {path}: {error}; sdv2-host agent --make-token FILE writes one"
@@ -42,7 +42,9 @@ def check_token(token: str, where: str) -> str:
 
 
 def make_token(path: Path) -> None:
-    """A new token is in the file, which only this user can read. Nothing is overwritten.
+    """A new token is in the file. Nothing is overwritten.
+
+    Only this user can read it; on Windows whoever can read the folder.
 
     Raises:
         ConfigError: the file is there, or cannot be written.

@@ -122,7 +122,8 @@ class Hello(_Message):
 
     kind: Literal["hello"] = "hello"
     version: str = Field(max_length=64)
-    """Of this program and of torch: ranks that differ may not understand each other."""
+    """Of this program, of torch and what carries links: ranks that differ may not understand each
+    other."""
     ticket: int = Field(ge=-1, lt=2**53)
     """What the driver called the process it started; -1 = an agent did."""
     device: str = Field(max_length=16)
@@ -150,8 +151,8 @@ class Loaded(_Message):
     """Of one block for one row."""
     decode_ms: float = Field(0.0, ge=0)
     row_saving: float = Field(0.0, ge=0, le=1)
-    room_bytes: Number = 0
-    """Memory for weights and caches; 0 = not counted."""
+    room_bytes: Number | None = None
+    """Memory for weights and caches; None = not counted."""
 
 
 class Pulse(_Message):

@@ -119,6 +119,11 @@ class Header:
     has_tokens: bool
     """False: x_CHW only, which is so between two steps."""
 
+    @property
+    def is_done(self) -> bool:
+        """The row has passed the model for the last time."""
+        return self.step == self.num_steps
+
 
 class Leaf(NamedTuple):
     header: Header

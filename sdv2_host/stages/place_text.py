@@ -53,7 +53,7 @@ class PlaceTexts:
             self._texts[text_id] = PlaceText(self._dit, embedding_1LE)
 
     def keep(self, text_ids: Collection[int]) -> None:
-        """Others are not asked for again; rows on their way hold on to theirs."""
+        """Of others there is no row on its way that is not done."""
         self._texts = {number: text for number, text in self._texts.items() if number in text_ids}
 
     def keep_blocks(self, blocks: Collection[int]) -> None:

@@ -28,7 +28,7 @@ from sdv2_host.stages.place_kv import BlockState, PlaceKV
 from sdv2_host.stages.place_text import PlaceTexts
 from sdv2_host.stages.rank_models import Ends
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.stage_times import StageTimes
+from sdv2_host.stages.stage_times import StageTimes, marks_of
 from sdv2_host.stages.transport import Transport
 from sdv2_host.stages.work import Route
 from sdv2_host.stream.denoise import NoiseFn, keyed_noise
@@ -75,10 +75,14 @@ class Rank:
         self._models = models
         self._spec = spec
         self._on_pictures = on_pictures
-        self._times = StageTimes(spec.device)
+        self._times = StageTimes(marks_of(spec.device))
         self._pipeline = StreamPipeline(models.dit, models.vae, NoEncoder(), spec, noise=noise)
         self._texts = PlaceTexts(models.dit)
         self._has: set[int] = set()
+        self._held: deque[Leaf | Token] = deque()
+        self._entry: Entry | None = None
+        self._exit: Exit | None = None
+        self._begun: Place | None = None
 
     @property
     def forward_shape(self) -> LeafShape:
@@ -101,29 +105,39 @@ class Rank:
 
     @torch.inference_mode()
     def begin(self, epoch: int, place: int, plan: RoutePlan, num_lanes: int) -> None:
-        """The stream begins anew, with this device in that place; what was in flight is gone."""
+        """The stream begins anew, with this device in that place; what was in flight is gone.
+
+        What the epoch before held is given back first: there may be no room for both.
+        """
         spec, models = self._spec, self._models
+        self._entry = self._exit = self._begun = None
         self._epoch = epoch
         self._place_number = place
-        self._kv = PlaceKV(spec, models.dit.dims, plan, place)
-        self._place = Place(models.dit, self._pipeline.denoiser, self._kv, self._times.timer)
         self._assembler = Assembler(self._texts.__getitem__)
-        self._held: deque[Leaf | Token] = deque()
+        self._held.clear()
+        blocks = plan.segment(place).blocks
         is_exit = place == plan.num_places - 1
+        models.drop_(self._has.difference(blocks))
         models.hold_vae_(Ends(encodes=place == 0, decodes=is_exit))
-        self._entry = self._exit = None
+        self._own_blocks(blocks)
+        kv = PlaceKV(spec, models.dit.dims, plan, place)
+        self._begun = Place(models.dit, self._pipeline.denoiser, kv, self._times)
         if place == 0:
             self._entry = Entry(self._pipeline, models.dit.dims, models.vae, plan, num_lanes)
         if is_exit:
-            self._exit = Exit(models.vae, spec, epoch, self._times.timer, self._on_pictures)
-        self._own_blocks()
+            self._exit = Exit(models.vae, spec, epoch, self._times, self._on_pictures)
 
     def attach(self, transport: Transport) -> None:
         self._transport = transport
 
     @property
     def plan(self) -> RoutePlan:
-        return self._kv.plan
+        return self._place.kv.plan
+
+    @property
+    def _place(self) -> Place:
+        assert self._begun is not None, "an epoch begins first"
+        return self._begun
 
     @property
     def num_waiting(self) -> int:
@@ -149,7 +163,10 @@ class Rank:
         self._take_held()
 
     def keep_texts(self, text_ids: Collection[int]) -> None:
-        self._texts.keep(text_ids)
+        """Of others nothing is remembered but what a call needs that comes back to the entry: its
+        pictures may be out before it is here."""
+        away = self._entry.texts_away if self._entry is not None else set()
+        self._texts.keep(away.union(text_ids))
 
     @torch.inference_mode()
     def take_frames(self, frames: list[Frame], params: Params, text_id: int) -> None:
@@ -157,9 +174,8 @@ class Rank:
         entry = self._entry
         assert entry is not None, "frames come to the entry"
         self._switch_(self.plan.with_steps(params.steps))
-        with self._times.timer.span(ENCODE):
+        with self._times.span(ENCODE):
             entry.take(frames, params, text_id, self._texts[text_id])
-        self._times.count(**{ENCODE: 1})
         self._go_on()
 
     @torch.inference_mode()
@@ -192,7 +208,7 @@ class Rank:
                 self._held.popleft()
                 self._switch_(_plan_of(packet))
                 continue
-            if packet.header.text_id not in self._texts:
+            if not packet.header.is_done and packet.header.text_id not in self._texts:
                 return
             self._held.popleft()
             call = self._assembler.take(packet)
@@ -210,7 +226,7 @@ class Rank:
             self._run(call)
 
     def _run(self, call: Call) -> None:
-        self._times.count(**{BLOCKS: self._place.run_(call)})
+        self._place.run_(call)
         if self._exit is None:
             for leaf in leaves_of(call, self._epoch):
                 self._transport.send(leaf)
@@ -221,23 +237,30 @@ class Rank:
                 self._transport.send_back(leaf)
         for chunk in done:
             self._exit.take(chunk)
-        self._times.count(**{DECODE: len(done)})
 
     def _switch_(self, plan: RoutePlan) -> None:
         """Said to the next place first, so that all exchange what moves at the same time."""
         old = self.plan
         if plan == old:
             return
+        self._check(plan)
         if self._exit is None:
             body = json.dumps(plan.to_json()).encode()
             self._transport.send(Token(self._epoch, body))
-        if plan.num_places != old.num_places or plan.num_blocks != old.num_blocks:
-            raise PacketError(f"plan {plan} for a route {old}")
         # Keys and values need their blocks no earlier than the calls that follow.
-        self._kv.move_(plan, moves(old, plan), self._exchange)
-        self._own_blocks()
+        self._place.kv.move_(plan, moves(old, plan), self._exchange)
+        self._own_blocks(self._place.kv.segment.blocks)
         if self._entry is not None:
             self._entry.plan = plan
+
+    def _check(self, plan: RoutePlan) -> None:
+        """
+        Raises:
+            PacketError: it is one for another route, or for more steps than there are rows.
+        """
+        size, old_size = ((one.route, one.num_places, one.num_blocks) for one in (plan, self.plan))
+        if size != old_size or plan.num_steps > self._spec.num_rows:
+            raise PacketError(f"plan {plan} for a route {self.plan}")
 
     def _exchange(
         self, leaving: list[tuple[int, BlockState]], coming: list[tuple[int, BlockState]]
@@ -247,16 +270,15 @@ class Rank:
 
         self._transport.exchange(tensors(leaving), tensors(coming))
 
-    def _own_blocks(self) -> None:
-        blocks = set(self._kv.segment.blocks)
-        self._models.drop_(self._has - blocks)
-        self._models.bring_(blocks - self._has)
+    def _own_blocks(self, blocks: Collection[int]) -> None:
+        self._models.drop_(self._has.difference(blocks))
+        self._models.bring_(set(blocks) - self._has)
         self._texts.keep_blocks(blocks)
-        self._has = blocks
+        self._has = set(blocks)
 
 
 def _plan_of(token: Token) -> RoutePlan:
     try:
         return RoutePlan.from_json(json.loads(token.body))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise PacketError(f"token that is no plan: {error}") from error

@@ -13,6 +13,7 @@ from torch import Tensor
 import sdv2_host
 from sdv2_host.params import Params
 from sdv2_host.stages.exit import Pictures
+from sdv2_host.stages.gloo_group import CARRIER
 from sdv2_host.stages.messages import Load, Loaded
 from sdv2_host.stages.packet import Leaf, LeafShape, Token
 from sdv2_host.stages.route import RoutePlan
@@ -73,4 +74,5 @@ class Ticket(NamedTuple):
 
 def version() -> str:
     """Of what ranks must have in common."""
-    return f"{sdv2_host.__version__}, torch {torch.__version__.split('+')[0]}"
+    torch_version = torch.__version__.split("+")[0]
+    return f"{sdv2_host.__version__}, torch {torch_version}, links by {CARRIER}"

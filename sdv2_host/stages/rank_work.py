@@ -243,7 +243,9 @@ class RankWork:
             return  # its links have failed: the driver knows, and begins another group
         self._rank.begin(begin.epoch, begin.place, plan, begin.lanes)
         if group is not None and not self._connect(group, begin.place, plan):
-            return  # another group has begun meanwhile
+            # Another group has begun meanwhile, and what is still to come of this one is nothing.
+            self._is_lost = True
+            return
         assert self._transport is not None, "connected when the group began"
         self._rank.attach(self._transport)
         self._driver.say(EpochReady(epoch=begin.epoch))

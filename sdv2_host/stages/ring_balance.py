@@ -6,7 +6,6 @@ from sdv2_host.clock import NS_PER_S
 from sdv2_host.stages.block_scheduler import BlockScheduler, Decision, PlaceTimes
 from sdv2_host.stages.messages import Pulse
 from sdv2_host.stages.ring_plan import RingPlan
-from sdv2_host.stages.work import Route
 
 INTERVAL_NS = NS_PER_S
 
@@ -27,18 +26,17 @@ class RingBalance:
 
     def heard(self, rank: int, pulse: Pulse, num_steps: int, now_ns: int) -> Decision | None:
         """A rank's times. What is to be moved, if anything, once a second at most; `num_steps` is
-        that of the newest chunk, by which the entry has cut a chain."""
+        that of the newest chunk."""
         scheduler = self._scheduler
         if scheduler is None or rank not in self._ranks:
             return None
+        if num_steps != scheduler.num_steps:  # at once: the entry makes every cut after the last
+            scheduler.changed(num_steps)
         self._pulses[rank] = pulse
         self._next_ns = now_ns + INTERVAL_NS if self._next_ns is None else self._next_ns
         if now_ns < self._next_ns:
             return None
         self._next_ns = now_ns + INTERVAL_NS
-        plan = scheduler.plan
-        if plan.route is Route.CHAIN and plan.num_steps != num_steps:
-            scheduler.changed(plan.with_steps(num_steps))
         for one, newest in self._pulses.items():
             times = PlaceTimes(newest.encode_ms, newest.block_ms, newest.decode_ms)
             scheduler.see(self._ranks.index(one), times)

@@ -87,13 +87,13 @@ def _device(fact: RankFacts) -> Device:
     loaded = fact.loaded
     block_ms = (loaded.block_ms,) * loaded.num_blocks
     times = DeviceTimes(loaded.encode_ms, block_ms, loaded.decode_ms, loaded.row_saving)
-    room_bytes = loaded.room_bytes or ENOUGH_BYTES
+    room_bytes = ENOUGH_BYTES if loaded.room_bytes is None else loaded.room_bytes
     return Device(f"{fact.device} of {fact.machine}", times, room_bytes)
 
 
 def _place_times(fact: RankFacts) -> PlaceTimes:
     loaded = fact.loaded
-    return PlaceTimes(loaded.encode_ms, loaded.block_ms, loaded.decode_ms)
+    return PlaceTimes(loaded.encode_ms, loaded.block_ms, loaded.decode_ms, loaded.row_saving)
 
 
 def num_lanes(config: Config, num_places: int, num_machines: int) -> int:

@@ -17,8 +17,10 @@ from sdv2_host.stages.roster import Roster
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.types import Size
 
-MAX_TEXTS = 16
-"""That a rank is told before it is told which to forget."""
+MAX_TEXTS = 2
+"""That a rank knows before it is told which to forget: of each it keeps keys and values of all its
+blocks, and memory is planned for so many of the largest model's. What a chunk that may be fed again
+needs it keeps, however many: a transition has a text for each chunk."""
 
 
 class RingStream:
@@ -101,12 +103,13 @@ class RingStream:
         if math.prod(picture.shape) != len(payload):
             raise ProtocolError(f"pictures of shape {picture.shape} in {len(payload)} bytes")
         try:
-            chunk = self._feed.came(picture.index)
+            num_frames = len(self._feed.awaited(picture.index).frames)
         except ValueError as error:
             raise ProtocolError(str(error)) from error
-        if chunk is not None:
-            if len(chunk.frames) != count:
-                raise ProtocolError(f"{count} pictures of {len(chunk.frames)} frames")
+        # Before they count as come: what is refused here is still owed by the next ring.
+        if count != num_frames:
+            raise ProtocolError(f"{count} pictures of {num_frames} frames")
+        if self._feed.came() is not None:
             pixels = np.frombuffer(payload, np.uint8).reshape(picture.shape)
             self._outbox.put(self._session, Styled(pixels, picture.notes))
         self._pump()

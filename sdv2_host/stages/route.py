@@ -40,11 +40,6 @@ class Segment:
         here = self.last - self._item(step, block) + block
         return min(self.num_blocks, max(block, here)) if self.owns(step, block) else block
 
-    def steps_of(self, block: int, num_steps: int) -> range:
-        """The steps that run this block here; neighbours, as a segment has no gap."""
-        steps = [step for step in range(num_steps) if self.owns(step, block)]
-        return range(steps[0], steps[-1] + 1) if steps else range(0)
-
     @property
     def blocks(self) -> tuple[int, ...]:
         """Blocks whose weights are needed here, ascending."""

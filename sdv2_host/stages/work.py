@@ -57,6 +57,10 @@ class Footprint(NamedTuple):
     """Keys and values of one block for one denoising step."""
     decoder: int = 0
 
+    def with_rows(self, num_rows: int, num_steps: int) -> Footprint:
+        """For work of `num_steps` in a ring, which holds `num_rows` whichever of them run."""
+        return self._replace(row=-(-self.row * num_rows // num_steps))
+
 
 UNCOUNTED = Footprint()
 """Where memory is never short."""

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from sdv2_host.config import Config
+from sdv2_host.gpu.device import GIB, DeviceMemory
 from sdv2_host.gpu.dry_run import META, LiveBytes, tensor_bytes
 from sdv2_host.gpu.memory_plan import ESTIMATED, FRAGMENTATION, plan_memory
-from sdv2_host.gpu.part_bytes import PartBytes, part_bytes, plan_parts, room_bytes
+from sdv2_host.gpu.part_bytes import PartBytes, part_bytes, plan_parts, room_bytes, room_of
 from sdv2_host.gpu.partial_vae import half_modules
 from sdv2_host.stream.kv_cache import CacheGeometry
 from sdv2_host.stream.spec import StreamSpec
@@ -102,14 +103,22 @@ def test_on_one_device_the_parts_are_the_plan_of_the_whole(vae: str) -> None:
 
 
 def test_more_pixels_take_more_of_all_but_the_blocks_weights() -> None:
-    small = plan_parts(Config(width=128, height=128), torch.float32)
-    large = plan_parts(Config(width=256, height=256), torch.float32)
+    fixed = {"engine": "wan-1.3b", "vae": "taehv", "max_steps": 1}
+    small, large = (
+        plan_parts(Config.model_validate({**fixed, "width": side, "height": side}), torch.bfloat16)
+        for side in (64, 128)
+    )
 
     assert (large.block, large.num_rows) == (small.block, small.num_rows)
     assert large.shared > small.shared
     assert large.row == pytest.approx(4 * small.row, abs=1)
     assert large.encoder > small.encoder
     assert large.decoder > small.decoder
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "cpu"])
+def test_a_device_that_others_have_filled_has_no_room(kind: str) -> None:
+    assert room_of(DeviceMemory(total=8 * GIB, free=GIB // 100), kind) == 0
 
 
 def test_a_process_on_the_cpu_has_less_than_what_is_free() -> None:

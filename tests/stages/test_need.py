@@ -42,7 +42,7 @@ def test_where_nothing_fits_more_devices_are_the_remedy() -> None:
 
 
 def test_of_a_wan_model_fewer_steps_are_offered_before_a_smaller_picture() -> None:
-    config = Config(engine="wan-1.3b", width=512, height=512, max_steps=2)
+    config = Config(engine="wan-1.3b", width=128, height=128, max_steps=2, vae="taehv")
     dtype = torch.bfloat16
     two, one = (need_of(config.model_copy(update={"max_steps": steps}), dtype) for steps in (2, 1))
     room = least_room(WAN, one)

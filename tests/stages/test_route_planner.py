@@ -10,6 +10,8 @@ import torch
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.stages.choice import ENOUGH_BYTES, Device
+from sdv2_host.stages.messages import Loaded
+from sdv2_host.stages.ring_plan import RankFacts, measured_plan
 from sdv2_host.stages.route import Segment
 from sdv2_host.stages.route_planner import RoutePlanner
 from sdv2_host.stages.work import DeviceTimes, Route
@@ -70,3 +72,24 @@ def test_a_device_without_room_is_left_out(planner: RoutePlanner) -> None:
 
     assert sorted(planned.order) == [1, 2]
     assert planned.plan.num_places == 2
+
+
+def loaded(rank: int, room_bytes: int | None) -> RankFacts:
+    times = Loaded(
+        num_blocks=TINY_DIT.num_layers,
+        encode_ms=10.0,
+        block_ms=10.0,
+        decode_ms=20.0,
+        room_bytes=room_bytes,
+    )
+    return RankFacts(rank, f"cuda:{rank}", "here", times)
+
+
+def test_a_rank_whose_device_is_full_gets_nothing_and_one_that_does_not_count_may(
+    planner: RoutePlanner,
+) -> None:
+    plan = measured_plan(CONFIG, planner, [loaded(0, 0), loaded(1, 1 << 40)], 2)
+    uncounted = measured_plan(CONFIG, planner, [loaded(0, None), loaded(1, 1 << 40)], 2)
+
+    assert plan.ranks == (1,)
+    assert sorted(uncounted.ranks) == [0, 1]

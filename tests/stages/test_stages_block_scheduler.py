@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdv2_host.clock import NS_PER_S
 from sdv2_host.stages.block_scheduler import BlockScheduler, Decision, PlaceTimes
+from sdv2_host.stages.messages import Pulse
+from sdv2_host.stages.partition import best_partition
+from sdv2_host.stages.ring_balance import RingBalance
+from sdv2_host.stages.ring_plan import RingPlan
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import Route
+from sdv2_host.stages.work import DeviceTimes, Route, as_work
 
 TIMES = PlaceTimes(encode_ms=2.0, block_ms=1.0, decode_ms=4.0)
 
@@ -57,7 +64,7 @@ def test_the_ends_keep_encoder_and_decoder_even_with_no_block_left() -> None:
 def test_a_new_number_of_steps_is_balanced_as_it_was_cut() -> None:
     plan = RoutePlan.even(Route.CHAIN, 2, 30, 3)
     scheduler = BlockScheduler(plan, [TIMES] * 3, move_ms=1.0)
-    scheduler.changed(plan.with_steps(4))
+    scheduler.changed(4)
 
     decisions(scheduler, [1.0, 1.0, 3.0], range(60))
 
@@ -65,11 +72,65 @@ def test_a_new_number_of_steps_is_balanced_as_it_was_cut() -> None:
     assert scheduler.plan.num_items == 120
 
 
+def planned(num_steps: int, row_saving: float) -> RingPlan:
+    """The best ring of three devices that are alike, with room for 4 steps."""
+    device = DeviceTimes(10.0, (1.0,) * 30, 20.0, row_saving)
+    work = as_work([device] * 3, num_steps, Route.RING)
+    partition = best_partition(work)
+    assert partition is not None
+    route = replace(RoutePlan.of(partition, work), num_steps=4)
+    return RingPlan((5, 6, 7), route, 3, times=(PlaceTimes(10.0, 1.0, 20.0, row_saving),) * 3)
+
+
+def pulse(encode_ms: float, block_ms: float, decode_ms: float) -> Pulse:
+    return Pulse(
+        busy_ms=0.0, longest_ms=0.0, encode_ms=encode_ms, block_ms=block_ms, decode_ms=decode_ms
+    )
+
+
+@pytest.mark.parametrize("row_saving", [0.0, 0.5])
+@pytest.mark.parametrize("num_steps", [1, 2, 4])
+def test_the_best_ring_for_the_steps_that_run_stays_as_it_is(
+    num_steps: int, row_saving: float
+) -> None:
+    balance = RingBalance(planned(num_steps, row_saving))
+    share_of_row = (1 + (num_steps - 1) * (1 - row_saving)) / num_steps
+    as_measured = pulse(10.0, share_of_row, 20.0)
+
+    heard = [
+        balance.heard(rank, as_measured, num_steps, second * NS_PER_S)
+        for second in range(60)
+        for rank in (5, 6, 7)
+    ]
+
+    assert heard == [None] * 180
+
+
+def test_a_ring_is_cut_for_the_steps_that_chunks_have_now() -> None:
+    plan = planned(4, row_saving=0.0)
+    balance = RingBalance(plan)
+    best = planned(1, row_saving=0.0).route
+
+    heard = [balance.heard(6, pulse(0.0, 1.0, 0.0), 1, second * NS_PER_S) for second in range(60)]
+
+    assert [decision.plan for decision in heard if decision] == [best]
+
+
+def test_what_a_place_has_not_measured_yet_makes_it_no_faster() -> None:
+    plan = RoutePlan(Route.CHAIN, 1, 30, (0, 8, 26, 30))
+    scheduler = BlockScheduler(plan, [PlaceTimes(10.0, 1.0, 15.0)] * 3, move_ms=0.0)
+
+    for second in range(60):
+        scheduler.see(2, PlaceTimes(0.0, 1.0, 0.0))
+        assert scheduler.decide(float(second)) is None
+
+
 @given(
     st.lists(st.floats(0.2, 5.0), min_size=4, max_size=4),
     st.sampled_from(list(Route)),
     st.integers(1, 4),
 )
+@settings(max_examples=25)
 def test_whatever_is_decided_is_a_plan_of_the_same_route(
     factors: list[float], route: Route, num_steps: int
 ) -> None:

@@ -115,7 +115,17 @@ def test_every_choice_holds_in_memory_and_no_other_partition_of_its_route_is_fas
     assert is_held(devices, work, choice.partition, need)
     slowest_ms = choice.partition.slowest_ms(work)
     assert slowest_ms == pytest.approx(allowed[choice.route], rel=1e-6)
-    assert slowest_ms <= min(allowed.values()) * (1 + CHAIN_MAY_COST) * (1 + 1e-6)
+    if num_steps == need.num_rows:
+        assert slowest_ms <= min(allowed.values()) * (1 + CHAIN_MAY_COST) * (1 + 1e-6)
+
+
+def test_a_chain_whose_shares_of_more_steps_have_no_room_gives_way_to_a_ring() -> None:
+    devices = [Device("large", ALIKE, ROOMY), Device("small", ALIKE, 30)]
+    need = Need(0, Footprint(block=10), num_rows=4)
+
+    choice = choose_route(devices, 1, need, lambda: REMEDY)
+
+    assert choice.route is Route.RING
 
 
 @LAW
@@ -123,11 +133,12 @@ def test_every_choice_holds_in_memory_and_no_other_partition_of_its_route_is_fas
 def test_a_chain_is_chosen_wherever_it_fits_and_costs_little(
     world: tuple[list[Device], int, Need],
 ) -> None:
+    _, num_steps, need = world
     allowed = naive_routes(*world)
 
     choice = chosen(world)
 
-    if isinstance(choice, str) or Route.CHAIN not in allowed:
+    if isinstance(choice, str) or Route.CHAIN not in allowed or num_steps < need.num_rows:
         return
     bound_ms = allowed.get(Route.RING, float("inf")) * (1 + CHAIN_MAY_COST)
     if allowed[Route.CHAIN] < bound_ms * (1 - 1e-6):
@@ -188,6 +199,14 @@ def test_with_one_step_it_is_a_chain_without_a_return_link() -> None:
 
     assert choice.route is Route.CHAIN
     assert choice.says == "chain: with one step nothing has to come back"
+
+
+def test_a_refusal_counts_what_the_most_steps_take() -> None:
+    devices = [Device("a", ALIKE, 41 * 2**30)]
+    need = Need(0, Footprint(block=2**30, row=10 * 2**30), num_rows=4)
+
+    with pytest.raises(DeviceMemoryError, match=r"at least 164\.0 GiB, .* there is 41\.0 GiB on a"):
+        choose_route(devices, 1, need, lambda: REMEDY, Route.CHAIN)
 
 
 def test_where_memory_binds_it_is_a_ring_and_says_so() -> None:

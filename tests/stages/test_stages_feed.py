@@ -60,8 +60,9 @@ def test_every_chunk_comes_once_in_order_and_after_its_past(
         if happening == "feed":
             ring.feed(feed.due(most))
         if happening == "come" and ring.num_done < len(ring.fed):
+            assert feed.awaited(ring.num_done) == ring.fed[ring.num_done]
             ring.num_done += 1
-            chunk = feed.came(ring.num_done - 1)
+            chunk = feed.came()
             if chunk is not None:
                 shown.append(chunk)
                 expected = [f for one in session[: len(shown)] for f in one.frames]
@@ -82,8 +83,8 @@ def test_a_ring_that_is_lost_is_fed_one_frame_and_then_the_past() -> None:
     feed: Feed[Toy] = Feed(2)
     for chunk in toys(7):
         feed.give(chunk)
-    for index in range(len(feed.due(6))):
-        feed.came(index)
+    for _ in feed.due(6):
+        feed.came()
 
     feed.begin()
 
@@ -93,8 +94,8 @@ def test_a_ring_that_is_lost_is_fed_one_frame_and_then_the_past() -> None:
         (17, 18, 19, 20),
         (21, 22, 23, 24),
     ]
-    assert [feed.came(index) for index in range(3)] == [None, None, None]
-    assert feed.came(3) == toys(7)[6]
+    assert [feed.came() for _ in range(3)] == [None, None, None]
+    assert feed.came() == toys(7)[6]
 
 
 def test_pictures_out_of_order_are_refused() -> None:
@@ -104,11 +105,11 @@ def test_pictures_out_of_order_are_refused() -> None:
     feed.due(2)
 
     with pytest.raises(ValueError, match="expected 0 of 2"):
-        feed.came(1)
-    feed.came(0)
-    feed.came(1)
+        feed.awaited(1)
+    feed.came()
+    feed.came()
     with pytest.raises(ValueError, match="expected 2 of 2"):
-        feed.came(2)
+        feed.awaited(2)
 
 
 def test_a_session_that_begins_owes_nothing_of_the_one_before() -> None:
@@ -121,5 +122,5 @@ def test_a_session_that_begins_owes_nothing_of_the_one_before() -> None:
     feed.give(toys(1)[0])
 
     assert feed.due(5) == toys(1)
-    assert feed.came(0) == toys(1)[0]
+    assert feed.came() == toys(1)[0]
     assert feed.num_owed == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from sdv2_host.stages.gloo_group import GlooGroup, Membership
-from sdv2_host.stages.gloo_transport import GlooTransport, Seat
+from sdv2_host.stages.gloo_transport import DEPTH, GlooTransport, Seat
 from sdv2_host.stages.packet import Leaf, Token
 from sdv2_host.stages.transport import Transport, TransportError
 from sdv2_host.stages.work import Route
@@ -148,6 +149,32 @@ def test_a_closed_transport_leaves_no_thread_and_no_socket() -> None:
     assert num_meanwhile > num_sockets
     assert eventually(lambda: set(link_threads()) <= threads)
     assert eventually(lambda: len(process.net_connections()) <= num_sockets)
+
+
+def num_slots() -> int:
+    """Of all links of this process that have memory."""
+    return sum(
+        type(one) is torch.Tensor and one.dtype == torch.uint8 and one.numel() == SHAPE.num_bytes
+        for one in gc.get_objects()
+    )
+
+
+def test_a_closed_transport_leaves_no_memory_to_the_garbage_collector() -> None:
+    gc.collect()
+    num_before = num_slots()
+    gc.disable()
+    try:
+        with gloo_places(2, Route.CHAIN) as places:
+            meet(places)
+            for _ in range(2 * DEPTH):
+                places[0].transport.send(leaf_of(HEADER, SHAPE))
+                places[1].packets.get(timeout=DEADLINE_S)
+            num_meanwhile = num_slots()
+
+        assert num_meanwhile >= num_before + 2 * DEPTH
+        assert eventually(lambda: num_slots() <= num_before)
+    finally:
+        gc.enable()
 
 
 def test_places_that_do_not_meet_are_told_of_when_their_store_is_cancelled() -> None:

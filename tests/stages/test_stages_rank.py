@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import weakref
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdv2_host.params import Params
-from sdv2_host.stages.packet import Token
+from sdv2_host.stages.local_transport import local_transports
+from sdv2_host.stages.packet import Leaf, PacketError, Token
 from sdv2_host.stages.place_kv import PlaceKV
+from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import Route
 from sdv2_host.types import Layout
@@ -182,6 +189,97 @@ def test_a_stream_that_begins_anew_on_fewer_ranks_is_a_fresh_one(
     assert np.array_equal(got, single(models, toy_spec(), chunks[:6], params[:6], layout))
 
 
+class StillThere(TorchDispatchMode):
+    """Which of some things are there while tensors are made."""
+
+    def __init__(self, things: Sequence[object]) -> None:
+        super().__init__()
+        self._refs = [weakref.ref(thing) for thing in things]
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.seen |= {type(thing).__name__ for ref in self._refs if (thing := ref()) is not None}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("route", list(Route))
+def test_a_new_epoch_takes_memory_when_the_one_before_has_given_its_own_back(
+    models: WholeModels, route: Route
+) -> None:
+    rank = Rank(models, toy_spec(), print)
+    rank.begin(1, 0, RoutePlan.even(route, 2, NUM_BLOCKS, 1), num_lanes=1)
+    old = StillThere([rank._place.kv, rank._entry, rank._exit])
+
+    with old:
+        rank.begin(2, 0, RoutePlan.even(route, 2, NUM_BLOCKS, 1), num_lanes=1)
+
+    assert old.seen == set()
+
+
+def test_a_chunk_that_is_done_frees_its_lane_though_its_prompt_is_forgotten(
+    models: WholeModels,
+) -> None:
+    plan = RoutePlan.even(Route.RING, 1, NUM_BLOCKS, 2)
+    params = PARAMS.model_copy(update={"steps": 1})
+    entry, last = (Rank(models, toy_spec(), lambda pictures: None) for _ in range(2))
+    returned: list[Leaf | Token] = []
+    transports = local_transports(2, Route.RING, [returned.append, last.take])
+    for place, rank in enumerate((entry, last)):
+        rank.begin(1, place, plan, num_lanes=1)
+        rank.attach(transports[place])
+        for text_id in (0, 1):
+            rank.add_text(text_id, models.text.encode(params.prompt))
+    for text_id, frames in enumerate(in_chunks(toy_clip(5))):
+        entry.take_frames(frames, params, text_id)
+    num_waiting = entry.num_waiting
+
+    entry.keep_texts({1})
+    entry.take(returned.pop())
+
+    assert (num_waiting, entry.num_waiting) == (1, 0)
+
+
+def test_a_prompt_may_come_before_the_first_epoch(models: WholeModels) -> None:
+    rank = Rank(models, toy_spec(), print)
+
+    rank.add_text(0, models.text.encode("neon outline"))
+    rank.begin(1, 0, RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS, 2), num_lanes=1)
+    sent: list[Leaf | Token] = []
+    rank.attach(local_transports(2, Route.CHAIN, [print, sent.append])[0])
+    rank.take_frames(toy_clip(1), PARAMS, 0)
+
+    assert len(sent) == 1
+
+
+CHAIN = RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS, 3)
+FOREIGN = {
+    "another route": RoutePlan.even(Route.RING, 2, NUM_BLOCKS, 3),
+    "more places": RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS, 4),
+    "more blocks": RoutePlan.even(Route.CHAIN, 2, NUM_BLOCKS + 1, 3),
+    "more steps than there are rows": CHAIN.with_steps(3),
+}
+BODIES = {name: json.dumps(plan.to_json()).encode() for name, plan in FOREIGN.items()}
+BODIES |= {"no JSON": b"\xff", "a list": b"[1]", "very deep": b"[" * 100_000, "nothing": b"null"}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_token_that_is_no_plan_of_the_route_is_refused_and_not_passed_on(
+    models: WholeModels, name: str
+) -> None:
+    rank = Rank(models, toy_spec(timesteps=(700, 500)), print)
+    rank.begin(1, 1, CHAIN, num_lanes=1)
+    passed_on: list[Leaf | Token] = []
+    rank.attach(local_transports(3, Route.CHAIN, [passed_on.append] * 3)[1])
+
+    with pytest.raises(PacketError):
+        rank.take(Token(1, BODIES[name]))
+
+    assert passed_on == []
+    assert rank.plan == CHAIN
+
+
 def re_balances(route: Route, num_steps: int, num_places: int) -> dict[int, RoutePlan]:
     """Three, with moves over several places, and places that have nothing before or after."""
     total = NUM_BLOCKS * (num_steps if route is Route.CHAIN else 1)
@@ -200,7 +298,7 @@ def re_balances(route: Route, num_steps: int, num_places: int) -> dict[int, Rout
 def test_three_re_balances_change_no_picture(
     models: WholeModels, route: Route, num_places: int, num_steps: int
 ) -> None:
-    chunks = in_chunks(toy_clip(61))
+    chunks = in_chunks(toy_clip(41))
     params = [PARAMS.model_copy(update={"steps": num_steps})] * len(chunks)
     plan = RoutePlan.even(route, num_steps, NUM_BLOCKS, num_places)
     plans = re_balances(route, num_steps, num_places)
