@@ -27,6 +27,7 @@ from sdv2_host.bench import (
     slo,
     slo_report,
     swap,
+    two_hosts,
     video,
     video_report,
 )
@@ -269,3 +270,8 @@ def bench_hour(
         return result
 
     _report(measure, hour_report.format_table, json_path)
+
+
+def bench_two_hosts(plan: two_hosts.WayPlan, json_path: Path | None) -> None:
+    """A stream over two machines: near, far, and with a cable that is cut. Raises: HostError."""
+    _report(lambda progress: two_hosts.run(plan, progress), two_hosts.format_table, json_path)

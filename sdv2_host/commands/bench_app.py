@@ -136,3 +136,40 @@ def bench_slo(
     length_s = seconds_of(allowed) if seconds is None else seconds
     check_range("--seconds", length_s, 4, 600)
     measure(length_s, allowed, json_file, out)
+
+
+@bench_app.command("two-hosts")
+def bench_two_hosts(
+    delay_ms: Annotated[float, typer.Option(help="From one machine to the other.")] = 10.0,
+    stage_ms: Annotated[float, typer.Option(help="Of each device, for a chunk.")] = 20.0,
+    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 2,
+    lanes: Annotated[
+        list[int] | None,
+        typer.Option(help="Calls on their way at once; again for more of them: 2, 4, 5, 6, 8."),
+    ] = None,
+    chunks: Annotated[int, typer.Option(help="Of each turn.")] = 80,
+    turns: Annotated[int, typer.Option(help="Near and far, of each.")] = 3,
+    cuts: Annotated[int, typer.Option(help="Of the cable, for ring and chain.")] = 3,
+    json_file: JsonFile = None,
+) -> None:
+    """Two machines: what the way between them costs a stream, and a cable that is cut. Minutes.
+
+    Real processes and connections in two network namespaces of this machine, over a cable that is
+    a program; the model's blocks only take their time. Linux, as root.
+
+    Example: sdv2-host bench two-hosts --delay-ms 10 --json two-hosts.json
+    """
+    from sdv2_host.bench.two_hosts import WayPlan
+    from sdv2_host.commands.bench import bench_two_hosts as measure
+    from sdv2_host.commands.settings import check_range
+
+    check_range("--delay-ms", delay_ms, 0, 400)
+    check_range("--stage-ms", stage_ms, 1, 1000)
+    check_range("--steps", steps, 1, 4)
+    check_range("--chunks", chunks, 20, 10_000)
+    check_range("--turns", turns, 1, 100)
+    check_range("--cuts", cuts, 0, 100)
+    for count in lanes or ():
+        check_range("--lanes", count, 1, 64)
+    compared = tuple(lanes or (2, 4, 5, 6, 8))
+    measure(WayPlan(delay_ms, stage_ms, steps, compared, chunks, turns, cuts), json_file)
