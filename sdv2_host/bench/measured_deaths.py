@@ -60,7 +60,8 @@ class _Stream:
     def __init__(self, ring: RingEngine, params: Params) -> None:
         self._ring = ring
         self._params = params
-        self._frames = source_frames()
+        assert ring.size is not None, "a model has a size"
+        self._frames = source_frames(ring.size)
         self._num_given = self._num_came = 0
         self.chunk = -1.0
         self.step(ring.first_chunk_frames)

@@ -116,8 +116,10 @@ def opened(setup: Setup, config: Config, params: Params, progress: ProgressFn) -
 
 
 def engine_subject(engine: Engine, params: Params, layout: Layout | None) -> Subject:
-    """The engine, given frames of a camera's size."""
-    frames = source_frames()
+    """The engine, given frames of its own size: larger ones would take a part of a small model's
+    time to travel."""
+    assert engine.size is not None, "a model has a size"
+    frames = source_frames(engine.size)
     count = engine.chunk_frames
     turn = iter(range(1 << 62))
 

@@ -87,12 +87,12 @@ def run(
     }
 
 
-def source_frames() -> list[Frame]:
-    """A textured picture that pans, RGBA8."""
+def source_frames(size: Size = SOURCE) -> list[Frame]:
+    """A textured picture that pans, RGBA8; sides must be multiples of 16."""
     random = np.random.default_rng(0)
-    cells = random.integers(0, 256, (SOURCE.height // 16, SOURCE.width // 16, 4), dtype=np.uint8)
+    cells = random.integers(0, 256, (size.height // 16, size.width // 16, 4), dtype=np.uint8)
     picture = cells.repeat(16, axis=0).repeat(16, axis=1)
-    meta = FrameMeta(SOURCE.width, SOURCE.height)
+    meta = FrameMeta(size.width, size.height)
     return [
         Frame(meta, np.ascontiguousarray(np.roll(picture, 3 * index, axis=1)))
         for index in range(NUM_SOURCE_FRAMES)
