@@ -24,9 +24,10 @@ from sdv2_host.stages.rank_ticket import Built
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn, Size
 from sdv2_host.wan.attention import SelfAttend
+from sdv2_host.wan.bands import Rows
 from sdv2_host.wan.dims import TinyTextDims, WanDims
 from sdv2_host.wan.model import Block, CausalWanModel, TextKV, Tokens
-from sdv2_host.wan.streaming_vae import Decoded, Encoded, VAECache
+from sdv2_host.wan.streaming_vae import Band, Decoded, DecodedBand, Encoded, VAECache
 from sdv2_host.wan.text import TinyTextEncoder
 
 SIZE = Size(128, 128)
@@ -52,7 +53,7 @@ class HollowBlock(Block):
 
 
 class HollowVAE:
-    """A `StreamingVAE`: a latent is every eighth pixel of the last frame that it stands for."""
+    """A `BandedVAE`: a latent is every eighth pixel of the last frame that it stands for."""
 
     def init_cache(
         self,
@@ -75,6 +76,21 @@ class HollowVAE:
         for dim in (-1, -2):
             frames = frames.repeat_interleave(_LATENT_STRIDE_PX, dim=dim)
         return Decoded(frames[:, _FRAMES_PER_LATENT - 1 :] if is_first else frames, cache)
+
+    def init_band(
+        self,
+        rows: Rows,
+        batch: int,
+        height_px: int,
+        width_px: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Band:
+        return Band((rows.where,), [])
+
+    def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
+        frames_BTCHW, _ = self.decode(z_BFCHW, VAECache([], []), is_first)
+        return DecodedBand(frames_BTCHW[..., band.kept[0], :], band)
 
 
 class HollowModels(NamedTuple):
