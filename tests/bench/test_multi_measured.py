@@ -148,7 +148,7 @@ def test_a_measurement_tells_of_every_setup(
 
 
 @pytest.mark.timeout(300)  # four processes load the model anew, on a machine that may be busy
-def test_no_frame_is_lost_to_accidents_and_a_hang_takes_a_second_to_be_sure_of() -> None:
+def test_no_frame_is_lost_to_a_kill_or_a_hang_of_any_rank() -> None:
     params = Params(steps=1, drift="off")
 
     killed, hung = measure_deaths(TINY, params, (Route.CHAIN,), 1, quiet)
@@ -160,7 +160,6 @@ def test_no_frame_is_lost_to_accidents_and_a_hang_takes_a_second_to_be_sure_of()
         for one in row["recoveries"]:
             assert one["noticed_ms"] > 0
             assert one["first_ms"] <= 1000 * one["whole_s"]
-    assert hung["first_ms"]["min"] > 1000
     assert len(death_lines({"deaths": [killed, hung]})) == 5
 
 
