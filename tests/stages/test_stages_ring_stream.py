@@ -25,8 +25,6 @@ from sdv2_host.types import Frame, FrameMeta, Size
 SIZE = Size(4, 8)
 NUM_REPLAYED = 1
 PLAN = RingPlan((5, 6), RoutePlan.even(Route.CHAIN, 1, 4, 2), lanes=2)
-TALL = Size(4, 16)
-SPLIT = RingPlan((5, 6), RoutePlan(Route.CHAIN, 1, 4, (0, 4, 4), num_decoders=2), lanes=2)
 
 
 class DeafLink:
@@ -57,21 +55,18 @@ class Show(NamedTuple):
     stream: RingStream
     outbox: Outbox
     ranks: DeafRanks
-    size: Size
 
     def give(self, num_frames: int, text_id: int = 0) -> None:
-        pixels = np.zeros((self.size.height, self.size.width, 4), np.uint8)
-        frames = [Frame(FrameMeta(*self.size), pixels)] * num_frames
+        pixels = np.zeros((SIZE.height, SIZE.width, 4), np.uint8)
+        frames = [Frame(FrameMeta(*SIZE), pixels)] * num_frames
         self.outbox.owe()
         text = RingText(text_id, torch.zeros(1, 2, 3))
         self.stream.give(GivenChunk(frames, Params(prompt="a"), text))
 
-    def come(
-        self, index: int, num_frames: int, epoch: int = 1, rank: int = 6, first_row: int = 0
-    ) -> None:
+    def come(self, index: int, num_frames: int, epoch: int = 1, rank: int = 6) -> None:
         shape = (num_frames, SIZE.height, SIZE.width, 4)
         payload = bytearray(np.full(shape, index, np.uint8).tobytes())
-        picture = Picture(epoch=epoch, index=index, shape=shape, first_row=first_row, notes={})
+        picture = Picture(epoch=epoch, index=index, shape=shape, first_row=0, notes={})
         self.stream.came(rank, picture, payload)
 
     def taken(self) -> list[tuple[int, int]]:
@@ -80,12 +75,12 @@ class Show(NamedTuple):
         return [(len(one.pixels), int(one.pixels[0, 0, 0, 0])) for one in styled]
 
 
-def running(size: Size = SIZE, plan: RingPlan = PLAN) -> Show:
+def running() -> Show:
     ranks, outbox = DeafRanks(), Outbox()
-    stream = RingStream(cast("Roster", ranks), outbox, size, NUM_REPLAYED, num_steps=1)
+    stream = RingStream(cast("Roster", ranks), outbox, SIZE, NUM_REPLAYED, num_steps=1)
     stream.restart(outbox.begin_session())
-    stream.begin(1, 1, plan)
-    return Show(stream, outbox, ranks, size)
+    stream.begin(1, 1, PLAN)
+    return Show(stream, outbox, ranks)
 
 
 def test_pictures_that_cannot_be_those_of_a_chunk_leave_it_owed() -> None:
@@ -102,20 +97,6 @@ def test_pictures_that_cannot_be_those_of_a_chunk_leave_it_owed() -> None:
 
     assert show.taken() == [(1, 0), (4, 1)]
     assert show.outbox.take(most_owed=0) == []
-
-
-def test_a_band_of_too_few_pictures_is_the_fault_of_its_own_decoder() -> None:
-    show = running(TALL, SPLIT)
-    show.give(1)
-    show.give(4)
-    for first_row, rank in ((0, 5), (8, 6)):
-        show.come(0, 1, rank=rank, first_row=first_row)
-
-    with pytest.raises(ProtocolError, match="3 pictures of 4 frames"):
-        show.come(1, 3, rank=5, first_row=0)
-    show.come(1, 4, rank=6, first_row=8)
-
-    assert show.taken() == [(1, 0)]
 
 
 def test_pictures_of_the_past_are_counted_too() -> None:
