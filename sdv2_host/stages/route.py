@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from sdv2_host.stages.partition import Partition
-from sdv2_host.stages.work import Route, Work
+from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Split, Work, as_work
 
 MAX_STEPS = 4
 MAX_PLACES = 64
@@ -124,6 +124,19 @@ class RoutePlan:
         total = self.num_blocks * num_steps
         cuts = tuple(round(cut * total / origin.num_items) for cut in origin.cuts)
         return replace(origin, num_steps=num_steps, cuts=cuts, origin=origin)
+
+    def most_bytes(self, footprint: Footprint, num_rows: int) -> tuple[int, ...]:
+        """What each place of a chain holds with that of 1 to `num_rows` steps that takes most
+        there: a small part of one step may be a whole model of four."""
+        plans = [self.with_steps(num_steps) for num_steps in range(1, num_rows + 1)]
+        held = zip(*(plan._bytes(footprint) for plan in plans), strict=True)
+        return tuple(map(max, held))
+
+    def _bytes(self, footprint: Footprint) -> list[int]:
+        timeless = DeviceTimes(0.0, (0.0,) * self.num_blocks, 0.0)
+        split = Split(self.num_decoders)
+        work = as_work([timeless], self.num_steps, self.route, footprint, split=split)
+        return [work.bytes_of(first, last) for first, last in pairwise(self.item_cuts)]
 
     @property
     def item_cuts(self) -> tuple[int, ...]:
