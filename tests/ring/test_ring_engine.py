@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -115,6 +116,20 @@ def test_it_holds_back_no_more_than_it_says() -> None:
             num_given += len(frames)
             num_come += len(engine.step(frames, STEADY[0]).frames)
             assert num_given - num_come <= engine.delay_frames + 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its C library sleeps under another name")
+def test_a_host_that_stood_still_loses_no_device() -> None:
+    with toy_ring(2, limits=replace(PATIENT, silence_s=2.0)) as engine:
+        engine.warm_up(STEADY[0], quiet)
+
+        def stand_still() -> None:
+            ctypes.PyDLL(None).usleep(2_500_000)  # keeps the interpreter: no thread runs
+
+        pictures = play(engine, CHUNKS, STEADY, {4: stand_still})
+
+        assert np.array_equal(pictures, whole(CHUNKS, STEADY))
+        assert engine.driver.standing.num_lost == 0
 
 
 def test_what_a_render_has_under_way_fits_a_frame_ring_however_many_devices_there_are() -> None:
