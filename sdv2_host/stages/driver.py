@@ -55,8 +55,8 @@ class Driver:
 
     Fields, of the driver's thread: `_members`, `_stream`, `_roster`; `_facts` of ranks that are
     loaded, and `_times` as they last told; `_names` of ranks, for a person; `_losses` devices that
-    are not there; `_ends` why processes ended whose connection has not; `_last_words` what a rank
-    told last before it ended; `_says` of the plan.
+    are not there; `_ends` why processes ended whose connection has not; `_last_words` what the
+    rank that ended last told; `_says` of the plan.
     """
 
     def __init__(self, setup: RingSetup) -> None:
@@ -264,7 +264,7 @@ class Driver:
             self._facts[rank] = RankFacts(rank, hello.device, hello.machine, message)
             self._do(members.ready(rank, now))
         elif isinstance(message, Failed):
-            self._last_words.failure = message
+            self._last_words.fail(rank, message)
             is_final = rank not in self._facts and self._last_words.are_ours
             self._lose(rank, f"failed: {message.message}", is_final=is_final)
         else:
@@ -304,6 +304,7 @@ class Driver:
             self._facts.pop(rank, None)
             self._times.pop(rank, None)
             self._losses.lose(self._names[rank], rank, reason)
+            self._last_words.end(rank)
             log.warning("%s is lost, it %s", self._names[rank], reason)
 
     def _explain(self, rank: int, reason: str) -> None:
