@@ -57,6 +57,8 @@ class Channel:
         self._socket = sock
         self._max_payload_bytes = max_payload_bytes
         self._sending = threading.Lock()
+        self.heard_ns = now_ns()
+        """When the other side's newest bytes came, of whatever message."""
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -112,6 +114,7 @@ class Channel:
             if not got:
                 raise ProtocolError("connection ended")
             filled += got
+            self.heard_ns = now_ns()
         return buffer
 
 

@@ -195,6 +195,8 @@ class Driver:
         if news is not None:
             news()
         else:
+            for rank, heard_ns in self._roster.heard_ns.items():
+                self._members.heard(rank, heard_ns)
             self._do(self._members.tick(now_ns()))
 
     def _stop(self) -> None:

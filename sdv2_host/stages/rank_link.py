@@ -43,6 +43,11 @@ class RankLink:
         """Address of this machine that the rank is connected to."""
         return self._channel.local_address
 
+    @property
+    def heard_ns(self) -> int:
+        """When its newest bytes came: a long message on a slow way is a sign of life too."""
+        return self._channel.heard_ns
+
     def post(self, message: ToRank, payload: Payload = b"") -> None:
         """It is told this after all it was told before; lost if the connection has ended."""
         self._letters.put((message, payload))

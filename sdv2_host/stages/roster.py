@@ -125,6 +125,11 @@ class Roster:
     def link(self, rank: int) -> RankLink:
         return self._links[rank]
 
+    @property
+    def heard_ns(self) -> dict[int, int]:
+        """When the newest bytes of each rank came."""
+        return {rank: link.heard_ns for rank, link in self._links.items()}
+
     def post(self, rank: int, message: ToRank, payload: Payload = b"") -> None:
         self._links[rank].post(message, payload)
 

@@ -296,7 +296,7 @@ def test_what_is_not_offered_is_told_with_a_remedy() -> None:
 
 DRIVER = """
 import sys, time
-from tests.stages.test_stages_ring_engine import STEADY
+from tests.ring.test_ring_engine import STEADY
 from tests.stages.toy_ring import quiet, toy_ring
 if __name__ == "__main__":
     with toy_ring(2) as engine:

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -194,3 +195,22 @@ def test_whatever_comes_is_a_message_or_a_protocol_error(header: bytes) -> None:
     for decode in (decode_to_rank, decode_from_rank):
         with contextlib.suppress(ProtocolError):
             decode(header)
+
+
+def test_half_a_message_is_a_sign_of_life() -> None:
+    near, far = connected()
+    channel = Channel(near, MAX_BYTES)
+    came = channel.heard_ns
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(channel.receive)
+        far.sendall(struct.pack("<IQ", 2, 4) + b"{}" + b"ab")
+        while channel.heard_ns == came or received.running() is False:
+            time.sleep(0.001)
+        half = channel.heard_ns
+        assert not received.done()
+        far.sendall(b"cd")
+
+        assert received.result(timeout=30).payload == b"abcd"
+    assert came < half <= channel.heard_ns
+    channel.close()
+    far.close()
