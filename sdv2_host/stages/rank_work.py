@@ -46,7 +46,9 @@ from sdv2_host.stages.messages import (
     Text,
     decode_to_rank,
 )
+from sdv2_host.stages.nccl_group import payload_group_of
 from sdv2_host.stages.packet import Leaf, PacketError, Token
+from sdv2_host.stages.payload_lane import MakePayloadGroup
 from sdv2_host.stages.rank_speaker import Speaker, leave
 from sdv2_host.stages.rank_ticket import RankLike, Ticket, version
 from sdv2_host.stages.route import RoutePlan
@@ -82,8 +84,9 @@ class _Order(NamedTuple):
 class RankWork:
     """The main thread's side of a rank.
 
-    Fields: `_rank` from when it is loaded; `_group`, `_epoch` the newest begun; `_early` packets of
-    epochs that neighbours have begun and we have not; `_chunks` that are not encoded yet;
+    Fields: `_rank` and `_direct` (see `Seat`) from when it is loaded; `_group`, `_epoch` the newest
+    begun; `_early` packets of epochs that neighbours have begun and we have not; `_chunks` that are
+    not encoded yet;
     `_is_lost` whether the group's links have failed and another begin is waited for;
     `_busy_since_ns`, 0 = waiting, and `_longest_ns` are for the pulse; `_lock` guards `_transport`,
     which the listening thread closes.
@@ -98,6 +101,7 @@ class RankWork:
         self._inbox: queue.SimpleQueue[_Order | _Arrived] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._transport: Transport | None = None
+        self._direct: MakePayloadGroup | None = None
         self._listened: _Group | None = None
         self._group = -1
         self._epoch = -1
@@ -157,6 +161,7 @@ class RankWork:
         if self._ticket.models_dir is not None:
             config = load.config.model_copy(update={"models_dir": self._ticket.models_dir})
             load = load.model_copy(update={"config": config})
+        self._direct = payload_group_of(load.config.transport, self._device)
         if self._device.type == "cpu":
             cores = os.cpu_count() or 1
             torch.set_num_threads(load.config.threads or max(1, cores // load.num_ranks))
@@ -255,6 +260,7 @@ class RankWork:
                     route=plan.route,
                     interface=self._interface,
                     device=self._device,
+                    direct=self._direct,
                 ),
                 LinkShapes(self._rank.forward_shape, back),
                 group.store,
