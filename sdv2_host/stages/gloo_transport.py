@@ -1,7 +1,9 @@
 """The transport between places in several processes: gloo, on this machine or between machines.
 
 Gloo moves host memory only; what is on a CUDA device goes through page-locked memory. NCCL does not
-exist on Windows, where most of our users are.
+exist on Windows, where most of our users are. Where it is asked for (`Seat.direct`), gloo carries
+the heads of leaves and their tensors go beside it: order, back-pressure, pulses and the end of a
+link are the same.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.stages.gloo_group import NEVER, Membership
 from sdv2_host.stages.payload_lane import MakePayloadGroup
 from sdv2_host.stages.transport import TransportError
+
+ChoosePayloadGroup = Callable[[str, torch.device], MakePayloadGroup | None]
 
 
 def payload_group_of(transport: str, device: torch.device) -> MakePayloadGroup | None:

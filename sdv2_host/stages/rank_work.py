@@ -46,7 +46,7 @@ from sdv2_host.stages.messages import (
     Text,
     decode_to_rank,
 )
-from sdv2_host.stages.nccl_group import payload_group_of
+from sdv2_host.stages.nccl_group import ChoosePayloadGroup
 from sdv2_host.stages.packet import Leaf, PacketError, Token
 from sdv2_host.stages.payload_lane import MakePayloadGroup
 from sdv2_host.stages.rank_speaker import Speaker, leave
@@ -92,8 +92,11 @@ class RankWork:
     which the listening thread closes.
     """
 
-    def __init__(self, ticket: Ticket, channel: Channel, driver: Speaker) -> None:
+    def __init__(
+        self, ticket: Ticket, channel: Channel, driver: Speaker, choose_direct: ChoosePayloadGroup
+    ) -> None:
         self._ticket = ticket
+        self._choose_direct = choose_direct
         self._channel = channel
         self._driver = driver
         self._interface = ticket.interface or channel.local_address
@@ -161,7 +164,7 @@ class RankWork:
         if self._ticket.models_dir is not None:
             config = load.config.model_copy(update={"models_dir": self._ticket.models_dir})
             load = load.model_copy(update={"config": config})
-        self._direct = payload_group_of(load.config.transport, self._device)
+        self._direct = self._choose_direct(load.config.transport, self._device)
         if self._device.type == "cpu":
             cores = os.cpu_count() or 1
             torch.set_num_threads(load.config.threads or max(1, cores // load.num_ranks))
