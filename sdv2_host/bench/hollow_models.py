@@ -25,7 +25,7 @@ from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn, Size
 from sdv2_host.wan.attention import SelfAttend
 from sdv2_host.wan.bands import Rows
-from sdv2_host.wan.dims import TinyTextDims, WanDims
+from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, TinyTextDims, WanDims
 from sdv2_host.wan.model import Block, CausalWanModel, TextKV, Tokens
 from sdv2_host.wan.streaming_vae import Band, Decoded, DecodedBand, Encoded, VAECache
 from sdv2_host.wan.text import TinyTextEncoder
@@ -36,8 +36,6 @@ DIMS = WanDims(
     dim=64, num_heads=2, ffn_dim=8, num_layers=NUM_BLOCKS, text_dim=8, text_len=4, freq_dim=8
 )
 _TEXT = TinyTextDims(num_buckets=64, bucket_dim=8, text_len=4, text_dim=8, num_heads=2)
-_LATENT_STRIDE_PX = 8
-_FRAMES_PER_LATENT = 4
 
 
 class HollowBlock(Block):
@@ -66,16 +64,16 @@ class HollowVAE:
         return VAECache([], [])
 
     def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Encoded:
-        last = (frames_BTCHW.shape[1] - 1) % _FRAMES_PER_LATENT
-        every = slice(None, None, _LATENT_STRIDE_PX)
-        grey_BFCHW = frames_BTCHW[:, last::_FRAMES_PER_LATENT, :1, every, every]
+        last = (frames_BTCHW.shape[1] - 1) % FRAMES_PER_LATENT
+        every = slice(None, None, LATENT_STRIDE_PX)
+        grey_BFCHW = frames_BTCHW[:, last::FRAMES_PER_LATENT, :1, every, every]
         return Encoded(grey_BFCHW.repeat(1, 1, DIMS.in_dim, 1, 1), cache)
 
     def decode(self, z_BFCHW: Tensor, cache: VAECache, is_first: bool) -> Decoded:
-        frames = z_BFCHW[:, :, :3].repeat_interleave(_FRAMES_PER_LATENT, dim=1)
+        frames = z_BFCHW[:, :, :3].repeat_interleave(FRAMES_PER_LATENT, dim=1)
         for dim in (-1, -2):
-            frames = frames.repeat_interleave(_LATENT_STRIDE_PX, dim=dim)
-        return Decoded(frames[:, _FRAMES_PER_LATENT - 1 :] if is_first else frames, cache)
+            frames = frames.repeat_interleave(LATENT_STRIDE_PX, dim=dim)
+        return Decoded(frames[:, FRAMES_PER_LATENT - 1 :] if is_first else frames, cache)
 
     def init_band(
         self,

@@ -30,6 +30,7 @@ from sdv2_host.host.child_side import ChildExit, die_with_daemon, exit_child
 T = TypeVar("T")
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
+ENDED = "a process on one of the two machines has ended"
 GONE_S = 0.02
 """From a kill until it is looked again who is left."""
 
@@ -88,7 +89,14 @@ class Program:
         theirs.close()
 
     def tell(self, what: object) -> None:
-        self._line.send(what)
+        """
+        Raises:
+            WorkerError: it has ended.
+        """
+        try:
+            self._line.send(what)
+        except OSError as error:
+            raise WorkerError(ENDED) from error
 
     def hear(self) -> Any:
         """What it says next. Blocks.
@@ -98,8 +106,8 @@ class Program:
         """
         try:
             return self._line.recv()
-        except EOFError as error:
-            raise WorkerError("a process on one of the two machines has ended") from error
+        except (EOFError, OSError) as error:  # the latter where it was told what it has not heard
+            raise WorkerError(ENDED) from error
 
     def close(self) -> None:
         """The line has ended, and the process."""

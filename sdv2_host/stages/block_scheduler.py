@@ -49,6 +49,8 @@ class Room:
     footprint: Footprint = UNCOUNTED
     room_bytes: tuple[int, ...] = ()
     """() = enough."""
+    num_rows: int = 1
+    """Most steps that chunks may have."""
 
 
 UNLIMITED = Room()
@@ -100,14 +102,26 @@ class BlockScheduler:
 
     def decide(self, now_s: float) -> Decision | None:
         """A plan that is better by more than noise, if there is one. Once a second or so."""
-        verdict = plan_moves(self._balance, self._work(), now_s, self._move_ms, self._rules)
-        self._balance = verdict.balance
-        if not verdict.moves:
+        before, work = self.plan, self._work()
+        verdict = plan_moves(self._balance, work, now_s, self._move_ms, self._rules)
+        plan = replace(RoutePlan.of(verdict.balance.partition, work), num_steps=before.num_steps)
+        if verdict.moves and not self._has_room(plan):
+            self._balance = replace(self._balance, evidence=0.0)
             return None
-        before = self.plan
-        plan = RoutePlan.of(verdict.balance.partition, self._work())
-        self.plan = replace(plan, num_steps=before.num_steps)
-        return Decision(self.plan, verdict.says) if self.plan != before else None
+        self._balance = verdict.balance
+        if not verdict.moves or plan == before:
+            return None
+        self.plan = plan
+        return Decision(plan, verdict.says)
+
+    def _has_room(self, plan: RoutePlan) -> bool:
+        """For whatever number of steps comes next: the entry then cuts a chain by these shares. One
+        that was asked for although that was short may stay so."""
+        room = self._room
+        if plan.route is Route.RING or not room.room_bytes:
+            return True
+        held, before = (one.most_bytes(room.footprint, room.num_rows) for one in (plan, self.plan))
+        return all(map(_is_enough, room.room_bytes, held, before))
 
     def _stage_ms(self, place: int, times: PlaceTimes, others: PlaceTimes) -> float:
         """Of a chunk by `times`, as far as `others` know it too."""
@@ -147,6 +161,10 @@ class BlockScheduler:
         split = Split(plan.num_decoders)
         work = as_work(devices, self.num_steps, plan.route, footprint, room_bytes, split)
         return self._slowness.of(work)
+
+
+def _is_enough(room_bytes: int, held: int, before: int) -> bool:
+    return held <= max(room_bytes, before)
 
 
 def _partition(plan: RoutePlan) -> Partition:

@@ -15,7 +15,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 from sdv2_host.errors import DeviceMemoryError
@@ -150,14 +149,8 @@ def _keeps_its_shares(
     cuts it so, and a place with a small part of the model may then hold the most of it."""
     taking_part = [devices[index] for index in chain.partition.order]
     work = work_of(taking_part, num_steps, Route.CHAIN, need, chain.split)
-    now = RoutePlan.of(chain.partition, work)
-    for steps in range(1, need.num_rows + 1):
-        work = work_of(taking_part, steps, Route.CHAIN, need, chain.split)
-        ends = now.with_steps(steps).item_cuts
-        for (first, last), room in zip(pairwise(ends), work.room_bytes, strict=True):
-            if work.bytes_of(first, last) > room:
-                return False
-    return True
+    held = RoutePlan.of(chain.partition, work).most_bytes(need.footprint, need.num_rows)
+    return all(most <= room for most, room in zip(held, work.room_bytes, strict=True))
 
 
 def fits(devices: Sequence[Device], need: Need) -> bool:

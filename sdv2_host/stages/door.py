@@ -52,7 +52,8 @@ class Door:
             host, port = address
             raise ConfigError(
                 f"cannot listen on {host}:{port} for devices to join ({error}): use an address of "
-                "this machine and a port that is free"
+                "this machine and a port that is free; for another size or engine live, "
+                "/sdv2/swap/mode replace frees it first"
             ) from error
         threading.Thread(target=self._accept, name="door", daemon=True).start()
 

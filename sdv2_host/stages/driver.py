@@ -11,15 +11,14 @@ the `Outbox`.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from collections.abc import Callable
 from functools import partial
 
-from sdv2_host.clock import NS_PER_S, now_ns
+from sdv2_host.clock import now_ns
 from sdv2_host.errors import HostError, ProtocolError, WorkerError
 from sdv2_host.stages.block_scheduler import PlaceTimes
 from sdv2_host.stages.channel import Channel
+from sdv2_host.stages.inbox import Inbox
 from sdv2_host.stages.members import BeginEpoch, GiveUp, Kill, LeaveOut, Members, Order, Spawn
 from sdv2_host.stages.messages import (
     MAX_FRAMES,
@@ -56,7 +55,8 @@ class Driver:
 
     Fields, of the driver's thread: `_members`, `_stream`, `_roster`; `_facts` of ranks that are
     loaded, and `_times` as they last told; `_names` of ranks, for a person; `_losses` devices that
-    are not there; `_last_failure` what a rank told last before it ended; `_says` of the plan.
+    are not there; `_ends` why processes ended whose connection has not; `_last_words` what the
+    rank that ended last told; `_says` of the plan.
     """
 
     def __init__(self, setup: RingSetup) -> None:
@@ -65,7 +65,7 @@ class Driver:
             ConfigError: nothing can listen where others are to join.
         """
         self._setup = setup
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._outbox = Outbox()
         self._formed = threading.Event()
         self._is_closed = False
@@ -189,14 +189,13 @@ class Driver:
 
     def _turn(self) -> None:
         """The next news, or what time brings once all news is heard: a pulse may be among it."""
-        now = now_ns()
-        wait_s = max(0.0, (self._members.next_tick_ns(now) - now) / NS_PER_S)
-        try:
-            news = self._inbox.get(timeout=wait_s)
-        except queue.Empty:
-            self._do(self._members.tick(now_ns()))
-        else:
+        news, stood_still = self._inbox.turn(self._members.next_tick_ns(now_ns()))
+        if stood_still:
+            self._members.deaf_until(now_ns())
+        if news is not None:
             news()
+        else:
+            self._do(self._members.tick(now_ns()))
 
     def _stop(self) -> None:
         self._is_closed = True
@@ -265,7 +264,7 @@ class Driver:
             self._facts[rank] = RankFacts(rank, hello.device, hello.machine, message)
             self._do(members.ready(rank, now))
         elif isinstance(message, Failed):
-            self._last_words.failure = message
+            self._last_words.fail(rank, message)
             is_final = rank not in self._facts and self._last_words.are_ours
             self._lose(rank, f"failed: {message.message}", is_final=is_final)
         else:
@@ -305,6 +304,7 @@ class Driver:
             self._facts.pop(rank, None)
             self._times.pop(rank, None)
             self._losses.lose(self._names[rank], rank, reason)
+            self._last_words.end(rank)
             log.warning("%s is lost, it %s", self._names[rank], reason)
 
     def _explain(self, rank: int, reason: str) -> None:

@@ -54,11 +54,6 @@ class Feed(Generic[C]):
         return self._num_fed - self._num_come
 
     @property
-    def num_fed(self) -> int:
-        """Chunks of this epoch that the ring was given."""
-        return self._num_fed
-
-    @property
     def chunks(self) -> list[C]:
         """All that may be fed again."""
         return list(self._kept)
@@ -88,17 +83,19 @@ class Feed(Generic[C]):
         return due
 
     def awaited(self, index: int) -> C:
-        """Chunk `index` of the epoch as it was fed; its pictures have not come.
+        """Chunk `index` of the epoch as it was fed; its pictures have not all come.
 
         Raises:
-            ValueError: it is not the one that comes next.
+            ValueError: it is none of those in flight.
         """
-        if index != self._num_come or index >= self._num_fed:
-            raise ValueError(f"chunk {index} came, expected {self._num_come} of {self._num_fed}")
+        if not self._num_come <= index < self._num_fed:
+            raise ValueError(
+                f"chunk {index} came, expected one from {self._num_come} on, of {self._num_fed}"
+            )
         return self._fed_as(index)
 
     def came(self) -> C | None:
-        """The awaited chunk is done: what was given, if it is owed."""
+        """The oldest chunk in flight is done: what was given, if it is owed."""
         index = self._num_come
         self._num_come += 1
         number = self._first + index

@@ -165,9 +165,15 @@ class Members:
 
     def heard(self, rank: int, now: int) -> list[Order]:
         """A sign of life of one that loads."""
-        if rank in self._ranks:
-            self._ranks[rank].heard_ns = now
+        one = self._ranks.get(rank)
+        if one is not None:
+            one.heard_ns = max(one.heard_ns, now)  # it may have said so before `deaf_until`
         return []
+
+    def deaf_until(self, now: int) -> None:
+        """Nobody could be heard before that: whoever is silent is so from here on."""
+        for rank in self._ranks.values():
+            rank.heard_ns = max(rank.heard_ns, now)
 
     def pulse(self, rank: int, now: int, busy_s: float, longest_s: float) -> list[Order]:
         """Its process lives; its main thread is at one piece of work for so long."""
@@ -183,7 +189,7 @@ class Members:
         """Its models are loaded."""
         if rank not in self._ranks:
             return []
-        self._ranks[rank].heard_ns = now
+        self.heard(rank, now)
         self._ranks[rank].phase = Phase.READY
         return self._take_in(now)
 

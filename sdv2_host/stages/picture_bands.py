@@ -32,7 +32,7 @@ class BandOfPictures:
 class PictureBands:
     """What of an epoch's pictures has come and waits for other bands. Lifetime: one epoch.
 
-    Each decoder's bands come in the order of the chunks.
+    Each decoder's bands come in the order of the chunks, as many pictures from each.
     """
 
     def __init__(self, bands: Sequence[Rows]) -> None:
@@ -44,7 +44,7 @@ class PictureBands:
         """The whole pictures of the oldest chunk, if this band was the last that they lacked.
 
         Raises:
-            ValueError: it is not the next band of its rows, or does not fit to the others.
+            ValueError: it is not the next band of its rows.
         """
         waiting = self._waiting.get(band.rows)
         if waiting is None:
@@ -61,9 +61,6 @@ class PictureBands:
 
 def _joined(bands: list[BandOfPictures]) -> BandOfPictures:
     first, last = bands[0], bands[-1]
-    shapes = {(len(band.pixels), *band.pixels.shape[2:]) for band in bands}
-    if len(shapes) > 1:
-        raise ValueError(f"bands of chunk {first.index} of unequal shapes {sorted(shapes)}")
     pixels = first.pixels
     if len(bands) > 1:
         pixels = np.concatenate([band.pixels for band in bands], axis=1)

@@ -78,7 +78,7 @@ def measured_plan(
         lanes=num_lanes(config, len(taking_part), len({fact.machine for fact in taking_part})),
         says=planned.says,
         times=tuple(_place_times(fact, planned.split.share) for fact in taking_part),
-        room=Room(need.footprint, rooms),
+        room=Room(need.footprint, rooms, need.num_rows),
         move_ms=need.footprint.row * num_rows / MOVED_BYTES_PER_MS,
     )
 

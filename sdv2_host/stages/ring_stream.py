@@ -104,24 +104,17 @@ class RingStream:
             return
         if rank not in self._rows:
             raise ProtocolError("pictures come from a device that decodes none in this ring")
-        if picture.index >= self._feed.num_fed:
-            raise ProtocolError(f"chunk {picture.index} came of {self._feed.num_fed}")
         try:
-            band = _band(picture, payload, self._rows[rank], self._size.width)
+            # Of every band, before it counts: what is refused here is still owed by the next ring,
+            # and it is the fault of this rank.
+            num_frames = len(self._feed.awaited(picture.index).frames)
+            band = _band(picture, payload, num_frames, self._rows[rank], self._size.width)
             whole = self._bands.add(band)
-            if whole is not None:
-                self._show(whole)
         except ValueError as error:
             raise ProtocolError(str(error)) from error
-        self._pump()
-
-    def _show(self, whole: BandOfPictures) -> None:
-        num_frames = len(self._feed.awaited(whole.index).frames)
-        # Before they count as come: what is refused here is still owed by the next ring.
-        if len(whole.pixels) != num_frames:
-            raise ProtocolError(f"{len(whole.pixels)} pictures of {num_frames} frames")
-        if self._feed.came() is not None:
+        if whole is not None and self._feed.came() is not None:
             self._outbox.put(self._session, Styled(whole.pixels, whole.notes))
+        self._pump()
 
     def _pump(self) -> None:
         """The ring has as much to do as keeps it busy."""
@@ -148,13 +141,17 @@ class RingStream:
         link.post(*pack_text(text.number, text.embedding_1LE))
 
 
-def _band(picture: Picture, payload: bytearray, rows: Rows, width: int) -> BandOfPictures:
+def _band(
+    picture: Picture, payload: bytearray, num_frames: int, rows: Rows, width: int
+) -> BandOfPictures:
     """
     Raises:
-        ProtocolError: not pictures of those rows, or not as many bytes.
+        ProtocolError: not so many pictures of those rows, or not as many bytes.
     """
     count, *size = picture.shape
-    if count < 1 or picture.first_row != rows.first or size != [rows.num, width, 4]:
+    if count != num_frames:
+        raise ProtocolError(f"{count} pictures of {num_frames} frames")
+    if picture.first_row != rows.first or size != [rows.num, width, 4]:
         raise ProtocolError(
             f"pictures of shape {picture.shape} from row {picture.first_row} on, expected rows "
             f"{rows.first} to {rows.last} of {width} pixels"

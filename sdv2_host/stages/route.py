@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from sdv2_host.stages.partition import Partition
-from sdv2_host.stages.work import Route, Work
+from sdv2_host.stages.work import DeviceTimes, Footprint, Route, Split, Work, as_work
 
 MAX_STEPS = 4
 MAX_PLACES = 64
@@ -65,6 +65,9 @@ class RoutePlan:
     cuts: tuple[int, ...]
     num_decoders: int = 1
     """The last so many places decode, each a band of the picture, the first of them the top."""
+    origin: RoutePlan | None = None
+    """Of a chain whose steps have changed, the plan whose shares it keeps. Cuts of cuts would drift
+    from them with every change, and memory was planned for none that do."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_steps <= MAX_STEPS:
@@ -115,11 +118,25 @@ class RoutePlan:
 
     def with_steps(self, num_steps: int) -> RoutePlan:
         """The same shares of a chain of another number of steps; a ring stays as it is."""
-        if self.route is Route.RING:
-            return self
+        origin = self.origin or self
+        if self.route is Route.RING or num_steps == origin.num_steps:
+            return origin
         total = self.num_blocks * num_steps
-        cuts = tuple(round(cut * total / self.num_items) for cut in self.cuts)
-        return replace(self, num_steps=num_steps, cuts=cuts)
+        cuts = tuple(round(cut * total / origin.num_items) for cut in origin.cuts)
+        return replace(origin, num_steps=num_steps, cuts=cuts, origin=origin)
+
+    def most_bytes(self, footprint: Footprint, num_rows: int) -> tuple[int, ...]:
+        """What each place of a chain holds with that of 1 to `num_rows` steps that takes most
+        there: a small part of one step may be a whole model of four."""
+        plans = [self.with_steps(num_steps) for num_steps in range(1, num_rows + 1)]
+        held = zip(*(plan._bytes(footprint) for plan in plans), strict=True)
+        return tuple(map(max, held))
+
+    def _bytes(self, footprint: Footprint) -> list[int]:
+        timeless = DeviceTimes(0.0, (0.0,) * self.num_blocks, 0.0)
+        split = Split(self.num_decoders)
+        work = as_work([timeless], self.num_steps, self.route, footprint, split=split)
+        return [work.bytes_of(first, last) for first, last in pairwise(self.item_cuts)]
 
     @property
     def item_cuts(self) -> tuple[int, ...]:
@@ -136,12 +153,14 @@ class RoutePlan:
         return cls(work.route, work.num_steps, work.num_blocks, cuts, work.num_decoders)
 
     def to_json(self) -> dict[str, Any]:
+        origin = self.origin or self
         return {
             "route": self.route.value,
-            "num_steps": self.num_steps,
+            "num_steps": origin.num_steps,
             "num_blocks": self.num_blocks,
-            "cuts": list(self.cuts),
+            "cuts": list(origin.cuts),
             "num_decoders": self.num_decoders,
+            "steps_now": self.num_steps,
         }
 
     @classmethod
@@ -152,12 +171,13 @@ class RoutePlan:
             ValueError: it is not one.
         """
         try:
-            counts = [fields[name] for name in ("num_steps", "num_blocks", "num_decoders")]
+            names = ("num_steps", "num_blocks", "num_decoders", "steps_now")
+            counts = [fields[name] for name in names]
             numbers = [*counts, *fields["cuts"]]
             route = Route(fields["route"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a route plan: {error}") from error
         if not all(type(number) is int for number in numbers):
             raise ValueError(f"not a route plan: {numbers} are not all whole numbers")
-        num_steps, num_blocks, num_decoders, *cuts = numbers
-        return cls(route, num_steps, num_blocks, tuple(cuts), num_decoders)
+        num_steps, num_blocks, num_decoders, steps_now, *cuts = numbers
+        return cls(route, num_steps, num_blocks, tuple(cuts), num_decoders).with_steps(steps_now)

@@ -73,10 +73,20 @@ class Losses:
 
 
 class LastWords:
-    """What a rank told last before it ended: the error of a ring in which none is left."""
+    """What the rank that ended last told before: the error of a ring in which none is left."""
 
     def __init__(self) -> None:
-        self.failure: Failed | None = None
+        self._failure: Failed | None = None
+        self._rank: int | None = None
+
+    def fail(self, rank: int, failure: Failed) -> None:
+        """That is why the rank is about to end."""
+        self._rank, self._failure = rank, failure
+
+    def end(self, rank: int) -> None:
+        """The rank has ended; what another one told before is not why."""
+        if rank != self._rank:
+            self._failure = None
 
     @property
     def are_ours(self) -> bool:
@@ -85,13 +95,13 @@ class LastWords:
 
     def error(self, reason: str) -> HostError:
         """`reason`: why the last rank ended."""
-        if self.failure is not None and self._kind is not None:
-            return self._kind(self.failure.message)
+        if self._failure is not None and self._kind is not None:
+            return self._kind(self._failure.message)
         return WorkerError(f"no device of the ring is left, the last one {reason}")
 
     @property
     def _kind(self) -> type[HostError] | None:
-        kind = getattr(errors, self.failure.error, None) if self.failure is not None else None
+        kind = getattr(errors, self._failure.error, None) if self._failure is not None else None
         return kind if isinstance(kind, type) and issubclass(kind, HostError) else None
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from sdv2_host.wan.bands import WHOLE, Reach, Rows, check_rows, plan_band
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, TinyVAEDims
 from sdv2_host.wan.streaming_vae import Band, Decoded, DecodedBand, Encoded, VAECache
+from sdv2_host.wan.vae_layers import cropped
 
 CLAMP = 3.0
 
@@ -186,7 +187,7 @@ class TinyVAE(nn.Module):
     def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
         """`decode`'s frames, of the band's rows only. The latents are the whole picture's."""
         num_rows = z_BFCHW.shape[0]
-        z = _cropped(_time_first(z_BFCHW), band.kept[0]) / self.dims.latent_scale
+        z = cropped(_time_first(z_BFCHW), band.kept[0]) / self.dims.latent_scale
         z = z.contiguous(memory_format=torch.channels_last)
         x, memories = _run(self.decoder, z, band.memories, num_rows, band.kept[1:])
         frames_BTCHW = _rows_first(F.pixel_shuffle(x, self.dims.patch), num_rows)
@@ -217,10 +218,6 @@ def _reach(layer: nn.Module) -> Reach:
     return Reach(neighbours=1 if isinstance(layer, nn.Conv2d) else 0)
 
 
-def _cropped(x: Tensor, kept: slice) -> Tensor:
-    return x if kept == WHOLE else x[:, :, kept]
-
-
 def _run(
     layers: nn.Sequential,
     x: Tensor,
@@ -240,5 +237,5 @@ def _run(
             x = layer(x, num_rows)
         else:
             x = layer(x)
-        x = _cropped(x, rows)
+        x = cropped(x, rows)
     return x, new_memories

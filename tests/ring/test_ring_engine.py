@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from sdv2_host.errors import ModelError, WorkerError
 from sdv2_host.ipc.ring_layout import MAX_SLOTS
 from sdv2_host.params import Params
+from sdv2_host.stages.channel import connect_to_driver
+from sdv2_host.stages.messages import Failed, Hello, encode
 from sdv2_host.stages.rank_process import run_rank
-from sdv2_host.stages.rank_ticket import Ticket
+from sdv2_host.stages.rank_ticket import BY_AGENT, Ticket, version
 from sdv2_host.stages.ring_engine import DRIFT, LORAS, RingEngine
 from sdv2_host.stages.ring_setup import Joining
 from sdv2_host.types import Frame
@@ -115,6 +118,20 @@ def test_it_holds_back_no_more_than_it_says() -> None:
             num_given += len(frames)
             num_come += len(engine.step(frames, STEADY[0]).frames)
             assert num_given - num_come <= engine.delay_frames + 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its C library sleeps under another name")
+def test_a_host_that_stood_still_loses_no_device() -> None:
+    with toy_ring(2, limits=replace(PATIENT, silence_s=2.0)) as engine:
+        engine.warm_up(STEADY[0], quiet)
+
+        def stand_still() -> None:
+            ctypes.PyDLL(None).usleep(2_500_000)  # keeps the interpreter: no thread runs
+
+        pictures = play(engine, CHUNKS, STEADY, {4: stand_still})
+
+        assert np.array_equal(pictures, whole(CHUNKS, STEADY))
+        assert engine.driver.standing.num_lost == 0
 
 
 def test_what_a_render_has_under_way_fits_a_frame_ring_however_many_devices_there_are() -> None:
@@ -217,6 +234,24 @@ def test_what_a_device_cannot_load_is_told_as_one_device_would_tell_it() -> None
         pytest.raises(ModelError, match=r"toys.safetensors is missing: buy some"),
     ):
         engine.warm_up(STEADY[0], quiet)
+
+
+@needs_signals
+def test_what_a_guest_could_not_load_is_not_why_the_last_device_ended() -> None:
+    joining = Joining(("127.0.0.1", 0), TOKEN, num_expected=0, wait_s=0.0)
+    with toy_ring(1, joining=joining, limits=ALONE) as engine:
+        engine.warm_up(STEADY[0], quiet)
+        guest = connect_to_driver(engine.driver.join_address, TOKEN, 1 << 20)
+        hello = Hello(version=version(), ticket=BY_AGENT, device="cpu", machine="b", pid=1)
+        guest.send(encode(hello))
+        guest.send(encode(Failed(error="ModelError", message="toys are missing")))
+        wait_for(lambda: engine.driver.standing.num_lost == 1, "the guest is lost")
+
+        for pid in engine.driver.pids.values():
+            os.kill(pid, signal.SIGKILL)
+
+        with pytest.raises(WorkerError, match="no device of the ring is left"):
+            play(engine, CHUNKS * 4, STEADY * 4)
 
 
 def test_a_device_that_always_dies_is_tried_again_only_some_times() -> None:

@@ -8,17 +8,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from sdv2_host.bench.two_machines import ADDRESSES, Machine, Program, TwoMachines
+from sdv2_host.errors import WorkerError
 from tests.hosts import is_running
 from tests.stages.machines import machines_or_skip
 
 WAIT_S = 30.0
+
+T = TypeVar("T")
 
 
 def two_ends(machines: TwoMachines) -> tuple[socket.socket, socket.socket]:
@@ -84,6 +89,33 @@ def sleep_for_ever(line: Connection) -> None:
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     line.send("asleep")
     time.sleep(600)
+
+
+class Here(Machine):
+    """This machine, in place of one that not every system lets us have."""
+
+    def __init__(self) -> None:
+        self.address = "127.0.0.1"
+
+    def on(self, body: Callable[[], T]) -> T:
+        return body()
+
+
+def hear_nothing(line: Connection) -> None:
+    """Ends at once."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="programs of two machines are Linux's")
+def test_a_program_that_has_ended_is_told_of_whatever_it_had_not_heard() -> None:
+    program = Program(Here(), hear_nothing)
+    program.tell("something")
+
+    with pytest.raises(WorkerError, match="has ended"):
+        program.hear()
+    with pytest.raises(WorkerError, match="has ended"):
+        program.tell("something else")
+
+    program.close()
 
 
 def network_of(machine: Machine) -> Path:

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.stages.block_scheduler import BlockScheduler, Decision, PlaceTimes
+from sdv2_host.stages.block_scheduler import BlockScheduler, Decision, PlaceTimes, Room
 from sdv2_host.stages.messages import Pulse
 from sdv2_host.stages.partition import best_partition
 from sdv2_host.stages.ring_balance import RingBalance
 from sdv2_host.stages.ring_plan import RingPlan
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stages.work import DeviceTimes, Route, as_work
+from sdv2_host.stages.work import DeviceTimes, Footprint, Route, as_work
 
 TIMES = PlaceTimes(encode_ms=2.0, block_ms=1.0, decode_ms=4.0)
 
@@ -74,6 +74,30 @@ def test_each_decoder_keeps_its_band_while_blocks_move() -> None:
     assert scheduler.plan.cuts[2] - scheduler.plan.cuts[1] <= 8
     assert scheduler.plan.cuts[3:] == (30, 30)
     assert scheduler.plan.num_decoders == 2
+
+
+@pytest.mark.parametrize(("num_rows", "are_moved"), [(1, True), (4, False)])
+def test_no_block_moves_to_where_a_live_change_of_steps_would_find_no_room(
+    num_rows: int, are_moved: bool
+) -> None:
+    # One block of a chain of one step is a whole model of four blocks in one of four steps.
+    room = Room(Footprint(block=10), (1000, 15), num_rows)
+    plan = RoutePlan(Route.CHAIN, 1, 4, (0, 4, 4))
+    scheduler = BlockScheduler(plan, [TIMES] * 2, 0.0, room)
+
+    made = decisions(scheduler, [3.0, 1.0], range(60))
+
+    assert bool(made) == are_moved
+    assert scheduler.plan.cuts == ((0, 3, 4) if are_moved else (0, 4, 4))
+
+
+def test_a_chain_that_was_short_of_room_for_other_steps_is_balanced_all_the_same() -> None:
+    room = Room(Footprint(block=10), (30, 30), num_rows=4)
+    scheduler = BlockScheduler(RoutePlan(Route.CHAIN, 1, 4, (0, 2, 4)), [TIMES] * 2, 0.0, room)
+
+    decisions(scheduler, [5.0, 1.0], range(60))
+
+    assert scheduler.plan.cuts == (0, 1, 4)
 
 
 def test_a_new_number_of_steps_is_balanced_as_it_was_cut() -> None:

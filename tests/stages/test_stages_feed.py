@@ -98,18 +98,18 @@ def test_a_ring_that_is_lost_is_fed_one_frame_and_then_the_past() -> None:
     assert feed.came() == toys(7)[6]
 
 
-def test_pictures_out_of_order_are_refused() -> None:
+def test_pictures_of_chunks_that_are_not_in_flight_are_refused() -> None:
     feed: Feed[Toy] = Feed(2)
     for chunk in toys(3):
         feed.give(chunk)
     feed.due(2)
 
-    with pytest.raises(ValueError, match="expected 0 of 2"):
-        feed.awaited(1)
-    feed.came()
-    feed.came()
-    with pytest.raises(ValueError, match="expected 2 of 2"):
+    assert [feed.awaited(index) for index in (0, 1)] == toys(2)
+    with pytest.raises(ValueError, match="chunk 2 came, expected one from 0 on, of 2"):
         feed.awaited(2)
+    feed.came()
+    with pytest.raises(ValueError, match="chunk 0 came, expected one from 1 on, of 2"):
+        feed.awaited(0)
 
 
 def test_a_session_that_begins_owes_nothing_of_the_one_before() -> None:

@@ -136,6 +136,18 @@ def test_a_silent_member_is_killed_after_a_second_and_its_death_is_no_news_then(
     assert show.die(0) == []
 
 
+def test_nobody_is_silent_while_nobody_could_be_heard() -> None:
+    show = running(2)
+    said_ns = show.now
+
+    show.now += 5000 * NS_PER_MS
+    show.members.deaf_until(show.now)
+    show.members.pulse(0, said_ns, 0.0, 0.0)  # of before, and only read now
+
+    assert show.wait(900, silent={0, 1}) == []
+    assert [type(order) for order in show.wait(200, silent={0})] == [Kill, BeginEpoch]
+
+
 def test_a_member_that_is_stuck_is_killed_unless_its_work_always_takes_so_long() -> None:
     show = running(2)
 

@@ -93,11 +93,11 @@ def test_a_half_of_an_epoch_that_is_over_is_nothing(stream: RingStream, outbox: 
         (99, 0, {}, "a device that decodes none"),
         (TOP, 8, {}, "from row 8 on, expected rows 0 to 8"),
         (BOTTOM, 0, {}, "from row 0 on, expected rows 8 to 16"),
-        (TOP, 0, {"index": 1}, "chunk 1 came of 1"),
+        (TOP, 0, {"index": 1}, "chunk 1 came, expected one from 0 on, of 1"),
         (TOP, 0, {"shape": (1, 16, 16, 4)}, "expected rows 0 to 8 of 16 pixels"),
         (TOP, 0, {"shape": (1, 8, 8, 4)}, "expected rows 0 to 8 of 16 pixels"),
-        (TOP, 0, {"shape": (0, 8, 16, 4)}, "expected rows 0 to 8 of 16 pixels"),
-        (TOP, 0, {"shape": (2, 8, 16, 4)}, "in 512 bytes"),
+        (TOP, 0, {"shape": (0, 8, 16, 4)}, "0 pictures of 1 frames"),
+        (TOP, 0, {"shape": (2, 8, 16, 4)}, "2 pictures of 1 frames"),
     ],
 )
 def test_what_cannot_be_a_band_of_that_device_is_refused(
@@ -107,9 +107,21 @@ def test_what_cannot_be_a_band_of_that_device_is_refused(
         stream.came(rank, *half(first_row, **changes))
 
 
-def test_more_pictures_than_frames_are_refused(stream: RingStream) -> None:
-    two, payload = {"shape": (2, 8, 16, 4)}, bytearray(2 * 8 * 16 * 4)
-    stream.came(TOP, half(0, **two)[0], payload)
+def test_pictures_in_too_few_bytes_are_refused(stream: RingStream) -> None:
+    picture, payload = half(0)
+
+    with pytest.raises(ProtocolError, match="in 511 bytes"):
+        stream.came(TOP, picture, payload[1:])
+
+
+def test_a_band_of_too_many_pictures_is_the_fault_of_its_own_decoder(
+    stream: RingStream, outbox: Outbox
+) -> None:
+    picture, _ = half(0, shape=(2, 8, 16, 4))
 
     with pytest.raises(ProtocolError, match="2 pictures of 1 frames"):
-        stream.came(BOTTOM, half(8, **two)[0], payload)
+        stream.came(TOP, picture, bytearray(2 * 8 * 16 * 4))
+    stream.came(BOTTOM, *half(8))
+    stream.came(TOP, *half(0))
+
+    assert len(outbox.take(most_owed=0)) == 1
