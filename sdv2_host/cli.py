@@ -67,6 +67,7 @@ from sdv2_host.commands.options import (
     TextIdle,
     Threads,
     TouchShm,
+    Transport,
     Vae,
     VirtualCamera,
 )
@@ -119,6 +120,7 @@ def run(
     max_steps: MaxSteps = None,
     devices: Devices = None,
     route: Route = None,
+    transport: Transport = None,
     lanes: Lanes = None,
     join_listen: JoinListen = None,
     join_token_file: JoinTokenFile = None,

@@ -111,6 +111,11 @@ class Config(BaseModel):
         description="Over several devices: chain = each step on its own devices, lowest latency; "
         "ring = every device its part of all steps, least memory; auto = what fits and is faster.",
     )
+    transport: Literal["auto", "gloo", "nccl"] = Field(
+        "auto",
+        description="How devices hand on what they work at: gloo = by host memory, with any "
+        "devices; nccl = from GPU to GPU, Linux and NVIDIA only, never tried yet; auto = gloo.",
+    )
     lanes: int = Field(
         0,
         ge=0,

@@ -155,6 +155,7 @@ def _ring_option(name: str, metavar: str | None = None) -> typer.models.OptionIn
 
 Devices = Annotated[str | None, _ring_option("devices", "LIST")]
 Route = Annotated[str | None, _ring_option("route")]
+Transport = Annotated[str | None, _ring_option("transport")]
 SpareWeights = Annotated[str | None, _ring_option("spare_weights")]
 Lanes = Annotated[int | None, _ring_option("lanes")]
 JoinListen = Annotated[str | None, _ring_option("join_listen", "HOST:PORT")]

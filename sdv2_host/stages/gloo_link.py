@@ -55,7 +55,7 @@ class SendingLink:
         self._stopped = ""
         """Why nothing is sent any more; "" = it is."""
         self._packed: SimpleQueue[tuple[int, Packed] | None] = SimpleQueue()
-        self._posted: SimpleQueue[Work | None] = SimpleQueue()
+        self._posted: SimpleQueue[tuple[Work, Packed] | None] = SimpleQueue()
         self.threads = (
             start_thread(self._post, f"stage link posts to {spec.peer}"),
             start_thread(self._free, f"stage link frees to {spec.peer}"),
@@ -97,18 +97,23 @@ class SendingLink:
     def _post(self) -> None:
         try:
             while (packed := self._packed.get()) is not None:
-                slot, (num_bytes, wait) = packed
-                wait()
+                slot, one = packed
+                one.wait()
                 whole = self._slots[slot]
-                message = whole if self._spec.sends_whole_slots else whole[:num_bytes]
-                self._posted.put(self._spec.group.send(message, self._spec.peer, slot))
+                message = whole if self._spec.sends_whole_slots else whole[: one.num_bytes]
+                self._posted.put((self._spec.group.send(message, self._spec.peer, slot), one))
+                # Not kept while the next one is waited for: it may hold memory of a device.
+                del one, packed
         except RuntimeError as error:
             self._on_failure(lost(self._spec.peer, error))
 
     def _free(self) -> None:
         try:
-            while (work := self._posted.get()) is not None:
+            while (posted := self._posted.get()) is not None:
+                work, packed = posted
                 work.wait(NEVER)
+                packed.finish()
+                del packed, posted
                 with self._changed:
                     self._num_free += 1
                     self._changed.notify_all()

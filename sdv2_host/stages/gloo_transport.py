@@ -1,7 +1,9 @@
 """The transport between places in several processes: gloo, on this machine or between machines.
 
 Gloo moves host memory only; what is on a CUDA device goes through page-locked memory. NCCL does not
-exist on Windows, where most of our users are.
+exist on Windows, where most of our users are. Where it is asked for (`Seat.direct`), gloo carries
+the heads of leaves and their tensors go beside it: order, back-pressure, pulses and the end of a
+link are the same.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch.distributed.distributed_c10d import Store
 
+from sdv2_host.stages.direct_staging import DirectStaging
 from sdv2_host.stages.gloo_group import GlooGroup, Membership
 from sdv2_host.stages.gloo_link import (
     LinkSpec,
@@ -27,8 +30,9 @@ from sdv2_host.stages.gloo_link import (
 )
 from sdv2_host.stages.gloo_moves import GlooMoves
 from sdv2_host.stages.gloo_pulse import await_pulses, send_pulses
-from sdv2_host.stages.leaf_staging import staging_of
+from sdv2_host.stages.leaf_staging import LeafStaging, staging_of
 from sdv2_host.stages.packet import Leaf, LeafShape, Token
+from sdv2_host.stages.payload_lane import LaneSpec, MakePayloadGroup, PayloadLane
 from sdv2_host.stages.transport import Move, OnPacket
 from sdv2_host.stages.work import Route
 
@@ -53,6 +57,8 @@ class Seat:
     """Address of this machine by which the other places reach it."""
     device: torch.device = _HOST
     """A CUDA device: leaves arrive there. Any other: they arrive in host memory."""
+    direct: MakePayloadGroup | None = None
+    """Tensors of leaves go by groups of this kind; None = with their heads, by host memory."""
 
 
 class LinkShapes(NamedTuple):
@@ -94,8 +100,10 @@ class GlooTransport:
         self._pulses_stopped = threading.Event()
         membership = Membership(seat.place, seat.num_places, seat.interface)
         names = ("links", "pulses", "moves")
-        self._groups = [GlooGroup(store, f"ring/{seat.epoch}/{n}", membership) for n in names]
-        carrier, self._pulses, mover = self._groups
+        groups = [GlooGroup(store, f"ring/{seat.epoch}/{n}", membership) for n in names]
+        carrier, self._pulses, mover = groups
+        self._lanes: dict[int, PayloadLane] = {}
+        """By the place that sends."""
         self._moves = GlooMoves(mover, self._fail)
         self._threads: list[threading.Thread] = []
         self._sending: SendingLink | None = None
@@ -105,15 +113,19 @@ class GlooTransport:
         if out is not None:
             peer = (seat.place + 1) % seat.num_places
             link = LinkSpec(carrier, peer, out, links.depth)
-            self._sending = SendingLink(link, staging_of(seat.device), self._fail)
+            staging = self._staging(store, seat.place)
+            self._sending = SendingLink(link, staging, self._fail)
             self._threads += [*self._sending.threads, self._start_pulses(await_pulses, peer)]
         into = links.forward if seat.place > 0 else links.back
         if into is not None:
             peer = (seat.place - 1) % seat.num_places
             link = LinkSpec(carrier, peer, into, links.depth)
-            staging = staging_of(seat.device)
+            staging = self._staging(store, peer)
             self._receiving = ReceivingLink(link, staging, on_packet, self._fail)
             self._threads += [*self._receiving.threads, self._start_pulses(send_pulses, peer)]
+        lanes = [lane for _, lane in sorted(self._lanes.items())]
+        self._groups: list[GlooGroup | PayloadLane] = [carrier, self._pulses, *lanes, mover]
+        """In the order they meet in. Every place has the same: each waits for its peer there."""
         atexit.register(self._close_at_exit)
         # Last: nothing can fail before, so `_fail` finds all of the above.
         self._threads.append(start_thread(self._connect, "stage link meets"))
@@ -142,12 +154,22 @@ class GlooTransport:
         atexit.unregister(self._close_at_exit)
         threading.Thread(target=self._free_threads, name="stage link ends").start()
 
+    def _staging(self, store: Store, sender: int) -> LeafStaging:
+        """Of the link from that place."""
+        seat = self._seat
+        if seat.direct is None:
+            return staging_of(seat.device)
+        spec = LaneSpec(f"ring/{seat.epoch}/lane{sender}", seat.interface, seat.device)
+        lane = PayloadLane(seat.direct, store, spec, is_sender=sender == seat.place)
+        self._lanes[sender] = lane
+        return DirectStaging(lane, seat.device)
+
     def _connect(self) -> None:
         try:
             for group in self._groups:
                 group.connect()
         except (RuntimeError, OSError) as error:
-            self._fail(f"the places did not meet: {error}")
+            self._fail(f"the places did not meet: {str(error).splitlines()[0]}")
 
     def _start_pulses(self, body: _Pulses, peer: int) -> threading.Thread:
         def run() -> None:

@@ -11,10 +11,16 @@ from torch import Tensor
 from sdv2_host.stages.packet import Leaf, LeafShape, Token, pack_, unpack
 
 
+def wait_for_nothing() -> None:
+    return
+
+
 class Packed(NamedTuple):
     num_bytes: int
     wait: Callable[[], None]
     """Returns when the bytes are in the buffer; for another thread than the one that packed."""
+    finish: Callable[[], None] = wait_for_nothing
+    """Returns when what goes beside these bytes has arrived; after `wait`, for a third thread."""
 
 
 class LeafStaging(Protocol):
@@ -42,7 +48,7 @@ class HostStaging:
         return torch.empty(num_bytes, dtype=torch.uint8)
 
     def pack_(self, packet: Leaf | Token, shape: LeafShape, buffer: Tensor) -> Packed:
-        return Packed(pack_(packet, shape, buffer), _wait_for_nothing)
+        return Packed(pack_(packet, shape, buffer), wait_for_nothing)
 
     def unpack(self, buffer: Tensor, shape: LeafShape) -> Leaf | Token:
         return unpack(buffer, shape)
@@ -61,7 +67,7 @@ class PinnedStaging:
 
     def pack_(self, packet: Leaf | Token, shape: LeafShape, buffer: Tensor) -> Packed:
         if isinstance(packet, Token):
-            return Packed(pack_(packet, shape, buffer), _wait_for_nothing)
+            return Packed(pack_(packet, shape, buffer), wait_for_nothing)
         # A copy on the device costs little and lets the originals be written at once: they may be
         # the fixed outputs of a CUDA graph.
         copied = _of_each(packet, Tensor.clone)
@@ -100,7 +106,3 @@ def staging_of(device: torch.device) -> LeafStaging:
 def _of_each(leaf: Leaf, do: Callable[[Tensor], Tensor]) -> Leaf:
     tokens_SE = do(leaf.tokens_SE) if leaf.tokens_SE is not None else None
     return Leaf(leaf.header, do(leaf.scalars), do(leaf.x_CHW), tokens_SE)
-
-
-def _wait_for_nothing() -> None:
-    return

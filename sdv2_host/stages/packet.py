@@ -66,7 +66,6 @@ _LEAF = struct.Struct("<QQQQqddHHHHHHHHIHHQ")
 _TOKEN = struct.Struct("<Q")
 _HEADER_BYTES = 128
 _SCALARS_BYTES = SCALARS * 4
-_X_OFFSET = _HEADER_BYTES + _SCALARS_BYTES
 _REFRESH_SINKS, _BEGINS_ANEW, _IS_SHOWN, _HAS_TOKENS = 1, 2, 4, 8
 _ALL_FLAGS = _REFRESH_SINKS | _BEGINS_ANEW | _IS_SHOWN | _HAS_TOKENS
 
@@ -162,7 +161,11 @@ class LeafShape:
     @property
     def num_bytes(self) -> int:
         """Of the largest packet, which is what a buffer of the link must hold."""
-        return _X_OFFSET + self.x_bytes + self.tokens_bytes
+        return _HEADER_BYTES + self.payload_bytes(has_tokens=True)
+
+    def payload_bytes(self, *, has_tokens: bool) -> int:
+        """Of a leaf behind its head: its tensors."""
+        return _SCALARS_BYTES + self.x_bytes + self.tokens_bytes * has_tokens
 
     @property
     def max_body_bytes(self) -> int:
@@ -181,22 +184,42 @@ def pack_(
     Raises:
         PacketError: a header out of range, or a token that is too large.
     """
+    head_bytes = pack_head_(packet, shape, buffer)
+    if isinstance(packet, Token):
+        return head_bytes
+    num_bytes = head_bytes + shape.payload_bytes(has_tokens=packet.header.has_tokens)
+    pack_payload_(packet, shape, buffer[head_bytes:num_bytes], non_blocking=non_blocking)
+    return num_bytes
+
+
+def pack_head_(packet: Leaf | Token, shape: LeafShape, buffer: Tensor) -> int:
+    """The same for a leaf without its tensors, and for a token as it is.
+
+    Raises:
+        PacketError: see `pack_`.
+    """
     if isinstance(packet, Token):
         return _pack_token_(packet, shape, buffer)
-    header, scalars, x_CHW, tokens_SE = packet
+    header = packet.header
     _check(header, shape)
-    assert header.has_tokens == (tokens_SE is not None), "has_tokens is not what the leaf has"
-    assert scalars.dtype == torch.float32, f"scalars are {scalars.dtype}"
+    assert header.has_tokens == (packet.tokens_SE is not None), "has_tokens is not what it has"
     _write_prefix_(buffer, Kind.LEAF, header.epoch, shape)
     _LEAF.pack_into(buffer.numpy().data, _PREFIX.size, *_numbers(header))
-    parts = _parts(shape, buffer)
+    return _HEADER_BYTES
+
+
+def pack_payload_(
+    leaf: Leaf, shape: LeafShape, payload: Tensor, *, non_blocking: bool = False
+) -> None:
+    """`payload`, uint8 of `shape.payload_bytes` on any device, has the leaf's tensors."""
+    header, scalars, x_CHW, tokens_SE = leaf
+    assert scalars.dtype == torch.float32, f"scalars are {scalars.dtype}"
+    parts = payload_of(header, shape, payload)
     parts.scalars.copy_(scalars, non_blocking=non_blocking)
     parts.x_CHW.copy_(_like(x_CHW, parts.x_CHW), non_blocking=non_blocking)
-    if tokens_SE is None:
-        return _X_OFFSET + shape.x_bytes
-    assert parts.tokens_SE is not None, "the link carries latents only"
-    parts.tokens_SE.copy_(_like(tokens_SE, parts.tokens_SE), non_blocking=non_blocking)
-    return shape.num_bytes
+    if tokens_SE is not None:
+        assert parts.tokens_SE is not None, "pack_head_ has compared"
+        parts.tokens_SE.copy_(_like(tokens_SE, parts.tokens_SE), non_blocking=non_blocking)
 
 
 def unpack(
@@ -210,6 +233,24 @@ def unpack(
     host's.
 
     With `non_blocking` the copies to a CUDA device are still under way on its current stream.
+
+    Raises:
+        PacketError: the bytes are no packet of this link.
+    """
+    head = unpack_head(buffer, shape)
+    if isinstance(head, Token):
+        return head
+
+    def own(part: Tensor) -> Tensor:
+        return torch.empty_like(part, device=device).copy_(part, non_blocking=non_blocking)
+
+    there = payload_of(head, shape, buffer[_HEADER_BYTES:])
+    tokens_SE = own(there.tokens_SE) if there.tokens_SE is not None else None
+    return Leaf(head, own(there.scalars), own(there.x_CHW), tokens_SE)
+
+
+def unpack_head(buffer: Tensor, shape: LeafShape) -> Header | Token:
+    """What `pack_head_` was given, but for a leaf's tensors.
 
     Raises:
         PacketError: the bytes are no packet of this link.
@@ -231,31 +272,19 @@ def unpack(
         raise PacketError(f"kind {kind}: expected {list(map(int, Kind))}")
     header = _read_header(epoch, _LEAF.unpack_from(raw, _PREFIX.size))
     _check(header, shape)
-    parts = _parts(shape, buffer)
-
-    def own(part: Tensor) -> Tensor:
-        return torch.empty_like(part, device=device).copy_(part, non_blocking=non_blocking)
-
-    tokens_SE = own(parts.tokens_SE) if header.has_tokens and parts.tokens_SE is not None else None
-    return Leaf(header, own(parts.scalars), own(parts.x_CHW), tokens_SE)
+    return header
 
 
-class _Parts(NamedTuple):
-    """Views of a buffer."""
-
-    scalars: Tensor
-    x_CHW: Tensor
-    tokens_SE: Tensor | None
-
-
-def _parts(shape: LeafShape, buffer: Tensor) -> _Parts:
-    tokens_offset = _X_OFFSET + shape.x_bytes
-    scalars = buffer[_HEADER_BYTES:_X_OFFSET].view(torch.float32)
-    x_CHW = buffer[_X_OFFSET:tokens_offset].view(shape.dtype).view(shape.latent_shape)
-    if shape.tokens_shape is None:
-        return _Parts(scalars, x_CHW, None)
-    tokens = buffer[tokens_offset : shape.num_bytes].view(shape.dtype)
-    return _Parts(scalars, x_CHW, tokens.view(shape.tokens_shape))
+def payload_of(header: Header, shape: LeafShape, payload: Tensor) -> Leaf:
+    """The leaf with this header; its tensors are views of `payload`, see `pack_payload_`."""
+    tokens_offset = _SCALARS_BYTES + shape.x_bytes
+    scalars = payload[:_SCALARS_BYTES].view(torch.float32)
+    x_CHW = payload[_SCALARS_BYTES:tokens_offset].view(shape.dtype).view(shape.latent_shape)
+    if not header.has_tokens:
+        return Leaf(header, scalars, x_CHW, None)
+    assert shape.tokens_shape is not None, "a header is checked before"
+    tokens = payload[tokens_offset : tokens_offset + shape.tokens_bytes].view(shape.dtype)
+    return Leaf(header, scalars, x_CHW, tokens.view(shape.tokens_shape))
 
 
 def _like(tensor: Tensor, part: Tensor) -> Tensor:

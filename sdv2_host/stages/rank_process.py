@@ -19,6 +19,7 @@ from sdv2_host.errors import HostError, ProtocolError
 from sdv2_host.host.child_side import ChildExit, die_with_daemon
 from sdv2_host.stages.channel import connect_to_driver
 from sdv2_host.stages.messages import MAX_TEXT_CHARS, Failed
+from sdv2_host.stages.nccl_group import ChoosePayloadGroup, payload_group_of
 from sdv2_host.stages.rank_speaker import Speaker, leave
 from sdv2_host.stages.rank_ticket import Ticket
 from sdv2_host.stages.rank_work import RankWork
@@ -29,7 +30,7 @@ MAX_PAYLOAD_BYTES = 1 << 30
 """A chunk of 12 frames of 3840x2160 with 16 bits is 800 MB."""
 
 
-def run_rank(ticket: Ticket) -> NoReturn:
+def run_rank(ticket: Ticket, choose_direct: ChoosePayloadGroup = payload_group_of) -> NoReturn:
     """The whole life of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides when this one stops
     logging.basicConfig(
@@ -46,7 +47,7 @@ def run_rank(ticket: Ticket) -> NoReturn:
         leave(ChildExit.FAILED)
     driver = Speaker(channel)
     try:
-        RankWork(ticket, channel, driver).run()
+        RankWork(ticket, channel, driver, choose_direct).run()
     except HostError as error:
         driver.say(Failed(error=type(error).__name__, message=str(error)[:MAX_TEXT_CHARS]))
     except Exception as error:  # the edge of this process: whatever it is, the driver must know

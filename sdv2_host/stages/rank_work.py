@@ -46,7 +46,9 @@ from sdv2_host.stages.messages import (
     Text,
     decode_to_rank,
 )
+from sdv2_host.stages.nccl_group import ChoosePayloadGroup
 from sdv2_host.stages.packet import Leaf, PacketError, Token
+from sdv2_host.stages.payload_lane import MakePayloadGroup
 from sdv2_host.stages.rank_speaker import Speaker, leave
 from sdv2_host.stages.rank_ticket import RankLike, Ticket, version
 from sdv2_host.stages.route import RoutePlan
@@ -82,15 +84,19 @@ class _Order(NamedTuple):
 class RankWork:
     """The main thread's side of a rank.
 
-    Fields: `_rank` from when it is loaded; `_group`, `_epoch` the newest begun; `_early` packets of
-    epochs that neighbours have begun and we have not; `_chunks` that are not encoded yet;
+    Fields: `_rank` and `_direct` (see `Seat`) from when it is loaded; `_group`, `_epoch` the newest
+    begun; `_early` packets of epochs that neighbours have begun and we have not; `_chunks` that are
+    not encoded yet;
     `_is_lost` whether the group's links have failed and another begin is waited for;
     `_busy_since_ns`, 0 = waiting, and `_longest_ns` are for the pulse; `_lock` guards `_transport`,
     which the listening thread closes.
     """
 
-    def __init__(self, ticket: Ticket, channel: Channel, driver: Speaker) -> None:
+    def __init__(
+        self, ticket: Ticket, channel: Channel, driver: Speaker, choose_direct: ChoosePayloadGroup
+    ) -> None:
         self._ticket = ticket
+        self._choose_direct = choose_direct
         self._channel = channel
         self._driver = driver
         self._interface = ticket.interface or channel.local_address
@@ -98,6 +104,7 @@ class RankWork:
         self._inbox: queue.SimpleQueue[_Order | _Arrived] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._transport: Transport | None = None
+        self._direct: MakePayloadGroup | None = None
         self._listened: _Group | None = None
         self._group = -1
         self._epoch = -1
@@ -157,6 +164,7 @@ class RankWork:
         if self._ticket.models_dir is not None:
             config = load.config.model_copy(update={"models_dir": self._ticket.models_dir})
             load = load.model_copy(update={"config": config})
+        self._direct = self._choose_direct(load.config.transport, self._device)
         if self._device.type == "cpu":
             cores = os.cpu_count() or 1
             torch.set_num_threads(load.config.threads or max(1, cores // load.num_ranks))
@@ -255,6 +263,7 @@ class RankWork:
                     route=plan.route,
                     interface=self._interface,
                     device=self._device,
+                    direct=self._direct,
                 ),
                 LinkShapes(self._rank.forward_shape, back),
                 group.store,

@@ -21,6 +21,7 @@ from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.join_token import read_token
 from sdv2_host.stages.members import MemberLimits
+from sdv2_host.stages.nccl_group import payload_group_of
 from sdv2_host.stages.outbox import Styled
 from sdv2_host.stages.rank_build import build_rank
 from sdv2_host.stages.rank_models import build_ring_text
@@ -55,10 +56,12 @@ def build_ring_engine(
 
     Raises:
         ModelError: a file is missing or damaged.
-        ConfigError: devices cannot join as is asked.
+        ConfigError: devices cannot join as is asked, or cannot talk by the transport asked for.
     """
-    text = build_ring_text(config)
     devices = _resolved(config)
+    for device in devices:
+        payload_group_of(config.transport, torch.device(device))
+    text = build_ring_text(config)
     dtype = torch.float32
     if config.engine != "tiny":
         # One for all ranks: what they send each other is of that type.

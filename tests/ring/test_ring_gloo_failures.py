@@ -18,6 +18,7 @@ import torch
 from sdv2_host.stages.gloo_group import GlooGroup, Membership
 from sdv2_host.stages.gloo_transport import DEPTH, GlooTransport, Seat
 from sdv2_host.stages.packet import Leaf, Token
+from sdv2_host.stages.payload_lane import MakePayloadGroup
 from sdv2_host.stages.transport import Transport, TransportError
 from sdv2_host.stages.work import Route
 from tests.stages.any_packets import HEADER, SHAPE, leaf_of
@@ -33,6 +34,9 @@ from tests.stages.gloo_places import (
     meet,
 )
 from tests.stages.gloo_process import neighbours
+
+ANY_WAY = pytest.mark.parametrize("direct", [None, GlooGroup], ids=["whole", "direct"])
+"""Tensors of leaves with their heads, or on a group of their own, as NCCL moves them."""
 
 
 def ended_by(body: Callable[[], None]) -> SimpleQueue[str]:
@@ -56,18 +60,20 @@ def send_for_ever(transport: Transport) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "num_places", "place", "victim"),
+    ("route", "num_places", "place", "victim", "direct"),
     [
-        (Route.CHAIN, 2, 0, 1),
-        (Route.CHAIN, 2, 1, 0),
-        (Route.RING, 2, 0, 1),
-        (Route.RING, 3, 0, 2),
+        (Route.CHAIN, 2, 0, 1, None),
+        (Route.CHAIN, 2, 1, 0, None),
+        (Route.CHAIN, 2, 1, 0, GlooGroup),
+        (Route.RING, 2, 0, 1, None),
+        (Route.RING, 2, 0, 1, GlooGroup),
+        (Route.RING, 3, 0, 2, None),
     ],
 )
 def test_a_neighbour_that_is_killed_is_told_of_even_by_an_idle_link(
-    route: Route, num_places: int, place: int, victim: int
+    route: Route, num_places: int, place: int, victim: int, direct: MakePayloadGroup | None
 ) -> None:
-    with neighbours(place, num_places, route) as ring:
+    with neighbours(place, num_places, route, direct) as ring:
         ring.processes[victim].kill()
         reason = ring.failures.get(timeout=DEADLINE_S)
 
@@ -88,8 +94,11 @@ def test_an_exchange_with_a_neighbour_that_is_killed_ends() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")
-def test_a_neighbour_that_hangs_is_told_of_and_frees_who_sends_to_it() -> None:
-    with neighbours(0, 2, Route.RING) as ring:
+@ANY_WAY
+def test_a_neighbour_that_hangs_is_told_of_and_frees_who_sends_to_it(
+    direct: MakePayloadGroup | None,
+) -> None:
+    with neighbours(0, 2, Route.RING, direct) as ring:
         pid = ring.processes[1].pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -99,10 +108,13 @@ def test_a_neighbour_that_hangs_is_told_of_and_frees_who_sends_to_it() -> None:
         assert "lost place 1: " in said.get(timeout=DEADLINE_S)
 
 
-def test_a_neighbour_that_closes_is_told_of_once() -> None:
+@ANY_WAY
+def test_a_neighbour_that_closes_is_told_of_once(
+    direct: MakePayloadGroup | None,
+) -> None:
     before = set(link_threads())
 
-    with gloo_places(3, Route.RING) as places:
+    with gloo_places(3, Route.RING, direct=direct) as places:
         meet(places)
         places[0].transport.close()
         told = [place.failures.get(timeout=DEADLINE_S) for place in places[1:]]
@@ -115,13 +127,16 @@ def test_a_neighbour_that_closes_is_told_of_once() -> None:
     assert more == [True] * 3
 
 
-def test_closing_frees_who_sends_to_a_receiver_that_is_stuck() -> None:
+@ANY_WAY
+def test_closing_frees_who_sends_to_a_receiver_that_is_stuck(
+    direct: MakePayloadGroup | None,
+) -> None:
     is_free = threading.Event()
 
     def hold(_: Place, __: Leaf | Token) -> None:
         is_free.wait(DEADLINE_S)
 
-    with gloo_places(2, Route.CHAIN, on_packet=hold) as places:
+    with gloo_places(2, Route.CHAIN, on_packet=hold, direct=direct) as places:
         said = ended_by(lambda: send_for_ever(places[0].transport))
         places[0].transport.close()
         reason = said.get(timeout=DEADLINE_S)
@@ -138,11 +153,14 @@ def test_closing_frees_who_exchanges() -> None:
         assert said.get(timeout=DEADLINE_S) in {"the transport is closed", "the epoch is over"}
 
 
-def test_a_closed_transport_leaves_no_thread_and_no_socket() -> None:
+@ANY_WAY
+def test_a_closed_transport_leaves_no_thread_and_no_socket(
+    direct: MakePayloadGroup | None,
+) -> None:
     process = psutil.Process()
     threads, num_sockets = set(link_threads()), len(process.net_connections())
 
-    with gloo_places(3, Route.RING) as places:
+    with gloo_places(3, Route.RING, direct=direct) as places:
         meet(places)
         num_meanwhile = len(process.net_connections())
 

@@ -14,6 +14,7 @@ import torch
 from sdv2_host.stages.channel_store import ChannelStore
 from sdv2_host.stages.gloo_transport import GlooTransport, LinkShapes, Seat
 from sdv2_host.stages.packet import Leaf, LeafShape, Token
+from sdv2_host.stages.payload_lane import MakePayloadGroup
 from sdv2_host.stages.transport import OnPacket
 from sdv2_host.stages.work import Route
 from tests.stages.any_packets import BACK, SHAPE
@@ -54,6 +55,7 @@ def gloo_places(
     stores: list[ChannelStore] | None = None,
     epoch: int = 1,
     device: torch.device | None = None,
+    direct: MakePayloadGroup | None = None,
 ) -> Iterator[list[Place]]:
     """All places, in this process. Packets go to `packets` of a place, or to `on_packet`."""
     places: list[Place] = []
@@ -70,7 +72,8 @@ def gloo_places(
     for index, store in enumerate(stores or joined_stores(num_places)):
         packets: SimpleQueue[Leaf | Token] = SimpleQueue()
         failures: SimpleQueue[str] = SimpleQueue()
-        seat = Seat(epoch, index, num_places, route, device=device or torch.device("cpu"))
+        on = device or torch.device("cpu")
+        seat = Seat(epoch, index, num_places, route, device=on, direct=direct)
         transport = GlooTransport(
             seat, links or link_shapes(route), store, taker(index, packets), failures.put
         )

@@ -15,6 +15,7 @@ from torch.distributed import TCPStore
 
 from sdv2_host.stages.gloo_transport import GlooTransport, Seat
 from sdv2_host.stages.packet import Leaf, Token
+from sdv2_host.stages.payload_lane import MakePayloadGroup
 from sdv2_host.stages.work import Route
 from tests.stages.gloo_places import DEADLINE_S, greet, link_shapes
 
@@ -28,7 +29,9 @@ class Neighbours(NamedTuple):
 
 
 @contextmanager
-def neighbours(place: int, num_places: int, route: Route) -> Iterator[Neighbours]:
+def neighbours(
+    place: int, num_places: int, route: Route, direct: MakePayloadGroup | None = None
+) -> Iterator[Neighbours]:
     """This process takes `place`, others all the rest; all have met."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     # A forkserver has torch loaded once for all; elsewhere it does not exist, or is not safe.
@@ -36,7 +39,9 @@ def neighbours(place: int, num_places: int, route: Route) -> Iterator[Neighbours
     context.set_forkserver_preload([__name__])
     processes: dict[int, BaseProcess] = {
         other: context.Process(
-            target=serve, args=(Seat(1, other, num_places, route), store.port), daemon=True
+            target=serve,
+            args=(Seat(1, other, num_places, route, direct=direct), store.port),
+            daemon=True,
         )
         for other in range(num_places)
         if other != place
@@ -45,7 +50,7 @@ def neighbours(place: int, num_places: int, route: Route) -> Iterator[Neighbours
         process.start()
     taken: SimpleQueue[Leaf | Token] = SimpleQueue()
     failures: SimpleQueue[str] = SimpleQueue()
-    seat = Seat(1, place, num_places, route)
+    seat = Seat(1, place, num_places, route, direct=direct)
     transport = GlooTransport(seat, link_shapes(route), store, taken.put, failures.put)
     try:
         greet(transport, seat)

@@ -21,7 +21,7 @@ from sdv2_host.stages.members import MemberLimits
 from sdv2_host.stages.messages import Load, Loaded
 from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.rank_process import run_rank
-from sdv2_host.stages.rank_ticket import BuildRank, Built
+from sdv2_host.stages.rank_ticket import BuildRank, Built, Ticket
 from sdv2_host.stages.ring_engine import RingEngine
 from sdv2_host.stages.ring_plan import RankFacts, RingPlan, num_lanes
 from sdv2_host.stages.ring_setup import Joining, RingSetup
@@ -115,6 +115,7 @@ def toy_ring(
     build: BuildRank = build_toy,
     joining: Joining | None = None,
     times: PlaceTimes | None = None,
+    run: Callable[[Ticket], None] = run_rank,
 ) -> Iterator[RingEngine]:
     """An engine of so many processes, not warm; with `times`, they have measured these."""
     config = Config.model_validate(
@@ -128,7 +129,7 @@ def toy_ring(
     setup = RingSetup(
         config=config,
         devices=("cpu",) * num_devices,
-        run_rank=run_rank,
+        run_rank=run,
         build=build,
         plan=partial(timed_plan, config, times),
         num_steps=2,
