@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from sdv2_host.ipc.frame_ring import remove_all_stale
@@ -67,3 +68,13 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
     path.mkdir(mode=0o700)
     yield path
     remove_all_stale(path)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Toys are too small to share, and threads that wait for each other on a busy machine take
+    twenty times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

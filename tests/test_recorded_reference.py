@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,15 +136,6 @@ def see_cache(state: StreamState, tick: dict[str, Any], tensors: dict[str, Tenso
             if want is not None:
                 pairs.append(("cached", held.reshape(want.shape), want))
     return pairs
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Pictures this small are slower with more, and much slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @needs_recordings

@@ -24,9 +24,7 @@ CHUNKS = in_chunks(toy_clip(45))
 STEADY = [Params(steps=2, drift="off")] * len(CHUNKS)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def noted_group(folder: Path, store: Store, name: str, membership: Membership) -> GlooGroup:

@@ -14,7 +14,6 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sdv2_host.errors import ModelError, WorkerError
@@ -52,9 +51,7 @@ needs_signals = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def changing_params(num_chunks: int) -> list[Params]:

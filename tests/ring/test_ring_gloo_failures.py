@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 
+from sdv2_host.stages.channel_store import ChannelStore
 from sdv2_host.stages.gloo_group import GlooGroup, Membership
 from sdv2_host.stages.gloo_transport import DEPTH, GlooTransport, Seat
 from sdv2_host.stages.packet import Leaf, Token
@@ -195,12 +196,18 @@ def test_a_closed_transport_leaves_no_memory_to_the_garbage_collector() -> None:
         gc.enable()
 
 
-def test_places_that_do_not_meet_are_told_of_when_their_store_is_cancelled() -> None:
-    threads = set(link_threads())
+def alone() -> tuple[ChannelStore, GlooTransport, SimpleQueue[str]]:
+    """The first of two places, of which the other never comes."""
     store = joined_stores(1)[0]
     failures: SimpleQueue[str] = SimpleQueue()
     seat = Seat(1, 0, 2, Route.CHAIN)
     transport = GlooTransport(seat, link_shapes(seat.route), store, print, failures.put)
+    return store, transport, failures
+
+
+def test_places_that_do_not_meet_are_told_of_when_their_store_is_cancelled() -> None:
+    threads = set(link_threads())
+    store, transport, failures = alone()
 
     store.cancel()
 
@@ -211,10 +218,7 @@ def test_places_that_do_not_meet_are_told_of_when_their_store_is_cancelled() -> 
 
 def test_of_a_transport_that_is_closed_before_the_places_met_nothing_is_told() -> None:
     threads = set(link_threads())
-    store = joined_stores(1)[0]
-    failures: SimpleQueue[str] = SimpleQueue()
-    seat = Seat(1, 0, 2, Route.CHAIN)
-    transport = GlooTransport(seat, link_shapes(seat.route), store, print, failures.put)
+    store, transport, failures = alone()
 
     transport.close()
     store.cancel()

@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sdv2_host.config import Config
@@ -37,9 +36,7 @@ CHUNKS = in_chunks(toy_clip(45))
 STEADY = [Params(steps=2, drift="off")] * len(CHUNKS)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def two_decode(config: Config, facts: Sequence[RankFacts], num_steps: int) -> RingPlan:

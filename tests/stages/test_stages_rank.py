@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sdv2_host.params import Params
 from sdv2_host.stages.local_transport import local_transports
 from sdv2_host.stages.packet import Leaf, PacketError, Token
 from sdv2_host.stages.place_kv import PlaceKV
@@ -34,29 +33,14 @@ from tests.stages.places import (
     toy_models,
     toy_spec,
 )
+from tests.toys import PARAMS, changing_params
 
-PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def models() -> WholeModels:
     return toy_models()
-
-
-def changing_params(num_chunks: int) -> list[Params]:
-    """Steps, prompt, seed and held noise change along the way, twice at the same chunk."""
-    params = []
-    for index in range(num_chunks):
-        prompt = ("neon outline", "watercolor", "pixel art")[index // 5 % 3]
-        steps = (2, 2, 4, 1, 3)[index // 4 % 5]
-        changes = {"prompt": prompt, "steps": steps, "seed": index, "noise_hold": index % 3 / 2}
-        params.append(PARAMS.model_copy(update=changes))
-    return params
 
 
 def assert_alike(got: np.ndarray, expected: np.ndarray) -> None:

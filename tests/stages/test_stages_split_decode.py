@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdv2_host.params import Params
 from sdv2_host.stages.exit import Exit
 from sdv2_host.stages.packet import PacketError
 from sdv2_host.stages.picture_bands import BandOfPictures, PictureBands
@@ -28,14 +26,12 @@ from tests.stages.places import (
     toy_models,
     toy_spec,
 )
+from tests.toys import PARAMS
 
-PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
 LAYOUTS = {Route.RING: Layout.BATCH, Route.CHAIN: Layout.SERIAL}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

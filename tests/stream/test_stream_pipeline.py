@@ -23,11 +23,11 @@ from sdv2_host.stream.state import StreamState
 from sdv2_host.types import Layout
 from tests.stream.conftest import GRID, TOKENS, Toy, chunks_of
 from tests.stream.without_cache import decoded, denoised, source_latents
+from tests.toys import PARAMS, changing_params
 
 VECTORS = Path(
     os.environ.get("SDV2_VECTORS", Path(__file__).parents[3] / "shared" / "reference" / "vectors")
 )
-PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 """RMSNorm works in float32 whatever the dtype."""
 
@@ -38,17 +38,6 @@ def play(
     """All that comes out, what is still in flight included."""
     out = [pipeline.step(state, c, p) for c, p in zip(chunks, params, strict=True)]
     return torch.cat([*out, pipeline.flush(state)], dim=1)
-
-
-def changing_params(num_chunks: int) -> list[Params]:
-    """Steps, prompt, seed and held noise change along the way, twice at the same chunk."""
-    params = []
-    for index in range(num_chunks):
-        prompt = ("neon outline", "watercolor", "pixel art")[index // 5 % 3]
-        steps = (2, 2, 4, 1, 3)[index // 4 % 5]
-        changes = {"prompt": prompt, "steps": steps, "seed": index, "noise_hold": index % 3 / 2}
-        params.append(PARAMS.model_copy(update=changes))
-    return params
 
 
 @pytest.mark.parametrize("hold", [0.0, 1.0])

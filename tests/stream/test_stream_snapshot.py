@@ -12,8 +12,8 @@ from sdv2_host.stream.snapshot import restore_, snapshot, state_bytes
 from sdv2_host.stream.spec import CacheMode, Layout
 from sdv2_host.stream.state import StreamState
 from tests.stream.conftest import Toy, chunks_of
+from tests.toys import PARAMS
 
-PARAMS = Params(prompt="neon outline", steps=2, noise_s_min=0.5, noise_s_max=0.8, seed=11)
 OTHER = Params(prompt="watercolor", steps=4, noise_s_min=0.2, noise_s_max=0.9, seed=3)
 
 
