@@ -12,7 +12,8 @@ from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import WorkerError
 from sdv2_host.stages.channel_store import ChannelStore
 from sdv2_host.stages.gloo_transport import GlooTransport, LinkShapes, Seat
-from sdv2_host.stages.packet import SCALARS, Header, Leaf, LeafShape, Token
+from sdv2_host.stages.leaf_header import Header
+from sdv2_host.stages.packet import SCALARS, Leaf, LeafShape, Token
 from sdv2_host.stages.work import Route
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.wan.dims import LATENT_STRIDE_PX, WanDims

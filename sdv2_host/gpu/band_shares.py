@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sdv2_host.config import Config
-from sdv2_host.gpu.wan_models import WanFamily, planned_vae
+from sdv2_host.gpu.wan_models import Placement, WanFamily, random_vae
 from sdv2_host.gpu.wan_spec import WAN_DIMS
 from sdv2_host.types import Size
 from sdv2_host.wan.bands import Rows, even_bands
@@ -31,7 +31,8 @@ def planned_shares(config: Config) -> tuple[float, ...]:
     if config.engine == "tiny":
         with open_tiny() as file:
             return band_shares(file.vae, config.size)
-    return band_shares(planned_vae(config.vae, WanFamily(WAN_DIMS[config.engine])), config.size)
+    family, place = WanFamily(WAN_DIMS[config.engine]), Placement(META, torch.float32)
+    return band_shares(random_vae(config.vae, family, place), config.size)
 
 
 def band_shares(vae: BandedVAE, size: Size) -> tuple[float, ...]:

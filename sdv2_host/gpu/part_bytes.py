@@ -22,7 +22,7 @@ from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.memory_plan import CONTEXT_BYTES, FRAGMENTATION
 from sdv2_host.gpu.partial_vae import half_modules
 from sdv2_host.gpu.tiny_engine import tiny_spec
-from sdv2_host.gpu.wan_models import NoEncoder, Placement, WanFamily, random_models
+from sdv2_host.gpu.wan_models import NoEncoder, Placement, WanFamily, random_vae
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Layout
@@ -76,9 +76,9 @@ def plan_parts(config: Config, dtype: torch.dtype) -> PartBytes:
             spec = replace(tiny_spec(file.card, config.size), device=META, dtype=dtype)
             return part_bytes(file.dit.dims, file.vae, spec)
     spec = wan_spec(config, META, dtype, for_planning=True)
-    family = WanFamily(replace(WAN_DIMS[config.engine], num_layers=0))
-    vae = random_models(config.vae, family, Placement(META, dtype)).vae
-    return part_bytes(WAN_DIMS[config.engine], vae, spec)
+    dims = WAN_DIMS[config.engine]
+    vae = random_vae(config.vae, WanFamily(dims), Placement(META, dtype))
+    return part_bytes(dims, vae, spec)
 
 
 def part_bytes(dims: WanDims, vae: StreamingVAE, spec: StreamSpec) -> PartBytes:

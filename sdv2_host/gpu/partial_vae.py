@@ -67,14 +67,14 @@ def partial_wan_vae(
         return PartialVAE(taehv, Half(tiny, ("encoder",)), decoder)
     wan = _partial_wan(files, family, place)
     hybrid = HybridVAE(wan.module, tiny.module)
-    _place_scale_(hybrid.decoder, place)
+    _place_scale_(hybrid, place)
     return PartialVAE(hybrid, Half(wan, _WAN_ENCODER), decoder)
 
 
 def half_modules(vae: StreamingVAE) -> tuple[list[nn.Module], list[nn.Module]]:
     """What encodes, and what decodes."""
     if isinstance(vae, HybridVAE):
-        return half_modules(vae.encoder)[0], half_modules(vae.decoder)[1]
+        return half_modules(vae.encoder)[0], half_modules(vae.tiny)[1]
     if isinstance(vae, TaehvVAE):
         return half_modules(vae.tiny)
     if isinstance(vae, WanVAE):

@@ -15,7 +15,6 @@ from sdv2_host.models import store
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.dims import TAEW2_1, WAN_VAE, TinyVAEDims, WanDims, WanVAEDims
-from sdv2_host.wan.filling import META
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import BandedVAE
 from sdv2_host.wan.tiny_vae import TinyVAE
@@ -98,6 +97,11 @@ def random_models(vae: str, family: WanFamily, place: Placement) -> StreamModels
     """The same with random weights, for benches: as large and as fast as the real ones."""
     with place.device:
         dit = CausalWanModel(family.dit).to(place.dtype).eval().requires_grad_(False)
+    return StreamModels(dit, random_vae(vae, family, place), NoEncoder())
+
+
+def random_vae(vae: str, family: WanFamily, place: Placement) -> BandedVAE:
+    """The autoencoder of `random_models` alone."""
 
     def wan() -> WanVAE:
         with place.device:
@@ -107,16 +111,7 @@ def random_models(vae: str, family: WanFamily, place: Placement) -> StreamModels
         with place.device:
             return TinyVAE(family.taehv).to(place.dtype).eval().requires_grad_(False)
 
-    return StreamModels(dit, _vae_of(vae, wan, taehv, family, place), NoEncoder())
-
-
-def planned_vae(vae: str, family: WanFamily) -> BandedVAE:
-    """The autoencoder that `Config.vae` names, on meta."""
-    place = Placement(META, torch.float32)
-    with META:
-        return _vae_of(
-            vae, lambda: WanVAE(family.vae), lambda: TinyVAE(family.taehv), family, place
-        )
+    return _vae_of(vae, wan, taehv, family, place)
 
 
 def _vae_of(

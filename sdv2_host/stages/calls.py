@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdv2_host.stages.packet import SCALARS, Header, Leaf, PacketError
+from sdv2_host.stages.leaf_header import Header, PacketError
+from sdv2_host.stages.packet import SCALARS, Leaf
 from sdv2_host.stages.route import MAX_STEPS
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.wan.model import TextByBlock, TextKV

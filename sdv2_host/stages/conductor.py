@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 
 from sdv2_host.stages.calls import Call, RoutedChunk
-from sdv2_host.stages.packet import PacketError
+from sdv2_host.stages.leaf_header import PacketError
 from sdv2_host.stages.route import MAX_STEPS
 from sdv2_host.stages.work import Route
 

@@ -22,8 +22,9 @@ from typing import NamedTuple
 from torch.distributed import Work
 
 from sdv2_host.stages.gloo_group import MAY_BE_SHORTER, NEVER, GlooGroup
+from sdv2_host.stages.leaf_header import PacketError
 from sdv2_host.stages.leaf_staging import LeafStaging, Packed
-from sdv2_host.stages.packet import Leaf, LeafShape, PacketError, Token
+from sdv2_host.stages.packet import Leaf, LeafShape, Token
 from sdv2_host.stages.transport import OnPacket, TransportError
 
 OnFailure = Callable[[str], None]

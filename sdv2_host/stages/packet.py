@@ -11,28 +11,13 @@ All numbers are little-endian.
     6       u16    kind: 1 leaf, 2 token
     8       u64    epoch
     16      u64    num_bytes of the link's LeafShape: both ends must mean the same model
-    leaf                                            token
-    24      u64    call                             24   u64  length of the body in bytes
-    32      u64    index                            128  UTF-8 body
-    40      u64    first_frame
-    48      u64    text_id
-    56      i64    seed
-    64      f64    noise_hold, finite
-    72      f64    sink_threshold, finite
-    80      u16    num_rows 1..MAX_STEPS
-    82      u16    row < num_rows
-    84      u16    num_frames 1..MAX_FRAMES
-    86      u16    frame < num_frames
-    88      u16    block 0..MAX_BLOCKS
-    90      u16    num_steps 1..MAX_STEPS
-    92      u16    step 0..num_steps
-    94      u16    flags: 1 refresh_sinks, 2 begins_anew, 4 is_shown, 8 has_tokens
-    96      u32    num_cut
-    100     u16    fills_from 0..MAX_STEPS
-    102     u16    fills_to 0..MAX_STEPS
-    104     u64    order
+    leaf
+    24             its header, see `leaf_header`
     128     f32    scalars [SCALARS]
     192            x_CHW, then tokens_SE, of the link's dtype
+    token
+    24      u64    length of the body in bytes
+    128            UTF-8 body
 
 Pure: no I/O. What comes from a peer is checked before it is believed; nothing larger than the
 link's leaf is ever made of it.
@@ -51,77 +36,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdv2_host.stages.route import MAX_STEPS
+from sdv2_host.stages.leaf_header import (
+    Header,
+    PacketError,
+    check_header,
+    read_header,
+    write_header_,
+)
 
 SCALARS = 16
 """Float32 numbers of a row that only the device knows, such as its noise levels."""
-MAX_FRAMES = 1024
-"""Latent frames of one call."""
-MAX_BLOCKS = 1024
 
 _MAGIC = b"SDVL"
 _VERSION = 1
 _PREFIX = struct.Struct("<4sHHQQ")
-_LEAF = struct.Struct("<QQQQqddHHHHHHHHIHHQ")
 _TOKEN = struct.Struct("<Q")
 _HEADER_BYTES = 128
 _SCALARS_BYTES = SCALARS * 4
-_REFRESH_SINKS, _BEGINS_ANEW, _IS_SHOWN, _HAS_TOKENS = 1, 2, 4, 8
-_ALL_FLAGS = _REFRESH_SINKS | _BEGINS_ANEW | _IS_SHOWN | _HAS_TOKENS
-
-
-class PacketError(ValueError):
-    """Bytes that are no packet of this link, or a packet that is none."""
 
 
 class Kind(IntEnum):
     LEAF = 1
     TOKEN = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """Which frame of which call a leaf is, and all that its chunk was made with."""
-
-    epoch: int
-    call: int
-    """Number of the call in its epoch."""
-    num_rows: int
-    """Of the call."""
-    row: int
-    num_frames: int
-    """Latent frames of each row of the call."""
-    frame: int
-    block: int
-    """The next block to run; the model's number of blocks = none is left of this step."""
-    index: int
-    """Of the chunk, in its epoch."""
-    order: int
-    """Of the chunk, among all that came to the model in its epoch."""
-    seed: int
-    """Any signed 64 bits."""
-    text_id: int
-    num_steps: int
-    step: int
-    """The row's denoising step; `num_steps` = all are done."""
-    first_frame: int
-    """Number in the stream of the row's first latent frame."""
-    num_cut: int
-    noise_hold: float
-    sink_threshold: float
-    fills_from: int
-    fills_to: int
-    """0 = none."""
-    refresh_sinks: bool
-    begins_anew: bool
-    is_shown: bool
-    has_tokens: bool
-    """False: x_CHW only, which is so between two steps."""
-
-    @property
-    def is_done(self) -> bool:
-        """The row has passed the model for the last time."""
-        return self.step == self.num_steps
 
 
 class Leaf(NamedTuple):
@@ -204,7 +140,7 @@ def pack_head_(packet: Leaf | Token, shape: LeafShape, buffer: Tensor) -> int:
     _check(header, shape)
     assert header.has_tokens == (packet.tokens_SE is not None), "has_tokens is not what it has"
     _write_prefix_(buffer, Kind.LEAF, header.epoch, shape)
-    _LEAF.pack_into(buffer.numpy().data, _PREFIX.size, *_numbers(header))
+    write_header_(header, buffer.numpy().data, _PREFIX.size)
     return _HEADER_BYTES
 
 
@@ -270,7 +206,7 @@ def unpack_head(buffer: Tensor, shape: LeafShape) -> Header | Token:
         return Token(epoch, raw[_HEADER_BYTES : _HEADER_BYTES + length].tobytes())
     if kind != Kind.LEAF:
         raise PacketError(f"kind {kind}: expected {list(map(int, Kind))}")
-    header = _read_header(epoch, _LEAF.unpack_from(raw, _PREFIX.size))
+    header = read_header(epoch, raw, _PREFIX.size)
     _check(header, shape)
     return header
 
@@ -314,79 +250,11 @@ def _write_prefix_(buffer: Tensor, kind: Kind, epoch: int, shape: LeafShape) -> 
     _PREFIX.pack_into(raw, 0, _MAGIC, _VERSION, kind, epoch, shape.num_bytes)
 
 
-def _numbers(header: Header) -> tuple[int | float, ...]:
-    """The fields in their order on the wire."""
-    flags = (
-        header.refresh_sinks * _REFRESH_SINKS
-        | header.begins_anew * _BEGINS_ANEW
-        | header.is_shown * _IS_SHOWN
-        | header.has_tokens * _HAS_TOKENS
-    )
-    return (
-        *(header.call, header.index, header.first_frame, header.text_id, header.seed),
-        *(header.noise_hold, header.sink_threshold),
-        *(header.num_rows, header.row, header.num_frames, header.frame),
-        *(header.block, header.num_steps, header.step, flags),
-        *(header.num_cut, header.fills_from, header.fills_to, header.order),
-    )
-
-
-def _read_header(epoch: int, numbers: tuple[int | float, ...]) -> Header:
-    call, index, first_frame, text_id, seed = map(int, numbers[:5])
-    num_rows, row, num_frames, frame = map(int, numbers[7:11])
-    block, num_steps, step, flags, num_cut = map(int, numbers[11:16])
-    fills_from, fills_to, order = map(int, numbers[16:])
-    if flags & ~_ALL_FLAGS:
-        raise PacketError(f"flags {flags:#x}: expected of {_ALL_FLAGS:#x}")
-    return Header(
-        epoch=epoch,
-        call=call,
-        num_rows=num_rows,
-        row=row,
-        num_frames=num_frames,
-        frame=frame,
-        block=block,
-        index=index,
-        order=order,
-        seed=seed,
-        text_id=text_id,
-        num_steps=num_steps,
-        step=step,
-        first_frame=first_frame,
-        num_cut=num_cut,
-        noise_hold=numbers[5],
-        sink_threshold=numbers[6],
-        fills_from=fills_from,
-        fills_to=fills_to,
-        refresh_sinks=bool(flags & _REFRESH_SINKS),
-        begins_anew=bool(flags & _BEGINS_ANEW),
-        is_shown=bool(flags & _IS_SHOWN),
-        has_tokens=bool(flags & _HAS_TOKENS),
-    )
-
-
 def _check(header: Header, shape: LeafShape) -> None:
     """
     Raises:
-        PacketError: a number out of range.
+        PacketError: a number out of range, or tokens on a link that has none.
     """
-    spans = {
-        "num_rows": (header.num_rows, 1, MAX_STEPS),
-        "row": (header.row, 0, header.num_rows - 1),
-        "num_frames": (header.num_frames, 1, MAX_FRAMES),
-        "frame": (header.frame, 0, header.num_frames - 1),
-        "block": (header.block, 0, MAX_BLOCKS),
-        "num_steps": (header.num_steps, 1, MAX_STEPS),
-        "step": (header.step, 0, header.num_steps),
-        "fills_from": (header.fills_from, 0, MAX_STEPS),
-        "fills_to": (header.fills_to, 0, MAX_STEPS),
-    }
-    for name, (value, low, high) in spans.items():
-        if not low <= value <= high:
-            raise PacketError(f"{name} {value}: expected {low} to {high}")
-    floats = {"noise_hold": header.noise_hold, "sink_threshold": header.sink_threshold}
-    for name, number in floats.items():
-        if not math.isfinite(number):
-            raise PacketError(f"{name} {number}: expected a number")
+    check_header(header)
     if header.has_tokens and shape.tokens_shape is None:
         raise PacketError("has tokens: this link carries latents only")

@@ -21,8 +21,9 @@ from sdv2_host.params import Params
 from sdv2_host.stages.calls import Assembler, Call, leaves_of
 from sdv2_host.stages.entry import Entry
 from sdv2_host.stages.exit import DECODE, Exit, Pictures
+from sdv2_host.stages.leaf_header import PacketError
 from sdv2_host.stages.moves import moves
-from sdv2_host.stages.packet import Leaf, LeafShape, PacketError, Token
+from sdv2_host.stages.packet import Leaf, LeafShape, Token
 from sdv2_host.stages.place import BLOCKS, Place
 from sdv2_host.stages.place_kv import BlockState, PlaceKV
 from sdv2_host.stages.place_text import PlaceTexts

@@ -27,6 +27,7 @@ from sdv2_host.stages.channel_store import ChannelStore
 from sdv2_host.stages.exit import Pictures
 from sdv2_host.stages.frame_bytes import unpack_frames, unpack_text
 from sdv2_host.stages.gloo_transport import GlooTransport, LinkShapes, Seat
+from sdv2_host.stages.leaf_header import PacketError
 from sdv2_host.stages.local_transport import local_transports
 from sdv2_host.stages.messages import (
     MAX_TEXT_CHARS,
@@ -47,7 +48,7 @@ from sdv2_host.stages.messages import (
     decode_to_rank,
 )
 from sdv2_host.stages.nccl_group import ChoosePayloadGroup
-from sdv2_host.stages.packet import Leaf, PacketError, Token
+from sdv2_host.stages.packet import Leaf, Token
 from sdv2_host.stages.payload_lane import MakePayloadGroup
 from sdv2_host.stages.rank_speaker import Speaker, leave
 from sdv2_host.stages.rank_ticket import RankLike, Ticket, version

@@ -212,13 +212,12 @@ class TaehvVAE(nn.Module):
         return DecodedBand(frames_BTCHW.clamp(-1, 1), band)
 
 
-class HybridVAE(nn.Module):
-    """The reference's fast mode: the Wan VAE encodes, TAEHV decodes (see `TaehvVAE`)."""
+class HybridVAE(TaehvVAE):
+    """The reference's fast mode: the Wan VAE encodes, TAEHV decodes."""
 
     def __init__(self, encoder: WanVAE, decoder: TinyVAE) -> None:
-        super().__init__()
+        super().__init__(decoder, encoder.dims)
         self.encoder = encoder
-        self.decoder = TaehvVAE(decoder, encoder.dims)
 
     def init_cache(
         self,
@@ -232,36 +231,12 @@ class HybridVAE(nn.Module):
         like, size = torch.empty(0, device=device, dtype=dtype), (batch, height_px, width_px)
         return VAECache(
             fresh_memories(self.encoder.encoder, like, size),
-            self.decoder.init_cache(*size, device, dtype).decoder,
+            super().init_cache(*size, device, dtype).decoder,
         )
 
     def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Encoded:
         """Raw latent means of frames in [-1, 1]; T = 1 + 4k on the first call, 4k later."""
         return self.encoder.encode(frames_BTCHW, cache, is_first)
-
-    def decode(self, z_BFCHW: Tensor, cache: VAECache, is_first: bool) -> Decoded:
-        """Frames in [-1, 1] of normalised latents: 4 each, but 1 for a session's first latent."""
-        return self.decoder.decode(z_BFCHW, cache, is_first)
-
-    def init_band(
-        self,
-        rows: Rows,
-        batch: int,
-        height_px: int,
-        width_px: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> Band:
-        """For a new session of pictures with these sides, of which these rows are decoded.
-
-        Raises:
-            ValueError: not rows of whole latents of such a picture.
-        """
-        return self.decoder.init_band(rows, batch, height_px, width_px, device, dtype)
-
-    def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
-        """`decode`'s frames, of the band's rows only. The latents are the whole picture's."""
-        return self.decoder.decode_band(z_BFCHW, band, is_first)
 
 
 def _restore_after_load(vae: nn.Module, _keys: Any) -> None:

@@ -8,15 +8,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sdv2_host.stages.packet import (
-    MAX_BLOCKS,
-    MAX_FRAMES,
-    SCALARS,
-    Header,
-    Leaf,
-    LeafShape,
-    Token,
-)
+from sdv2_host.stages.leaf_header import MAX_BLOCKS, MAX_FRAMES, Header
+from sdv2_host.stages.packet import SCALARS, Leaf, LeafShape, Token
 from sdv2_host.stages.route import MAX_STEPS
 
 SHAPE = LeafShape(latent_shape=(4, 3, 5), tokens_shape=(6, 8), dtype=torch.float32)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sdv2_host.stages.gloo_group import CARRIER, GlooGroup, Membership
 from sdv2_host.stages.gloo_link import LinkSpec, ReceivingLink, SendingLink
+from sdv2_host.stages.leaf_header import PacketError
 from sdv2_host.stages.leaf_staging import HostStaging
-from sdv2_host.stages.packet import Leaf, PacketError, Token, pack_
+from sdv2_host.stages.packet import Leaf, Token, pack_
 from sdv2_host.stages.rank_ticket import version
 from tests.stages.any_packets import HEADER, SHAPE, bits_of, leaf_of
 from tests.stages.gloo_places import DEADLINE_S, in_thread, joined_stores

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdv2_host.stages.packet import Header, Leaf, LeafShape, PacketError, Token, pack_, unpack
+from sdv2_host.stages.leaf_header import Header, PacketError
+from sdv2_host.stages.packet import Leaf, LeafShape, Token, pack_, unpack
 from tests.stages.any_packets import BACK, HEADER, SHAPE, any_header, bits_of, leaf_of
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

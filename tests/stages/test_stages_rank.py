@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sdv2_host.stages.leaf_header import PacketError
 from sdv2_host.stages.local_transport import local_transports
-from sdv2_host.stages.packet import Leaf, PacketError, Token
+from sdv2_host.stages.packet import Leaf, Token
 from sdv2_host.stages.place_kv import PlaceKV
 from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.route import RoutePlan

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.stages.exit import Exit
-from sdv2_host.stages.packet import PacketError
+from sdv2_host.stages.leaf_header import PacketError
 from sdv2_host.stages.picture_bands import BandOfPictures, PictureBands
 from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.route import RoutePlan
