@@ -231,7 +231,7 @@ class HybridVAE(TaehvVAE):
         like, size = torch.empty(0, device=device, dtype=dtype), (batch, height_px, width_px)
         return VAECache(
             fresh_memories(self.encoder.encoder, like, size),
-            super().init_cache(*size, device, dtype).decoder,
+            self.init_band(Rows(0, height_px), *size, device, dtype).memories,
         )
 
     def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Encoded:
