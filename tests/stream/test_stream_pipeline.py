@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sdv2_host.blend import parse_blend
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CacheGeometry, RowCall
+from sdv2_host.stream.cache_plan import CacheGeometry, RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.positions import PositionMode
 from sdv2_host.stream.rotary_book import RotaryBook
@@ -232,8 +232,8 @@ def test_split_of_blocks_equals_whole(toy: Toy) -> None:
         x, t = torch.randn(1, 1, 16, 4, 6, dtype=torch.float64), torch.full((1, 1), 600.0)
         calls = [RowCall(0, 1, index)]
         embedded = toy.dit.embed(x, t).x_BSE
-        whole = toy.dit(x, t, text, whole_kv.open_(calls, embedded, book))
-        attend = split_kv.open_(calls, embedded, book)
+        whole = toy.dit(x, t, text, whole_kv.open_(calls, book).begin_(embedded))
+        attend = split_kv.open_(calls, book).begin_(embedded)
         tokens = toy.dit.run_blocks(toy.dit.embed(x, t), text, attend, last=1)
         tokens = toy.dit.run_blocks(tokens, text, attend, first=1)
         whole_kv.advance_(calls)
