@@ -56,11 +56,11 @@ def test_chunks_of_a_still_picture_differ_unless_all_noise_is_held(toy: Toy, hol
 
 def test_streamed_autoencoder_equals_whole_clip(toy: Toy) -> None:
     clip = toy.clip(21)
-    fresh = toy.vae.init_cache(1, 32, 48, dtype=torch.float64)
-    whole_z = toy.vae.encode(clip, fresh, is_first=True).z_BFCHW
-    whole = toy.vae.decode(whole_z, fresh, is_first=True).frames_BTCHW
+    used, cache = (toy.vae.init_cache(1, 32, 48, dtype=torch.float64) for _ in range(2))
+    whole_z = toy.vae.encode(clip, used, is_first=True).z_BFCHW
+    whole = toy.vae.decode(whole_z, used, is_first=True).frames_BTCHW
 
-    cache, latents, pictures = fresh, [], []
+    latents, pictures = [], []
     for index, chunk in enumerate(chunks_of(clip)):
         z, cache = toy.vae.encode(chunk, cache, is_first=index == 0)
         frames, cache = toy.vae.decode(z, cache, is_first=index == 0)
