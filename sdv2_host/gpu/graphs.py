@@ -84,6 +84,7 @@ class _Tape:
         self._played: dict[Hashable, _Played] = {}
         self._seen: set[Hashable] = set()
         self._memory: dict[Hashable, Tensor] = {}
+        self.num_missed = 0
 
     def find(self, key: Hashable, is_recording: bool, given: Sequence[Tensor]) -> list[Tensor]:
         """Where the inputs of the call go that is recorded, or to be recorded now; else nothing."""
@@ -92,8 +93,10 @@ class _Tape:
             return known.inputs
         if is_recording and key in self._seen:
             return [self._place(index, tensor) for index, tensor in enumerate(given)]
-        if not is_recording and key not in self._seen:
-            log.info("no recording of %s: it runs kernel by kernel", key)
+        if not is_recording:
+            self.num_missed += 1
+            if key not in self._seen:
+                log.info("no recording of %s: it runs kernel by kernel", key)
         self._seen.add(key)
         return []
 
@@ -144,7 +147,7 @@ class StaticText:
 
 
 class GraphedCalls:
-    """`ModelCalls` that are recorded while `recording` and played from then on.
+    """`ModelCalls` that are recorded while `preparing` and played from then on.
 
     A call is recorded when it comes for the second time: the first one loads kernels and chooses
     algorithms, which no recording may. What was never recorded runs as before, and so does a past
@@ -158,19 +161,29 @@ class GraphedCalls:
         self._texts: dict[int, StaticText] = {}
         """By how many rows they have."""
 
+    @property
+    def num_rehearsals(self) -> int:
+        return 1 + self._inner.num_rehearsals
+
     @contextmanager
-    def recording(self) -> Iterator[None]:
+    def preparing(self) -> Iterator[None]:
         """Inside, what comes for the second time is recorded. Outside nothing is, as that takes
         as long as a chunk or two."""
         self._is_recording = True
         try:
-            yield
+            with self._inner.preparing():
+                yield
         finally:
             self._is_recording = False
 
     @property
     def num_recorded(self) -> int:
         return sum(tape.num_recorded for tape in (self._encode, self._predict, self._decode))
+
+    @property
+    def num_missed(self) -> int:
+        """Calls that were not recorded and came when nothing is any more."""
+        return sum(tape.num_missed for tape in (self._encode, self._predict, self._decode))
 
     def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Tensor:
         def run(x: Tensor) -> Tensor:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.graphs import GraphedCalls, Recorders
 from sdv2_host.params import Params
 from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.model_calls import EagerCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import CacheMode, StreamSpec
-from sdv2_host.types import Layout
+from sdv2_host.types import Frame, FrameMeta, Layout, Shape
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
@@ -51,7 +53,7 @@ class Played:
             assert torch.equal(played, plain), f"chunk {index}"
 
     def warm(self, params: list[Params], lengths: tuple[int, ...] = (4,)) -> None:
-        with self.calls.recording():
+        with self.calls.preparing():
             for _ in range(2):
                 self.session(params, lengths)
 
@@ -97,7 +99,7 @@ def test_live_parameters_are_numbers_on_the_device(changes: dict[str, object]) -
     params = changing_params(NUM_CHUNKS)
     toy.warm(params)
 
-    with toy.calls.recording():
+    with toy.calls.preparing():
         toy.session([one.model_copy(update=changes) for one in params])
         toy.session([one.model_copy(update=changes) for one in params])
     thresholds = {"sink_threshold": 0.5} if "sink_threshold" in changes else {}
@@ -155,3 +157,61 @@ def test_a_number_of_one_run_is_a_number_of_every_replay() -> None:
     replay = PlayedOps().record(lambda: x.add_(next(numbers)).clone())
 
     assert float(replay()) == float(replay()) - 1 == 1.0
+
+
+SHOW_SPEC = replace(SPEC, dtype=torch.float32, timesteps=(700.0, 500.0, 400.0))
+
+
+class Shown:
+    """Engines of equal weights, one with recordings."""
+
+    def __init__(self, spec: StreamSpec = SHOW_SPEC) -> None:
+        torch.manual_seed(3)
+        dit, vae, text = CausalWanModel(TOY_DIT), TinyVAE(TOY_VAE), TinyTextEncoder(TOY_TEXT)
+        for module in (dit, vae, text):
+            module.eval().requires_grad_(False)
+        self.calls = GraphedCalls(EagerCalls(dit, vae), Recorders(*(PlayedOps(),) * 3))
+        models = StreamModels(dit, vae, text)
+        self.plain = StreamEngine("plain", models, spec)
+        self.played = StreamEngine("played", models._replace(calls=self.calls), spec)
+        for engine in (self.plain, self.played):
+            engine.warm_up(PARAMS, lambda _text, _fraction: None)
+
+    def show(self, steps_and_params: list[tuple[Shape, Params]]) -> None:
+        for engine in (self.plain, self.played):
+            engine.reset()
+        for index, (shape, params) in enumerate(steps_and_params):
+            given = shapes_frames(shape.chunk_frames if index else 1, index)
+            as_asked = params.model_copy(update={"steps": shape.steps})
+            plain, played = (
+                engine.step(given, as_asked, shape.layout).frames
+                for engine in (self.plain, self.played)
+            )
+            assert np.array_equal(plain, played), f"chunk {index}: {shape}"
+
+
+def shapes_frames(count: int, seed: int) -> list[Frame]:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 32, 48, 4), dtype=np.uint8)
+    return [Frame(FrameMeta(48, 32), picture) for picture in pixels]
+
+
+def test_a_warm_engine_has_a_recording_for_all_that_the_scheduler_may_choose() -> None:
+    shown = Shown()
+    show = [(shape, PARAMS) for shape in shown.played.step_ms for _ in range(2)]
+
+    shown.show([*[(Shape(4, Layout.SERIAL, 3), PARAMS)] * 6, *show])
+
+    assert {shape.steps for shape in shown.played.step_ms} == {1, 2, 3}
+    assert shown.calls.num_missed == 0
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_new_prompt_finds_its_recordings(layout: Layout) -> None:
+    shown = Shown(replace(SHOW_SPEC, layout=layout))
+    shape = Shape(4, layout, 3)
+    filling = [(Shape(4, Layout.SERIAL, 3), PARAMS)] * 6
+    new = PARAMS.model_copy(update={"prompt": "mosaic"})
+
+    shown.show([*filling, *[(shape, PARAMS)] * 4, *[(shape, new)] * 5])
+
+    assert shown.calls.num_missed == 0
