@@ -22,7 +22,7 @@ from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import RowCall
+from sdv2_host.stream.cache_plan import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
@@ -165,7 +165,7 @@ def _bare_chunk(
     num_slots = spec.geometry.num_slots
     state.kv.advance_([RowCall(0, num_slots, 0)])
     grid_tokens = torch.zeros(1, grid[0] * grid[1], dit.dims.dim)
-    attend = state.kv.open_([RowCall(0, 1, num_slots)], grid_tokens, book)
+    attend = state.kv.open_([RowCall(0, 1, num_slots)], book).begin_(grid_tokens)
     text_kv = dit.text_kv(models.text.encode("bench"))
     t_BF = torch.full((1, 1), 500.0)
 

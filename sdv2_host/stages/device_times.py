@@ -16,7 +16,8 @@ from sdv2_host.gpu.part_bytes import room_bytes
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.stages.rank_models import RankModels, build_rank_models, spec_of
 from sdv2_host.stages.work import DeviceTimes
-from sdv2_host.stream.kv_cache import RollingKVCache, RowCall
+from sdv2_host.stream.cache_plan import RowCall
+from sdv2_host.stream.kv_cache import RollingKVCache
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn
@@ -113,7 +114,7 @@ def _block_call(
     x_BFCHW = _zeros(spec, num_rows, 1, dims.in_dim, *cells)
     tokens = dit.embed(x_BFCHW, torch.full((num_rows, 1), 500.0, device=spec.device))
     calls = [RowCall(row, 1, spec.geometry.num_slots) for row in range(num_rows)]
-    attend = kv.open_(calls, tokens.x_BSE, rotary)
+    attend = kv.open_(calls, rotary).begin_(tokens.x_BSE)
     layer = dit.blocks[block]
     assert isinstance(layer, Block)
     context_BKE = dit.text_embedding(_zeros(spec, 1, dims.text_len, dims.text_dim))

@@ -2,10 +2,11 @@
 
 # B rows  T pixel frames  F latent frames  C channels  H W size
 
-Every memory is one frame per block (the block's previous input), so a stream equals the whole
-clip. Frame arithmetic is Wan's: the first latent stands for one pixel frame, each later one for
-four; the first frame is shown to the encoder four times, and of the first latent's four decoded
-frames the last is kept. Source: madebyollin/taehv (architecture and key names).
+Every memory is one frame per block (the block's previous input), written in place, so a stream
+equals the whole clip. Gradients flow through a call's own frames, not through memories: training
+gives whole clips and fresh caches. Frame arithmetic is Wan's: the first latent stands for one pixel
+frame, each later one for four; the first frame is shown to the encoder four times, and of the first
+latent's four decoded frames the last is kept. Source: madebyollin/taehv (architecture, key names).
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _conv(dim_in: int, dim_out: int, stride: int = 1, bias: bool = True) -> nn.C
 
 
 class TinyVAE(nn.Module):
-    """Weights only; keys are the TAEHV checkpoint's."""
+    """Weights only; keys are the TAEHV checkpoint's. Caches are written in place."""
 
     def __init__(self, dims: TinyVAEDims) -> None:
         super().__init__()
@@ -170,9 +171,8 @@ class TinyVAE(nn.Module):
             )
         x = F.pixel_unshuffle(_time_first(frames_BTCHW) / 2 + 0.5, self.dims.patch)
         x = x.contiguous(memory_format=torch.channels_last)
-        z, encoder_cache = _run(self.encoder, x, cache.encoder, num_rows, repeat(WHOLE))
-        z_BFCHW = _rows_first(z, num_rows) * self.dims.latent_scale
-        return Encoded(z_BFCHW, VAECache(encoder_cache, cache.decoder))
+        z = _run(self.encoder, x, cache.encoder, num_rows, repeat(WHOLE))
+        return Encoded(_rows_first(z, num_rows) * self.dims.latent_scale, cache)
 
     def decode(self, z_BFCHW: Tensor, cache: VAECache, is_first: bool) -> Decoded:
         """Frames: 4 per latent, but 1 for the first latent of a session.
@@ -181,20 +181,19 @@ class TinyVAE(nn.Module):
         """
         kept = (WHOLE, *repeat(WHOLE, len(self.decoder)))
         band = Band(kept, cache.decoder)
-        frames_BTCHW, band = self.decode_band(z_BFCHW, band, is_first)
-        return Decoded(frames_BTCHW, VAECache(cache.encoder, band.memories))
+        return Decoded(self.decode_band(z_BFCHW, band, is_first).frames_BTCHW, cache)
 
     def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
         """`decode`'s frames, of the band's rows only. The latents are the whole picture's."""
         num_rows = z_BFCHW.shape[0]
         z = cropped(_time_first(z_BFCHW), band.kept[0]) / self.dims.latent_scale
         z = z.contiguous(memory_format=torch.channels_last)
-        x, memories = _run(self.decoder, z, band.memories, num_rows, band.kept[1:])
+        x = _run(self.decoder, z, band.memories, num_rows, band.kept[1:])
         frames_BTCHW = _rows_first(F.pixel_shuffle(x, self.dims.patch), num_rows)
         frames_BTCHW = frames_BTCHW * 2 - 1
         if is_first:
             frames_BTCHW = frames_BTCHW[:, FRAMES_PER_LATENT - 1 :]
-        return DecodedBand(frames_BTCHW, Band(band.kept, memories))
+        return DecodedBand(frames_BTCHW, band)
 
 
 def _time_first(x_BTCHW: Tensor) -> Tensor:
@@ -224,18 +223,19 @@ def _run(
     memories: list[Tensor],
     num_rows: int,
     kept: Iterable[slice],
-) -> tuple[Tensor, list[Tensor]]:
-    """x [T*B, C, H, W] through the layers, of whose picture rows `kept` go on, and each MemBlock's
-    last input for the next call."""
-    new_memories: list[Tensor] = []
+) -> Tensor:
+    """x [T*B, C, H, W] through the layers, of whose picture rows `kept` go on; each MemBlock's last
+    input is now its memory."""
+    next_memory = iter(memories)
     for layer, rows in zip(layers, kept, strict=False):
         if isinstance(layer, MemBlock):
-            past = torch.cat([memories[len(new_memories)], x[:-num_rows]], dim=0)
-            new_memories.append(x[-num_rows:].clone(memory_format=torch.channels_last))
+            memory = next(next_memory)
+            past = torch.cat([memory, x[:-num_rows]], dim=0)
+            memory.copy_(x[-num_rows:].detach())
             x = layer(x, past)
         elif isinstance(layer, TPool | TGrow):
             x = layer(x, num_rows)
         else:
             x = layer(x)
         x = cropped(x, rows)
-    return x, new_memories
+    return x

@@ -33,11 +33,11 @@ def make(dims: TinyVAEDims, rows: int) -> tuple[TinyVAE, VAECache, torch.Tensor]
 
 @pytest.mark.parametrize("dims", [TAEHV_SHAPED, PATCHED])
 def test_streamed_equals_whole_clip(dims: TinyVAEDims) -> None:
-    vae, fresh, frames = make(dims, rows=2)
-    whole_z = vae.encode(frames, fresh, is_first=True).z_BFCHW
-    whole = vae.decode(whole_z, fresh, is_first=True).frames_BTCHW
+    vae, cache, frames = make(dims, rows=2)
+    whole_z, used = vae.encode(frames, make(dims, rows=2)[1], is_first=True)
+    whole = vae.decode(whole_z, used, is_first=True).frames_BTCHW
 
-    cache, latents, pictures = fresh, [], []
+    latents, pictures = [], []
     for first, last in CHUNKS:
         z, cache = vae.encode(frames[:, first:last], cache, is_first=first == 0)
         out, cache = vae.decode(z, cache, is_first=first == 0)
@@ -60,12 +60,68 @@ def test_rows_do_not_see_each_other(dims: TinyVAEDims) -> None:
     assert torch.allclose(together[1:], second, atol=1e-12)
 
 
-def test_an_encode_leaves_the_cache_it_was_given_alone() -> None:
-    vae, fresh, frames = make(PATCHED, rows=1)
+@pytest.mark.parametrize("dims", [TAEHV_SHAPED, PATCHED])
+def test_caches_keep_their_shapes_and_places_from_the_first_call_on(dims: TinyVAEDims) -> None:
+    vae, cache, frames = make(dims, rows=2)
+    memories = [*cache.encoder, *cache.decoder]
+    before = [(memory.data_ptr(), memory.shape, memory.stride()) for memory in memories]
 
-    vae.encode(frames, fresh, is_first=True)
+    for first, last in CHUNKS:
+        z, cache = vae.encode(frames[:, first:last], cache, is_first=first == 0)
+        cache = vae.decode(z, cache, is_first=first == 0).cache
+        after = [*cache.encoder, *cache.decoder]
 
-    assert all(not memory.any() for memory in fresh.encoder)
+        assert all(new is old for new, old in zip(after, memories, strict=True))
+        assert [(m.data_ptr(), m.shape, m.stride()) for m in after] == before
+
+    assert all(memory.any() for memory in memories)
+
+
+def test_a_later_chunk_depends_on_every_memory() -> None:
+    vae, blank, frames = make(PATCHED, rows=1)
+    z, _ = vae.encode(frames[:, :4], blank, is_first=False)
+    pictures = vae.decode(z, blank, is_first=False).frames_BTCHW
+
+    for index in range(len(blank.encoder)):
+        cache = make(PATCHED, rows=1)[1]
+        cache.encoder[index].normal_()
+        assert not torch.equal(vae.encode(frames[:, :4], cache, is_first=False).z_BFCHW, z)
+    for index in range(len(blank.decoder)):
+        cache = make(PATCHED, rows=1)[1]
+        cache.decoder[index].normal_()
+        assert not torch.equal(vae.decode(z, cache, is_first=False).frames_BTCHW, pictures)
+
+
+def test_a_session_in_zeroed_memory_equals_a_first_one() -> None:
+    vae, cache, frames = make(PATCHED, rows=1)
+    z, _ = vae.encode(frames[:, :5], cache, is_first=True)
+    pictures = vae.decode(z, cache, is_first=True).frames_BTCHW
+    vae.decode(vae.encode(frames[:, 5:], cache, False).z_BFCHW, cache, is_first=False)
+    for memory in (*cache.encoder, *cache.decoder):
+        memory.zero_()
+
+    again, _ = vae.encode(frames[:, :5], cache, is_first=True)
+
+    assert torch.equal(again, z)
+    assert torch.equal(vae.decode(again, cache, is_first=True).frames_BTCHW, pictures)
+
+
+def test_a_whole_clips_gradients_are_exact_and_its_memories_have_none() -> None:
+    """Memories that a later call reads would otherwise keep the graph of every earlier one."""
+    vae, _, frames = make(PATCHED, rows=1)
+    frames = frames[:, :5, :, :8, :8].requires_grad_()
+    cache = vae.init_cache(1, 8, 8, dtype=torch.double)
+
+    def there_and_back(frames: torch.Tensor) -> torch.Tensor:
+        cache = vae.init_cache(1, 8, 8, dtype=torch.double)
+        z, cache = vae.encode(frames, cache, is_first=True)
+        return vae.decode(z, cache, is_first=True).frames_BTCHW
+
+    z, _ = vae.encode(frames, cache, is_first=True)
+    vae.decode(z, cache, is_first=True)
+
+    assert torch.autograd.gradcheck(there_and_back, frames, fast_mode=True)
+    assert not any(memory.requires_grad for memory in (*cache.encoder, *cache.decoder))
 
 
 def test_a_chunk_of_the_wrong_length_is_refused() -> None:
