@@ -21,6 +21,7 @@ from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.models_app import models_app
 from sdv2_host.commands.obs_app import obs_app
 from sdv2_host.commands.options import (
+    Attention,
     CameraDevice,
     CameraFps,
     ConfigFile,
@@ -120,6 +121,7 @@ def run(
     layout: Layout = None,
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
+    attention: Attention = None,
     devices: Devices = None,
     route: Route = None,
     transport: Transport = None,
@@ -252,6 +254,7 @@ def demo(
     layout: Layout = None,
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
+    attention: Attention = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,
@@ -304,6 +307,7 @@ def render(
     layout: Layout = None,
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
+    attention: Attention = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,

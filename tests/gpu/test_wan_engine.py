@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdv2_host.config import Config
-from sdv2_host.errors import DeviceMemoryError, ModelError
+from sdv2_host.errors import DeviceError, DeviceMemoryError, ModelError
 from sdv2_host.gpu import wan_engine
 from sdv2_host.gpu.device import GIB, DeviceMemory
 from sdv2_host.gpu.engine import StreamEngine
@@ -117,6 +117,20 @@ def test_the_modes_and_autoencoders_make_different_pictures(files: ModelFiles) -
 
     for index, one in enumerate(pictures):
         assert not any(np.array_equal(one, other) for other in pictures[index + 1 :])
+
+
+@pytest.mark.parametrize("mode", ["corrected", "reference"])
+def test_pictures_hardly_depend_on_what_computes_attention(files: ModelFiles, mode: str) -> None:
+    usual, naive = (
+        play(engine_of(files, attention=attention, mode=mode), 4) for attention in ("flash", "math")
+    )
+
+    assert np.abs(usual.astype(int) - naive).max() <= 1
+
+
+def test_attention_that_is_not_there_is_refused_by_name(files: ModelFiles) -> None:
+    with pytest.raises(DeviceError, match="--attention cudnn does not run on CPU"):
+        engine_of(files, attention="cudnn")
 
 
 @pytest.mark.parametrize("mode", ["corrected", "reference"])
