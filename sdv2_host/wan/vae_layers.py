@@ -98,31 +98,21 @@ class CausalConv(CausalLayer):
 
         [T*B, C, H, W] -> [T//stride*B, O, H, W].
         """
-        stacked = self._stacked(x, memory, num_rows)
-        num_kept = memory.shape[0]
-        enough = x.shape[0] >= num_kept
-        memory.copy_(x[-num_kept:] if enough else torch.cat([memory, x])[-num_kept:])
-        return self._conv(stacked)
+        frames = torch.cat([memory, x])
+        memory.copy_(frames[-memory.shape[0] :])
+        return self._conv(self._stacked(frames, num_rows))
 
-    def _stacked(self, x: Tensor, memory: Tensor, num_rows: int) -> Tensor:
+    def _stacked(self, frames: Tensor, num_rows: int) -> Tensor:
         """[T//stride*B, kt*C, H, W]: each output's frames, oldest first, one pixel's side by side.
 
-        Frame f of memory and clip together is tap k of output t where f = t*stride + k. The memory
-        has frames 0..P-1, so of a tap's frames k, k+stride, ... its first `num_old` lie there.
+        Frame t*stride + k of memory and clip together is tap k of output t. Whole tensors joined,
+        not parts written into one: torch.compile makes masks over three such stacks of the latter,
+        which took six times as long.
         """
-        past_PBCHW = memory.unflatten(0, (-1, num_rows))
-        clip_TBCHW = x.unflatten(0, (-1, num_rows))
-        num_out = clip_TBCHW.shape[0] // self.stride
-        channels, height, width = x.shape[1:]
-        stacked_TBHWKC = x.new_empty(num_out, num_rows, height, width, self.window, channels)
-        for tap in range(self.window):
-            out_TBCHW = stacked_TBHWKC[..., tap, :].permute(0, 1, 4, 2, 3)
-            old_TBCHW = past_PBCHW[tap :: self.stride][:num_out]
-            num_old = old_TBCHW.shape[0]
-            first = tap + num_old * self.stride - self.num_past
-            out_TBCHW[:num_old].copy_(old_TBCHW)
-            out_TBCHW[num_old:].copy_(clip_TBCHW[first :: self.stride][: num_out - num_old])
-        return stacked_TBHWKC.flatten(4).flatten(0, 1).permute(0, 3, 1, 2)
+        frames_FBCHW = frames.unflatten(0, (-1, num_rows))
+        num_out = (frames_FBCHW.shape[0] - self.num_past) // self.stride
+        taps = (frames_FBCHW[tap :: self.stride][:num_out] for tap in range(self.window))
+        return torch.cat([tap_TBCHW.flatten(0, 1) for tap_TBCHW in taps], dim=1)
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
         if self.num_past:

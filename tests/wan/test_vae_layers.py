@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdv2_host.wan.vae_layers import EnlargingConv
+from sdv2_host.wan.vae_layers import CausalConv, EnlargingConv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,3 +87,25 @@ def test_enlarging_multiplies_less_than_half_as_often() -> None:
         enlarged_first(layer, x)
 
     assert ours.get_total_flops() / plain.get_total_flops() == pytest.approx(4 / 9, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [((3, 3, 3), 1), ((3, 1, 1), 1), ((3, 1, 1), 2), ((2, 1, 1), 1)]
+)
+@pytest.mark.parametrize("chunks", [(6,), (2, 4), (2, 2, 2)])
+def test_a_causal_convolution_in_chunks_is_the_three_dimensional_one(
+    kernel: tuple[int, int, int], stride: int, chunks: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    num_rows, layer = 2, CausalConv(5, 4, kernel, stride).double().requires_grad_(False)
+    layer.bias.normal_()
+    clip_TBCHW = picture(6 * num_rows, 5, 6, 4).unflatten(0, (6, num_rows))
+    padded = F.pad(clip_TBCHW.permute(1, 2, 0, 3, 4), (0, 0, 0, 0, layer.num_past, 0))
+    whole = F.conv3d(padded, layer.weight, layer.bias, (stride, 1, 1), (0, *layer.padding))
+    memory = torch.zeros_like(picture(layer.num_past * num_rows, 5, 6, 4))
+
+    parts = [layer.over(part.flatten(0, 1), memory, num_rows) for part in clip_TBCHW.split(chunks)]
+
+    ours = torch.cat(parts).unflatten(0, (-1, num_rows)).permute(1, 2, 0, 3, 4)
+    torch.testing.assert_close(ours, whole, rtol=0, atol=1e-14)
+    assert torch.equal(memory, clip_TBCHW[6 - layer.num_past :].flatten(0, 1))
