@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from sdv2_host.wan.bands import WHOLE, Reach, Rows, check_rows, plan_band
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, TinyVAEDims
 from sdv2_host.wan.streaming_vae import Band, Decoded, DecodedBand, Encoded, VAECache
-from sdv2_host.wan.vae_layers import cropped
+from sdv2_host.wan.vae_layers import EnlargingConv, cropped, split_frames
 
 CLAMP = 3.0
 
@@ -60,27 +60,19 @@ class TPool(nn.Module):
 
 
 class TGrow(nn.Module):
-    """Splits every frame into `stride`, and every pixel into `space` x `space`.
+    """Splits every frame into `stride`.
 
-    TAEHV repeats pixels before the 1x1 convolution; after it the numbers are the same, for a
-    quarter of the work.
+    TAEHV repeats pixels before this 1x1 convolution; in the layer behind it that is the same.
     """
 
-    def __init__(self, dim: int, stride: int, space: int) -> None:
+    def __init__(self, dim: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.space = space
         self.conv = nn.Conv2d(dim, dim * stride, 1, bias=False)
 
     def forward(self, x: Tensor, num_rows: int) -> Tensor:
         x = self.conv(x)
-        if self.stride > 1:
-            # Channels stay innermost in memory: [T*B, H, W, stride*C] -> [T*stride*B, H, W, C].
-            # Any other order costs a strided copy of the enlarged picture in each later layer.
-            split = x.permute(0, 2, 3, 1).unflatten(-1, (self.stride, -1))
-            split = split.unflatten(0, (-1, num_rows)).permute(0, 4, 1, 2, 3, 5)
-            x = split.flatten(0, 2).permute(0, 3, 1, 2)
-        return F.interpolate(x, scale_factor=self.space) if self.space > 1 else x
+        return split_frames(x, self.stride, num_rows) if self.stride > 1 else x
 
 
 class Clamp(nn.Module):
@@ -110,8 +102,9 @@ class TinyVAE(nn.Module):
         for index, (time, space) in enumerate(dims.decoder_strides):
             decoder += [MemBlock(widths[index]) for _ in range(dims.num_mem_blocks)]
             # The checkpoint counts a layer here that has no weights: its repeating of pixels.
-            decoder += [nn.Identity(), TGrow(widths[index], time, space)]
-            decoder += [_conv(widths[index], widths[index + 1], bias=False)]
+            decoder += [nn.Identity(), TGrow(widths[index], time)]
+            conv = _conv if space == 1 else EnlargingConv
+            decoder += [conv(widths[index], widths[index + 1], bias=False)]
         self.decoder = nn.Sequential(
             *decoder, nn.ReLU(inplace=True), _conv(widths[-1], 3 * dims.patch**2)
         )
@@ -212,8 +205,8 @@ def _zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
 def _reach(layer: nn.Module) -> Reach:
     if isinstance(layer, MemBlock):
         return Reach(neighbours=3)  # one for each of its convolutions
-    if isinstance(layer, TGrow):
-        return Reach(scale=layer.space)
+    if isinstance(layer, EnlargingConv):
+        return Reach(neighbours=1, scale=2)
     return Reach(neighbours=1 if isinstance(layer, nn.Conv2d) else 0)
 
 
