@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from sdv2_host.wan.dims import TinyVAEDims, WanVAEDims
 from sdv2_host.wan.streaming_vae import BandedVAE, Decoded, Encoded, VAECache
 from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.vae import HybridVAE, TaehvVAE, WanVAE
+from sdv2_host.wan.vae import TaehvVAE, WanVAE
 
-WAN = WanVAEDims(base=2, num_res_blocks=1)
+WAN = WanVAEDims(base=2, num_res_blocks=0, dim_mult=(1, 1, 1, 1))
 TAEHV = TinyVAEDims(encoder_width=6, decoder_widths=(8, 6, 5, 4), num_mem_blocks=1)
 PATCHED = TinyVAEDims(
     patch=4,
@@ -31,7 +31,6 @@ AUTOENCODERS: dict[str, Callable[[], nn.Module]] = {
     "wan": lambda: WanVAE(WAN),
     "embedded": lambda: TinyVAE(PATCHED),
     "taehv": lambda: TaehvVAE(TinyVAE(TAEHV)),
-    "hybrid": lambda: HybridVAE(WanVAE(WAN), TinyVAE(TAEHV)),
 }
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,14 +60,16 @@ def played(
     return [*made, *cache.encoder, *cache.decoder]
 
 
-@pytest.mark.parametrize("name", AUTOENCODERS)
-def test_one_graph_without_a_break_does_what_eager_does(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "backend"), [("wan", "eager"), ("taehv", "eager"), ("embedded", "aot_eager")]
+)
+def test_one_graph_without_a_break_does_what_eager_does(name: str, backend: str) -> None:
     vae = make(name)
     eager = played(vae, vae.encode, vae.decode)
     torch.compiler.reset()
 
     def compiled(half: Callable[..., object]) -> Callable[..., object]:
-        return torch.compile(half, backend="aot_eager", fullgraph=True, dynamic=False)
+        return torch.compile(half, backend=backend, fullgraph=True, dynamic=False)
 
     one_graph = played(vae, compiled(vae.encode), compiled(vae.decode))  # type: ignore[arg-type]
 
