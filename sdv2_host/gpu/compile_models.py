@@ -156,7 +156,7 @@ def compile_models(
         with store.making(name, facts) as folder, fresh_cache():
             for stage, trace in traces.items():
                 with span(stage):
-                    _compile(trace, folder / stage)
+                    compile_trace(trace, folder / stage)
     artifact = store.find(name)
     assert artifact is not None, "just made"
     return _load(artifact, models, spec)
@@ -195,7 +195,7 @@ def _steady_past(models: StreamModels, spec: StreamSpec) -> CachedCall:
     return past
 
 
-def _compile(trace: Trace, target: Path) -> None:
+def compile_trace(trace: Trace, target: Path) -> None:
     """`target` is the trace's library.
 
     Raises:
