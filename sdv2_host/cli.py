@@ -370,6 +370,34 @@ def touchdesigner(
     write_touchdesigner(folder)
 
 
+@app.command("compile", rich_help_panel="Prepare")
+def compile_(
+    ctx: typer.Context,
+    engine: Engine = None,
+    size: SizeText = None,
+    threads: Threads = None,
+    seconds: Annotated[
+        float, typer.Option(help="Length of the measurement of what it gained; 0 = none.")
+    ] = 5.0,
+) -> None:
+    """Make engine tiny faster on this computer: compile its model for one size, once.
+
+    Hosts of that size use it from their next start on. Takes a minute or two and needs a C++
+    compiler. A new version of sdv2-host or torch needs it anew.
+
+    Examples:
+
+      sdv2-host compile
+
+      sdv2-host compile --size 384x256
+    """
+    from sdv2_host.commands.compile import compile_for
+    from sdv2_host.commands.settings import check_range, make_config
+
+    check_range("--seconds", seconds, 0, 3600)
+    compile_for(make_config({**ctx.params, "compile": "on"}), seconds)
+
+
 app.add_typer(models_app, name="models", rich_help_panel="Prepare")
 app.add_typer(prompts_app, name="prompts", rich_help_panel="Prepare")
 app.add_typer(bench_app, name="bench", rich_help_panel="Prepare")

@@ -11,6 +11,7 @@ import typer
 from sdv2_host.commands.bench_multi_app import bench_multi_app
 from sdv2_host.commands.bench_pictures_app import bench_pictures_app
 from sdv2_host.commands.options import (
+    Compile,
     Engine,
     JsonFile,
     SizeText,
@@ -40,12 +41,19 @@ def bench_pipeline(
     size: SizeText = None,
     steps: Steps = None,
     threads: Threads = None,
+    compile: Compile = None,
     seconds: Annotated[int, typer.Option(help="Length of each of the two phases.")] = 10,
     json_file: JsonFile = None,
 ) -> None:
     """The tiny engine's speed, time per stage, and overhead over the bare models.
 
-    Example: sdv2-host bench pipeline --steps 2 --json pipeline.json
+    With compiled models also as written, in turn.
+
+    Examples:
+
+      sdv2-host bench pipeline --steps 2 --json pipeline.json
+
+      sdv2-host bench pipeline --compile on
     """
     from sdv2_host.commands.bench import bench_pipeline as measure
     from sdv2_host.commands.settings import check_range, make_config, make_params

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +47,8 @@ from sdv2_host.wan.dims import FRAMES_PER_LATENT
 
 FORMAT = 1
 """To be raised when what is in an artifact changes."""
-OPTIONS: dict[str, bool | int | str] = {
+Option = bool | int | str
+OPTIONS: Mapping[str, Option] = {
     "aot_inductor.package_constants_in_so": False,  # weights are the models' own
     "cpp.dynamic_threads": True,
     "compile_threads": 1,  # no pool of processes that stays
@@ -156,7 +157,7 @@ def compile_models(
         with store.making(name, facts) as folder, fresh_cache():
             for stage, trace in traces.items():
                 with span(stage):
-                    _compile(trace, folder / stage)
+                    compile_trace(trace, folder / stage)
     artifact = store.find(name)
     assert artifact is not None, "just made"
     return _load(artifact, models, spec)
@@ -195,7 +196,7 @@ def _steady_past(models: StreamModels, spec: StreamSpec) -> CachedCall:
     return past
 
 
-def _compile(trace: Trace, target: Path) -> None:
+def compile_trace(trace: Trace, target: Path, options: Mapping[str, Option] = OPTIONS) -> None:
     """`target` is the trace's library.
 
     Raises:
@@ -207,7 +208,7 @@ def _compile(trace: Trace, target: Path) -> None:
         program = torch.export.export(trace.module, trace.inputs, strict=False)
         try:
             aoti_compile_and_package(
-                program, package_path=str(package), inductor_configs=dict(OPTIONS)
+                program, package_path=str(package), inductor_configs=dict(options)
             )
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

@@ -71,6 +71,7 @@ class CompiledStore:
     """The artifacts of one folder."""
 
     folder: Path
+    max_bytes: int = MAX_BYTES
 
     def find(self, name: str) -> Artifact | None:
         """The artifact of this name; a damaged one is told, deleted and not found.
@@ -131,7 +132,7 @@ class CompiledStore:
         """Names of what was deleted: the longest unused ones until all have room, and what was
         left unfinished an hour ago. `keep` stays."""
         deleted: list[str] = []
-        room_bytes = MAX_BYTES
+        room_bytes = self.max_bytes
         for path in sorted(self.folder.iterdir(), key=_used_s, reverse=True):
             if MAKING in path.name:
                 is_kept = time.time() - _used_s(path) < ABANDONED_S

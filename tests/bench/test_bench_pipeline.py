@@ -22,7 +22,7 @@ def test_the_bench_reports_speed_spans_overhead_and_memory() -> None:
     models = TinyModels(CausalWanModel(dims), TinyVAE(TINY_VAE), TinyTextEncoder(text), {})
     told: list[str] = []
 
-    result = run(Size(64, 64), 2, 0.05, lambda what, _: told.append(what), 1, models)
+    result = run(Size(64, 64), 2, 0.05, lambda what, _: told.append(what), models)
 
     assert result["fps"] > 0
     assert list(result["spans_ms"]) == ["upload", "encode", "denoise", "decode", "download"]
