@@ -103,25 +103,28 @@ class CausalConv(CausalLayer):
         """
         # Two forms of the same. torch.compile writes a whole new stack for each part that is copied
         # into one (six times as long); eager, joining moves a seventh more bytes than copying does.
-        stack = self._joined if torch.compiler.is_compiling() else self._filled
-        stacked = stack(x, memory, num_rows)
         num_kept = memory.shape[0]
+        if torch.compiler.is_compiling():
+            frames = torch.cat([memory, x])
+            memory.copy_(frames[-num_kept:])
+            return self._conv(self._joined(frames, num_rows))
+        stacked = self._filled(x, memory, num_rows)
         enough = x.shape[0] >= num_kept
         memory.copy_(x[-num_kept:] if enough else torch.cat([memory, x])[-num_kept:])
         return self._conv(stacked)
 
-    def _joined(self, x: Tensor, memory: Tensor, num_rows: int) -> Tensor:
+    def _joined(self, frames: Tensor, num_rows: int) -> Tensor:
         """[T//stride*B, kt*C, H, W]: each output's frames, oldest first, one pixel's side by side.
 
         Frame t*stride + k of memory and clip together is tap k of output t.
         """
-        frames_FBCHW = torch.cat([memory, x]).unflatten(0, (-1, num_rows))
-        num_out = x.shape[0] // num_rows // self.stride
+        frames_FBCHW = frames.unflatten(0, (-1, num_rows))
+        num_out = (frames_FBCHW.shape[0] - self.num_past) // self.stride
         taps = (frames_FBCHW[tap :: self.stride][:num_out] for tap in range(self.window))
         return torch.cat([tap_TBCHW.flatten(0, 1) for tap_TBCHW in taps], dim=1)
 
     def _filled(self, x: Tensor, memory: Tensor, num_rows: int) -> Tensor:
-        """`_joined`, each frame copied once for each tap.
+        """`_joined` of memory and clip, each frame copied once for each tap.
 
         The memory has frames 0..P-1, so of a tap's frames k, k+stride, ... its first `num_old` lie
         there.
