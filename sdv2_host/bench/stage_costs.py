@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -168,13 +169,12 @@ def _storage(tensor: Tensor) -> int:
 
 def _num_bytes(tensors: Iterable[Tensor]) -> int:
     """What has to be moved: an expanded tensor's bytes are there once."""
-    total = 0
-    for tensor in tensors:
-        num: int = tensor.element_size()
-        for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
-            num *= length if stride or not length else 1
-        total += num
-    return total
+
+    def elements(tensor: Tensor) -> int:
+        sides = zip(tensor.shape, tensor.stride(), strict=True)
+        return prod(length for length, stride in sides if stride or not length)
+
+    return sum(elements(tensor) * tensor.element_size() for tensor in tensors)
 
 
 class _AnyText:
