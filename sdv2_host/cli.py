@@ -21,6 +21,7 @@ from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.models_app import models_app
 from sdv2_host.commands.obs_app import obs_app
 from sdv2_host.commands.options import (
+    Attention,
     CameraDevice,
     CameraFps,
     ConfigFile,
@@ -30,6 +31,7 @@ from sdv2_host.commands.options import (
     Dtype,
     Engine,
     FileRings,
+    Graphs,
     JoinCount,
     JoinListen,
     JoinTokenFile,
@@ -118,6 +120,8 @@ def run(
     mode: Mode = None,
     layout: Layout = None,
     max_steps: MaxSteps = None,
+    graphs: Graphs = None,
+    attention: Attention = None,
     devices: Devices = None,
     route: Route = None,
     transport: Transport = None,
@@ -249,6 +253,8 @@ def demo(
     mode: Mode = None,
     layout: Layout = None,
     max_steps: MaxSteps = None,
+    graphs: Graphs = None,
+    attention: Attention = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,
@@ -300,6 +306,8 @@ def render(
     mode: Mode = None,
     layout: Layout = None,
     max_steps: MaxSteps = None,
+    graphs: Graphs = None,
+    attention: Attention = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,

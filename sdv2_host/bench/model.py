@@ -17,9 +17,11 @@ from sdv2_host.bench.precision import OneText
 from sdv2_host.config import ENGINES, Config
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import tiny_spec
+from sdv2_host.gpu.wan_engine import calls_for
 from sdv2_host.gpu.wan_models import Placement, WanFamily, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.params import Params
+from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Size
 from sdv2_host.wan.tiny_weights import load_tiny
@@ -46,10 +48,13 @@ class Cell:
     """Sizes of a Wan engine's models; None = those its name says."""
     seed: int = 0
     """Of the weights."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Further start-up settings of `Config`, with their values."""
 
     def __str__(self) -> str:
         plural = "" if self.steps == 1 else "s"
-        return f"{self.engine} {self.size} {self.steps} step{plural} {self.vae}"
+        asked = "".join(f" {name}={value}" for name, value in self.settings)
+        return f"{self.engine} {self.size} {self.steps} step{plural} {self.vae}{asked}"
 
     @property
     def models_family(self) -> WanFamily:
@@ -71,6 +76,7 @@ class Cell:
                 "engine": self.engine,
                 **sides,
                 **vae,
+                **dict(self.settings),
                 "max_steps": self.steps,
                 "device": str(self.device),
                 "dtype": str(self.dtype).removeprefix("torch."),
@@ -100,14 +106,26 @@ def build(cell: Cell) -> Built:
         models = StreamModels(tiny.dit, tiny.vae, tiny.text)
         return Built(models, tiny_spec(tiny.card, cell.size))
     torch.manual_seed(cell.seed)
-    models = random_models(cell.vae, cell.models_family, Placement(cell.device, cell.dtype))
+    models = random_models(cell.vae, cell.models_family, Placement.of(cell.config))
     text = OneText(cell.models_family.dit)
     return Built(models._replace(text=text), _wan_spec(cell))
 
 
-def engine_of(cell: Cell, built: Built) -> StreamEngine:
-    """The engine that a host would play the cell with, not yet warm."""
-    return StreamEngine(cell.engine, built.models, built.spec)
+def calls_of(cell: Cell, built: Built) -> ModelCalls:
+    """How a host would call the cell's models."""
+    if cell.engine == "tiny":
+        return EagerCalls(built.models.dit, built.models.vae)
+    return calls_for(cell.config, built.models, built.spec)
+
+
+def engine_of(cell: Cell, built: Built, calls: ModelCalls | None = None) -> StreamEngine:
+    """The engine that a host would play the cell with, not yet warm; `calls` in place of its own.
+
+    Raises:
+        DeviceError: what the cell's settings ask for does not run on the device.
+    """
+    models = built.models._replace(calls=calls or calls_of(cell, built))
+    return StreamEngine(cell.engine, models, built.spec)
 
 
 class LastBuilt:

@@ -41,6 +41,8 @@ class Matrix:
     """Of the Wan engines; the embedded model is on the CPU, in float32."""
     dtype: torch.dtype
     length: RunLength
+    settings: tuple[tuple[str, str], ...] = ()
+    """Of the Wan engines: as in `Cell`."""
 
     def cells(self) -> list[Cell]:
         """Those with the same models one after another."""
@@ -48,11 +50,12 @@ class Matrix:
         for engine in self.engines:
             is_tiny = engine == "tiny"
             place = (CPU, torch.float32) if is_tiny else (self.device, self.dtype)
+            settings = () if is_tiny else self.settings
             sizes = self.sizes or [ENGINES[engine].size]
             for vae, size, steps in itertools.product(
                 [OWN_VAE] if is_tiny else self.vaes, sizes, self.steps
             ):
-                found.append(Cell(engine, size, steps, vae, *place))
+                found.append(Cell(engine, size, steps, vae, *place, settings=settings))
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The options that have lists for values, as typed; None = not given."""
+    """The options that say what is measured, as typed; None = not given."""
 
     engine: str | None
     size: str | None
@@ -38,6 +38,8 @@ class Asked:
     vae: str | None
     device: str | None
     dtype: str | None
+    settings: Mapping[str, str | None]
+    """Further start-up settings of the Wan engines."""
 
     def matrix(self, length: RunLength) -> Matrix:
         """What is to be measured.
@@ -46,7 +48,8 @@ class Asked:
             ConfigError: a value is unknown, or of no use with the others.
             DeviceError: the device is not there.
         """
-        config = make_config({"device": self.device, "dtype": self.dtype})
+        settings = {name: value for name, value in self.settings.items() if value is not None}
+        config = make_config({"device": self.device, "dtype": self.dtype, **settings})
         device = resolve_device(config.device)
         usual = ENGINES[:1] if device.type == "cpu" else ENGINES[1:]
         engines = _listed(self.engine, "--engine", usual, _one_of("--engine", ENGINES))
@@ -55,6 +58,9 @@ class Asked:
             raise ConfigError(f"--vae {self.vae}: the embedded model has one of its own, leave it")
         if is_tiny_alone and config.device not in ("auto", "cpu"):
             raise ConfigError(f"--device {config.device}: the embedded model runs on the CPU only")
+        if is_tiny_alone and settings:
+            given = " ".join(f"--{name} {value}" for name, value in settings.items())
+            raise ConfigError(f"{given}: of the Wan engines only, name one with --engine")
         sizes = () if is_tiny_alone else WAN_SIZES
         return Matrix(
             engines,
@@ -64,6 +70,7 @@ class Asked:
             device,
             resolve_dtype(config.dtype, device),
             length,
+            tuple(settings.items()),
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.lora import NO_LORAS, BaseFn, LoraMerge, NoLoras
 from sdv2_host.stream.motion import MotionRule
 from sdv2_host.stream.spec import DEFAULT_GEOMETRY, StreamSpec
