@@ -24,6 +24,7 @@ from sdv2_host.commands.options import (
     Attention,
     CameraDevice,
     CameraFps,
+    Compile,
     ConfigFile,
     DataDir,
     Device,
@@ -98,6 +99,7 @@ def run(
     engine: Engine = None,
     size: SizeText = None,
     threads: Threads = None,
+    compile: Compile = None,
     listen: Listen = None,
     port: Port = None,
     osc_from: OscFrom = None,
@@ -235,6 +237,7 @@ def demo(
     size: SizeText = None,
     engine: Engine = None,
     threads: Threads = None,
+    compile: Compile = None,
     name: Name = None,
     listen: Listen = None,
     port: Port = None,
@@ -323,7 +326,9 @@ def render(
     from sdv2_host.commands.render import render as render_file
     from sdv2_host.commands.settings import make_config, make_params
 
-    count = render_file(source, target, make_config(ctx.params), make_params(ctx.params))
+    # As written: compiled or not makes a difference in the last bit.
+    config = make_config({**ctx.params, "compile": "off"})
+    count = render_file(source, target, config, make_params(ctx.params))
     print(f"wrote {target}, {count} frames")
 
 

@@ -15,13 +15,15 @@ import torch
 
 from sdv2_host.bench.precision import OneText
 from sdv2_host.config import ENGINES, Config
+from sdv2_host.gpu.compile_choice import chosen_calls
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import tiny_spec
 from sdv2_host.gpu.wan_engine import calls_for
 from sdv2_host.gpu.wan_models import Placement, WanFamily, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
+from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
 from sdv2_host.params import Params
-from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
+from sdv2_host.stream.model_calls import ModelCalls
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Size
 from sdv2_host.wan.tiny_weights import load_tiny
@@ -112,10 +114,19 @@ def build(cell: Cell) -> Built:
 
 
 def calls_of(cell: Cell, built: Built) -> ModelCalls:
-    """How a host would call the cell's models."""
+    """How a host would call the cell's models: recorded, compiled, as its settings say.
+
+    Raises:
+        DeviceError: what the cell's settings ask for does not run on the device.
+    """
     if cell.engine == "tiny":
-        return EagerCalls(built.models.dit, built.models.vae)
+        compiled = CompiledStore(compiled_dir())
+        return chosen_calls(cell.config.compile, _untold, compiled, built.models, built.spec)
     return calls_for(cell.config, built.models, built.spec)
+
+
+def _untold(text: str, fraction: float) -> None:
+    del text, fraction
 
 
 def engine_of(cell: Cell, built: Built, calls: ModelCalls | None = None) -> StreamEngine:
@@ -134,13 +145,18 @@ class LastBuilt:
     def __init__(self) -> None:
         self._last: tuple[Cell, Built] | None = None
 
+    def serves(self, cell: Cell) -> bool:
+        """Whether the cell needs the same models."""
+        if self._last is None:
+            return False
+        before, _ = self._last
+        return replace(before, size=cell.size, steps=cell.steps) == cell
+
     def build(self, cell: Cell) -> Built:
         """As `build(cell)`. Other models than before are made when those are gone."""
-        if self._last is not None:
-            before, built = self._last
-            if replace(before, size=cell.size, steps=cell.steps) == cell:
-                return Built(built.models, _spec_like(built.spec, cell))
-            del built
+        if self._last is not None and self.serves(cell):
+            built = self._last[1]
+            return Built(built.models, _spec_like(built.spec, cell))
         self.forget_()
         built = build(cell)
         self._last = (cell, built)

@@ -39,7 +39,7 @@ class Asked:
     device: str | None
     dtype: str | None
     settings: Mapping[str, str | None]
-    """Further start-up settings of the Wan engines."""
+    """Further start-up settings."""
 
     def matrix(self, length: RunLength) -> Matrix:
         """What is to be measured.
@@ -58,8 +58,9 @@ class Asked:
             raise ConfigError(f"--vae {self.vae}: the embedded model has one of its own, leave it")
         if is_tiny_alone and config.device not in ("auto", "cpu"):
             raise ConfigError(f"--device {config.device}: the embedded model runs on the CPU only")
-        if is_tiny_alone and settings:
-            given = " ".join(f"--{name} {value}" for name, value in settings.items())
+        of_wan = {name: value for name, value in settings.items() if name != "compile"}
+        if is_tiny_alone and of_wan:
+            given = " ".join(f"--{name} {value}" for name, value in of_wan.items())
             raise ConfigError(f"{given}: of the Wan engines only, name one with --engine")
         sizes = () if is_tiny_alone else WAN_SIZES
         return Matrix(

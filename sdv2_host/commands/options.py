@@ -75,6 +75,7 @@ SizeText = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(help=_config_help("threads"), show_default=False)]
+Compile = Annotated[str | None, typer.Option(help=_config_help("compile"), show_default=False)]
 Port = Annotated[int | None, typer.Option(help=_config_help("port"), show_default=False)]
 Listen = Annotated[str | None, typer.Option(help=_config_help("listen"), show_default=False)]
 Resume = Annotated[str | None, typer.Option(help=_config_help("resume"), show_default=False)]

@@ -163,7 +163,7 @@ class GraphedCalls:
 
     @property
     def num_rehearsals(self) -> int:
-        return 1 + self._inner.num_rehearsals
+        return max(2, self._inner.num_rehearsals)
 
     @contextmanager
     def preparing(self) -> Iterator[None]:

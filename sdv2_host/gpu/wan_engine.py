@@ -15,6 +15,7 @@ from sdv2_host.gpu.attention_choice import attention_for
 from sdv2_host.gpu.banked_text import banked_text
 from sdv2_host.gpu.device import GIB, device_memory, device_name
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.fused_calls import FusedCalls
 from sdv2_host.gpu.graphs import GraphedCalls, cuda_recorders
 from sdv2_host.gpu.memory_plan import ESTIMATED, MemoryPlan, advice, plan_memory
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
@@ -126,14 +127,16 @@ def load_wan_engine(
 
 
 def calls_for(config: Config, models: StreamModels, spec: StreamSpec) -> ModelCalls:
-    """How an engine of `config` calls these models: by which attention, and whether recorded.
+    """How an engine of `config` calls these models: by which attention, compiled, recorded.
 
     Raises:
         DeviceError: the attention asked for does not run on the device.
     """
     kernel = attention_for(config, models.dit.dims, spec)
-    calls = AttendingCalls(EagerCalls(models.dit, models.vae), kernel)
-    if spec.device.type != "cuda" or config.graphs == "off":
+    is_on_cuda = spec.device.type == "cuda"
+    kind = FusedCalls if is_on_cuda and config.compile != "off" else EagerCalls
+    calls = AttendingCalls(kind(models.dit, models.vae), kernel)
+    if not is_on_cuda or config.graphs == "off":
         return calls
     return GraphedCalls(calls, cuda_recorders(spec.device))
 

@@ -150,6 +150,16 @@ class CachedCall(NamedTuple):
     def begin_(self, tokens_BSE: Tensor) -> CachedAttend:
         return CachedAttend(self, self.see_sinks_(tokens_BSE))
 
+    def of_block(self, index: int) -> CachedCall:
+        """The same call of one block and of no other rows: it is block 0 of it, from row 0 on."""
+        memory, rows = self.memory, self.shape.rows
+        k_BSHD, v_BSHD = memory.k_RSHD[index][rows], memory.v_RSHD[index][rows]
+        return CachedCall(
+            memory._replace(k_RSHD=[k_BSHD], v_RSHD=[v_BSHD], sink_RKE=memory.sink_RKE[rows]),
+            self.shape._replace(first_row=0),
+            self.tensors,
+        )
+
     def see_sinks_(self, tokens_BSE: Tensor) -> Tensor | None:
         """[B, K] booleans: sinks that these tokens' newest frame replaces.
 
