@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +22,6 @@ from sdv2_host.bench.reference_stream import (
     CHUNK_FRAMES,
     FIRST_FRAMES,
     NOISE_SCALE,
-    EveryBfloat16AsFloat32,
     RecordedDraws,
     ReferenceStream,
 )
@@ -79,14 +78,12 @@ def _pictures(cell: Cell, layout: Layout, num_chunks: int) -> Pictures:
     """What the package makes of the cell's clip, and we of the same, all in the cell's dtype."""
     built = build(cell)
     chunks = list(clip_chunks(cell, num_chunks))
-    is_float32 = cell.dtype is torch.float32
     draws = RecordedDraws()
-    with _no_tf32() if is_float32 else nullcontext():
-        with draws, EveryBfloat16AsFloat32() if is_float32 else nullcontext():
-            stream = ReferenceStream(cell, built.models, layout)
-            theirs = []
-            for frames_BTCHW in chunks:
-                draws.begin_chunk()
+    with _no_tf32():
+        stream = ReferenceStream(cell, built.models, layout)
+        theirs = []
+        for frames_BTCHW in chunks:
+            with draws.of_next_chunk():
                 theirs.append(stream.step(frames_BTCHW))
         ours = _our_pictures(cell, built, layout, draws, chunks)
     return Pictures(torch.cat(theirs), torch.cat(ours))
@@ -122,7 +119,7 @@ def _psnr_db(one_TCHW: Tensor, other_TCHW: Tensor) -> float:
 
 @contextmanager
 def _no_tf32() -> Iterator[None]:
-    """Inside, float32 convolutions keep all their digits on CUDA; matrix products do anyway."""
+    """Inside, convolutions in float32 keep all their digits on CUDA; matrix products do anyway."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -27,11 +27,17 @@ NOISE_SCALE = 0.8
 
 
 class ReferenceStream:
-    """One session. Two of them at a time must not have the same `StreamModels`: the reference keeps
-    the cache's queues on its attention layers."""
+    """One session, in the cell's number format.
+
+    Published is bfloat16, and that runs as it is. In float32 every call of torch goes through
+    `EveryBfloat16AsFloat32`, which costs the package some microseconds for each.
+    """
 
     def __init__(self, cell: Cell, models: StreamModels, layout: Layout) -> None:
-        self._manager = build_manager(cell, models, layout)
+        is_float32 = cell.dtype is torch.float32
+        self._mode: Any = EveryBfloat16AsFloat32() if is_float32 else nullcontext()
+        with self._mode:
+            self._manager = build_manager(cell, models, layout)
         self._session: Any = None
         self._timer = SpanTimer(cell.device)
         self.spans_ms: dict[str, float] = {}
@@ -53,7 +59,7 @@ class ReferenceStream:
         batch T' is 0 for the steps - 1 chunks after the first.
         """
         frames_BCTHW = frames_BTCHW.transpose(1, 2)
-        with _quietly():
+        with _quietly(), self._mode:
             if self._session is None:
                 self._session, first_THWC = self._manager.start_stream_session(
                     "bench", frames_BCTHW, NOISE_SCALE
@@ -77,14 +83,16 @@ class ReferenceStream:
 
 
 class RecordedDraws(TorchFunctionMode):
-    """Inside, every `randn_like` is kept, per chunk of the stream that draws."""
+    """Inside, every `randn_like` is kept, under the chunk of the stream that draws."""
 
     def __init__(self) -> None:
         super().__init__()
         self._by_chunk: list[list[Tensor]] = []
 
-    def begin_chunk(self) -> None:
+    def of_next_chunk(self) -> RecordedDraws:
+        """The same, for another chunk: `with draws.of_next_chunk(): ...`."""
         self._by_chunk.append([])
+        return self
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None

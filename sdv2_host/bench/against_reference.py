@@ -1,0 +1,206 @@
+"""`bench model --against streamdiffusionv2`: the reference's published package beside ours.
+
+Same machine, weights, prompt embedding, clip and number of steps. First whether the pictures are
+equal, in mode `reference`; then how fast each is, ours as it is by default, chunks in turns.
+
+What is timed of ours is everything from RGBA frames on the host to RGBA frames on the host. Of
+theirs, as its own --profile does: from frames that lie on the device ready for the model, to
+pictures in float32 on the host.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sdv2_host.bench.alternation import alternate
+from sdv2_host.bench.device_peaks import wait_for
+from sdv2_host.bench.model import Built, Cell, build, source_clip
+from sdv2_host.bench.model_runs import NUM_FILLING, Given
+from sdv2_host.bench.reference_equality import clip_chunks, compare
+from sdv2_host.bench.reference_package import (
+    PACKAGE,
+    VERSION,
+    attention_backend,
+    check_cell,
+    require_package,
+)
+from sdv2_host.bench.reference_stream import ReferenceStream
+from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.types import Engine, Layout, ProgressFn
+
+STAGES = ("encode", "denoise", "decode")
+NUM_CLIP_CHUNKS = 16
+TARGET_RATIO = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class AgainstPlan:
+    """How long to compare."""
+
+    seconds: float = 10.0
+    """Of turns, per form of the reference."""
+    equal_chunks: int = 12
+    """Of the sessions whose pictures are compared, one per form and number format."""
+
+
+class OurTurns:
+    """An engine in the middle of a session, and its stages' times."""
+
+    def __init__(self, engine: Engine, given: Given, device: torch.device) -> None:
+        self._engine = engine
+        self._given = given
+        self._device = device
+        self._num_given = 0
+        self.spans_ms: dict[str, list[float]] = defaultdict(list)
+        engine.reset()
+        self._give(engine.first_chunk_frames)
+
+    def __call__(self, num_chunks: int) -> None:
+        """After this the pictures of so many further chunks are on the host."""
+        owed = num_chunks * self._engine.chunk_frames
+        for _ in range(num_chunks):
+            owed -= self._give(self._engine.chunk_frames)
+        if owed > 0:
+            self._engine.finish()
+        wait_for(self._device)
+
+    def _give(self, num_frames: int) -> int:
+        frames = self._given.frames(self._num_given, num_frames)
+        self._num_given += num_frames
+        styled = self._engine.step(frames, self._given.params)
+        for name, span_ms in styled.spans_ms.items():
+            self.spans_ms[name].append(span_ms)
+        return len(styled.frames)
+
+
+class TheirTurns:
+    """A session of the package, and its stages' times."""
+
+    def __init__(self, cell: Cell, built: Built, layout: Layout) -> None:
+        self._stream = ReferenceStream(cell, built.models, layout)
+        self._device = cell.device
+        first, *later = clip_chunks(cell, NUM_CLIP_CHUNKS)
+        self._chunks = itertools.cycle(later)
+        self.spans_ms: dict[str, list[float]] = defaultdict(list)
+        self._stream.step(first)
+
+    def __call__(self, num_chunks: int) -> None:
+        """After this so many further chunks are done."""
+        for _ in range(num_chunks):
+            self._stream.step(next(self._chunks))
+            for name, span_ms in self._stream.spans_ms.items():
+                self.spans_ms[name].append(span_ms)
+        wait_for(self._device)
+
+
+def run(cell: Cell, plan: AgainstPlan, progress: ProgressFn) -> dict[str, Any]:
+    """Equality and speed beside the package in its two forms: steps in a batch, and in a row.
+
+    Raises:
+        ConfigError: the package is not installed, or has no such model.
+    """
+    require_package()
+    check_cell(cell)
+    # With one step the two forms do the same.
+    layouts = [Layout.BATCH, Layout.SERIAL] if cell.steps > 1 else [Layout.BATCH]
+    # TAEHV's stream is another one there: it decodes three latents again with each.
+    equality = [
+        compare(cell, layout, plan.equal_chunks, progress)
+        for layout in layouts
+        if cell.vae == "wan"
+    ]
+    built = build(cell)
+    engine = StreamEngine(cell.engine, built.models, built.spec)
+    engine.warm_up(cell.params, progress)
+    return {
+        "against": PACKAGE,
+        "version": VERSION,
+        "cell": str(cell),
+        "device": str(cell.device),
+        "dtype": str(cell.dtype).removeprefix("torch."),
+        "attention": attention_backend(),
+        "equality": equality,
+        "speed": [_speed(cell, built, engine, layout, plan, progress) for layout in layouts],
+    }
+
+
+def _speed(
+    cell: Cell,
+    built: Built,
+    engine: Engine,
+    layout: Layout,
+    plan: AgainstPlan,
+    progress: ProgressFn,
+) -> dict[str, Any]:
+    """Ours as configured beside one form of the package."""
+    ours = OurTurns(engine, Given(source_clip(cell), cell.params), cell.device)
+    theirs = TheirTurns(cell, built, layout)
+    what = f"beside {PACKAGE}, {layout.value}"
+    progress(what, 0.0)
+    for turns in (ours, theirs):
+        turns(NUM_FILLING)
+        turns.spans_ms.clear()
+    times = alternate(ours, theirs, plan.seconds, progress, what)
+    return {
+        "layout": layout.value,
+        **times,
+        "ours_fps": engine.chunk_frames * 1000 / times["ours_ms"],
+        "theirs_fps": engine.chunk_frames * 1000 / times["theirs_ms"],
+        "stages": {name: _stage(ours.spans_ms[name], theirs.spans_ms[name]) for name in STAGES},
+    }
+
+
+def _stage(ours_ms: list[float], theirs_ms: list[float]) -> dict[str, float]:
+    ours, theirs = statistics.median(ours_ms), statistics.median(theirs_ms)
+    return {"ours_ms": ours, "theirs_ms": theirs, "ratio": theirs / ours}
+
+
+def format_table(result: dict[str, Any]) -> str:
+    """The result as lines for a person."""
+    lines = [
+        f"{result['cell']}, {result['device']}, {result['dtype']}, beside {result['against']} "
+        f"{result['version']}, attention of theirs: {result['attention']}"
+    ]
+    lines += [f"pictures, {_form(one)}: {_equality_text(one)}" for one in result["equality"]]
+    if not result["equality"]:
+        lines.append("pictures: not compared, its TAEHV decodes three latents anew with each")
+    for speed in result["speed"]:
+        lines += [
+            "",
+            f"{f'ms per chunk of 4, {_form(speed)}':<42}{'theirs':>9}{'ours':>9}{'times':>8}",
+            *(_row(name, speed["stages"][name]) for name in STAGES),
+            _row("from frames to pictures", speed)
+            + f"   middle half of {speed['pairs']} pairs of turns "
+            f"{speed['ratio_low']:.2f} to {speed['ratio_high']:.2f}",
+            f"  frames per second: theirs {speed['theirs_fps']:.2f}, ours {speed['ours_fps']:.2f}; "
+            f"{'at least' if speed['ratio'] >= TARGET_RATIO else 'short of'} {TARGET_RATIO} times",
+        ]
+    return "\n".join(lines)
+
+
+def _form(one: dict[str, Any]) -> str:
+    return "its stream batch" if one["layout"] == Layout.BATCH.value else "its steps in a row"
+
+
+def _row(name: str, times: dict[str, Any]) -> str:
+    return f"  {name:<40}{times['theirs_ms']:>9.2f}{times['ours_ms']:>9.2f}{times['ratio']:>8.2f}"
+
+
+def _equality_text(one: dict[str, Any]) -> str:
+    text = (
+        f"{'equal' if one['is_equal'] else 'NOT EQUAL'}: float32 at most "
+        f"{one['float32_max_difference']:.1e} of 1 apart in {one['frames']} frames "
+        f"(limit {one['float32_limit']:.0e})"
+    )
+    if "psnr_db" in one:
+        text += (
+            f"; {one['dtype']} PSNR {one['psnr_db']:.1f} dB, and to float32 theirs "
+            f"{one['theirs_to_float32_db']:.1f}, ours {one['ours_to_float32_db']:.1f} dB"
+        )
+    return text
