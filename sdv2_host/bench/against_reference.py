@@ -13,11 +13,11 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from sdv2_host.bench.agreement import agreement_text
 from sdv2_host.bench.alternation import alternate
 from sdv2_host.bench.device_peaks import wait_for
 from sdv2_host.bench.model import Built, Cell, build, source_clip
@@ -37,16 +37,7 @@ from sdv2_host.types import Engine, Layout, ProgressFn
 STAGES = ("encode", "denoise", "decode")
 NUM_CLIP_CHUNKS = 16
 TARGET_RATIO = 2.5
-
-
-@dataclass(frozen=True, slots=True)
-class AgainstPlan:
-    """How long to compare."""
-
-    seconds: float = 10.0
-    """Of turns, per form of the reference."""
-    equal_chunks: int = 12
-    """Of the sessions whose pictures are compared, one per form and number format."""
+EQUAL_CHUNKS = 12
 
 
 class OurTurns:
@@ -99,8 +90,12 @@ class TheirTurns:
         wait_for(self._device)
 
 
-def run(cell: Cell, plan: AgainstPlan, progress: ProgressFn) -> dict[str, Any]:
+def run(
+    cell: Cell, seconds: float, progress: ProgressFn, equal_chunks: int = EQUAL_CHUNKS
+) -> dict[str, Any]:
     """Equality and speed beside the package in its two forms: steps in a batch, and in a row.
+
+    Each form's turns take about `seconds`; pictures are compared over sessions of `equal_chunks`.
 
     Raises:
         ConfigError: the package is not installed, or has no such model.
@@ -111,9 +106,7 @@ def run(cell: Cell, plan: AgainstPlan, progress: ProgressFn) -> dict[str, Any]:
     layouts = [Layout.BATCH, Layout.SERIAL] if cell.steps > 1 else [Layout.BATCH]
     # TAEHV's stream is another one there: it decodes three latents again with each.
     equality = [
-        compare(cell, layout, plan.equal_chunks, progress)
-        for layout in layouts
-        if cell.vae == "wan"
+        compare(cell, layout, equal_chunks, progress) for layout in layouts if cell.vae == "wan"
     ]
     built = build(cell)
     engine = StreamEngine(cell.engine, built.models, built.spec)
@@ -126,19 +119,19 @@ def run(cell: Cell, plan: AgainstPlan, progress: ProgressFn) -> dict[str, Any]:
         "dtype": str(cell.dtype).removeprefix("torch."),
         "attention": attention_backend(),
         "equality": equality,
-        "speed": [_speed(cell, built, engine, layout, plan, progress) for layout in layouts],
+        "speed": [_speed(cell, (built, engine), layout, seconds, progress) for layout in layouts],
     }
 
 
 def _speed(
     cell: Cell,
-    built: Built,
-    engine: Engine,
+    ready: tuple[Built, Engine],
     layout: Layout,
-    plan: AgainstPlan,
+    seconds: float,
     progress: ProgressFn,
 ) -> dict[str, Any]:
-    """Ours as configured beside one form of the package."""
+    """Ours as configured, with the engine warm, beside one form of the package."""
+    built, engine = ready
     ours = OurTurns(engine, Given(source_clip(cell), cell.params), cell.device)
     theirs = TheirTurns(cell, built, layout)
     what = f"beside {PACKAGE}, {layout.value}"
@@ -146,7 +139,7 @@ def _speed(
     for turns in (ours, theirs):
         turns(NUM_FILLING)
         turns.spans_ms.clear()
-    times = alternate(ours, theirs, plan.seconds, progress, what)
+    times = alternate(ours, theirs, seconds, progress, what)
     return {
         "layout": layout.value,
         **times,
@@ -167,7 +160,10 @@ def format_table(result: dict[str, Any]) -> str:
         f"{result['cell']}, {result['device']}, {result['dtype']}, beside {result['against']} "
         f"{result['version']}, attention of theirs: {result['attention']}"
     ]
-    lines += [f"pictures, {_form(one)}: {_equality_text(one)}" for one in result["equality"]]
+    lines += [
+        f"pictures, {_form(one)}: {agreement_text(one, result['dtype'])}"
+        for one in result["equality"]
+    ]
     if not result["equality"]:
         lines.append("pictures: not compared, its TAEHV decodes three latents anew with each")
     for speed in result["speed"]:
@@ -190,17 +186,3 @@ def _form(one: dict[str, Any]) -> str:
 
 def _row(name: str, times: dict[str, Any]) -> str:
     return f"  {name:<40}{times['theirs_ms']:>9.2f}{times['ours_ms']:>9.2f}{times['ratio']:>8.2f}"
-
-
-def _equality_text(one: dict[str, Any]) -> str:
-    text = (
-        f"{'equal' if one['is_equal'] else 'NOT EQUAL'}: float32 at most "
-        f"{one['float32_max_difference']:.1e} of 1 apart in {one['frames']} frames "
-        f"(limit {one['float32_limit']:.0e})"
-    )
-    if "psnr_db" in one:
-        text += (
-            f"; {one['dtype']} PSNR {one['psnr_db']:.1f} dB, and to float32 theirs "
-            f"{one['theirs_to_float32_db']:.1f}, ours {one['ours_to_float32_db']:.1f} dB"
-        )
-    return text
