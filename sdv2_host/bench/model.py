@@ -6,7 +6,8 @@ its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import gc
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from sdv2_host.bench.precision import OneText
 from sdv2_host.config import ENGINES, Config
-from sdv2_host.gpu.engine import StreamModels
+from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
@@ -25,7 +26,6 @@ from sdv2_host.wan.tiny_weights import load_tiny
 
 OWN_VAE = "own"
 """The embedded model's autoencoder: it has no other."""
-VAE_CHOICES = ("wan", "hybrid", "taehv")
 NUM_CLIP_FRAMES = 64
 CLIP_CELL_PX = 16
 
@@ -48,7 +48,13 @@ class Cell:
     """Of the weights."""
 
     def __str__(self) -> str:
-        return f"{self.engine} {self.size}, {self.steps} steps, VAE {self.vae}"
+        plural = "" if self.steps == 1 else "s"
+        return f"{self.engine} {self.size} {self.steps} step{plural} {self.vae}"
+
+    @property
+    def models_family(self) -> WanFamily:
+        """Of a Wan engine."""
+        return self.family or WanFamily(WAN_DIMS[self.engine])
 
     @property
     def params(self) -> Params:
@@ -93,11 +99,51 @@ def build(cell: Cell) -> Built:
         tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         models = StreamModels(tiny.dit, tiny.vae, tiny.text)
         return Built(models, tiny_spec(tiny.card, cell.size))
-    family = cell.family or WanFamily(WAN_DIMS[cell.engine])
     torch.manual_seed(cell.seed)
-    models = random_models(cell.vae, family, Placement(cell.device, cell.dtype))
-    spec = wan_spec(cell.config, cell.device, cell.dtype)
-    return Built(models._replace(text=OneText(family.dit)), spec)
+    models = random_models(cell.vae, cell.models_family, Placement(cell.device, cell.dtype))
+    text = OneText(cell.models_family.dit)
+    return Built(models._replace(text=text), _wan_spec(cell))
+
+
+def engine_of(cell: Cell, built: Built) -> StreamEngine:
+    """The engine that a host would play the cell with, not yet warm."""
+    return StreamEngine(cell.engine, built.models, built.spec)
+
+
+class LastBuilt:
+    """The newest cell's models, which the next one takes where it needs the same."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Cell, Built] | None = None
+
+    def build(self, cell: Cell) -> Built:
+        """As `build(cell)`. Other models than before are made when those are gone."""
+        if self._last is not None:
+            before, built = self._last
+            if replace(before, size=cell.size, steps=cell.steps) == cell:
+                return Built(built.models, _spec_like(built.spec, cell))
+            del built
+        self.forget_()
+        built = build(cell)
+        self._last = (cell, built)
+        return built
+
+    def forget_(self) -> None:
+        """Nothing is held."""
+        self._last = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _spec_like(spec: StreamSpec, cell: Cell) -> StreamSpec:
+    if cell.engine != "tiny":
+        return _wan_spec(cell)
+    return replace(spec, width_px=cell.size.width, height_px=cell.size.height)
+
+
+def _wan_spec(cell: Cell) -> StreamSpec:
+    return wan_spec(cell.config, cell.device, cell.dtype)
 
 
 def source_clip(cell: Cell, num_frames: int = NUM_CLIP_FRAMES) -> list[Frame]:

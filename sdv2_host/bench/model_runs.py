@@ -72,7 +72,7 @@ def first_pictures_ms(
     return times_ms
 
 
-class _Session:
+class Session:
     """A stream from its beginning. Fields: per session."""
 
     def __init__(self, engine: Engine, given: Given) -> None:
@@ -99,7 +99,7 @@ class _Session:
 
 def run_freely(engine: Engine, given: Given, is_over: Callable[[int, float], bool]) -> FreeRun:
     """Until `is_over`, which is told the number of chunks whose pictures came, and seconds."""
-    session, run = _Session(engine, given), FreeRun()
+    session, run = Session(engine, given), FreeRun()
     session.fill()
     begin_ns = last_ns = now_ns()
     while not is_over(len(run.chunk_ms), (last_ns - begin_ns) / NS_PER_S):
@@ -123,7 +123,7 @@ def run_paced(
 ) -> PacedRun:
     """Frames arrive at `input_fps` from a new session's beginning on; where the engine is behind,
     the newest are taken and older ones dropped, as the host does."""
-    session, run = _Session(engine, given), PacedRun()
+    session, run = Session(engine, given), PacedRun()
     owed: deque[int] = deque()
     begin_ns = now_ns()
     gap_ns = NS_PER_S / input_fps

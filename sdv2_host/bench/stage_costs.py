@@ -164,17 +164,17 @@ class WholeAttention(TorchFunctionMode):
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _num_bytes(tensors: Iterable[Tensor]) -> int:
     """What has to be moved: an expanded tensor's bytes are there once."""
 
-    def elements(tensor: Tensor) -> int:
-        sides = zip(tensor.shape, tensor.stride(), strict=True)
-        return prod(length for length, stride in sides if stride or not length)
+    def lengths(tensor: Tensor) -> Iterator[int]:
+        for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
+            yield length if stride else min(length, 1)
 
-    return sum(elements(tensor) * tensor.element_size() for tensor in tensors)
+    return sum(prod(lengths(tensor)) * tensor.element_size() for tensor in tensors)
 
 
 class _AnyText:
