@@ -17,7 +17,7 @@ from torch import Tensor
 from sdv2_host.bench.agreement import Made, agreement, agreement_text, exact_float32
 from sdv2_host.bench.alternation import Turn, alternate, turn_of
 from sdv2_host.bench.diffusers_parts import Part, common_parts
-from sdv2_host.bench.model import Cell
+from sdv2_host.bench.model import Cell, LastBuilt
 from sdv2_host.errors import ConfigError
 from sdv2_host.types import ProgressFn
 
@@ -43,20 +43,17 @@ def require_diffusers() -> str:
 
 
 @torch.inference_mode()
-def run(cell: Cell, seconds: float, progress: ProgressFn) -> dict[str, Any]:
+def run(cell: Cell, models: LastBuilt, seconds: float, progress: ProgressFn) -> dict[str, Any]:
     """Equality and speed, part by part; each part's turns take about `seconds`.
 
-    Raises:
-        ConfigError: diffusers is not installed.
+    diffusers is installed (`require_diffusers`).
     """
-    version = require_diffusers()
     progress(f"the parts of {PACKAGE} in float32", 0.0)
+    exact_cell = dataclasses.replace(cell, dtype=torch.float32)
     with exact_float32():
-        exact = [
-            _make(part) for part in common_parts(dataclasses.replace(cell, dtype=torch.float32))
-        ]
+        exact = [_make(part) for part in common_parts(exact_cell, models.build(exact_cell))]
     rows = []
-    for part, made in zip(common_parts(cell), exact, strict=True):
+    for part, made in zip(common_parts(cell, models.build(cell)), exact, strict=True):
         now_made = _make(part)
         rounded = None if cell.dtype is torch.float32 else now_made
         ours, theirs = (_turn(part, call, cell.device) for call in (part.ours, part.theirs))
@@ -67,14 +64,7 @@ def run(cell: Cell, seconds: float, progress: ProgressFn) -> dict[str, Any]:
                 **alternate(ours, theirs, seconds, progress, f"beside {PACKAGE}: {part.name}"),
             }
         )
-    return {
-        "against": PACKAGE,
-        "version": version,
-        "cell": str(cell),
-        "device": str(cell.device),
-        "dtype": str(cell.dtype).removeprefix("torch."),
-        "parts": rows,
-    }
+    return {"against": PACKAGE, "version": require_diffusers(), "parts": rows}
 
 
 def _make(part: Part) -> Made:
@@ -92,17 +82,14 @@ def _turn(part: Part, call: Callable[[Tensor], Tensor], device: torch.device) ->
     return turn_of(lambda: call(next(inputs)), device)
 
 
-def format_table(result: dict[str, Any]) -> str:
-    """The result as lines for a person."""
-    lines = [
-        f"{result['cell']}, {result['device']}, {result['dtype']}, beside {result['against']} "
-        f"{result['version']}",
-        f"{'ms per call':<42}{'theirs':>9}{'ours':>9}{'times':>8}",
-    ]
+def format_lines(result: dict[str, Any], dtype: str) -> list[str]:
+    """The result for a person."""
+    heading = f"beside {PACKAGE} {result['version']}, ms per call"
+    lines = [f"{heading:<42}{'theirs':>9}{'ours':>9}{'times':>8}"]
     for row in result["parts"]:
         lines += [
             f"  {row['part']:<40}{row['theirs_ms']:>9.2f}{row['ours_ms']:>9.2f}{row['ratio']:>8.2f}"
             f"   {row['ratio_low']:.2f} to {row['ratio_high']:.2f}",
-            f"    {agreement_text(row, result['dtype'])}",
+            f"    {agreement_text(row, dtype)}",
         ]
-    return "\n".join(lines)
+    return lines

@@ -20,18 +20,15 @@ import torch
 from sdv2_host.bench.agreement import agreement_text
 from sdv2_host.bench.alternation import alternate
 from sdv2_host.bench.device_peaks import wait_for
-from sdv2_host.bench.model import Built, Cell, build, source_clip
+from sdv2_host.bench.model import Built, Cell, LastBuilt, engine_of, source_clip
 from sdv2_host.bench.model_runs import NUM_FILLING, Given
 from sdv2_host.bench.reference_equality import clip_chunks, compare
 from sdv2_host.bench.reference_package import (
     PACKAGE,
     VERSION,
     attention_backend,
-    check_cell,
-    require_package,
 )
 from sdv2_host.bench.reference_stream import ReferenceStream
-from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.types import Engine, Layout, ProgressFn
 
 STAGES = ("encode", "denoise", "decode")
@@ -91,32 +88,28 @@ class TheirTurns:
 
 
 def run(
-    cell: Cell, seconds: float, progress: ProgressFn, equal_chunks: int = EQUAL_CHUNKS
+    cell: Cell,
+    models: LastBuilt,
+    seconds: float,
+    progress: ProgressFn,
+    equal_chunks: int = EQUAL_CHUNKS,
 ) -> dict[str, Any]:
     """Equality and speed beside the package in its two forms: steps in a batch, and in a row.
 
     Each form's turns take about `seconds`; pictures are compared over sessions of `equal_chunks`.
-
-    Raises:
-        ConfigError: the package is not installed, or has no such model.
+    The package is installed and has the cell (`require_package`, `why_not`).
     """
-    require_package()
-    check_cell(cell)
     # With one step the two forms do the same.
     layouts = [Layout.BATCH, Layout.SERIAL] if cell.steps > 1 else [Layout.BATCH]
     # TAEHV's stream is another one there: it decodes three latents again with each.
-    equality = [
-        compare(cell, layout, equal_chunks, progress) for layout in layouts if cell.vae == "wan"
-    ]
-    built = build(cell)
-    engine = StreamEngine(cell.engine, built.models, built.spec)
+    is_comparable = cell.vae == "wan"
+    equality = compare(cell, models, layouts if is_comparable else [], equal_chunks, progress)
+    built = models.build(cell)
+    engine = engine_of(cell, built)
     engine.warm_up(cell.params, progress)
     return {
         "against": PACKAGE,
         "version": VERSION,
-        "cell": str(cell),
-        "device": str(cell.device),
-        "dtype": str(cell.dtype).removeprefix("torch."),
         "attention": attention_backend(),
         "equality": equality,
         "speed": [_speed(cell, (built, engine), layout, seconds, progress) for layout in layouts],
@@ -154,22 +147,17 @@ def _stage(ours_ms: list[float], theirs_ms: list[float]) -> dict[str, float]:
     return {"ours_ms": ours, "theirs_ms": theirs, "ratio": theirs / ours}
 
 
-def format_table(result: dict[str, Any]) -> str:
-    """The result as lines for a person."""
-    lines = [
-        f"{result['cell']}, {result['device']}, {result['dtype']}, beside {result['against']} "
-        f"{result['version']}, attention of theirs: {result['attention']}"
-    ]
+def format_lines(result: dict[str, Any], dtype: str) -> list[str]:
+    """The result for a person."""
+    lines = [f"beside {PACKAGE} {result['version']}, which attends by {result['attention']}"]
     lines += [
-        f"pictures, {_form(one)}: {agreement_text(one, result['dtype'])}"
-        for one in result["equality"]
+        f"  pictures, {_form(one)}: {agreement_text(one, dtype)}" for one in result["equality"]
     ]
     if not result["equality"]:
-        lines.append("pictures: not compared, its TAEHV decodes three latents anew with each")
+        lines.append("  pictures: not compared, its TAEHV decodes three latents anew with each")
     for speed in result["speed"]:
         lines += [
-            "",
-            f"{f'ms per chunk of 4, {_form(speed)}':<42}{'theirs':>9}{'ours':>9}{'times':>8}",
+            f"{f'  ms per chunk of 4, {_form(speed)}':<42}{'theirs':>9}{'ours':>9}{'times':>8}",
             *(_row(name, speed["stages"][name]) for name in STAGES),
             _row("from frames to pictures", speed)
             + f"   middle half of {speed['pairs']} pairs of turns "
@@ -177,7 +165,7 @@ def format_table(result: dict[str, Any]) -> str:
             f"  frames per second: theirs {speed['theirs_fps']:.2f}, ours {speed['ours_fps']:.2f}; "
             f"{'at least' if speed['ratio'] >= TARGET_RATIO else 'short of'} {TARGET_RATIO} times",
         ]
-    return "\n".join(lines)
+    return lines
 
 
 def _form(one: dict[str, Any]) -> str:

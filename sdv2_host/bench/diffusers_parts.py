@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdv2_host.bench.model import Built, Cell, build, source_clip
+from sdv2_host.bench.model import Built, Cell, source_clip
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.stream.kv_cache import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
@@ -107,9 +107,8 @@ class TheirDecoder:
         return x_BCTHW.clamp(-1.0, 1.0).transpose(1, 2)
 
 
-def common_parts(cell: Cell) -> list[Part]:
+def common_parts(cell: Cell, built: Built) -> list[Part]:
     """Those that the cell's models have in common with diffusers."""
-    built = build(cell)
     vae = built.models.vae.encoder if isinstance(built.models.vae, HybridVAE) else built.models.vae
     parts = []
     if isinstance(vae, WanVAE):

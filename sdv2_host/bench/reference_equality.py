@@ -9,14 +9,15 @@ replayed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdv2_host.bench.agreement import Made, agreement, exact_float32
-from sdv2_host.bench.model import Built, Cell, build, source_clip
+from sdv2_host.bench.model import Built, Cell, LastBuilt, source_clip
 from sdv2_host.bench.reference_stream import (
     CHUNK_FRAMES,
     FIRST_FRAMES,
@@ -35,26 +36,40 @@ MOTION_NOISE = 0.1
 """The most that motion takes from the reference's noise scale."""
 
 
-def compare(cell: Cell, layout: Layout, num_chunks: int, progress: ProgressFn) -> dict[str, Any]:
-    """How far the pictures are apart over a session of so many chunks, the first included."""
-    what = f"pictures of the reference, {layout.value}"
-    progress(what, 0.0)
-    exact = pictures(dataclasses.replace(cell, dtype=torch.float32), layout, num_chunks)
-    progress(what, 0.5)
-    rounded = None if cell.dtype is torch.float32 else pictures(cell, layout, num_chunks)
-    progress(what, 1.0)
-    return {
-        "layout": layout.value,
-        "chunks": num_chunks,
-        "frames": len(exact.ours),
-        **agreement(exact, FLOAT32_LIMIT, rounded),
-    }
+def compare(
+    cell: Cell,
+    models: LastBuilt,
+    layouts: Sequence[Layout],
+    num_chunks: int,
+    progress: ProgressFn,
+) -> list[dict[str, Any]]:
+    """Per layout, how far the pictures are apart over a session of so many chunks, the first
+    included."""
+    dtypes = dict.fromkeys((torch.float32, cell.dtype))
+    made: dict[tuple[torch.dtype, Layout], Made] = {}
+    for dtype, layout in itertools.product(dtypes, layouts):
+        what = f"pictures beside the reference's, {layout.value}, {dtype}"
+        progress(what, len(made) / (len(dtypes) * len(layouts)))
+        here = dataclasses.replace(cell, dtype=dtype)
+        made[dtype, layout] = pictures(here, models.build(here), layout, num_chunks)
+    return [
+        {
+            "layout": layout.value,
+            "chunks": num_chunks,
+            "frames": len(made[torch.float32, layout].ours),
+            **agreement(
+                made[torch.float32, layout],
+                FLOAT32_LIMIT,
+                None if cell.dtype is torch.float32 else made[cell.dtype, layout],
+            ),
+        }
+        for layout in layouts
+    ]
 
 
 @torch.inference_mode()
-def pictures(cell: Cell, layout: Layout, num_chunks: int) -> Made:
+def pictures(cell: Cell, built: Built, layout: Layout, num_chunks: int) -> Made:
     """[T, 3, H, W] in 0..1 that the package makes of the cell's clip, and we, in its dtype."""
-    built = build(cell)
     chunks = list(clip_chunks(cell, num_chunks))
     draws = RecordedDraws()
     with exact_float32():

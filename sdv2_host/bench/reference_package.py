@@ -75,21 +75,13 @@ def require_package() -> None:
         raise ConfigError(f"--against {PACKAGE}: it also needs {', '.join(missing)}: {how}")
 
 
-def check_cell(cell: Cell) -> None:
-    """The reference has this model.
-
-    Raises:
-        ConfigError: it has not.
-    """
+def why_not(cell: Cell) -> str:
+    """What the package has not got of the cell; '' = it has it all."""
     if cell.engine not in MODEL_TYPES:
-        raise ConfigError(
-            f"--against {PACKAGE}: it has no model {cell.engine}, only {' and '.join(MODEL_TYPES)}"
-        )
+        return f"it has no model {cell.engine}, only {' and '.join(MODEL_TYPES)}"
     if cell.vae not in ("wan", "hybrid"):
-        raise ConfigError(
-            f"--against {PACKAGE}: it has no VAE {cell.vae}; wan is its default, hybrid its "
-            "--use_taehv"
-        )
+        return f"it has no VAE {cell.vae}; wan is its default, hybrid its --use_taehv"
+    return ""
 
 
 def attention_backend() -> str:
@@ -109,13 +101,8 @@ def build_manager(cell: Cell, models: StreamModels, layout: Layout) -> Any:
         batched = layout is Layout.BATCH
         module = import_module(f"streamv2v.inference{'' if batched else '_wo_batch'}")
         common = import_module("streamv2v.inference_common")
-    registry = import_module("models")
     dims = models.dit.dims
     assert (dims.head_dim, dims.text_len) == (HEAD_DIM, TEXT_LEN), dims
-    vae = _taehv(models.vae) if isinstance(models.vae, HybridVAE) else _wan_vae(models.vae)
-    registry.DIFFUSION_NAME_TO_CLASS[REGISTERED] = lambda **_: _generator(models)
-    registry.VAE_NAME_TO_CLASS[REGISTERED] = lambda **_: vae
-    registry.TEXT_ENCODER_NAME_TO_CLASS[REGISTERED] = lambda **_: _FixedText(models)
     asked = {
         "model_name": REGISTERED,
         "generator_name": REGISTERED,
@@ -128,10 +115,33 @@ def build_manager(cell: Cell, models: StreamModels, layout: Layout) -> Any:
     settings = resources.files("streamv2v") / "configs" / "wan_causal_dmd_v2v.yaml"
     with resources.as_file(settings) as path:
         config = common.merge_cli_config(str(path), asked)
-    manager = module.SingleGPUInferencePipeline(config, cell.device)
+    with _registered(models):
+        manager = module.SingleGPUInferencePipeline(config, cell.device)
     manager.pipeline.num_transformer_blocks = dims.num_layers
     manager.pipeline.num_heads = dims.num_heads
     return manager
+
+
+@contextmanager
+def _registered(models: StreamModels) -> Iterator[None]:
+    """Inside, its registry makes models with our weights by the name `REGISTERED`."""
+
+    def vae(**_: Any) -> Any:
+        return _taehv(models.vae) if isinstance(models.vae, HybridVAE) else _wan_vae(models.vae)
+
+    registry = import_module("models")
+    made = {
+        "DIFFUSION_NAME_TO_CLASS": lambda **_: _generator(models),
+        "TEXT_ENCODER_NAME_TO_CLASS": lambda **_: _FixedText(models),
+        "VAE_NAME_TO_CLASS": vae,
+    }
+    for table, make in made.items():
+        getattr(registry, table)[REGISTERED] = make
+    try:
+        yield
+    finally:
+        for table in made:
+            del getattr(registry, table)[REGISTERED]
 
 
 class _FixedText(nn.Module):
