@@ -24,6 +24,8 @@ CPU = torch.device("cpu")
 TELL_AFTER_S, TELL_AFTER_CELLS, TELL_EVERY_S = 2.0, 0.3, 5.0
 """What is left is told after so long, and so much of a cell; and no more often than that."""
 
+LimitsFn = Callable[[torch.device, torch.dtype], DeviceLimits]
+
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
@@ -59,6 +61,7 @@ def run(
     length: RunLength,
     progress: ProgressFn,
     keep: Callable[[dict[str, Any]], None],
+    limits_of: LimitsFn = device_limits,
 ) -> dict[str, Any]:
     """Every cell's row. `keep` is given the result so far after each: a long run that is ended
     leaves what it has.
@@ -75,7 +78,7 @@ def run(
         place = (cell.device, cell.dtype)
         if place not in limits:
             told("measuring the device", 0.0)
-            limits[place] = device_limits(*place)
+            limits[place] = limits_of(*place)
             result["devices"].append({**_named(place), **asdict(limits[place])})
         row = _row(cell, last_built, costs, limits[place], length, told)
         result["cells"].append({**_head(cell), **row})

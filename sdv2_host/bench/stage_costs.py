@@ -235,8 +235,9 @@ def _denoise(dims: WanDims, spec: StreamSpec, params: Params) -> StageCost:
     with RealKernels():
         state = pipeline.fresh_state()
         pipeline.step(state, _frames(1, spec), params)
-        for _ in range(spec.geometry.num_slots):
-            pipeline.step(state, frames_BTCHW, params)
+        longest = _frames(FRAMES_PER_LATENT * spec.longest_chunk, spec)
+        for _ in range(1, spec.geometry.num_slots, spec.longest_chunk):
+            pipeline.step(state, longest, params)
         with costs, WholeAttention(costs):
             pipeline.step(state, frames_BTCHW, params)
     return costs.stages["denoise"]
