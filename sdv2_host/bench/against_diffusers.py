@@ -50,18 +50,24 @@ def run(cell: Cell, models: LastBuilt, seconds: float, progress: ProgressFn) -> 
     """
     progress(f"the parts of {PACKAGE} in float32", 0.0)
     exact_cell = dataclasses.replace(cell, dtype=torch.float32)
+    parts = common_parts(exact_cell, models.build(exact_cell))
     with exact_float32():
-        exact = [_make(part) for part in common_parts(exact_cell, models.build(exact_cell))]
+        exact = [_make(part) for part in parts]
+    rounded: list[Made] | list[None] = [None] * len(exact)
+    if cell != exact_cell:
+        # What holds the float32 models goes before the others are made.
+        del parts
+        parts = common_parts(cell, models.build(cell))
+        rounded = [_make(part) for part in parts]
     rows = []
-    for part, made in zip(common_parts(cell, models.build(cell)), exact, strict=True):
-        now_made = _make(part)
-        rounded = None if cell.dtype is torch.float32 else now_made
+    for part, in_float32, in_dtype in zip(parts, exact, rounded, strict=True):
         ours, theirs = (_turn(part, call, cell.device) for call in (part.ours, part.theirs))
+        what = f"beside {PACKAGE}: {part.name}"
         rows.append(
             {
                 "part": part.name,
-                **agreement(made, FLOAT32_LIMIT, rounded),
-                **alternate(ours, theirs, seconds, progress, f"beside {PACKAGE}: {part.name}"),
+                **agreement(in_float32, FLOAT32_LIMIT, in_dtype),
+                **alternate(ours, theirs, seconds, progress, what),
             }
         )
     return {"against": PACKAGE, "version": require_diffusers(), "parts": rows}

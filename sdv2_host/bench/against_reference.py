@@ -22,6 +22,7 @@ from sdv2_host.bench.alternation import alternate
 from sdv2_host.bench.device_peaks import wait_for
 from sdv2_host.bench.model import Built, Cell, LastBuilt, engine_of, source_clip
 from sdv2_host.bench.model_runs import NUM_FILLING, Given
+from sdv2_host.bench.model_targets import ELSEWHERE, H200, MET, NOT_MET
 from sdv2_host.bench.reference_equality import clip_chunks, compare
 from sdv2_host.bench.reference_package import (
     PACKAGE,
@@ -138,8 +139,16 @@ def _speed(
         **times,
         "ours_fps": engine.chunk_frames * 1000 / times["ours_ms"],
         "theirs_fps": engine.chunk_frames * 1000 / times["theirs_ms"],
+        "target": _target(cell.device, times["ratio"]),
         "stages": {name: _stage(ours.spans_ms[name], theirs.spans_ms[name]) for name in STAGES},
     }
+
+
+def _target(device: torch.device, ratio: float) -> str:
+    """Whether ours is as much faster as the issue says it is to be on an H200."""
+    if device.type != "cuda" or torch.cuda.get_device_name(device) != H200:
+        return ELSEWHERE
+    return MET if ratio >= TARGET_RATIO else NOT_MET
 
 
 def _stage(ours_ms: list[float], theirs_ms: list[float]) -> dict[str, float]:
@@ -163,7 +172,7 @@ def format_lines(result: dict[str, Any], dtype: str) -> list[str]:
             + f"   middle half of {speed['pairs']} pairs of turns "
             f"{speed['ratio_low']:.2f} to {speed['ratio_high']:.2f}",
             f"  frames per second: theirs {speed['theirs_fps']:.2f}, ours {speed['ours_fps']:.2f}; "
-            f"{'at least' if speed['ratio'] >= TARGET_RATIO else 'short of'} {TARGET_RATIO} times",
+            f"wanted {TARGET_RATIO} times: {speed['target']}",
         ]
     return lines
 

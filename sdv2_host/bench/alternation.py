@@ -20,6 +20,7 @@ from sdv2_host.types import ProgressFn
 Turn = Callable[[int], None]
 """Does so many units of work; at its return all of it is done, on the device too."""
 TURN_S = 0.4
+"""At most: five pairs fit into the time there is."""
 MAX_UNITS = 32
 MIN_PAIRS = 5
 
@@ -49,7 +50,8 @@ def alternate(
 ) -> Compared:
     """For about `seconds`, five pairs at least. Both are warm."""
     slower_ms = max(_unit_ms(turn, 1) for turn in (ours, theirs))
-    units = round(min(max(TURN_S * 1000 / slower_ms, 1), MAX_UNITS))
+    turn_ms = 1000 * min(TURN_S, seconds / MIN_PAIRS / 2)
+    units = round(min(max(turn_ms / slower_ms, 1), MAX_UNITS))
     pairs: list[Pair] = []
     began_ns = now_ns()
     elapsed_s = 0.0

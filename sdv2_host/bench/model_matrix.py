@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sdv2_host.bench.against import beside
 from sdv2_host.bench.device_peaks import DeviceLimits, device_limits
 from sdv2_host.bench.model import OWN_VAE, Cell, LastBuilt
 from sdv2_host.bench.model_cell import CostBook, RunLength, measure_cell
@@ -62,9 +63,10 @@ def run(
     progress: ProgressFn,
     keep: Callable[[dict[str, Any]], None],
     limits_of: LimitsFn = device_limits,
+    rivals: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Every cell's row. `keep` is given the result so far after each: a long run that is ended
-    leaves what it has.
+    """Every cell's row, with the `rivals` (`against.RIVALS`) set beside it. `keep` is given the
+    result so far after each: a long run that is ended leaves what it has.
 
     Raises:
         ModelError: the embedded model is missing or damaged.
@@ -81,6 +83,8 @@ def run(
             limits[place] = limits_of(*place)
             result["devices"].append({**_named(place), **asdict(limits[place])})
         row = _row(cell, last_built, costs, limits[place], length, told)
+        if rivals and "failed" not in row:
+            row["against"] = [beside(one, cell, last_built, length.seconds, told) for one in rivals]
         result["cells"].append({**_head(cell), **row})
         keep(result)
     return result

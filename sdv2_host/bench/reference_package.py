@@ -17,6 +17,7 @@ models/wan/causal_stream_inference.py, models/wan/wan_wrapper.py, models/wan/tae
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -115,6 +116,8 @@ def build_manager(cell: Cell, models: StreamModels, layout: Layout) -> Any:
     settings = resources.files("streamv2v") / "configs" / "wan_causal_dmd_v2v.yaml"
     with resources.as_file(settings) as path:
         config = common.merge_cli_config(str(path), asked)
+    # With a handler there, it adds none of its own that would write into our progress.
+    logging.getLogger("SingleGPUInference").addHandler(logging.NullHandler())
     with _registered(models):
         manager = module.SingleGPUInferencePipeline(config, cell.device)
     manager.pipeline.num_transformer_blocks = dims.num_layers
