@@ -17,12 +17,15 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from sdv2_host.bench.device_peaks import wait_for
-from sdv2_host.bench.model_runs import Given, Session
+from sdv2_host.bench.model_runs import Session
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.types import Engine
 
 NUM_PROFILED = 4
 """Chunks: enough for a mean, few enough to read their events in a second."""
+_WATCHED = {
+    "cuda": (ProfilerActivity.CUDA, DeviceType.CUDA),
+    "cpu": (ProfilerActivity.CPU, DeviceType.CPU),
+}
 
 
 @dataclass(slots=True)
@@ -46,15 +49,12 @@ class Turns:
 
 
 def take_turns(
-    engine: Engine,
-    given: Given,
-    bare: Callable[[], None],
-    is_over: Callable[[int, float], bool],
+    session: Session, bare: Callable[[], None], is_over: Callable[[int, float], bool]
 ) -> Turns:
-    """Until `is_over`, which is told the number of turns, and seconds. `bare` makes one chunk's
-    calls of the models and nothing else."""
-    session, turns = Session(engine, given), Turns()
-    session.fill()
+    """On from where the session is, until `is_over`, which is told the number of turns, and
+    seconds. `bare` makes one chunk's calls of the models and nothing else. The engine must be one
+    that has nothing left to do when `step` returns."""
+    turns = Turns()
     bare()
     begin_ns = now_ns()
     while not is_over(len(turns.bare_ms), (now_ns() - begin_ns) / NS_PER_S):
@@ -72,15 +72,17 @@ def take_turns(
 
 
 def device_busy_ms(
-    engine: Engine, given: Given, device: torch.device, num_chunks: int = NUM_PROFILED
+    session: Session, device: torch.device, num_chunks: int = NUM_PROFILED
 ) -> float | None:
-    """Milliseconds of a chunk in which the device computes or copies; None where the profiler sees
-    nothing of the device, as it does without CUPTI."""
-    session = Session(engine, given)
-    session.fill()
+    """Milliseconds of a chunk in which the device computes or copies, of the next few; None where
+    the profiler sees nothing of the device, as without CUPTI, or cannot look at it."""
+    if device.type not in _WATCHED:
+        return None
+    activity, kind = _WATCHED[device.type]
+    engine = session.engine
     engine.finish()
     wait_for(device)
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[activity]) as seen:
         for _ in range(num_chunks):
             session.step()
         engine.finish()
@@ -88,7 +90,7 @@ def device_busy_ms(
     intervals_us = [
         (event.time_range.start, event.time_range.end)
         for event in seen.events()
-        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+        if event.device_type == kind and not event.is_user_annotation
     ]
     return covered(intervals_us) / 1e3 / num_chunks if intervals_us else None
 

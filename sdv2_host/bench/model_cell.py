@@ -14,7 +14,14 @@ from sdv2_host.bench.device_peaks import DeviceLimits
 from sdv2_host.bench.host_time import device_busy_ms, take_turns
 from sdv2_host.bench.memory_watch import MemoryWatch
 from sdv2_host.bench.model import OWN_VAE, Built, Cell, engine_of, source_clip
-from sdv2_host.bench.model_runs import FreeRun, Given, first_pictures_ms, run_freely, run_paced
+from sdv2_host.bench.model_runs import (
+    FreeRun,
+    Given,
+    Session,
+    first_pictures_ms,
+    run_freely,
+    run_paced,
+)
 from sdv2_host.bench.model_targets import verdicts
 from sdv2_host.bench.pipeline import bare_chunk
 from sdv2_host.bench.stage_costs import StageCost, count_coding, count_denoising
@@ -22,7 +29,7 @@ from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.gpu.dry_run import META
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.wan_models import Placement, random_vae
-from sdv2_host.types import Engine, ProgressFn
+from sdv2_host.types import ProgressFn
 from sdv2_host.wan.tiny_vae import TinyVAE
 
 PERCENTILES = (50, 95, 99)
@@ -99,14 +106,15 @@ def measure_cell(
     def is_over(num_chunks: int, seconds: float) -> bool:
         fraction = length.fraction(num_chunks, seconds)
         watch.see(num_chunks, fraction)
-        progress("chunks", 0.4 + 0.4 * min(fraction, 1.0))
+        progress("chunks", 0.5 + 0.4 * min(fraction, 1.0))
         return fraction >= 1
 
-    run = run_freely(engine, given, is_over)
     side = replace(length, chunks=None, seconds=min(length.seconds, SIDE_RUN_S))
-    over = _until(side, _share(progress, 0.8, 0.9))
+    over = _until(side, _share(progress, 0.4, 0.5))
     paced = run_paced(engine, given, length.input_fps, over)
-    host = _host_ms(cell, built, engine, given, run, _until(side, _share(progress, 0.9, 1.0)))
+    session = Session.filled(engine, given)
+    run = run_freely(session, is_over)
+    host = _host_ms(cell, built, session, run, _until(side, _share(progress, 0.9, 1.0)))
     row: dict[str, Any] = {
         "chunks": len(run.chunk_ms),
         "seconds": run.seconds,
@@ -134,25 +142,24 @@ def measure_cell(
 def _host_ms(
     cell: Cell,
     built: Built,
-    engine: Engine,
-    given: Given,
+    session: Session,
     run: FreeRun,
     is_over: Callable[[int, float], bool],
 ) -> dict[str, Any]:
     """What the host adds to a chunk; p50 and p99 are None where the device's part is unknown."""
     if cell.device.type == "cpu":
-        staging = Staging(cell.size, cell.device, cell.dtype)
-        frames_BTCHW = staging.upload(given.frames(0, engine.chunk_frames))
+        frames = source_clip(cell, session.engine.chunk_frames)
+        frames_BTCHW = Staging(cell.size, cell.device, cell.dtype).upload(frames)
         with torch.inference_mode():
             bare = bare_chunk(built.models, built.spec, cell.steps, frames_BTCHW)
-            turns = take_turns(engine, given, bare, is_over)
+            turns = take_turns(session, bare, is_over)
         return {
             "by": "bare calls of the models",
             "device_ms": statistics.median(turns.bare_ms),
             "over_bare": turns.over_bare,
             **_p50_p99(turns.host_ms),
         }
-    busy_ms = device_busy_ms(engine, given, cell.device) if cell.device.type == "cuda" else None
+    busy_ms = device_busy_ms(session, cell.device)
     if busy_ms is None:
         unknown = {"p50": None, "p99": None, "device_ms": None}
         return {"by": "unknown: the profiler sees nothing of this device", **unknown}

@@ -16,8 +16,9 @@ from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns, sleep_until_ns
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, StyledChunk
 
-NUM_SESSIONS = 5
-NUM_FILLING = 8
+NUM_SESSIONS, FEWEST_SESSIONS, SESSIONS_S = 5, 2, 10.0
+"""Of first pictures; fewer than the first number when they take longer than so many seconds."""
+NUM_FILLING = 6
 """Chunks before any that is timed: they fill the cache, and lanes of an engine that has some."""
 COLLECT_EVERY_S = 0.001
 
@@ -56,12 +57,12 @@ class PacedRun:
     num_dropped: int = 0
 
 
-def first_pictures_ms(
-    engine: Engine, given: Given, num_sessions: int = NUM_SESSIONS
-) -> list[float]:
-    """Of so many sessions, from the first frame given to the first picture. The engine is warm."""
-    times_ms = []
-    for _ in range(num_sessions):
+def first_pictures_ms(engine: Engine, given: Given) -> list[float]:
+    """Of some sessions, from the first frame given to the first picture. The engine is warm."""
+    times_ms: list[float] = []
+    while len(times_ms) < FEWEST_SESSIONS or (
+        len(times_ms) < NUM_SESSIONS and sum(times_ms) < SESSIONS_S * 1000
+    ):
         engine.reset()
         begin_ns = now_ns()
         styled = engine.step(given.frames(0, engine.first_chunk_frames), given.params)
@@ -76,31 +77,34 @@ class Session:
     """A stream from its beginning. Fields: per session."""
 
     def __init__(self, engine: Engine, given: Given) -> None:
-        self._engine = engine
+        self.engine = engine
         self._given = given
         self._num_given = 0
         engine.reset()
 
+    @classmethod
+    def filled(cls, engine: Engine, given: Given) -> Session:
+        """One that is under way: its cache is full."""
+        session = cls(engine, given)
+        for _ in range(1 + NUM_FILLING):
+            session.step()
+        return session
+
     @property
     def next_frames(self) -> int:
         """What the next step takes."""
-        engine = self._engine
-        return engine.chunk_frames if self._num_given else engine.first_chunk_frames
+        return self.engine.chunk_frames if self._num_given else self.engine.first_chunk_frames
 
     def step(self) -> StyledChunk:
         frames = self._given.frames(self._num_given, self.next_frames)
         self._num_given += len(frames)
-        return self._engine.step(frames, self._given.params)
-
-    def fill(self) -> None:
-        for _ in range(1 + NUM_FILLING):
-            self.step()
+        return self.engine.step(frames, self._given.params)
 
 
-def run_freely(engine: Engine, given: Given, is_over: Callable[[int, float], bool]) -> FreeRun:
-    """Until `is_over`, which is told the number of chunks whose pictures came, and seconds."""
-    session, run = Session(engine, given), FreeRun()
-    session.fill()
+def run_freely(session: Session, is_over: Callable[[int, float], bool]) -> FreeRun:
+    """On from where the session is, until `is_over`, which is told the number of chunks whose
+    pictures came, and seconds."""
+    run, chunk_frames = FreeRun(), session.engine.chunk_frames
     begin_ns = last_ns = now_ns()
     while not is_over(len(run.chunk_ms), (last_ns - begin_ns) / NS_PER_S):
         start_ns = now_ns()
@@ -110,7 +114,7 @@ def run_freely(engine: Engine, given: Given, is_over: Callable[[int, float], boo
         for name, span_ms in styled.spans_ms.items():
             run.spans_ms[name].append(span_ms)
         run.num_frames += len(styled.frames)
-        num_new = run.num_frames // engine.chunk_frames - len(run.chunk_ms)
+        num_new = run.num_frames // chunk_frames - len(run.chunk_ms)
         # Chunks whose pictures came together share the time since the one before them.
         run.chunk_ms += [(done_ns - last_ns) / NS_PER_MS / max(num_new, 1)] * num_new
         last_ns = done_ns if num_new else last_ns

@@ -32,7 +32,6 @@ from sdv2_host.wan.dims import FRAMES_PER_LATENT, WanDims
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import StreamingVAE
 
-STAGES = ("encode", "denoise", "decode")
 _MAKES_NOTHING = frozenset(("empty", "empty_like", "empty_strided", "new_empty"))
 _WRITES_ONLY = frozenset(("copy_", "fill_", "zero_"))
 
@@ -84,7 +83,7 @@ class Costs(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """What is done inside counts for `name`; a `SpanFn`."""
+        """What is done inside counts for `name`."""
         self._stage = name
         yield
         self._stage = ""
@@ -212,9 +211,8 @@ def count_coding(vae: StreamingVAE, spec: StreamSpec) -> dict[str, StageCost]:
 
 @torch.inference_mode()
 def count_denoising(dims: WanDims, spec: StreamSpec, params: Params) -> StageCost:
-    """All steps of one chunk, back to back, in a stream whose cache is full and prompt known.
-
-    Two and three blocks are run: the others are like them.
+    """All that a chunk takes outside the autoencoder, its steps back to back, in a stream whose
+    cache is full and prompt known. Two and three blocks are run: the others are like them.
     """
     # The reference's cache is as large, but asks the device, and meta has no answers.
     spec = replace(spec, cache=CacheMode.ROLLING, layout=Layout.SERIAL, device=META)
@@ -229,16 +227,15 @@ def _denoise(dims: WanDims, spec: StreamSpec, params: Params) -> StageCost:
         dit = CausalWanModel(dims).to(spec.dtype).eval().requires_grad_(False)
     frames_BTCHW = _frames(FRAMES_PER_LATENT, spec)
     costs = Costs(passing=[frames_BTCHW])
-    pipeline = StreamPipeline(
-        dit, NoPictures(dims, spec), _AnyText(dims), spec, span=costs.stage, noise=_no_noise
-    )
+    no_pictures = NoPictures(dims, spec)
+    pipeline = StreamPipeline(dit, no_pictures, _AnyText(dims), spec, noise=_no_noise)
     with RealKernels():
         state = pipeline.fresh_state()
         pipeline.step(state, _frames(1, spec), params)
         longest = _frames(FRAMES_PER_LATENT * spec.longest_chunk, spec)
         for _ in range(1, spec.geometry.num_slots, spec.longest_chunk):
             pipeline.step(state, longest, params)
-        with costs, WholeAttention(costs):
+        with costs, WholeAttention(costs), costs.stage("denoise"):
             pipeline.step(state, frames_BTCHW, params)
     return costs.stages["denoise"]
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from sdv2_host.bench.model_runs import Given, first_pictures_ms, run_freely, run_paced
+from sdv2_host.bench.model_runs import (
+    NUM_SESSIONS,
+    Given,
+    Session,
+    first_pictures_ms,
+    run_freely,
+    run_paced,
+)
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
 
@@ -67,7 +74,7 @@ def after(num_chunks: int) -> Callable[[int, float], bool]:
 def test_a_free_run_times_every_chunk_once_however_late_its_pictures_are(late_steps: int) -> None:
     engine = LateEngine(late_steps, step_s=0.002)
 
-    run = run_freely(engine, GIVEN, after(5))
+    run = run_freely(Session.filled(engine, GIVEN), after(5))
 
     assert len(run.chunk_ms) == 5
     assert sum(run.chunk_ms) == pytest.approx(run.seconds * 1000)
@@ -78,7 +85,7 @@ def test_a_free_run_times_every_chunk_once_however_late_its_pictures_are(late_st
 def test_the_clip_goes_round_without_a_gap() -> None:
     engine = LateEngine(0)
 
-    run_freely(engine, GIVEN, after(4))
+    run_freely(Session.filled(engine, GIVEN), after(4))
 
     (session,) = engine.sessions
     assert session == [number % 6 for number in range(len(session))]
@@ -88,11 +95,11 @@ def test_the_clip_goes_round_without_a_gap() -> None:
 def test_each_session_is_timed_to_its_first_picture(late_steps: int) -> None:
     engine = LateEngine(late_steps, step_s=0.003)
 
-    times_ms = first_pictures_ms(engine, GIVEN, num_sessions=2)
+    times_ms = first_pictures_ms(engine, GIVEN)
 
-    assert len(times_ms) == 2
+    assert len(times_ms) == NUM_SESSIONS
     assert min(times_ms) >= 3
-    assert engine.sessions == [[0], [0]]
+    assert engine.sessions == [[0]] * NUM_SESSIONS
 
 
 @pytest.mark.parametrize(("late_steps", "collects"), [(0, False), (2, False), (2, True)])
