@@ -9,7 +9,6 @@ and inputs, eager calls of both. TAEHV is not in diffusers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,9 +19,8 @@ from torch import Tensor
 
 from sdv2_host.bench.model import Built, Cell, source_clip
 from sdv2_host.gpu.staging import Staging
-from sdv2_host.stream.kv_cache import RowCall
-from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.rotary_book import RotaryBook
+from sdv2_host.wan.attention import WholeAttend
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, WanDims
 from sdv2_host.wan.streaming_vae import StreamingVAE, VAECache
 from sdv2_host.wan.vae import HybridVAE, WanVAE
@@ -137,10 +135,8 @@ def _dit_part(cell: Cell, built: Built) -> Part:
     text = text.to(cell.device, cell.dtype)
     cell_px = LATENT_STRIDE_PX * dit.dims.patch[1]
     grid = (spec.height_px // cell_px, spec.width_px // cell_px)
-    state = StreamPipeline(dit, built.models.vae, built.models.text, spec).fresh_state()
-    book = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
-    tokens = torch.zeros(1, math.prod(grid), dit.dims.dim, device=cell.device, dtype=cell.dtype)
-    attend = state.kv.open_([RowCall(0, 1, 0)], tokens, book)
+    rotary = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype).table((0,))
+    attend = WholeAttend(rotary, None)
     text_kv = dit.text_kv(text)
     t_BF = torch.full((1, 1), TIMESTEP, device=cell.device)
     theirs = _their_dit(built)
