@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.bench.agreement import Made, agreement, agreement_text, exact_float32
-from sdv2_host.bench.alternation import Turn, alternate, turn_of
+from sdv2_host.bench.alternation import Turn, alternate, part_of, turn_of
 from sdv2_host.bench.diffusers_parts import Part, common_parts
 from sdv2_host.bench.model import Cell, LastBuilt
 from sdv2_host.errors import ConfigError
@@ -59,15 +59,16 @@ def run(cell: Cell, models: LastBuilt, seconds: float, progress: ProgressFn) -> 
         del parts
         parts = common_parts(cell, models.build(cell))
         rounded = [_make(part) for part in parts]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for part, in_float32, in_dtype in zip(parts, exact, rounded, strict=True):
         ours, theirs = (_turn(part, call, cell.device) for call in (part.ours, part.theirs))
+        told = part_of(progress, len(rows) / len(parts), (len(rows) + 1) / len(parts))
         what = f"beside {PACKAGE}: {part.name}"
         rows.append(
             {
                 "part": part.name,
                 **agreement(in_float32, FLOAT32_LIMIT, in_dtype),
-                **alternate(ours, theirs, seconds, progress, what),
+                **alternate(ours, theirs, seconds, told, what),
             }
         )
     return {"against": PACKAGE, "version": require_diffusers(), "parts": rows}

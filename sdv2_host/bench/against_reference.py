@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from sdv2_host.bench.agreement import agreement_text
-from sdv2_host.bench.alternation import alternate
+from sdv2_host.bench.alternation import alternate, part_of
 from sdv2_host.bench.device_peaks import wait_for
 from sdv2_host.bench.model import Built, Cell, LastBuilt, engine_of, source_clip
 from sdv2_host.bench.model_runs import NUM_FILLING, Given
@@ -104,16 +104,22 @@ def run(
     layouts = [Layout.BATCH, Layout.SERIAL] if cell.steps > 1 else [Layout.BATCH]
     # TAEHV's stream is another one there: it decodes three latents again with each.
     is_comparable = cell.vae == "wan"
-    equality = compare(cell, models, layouts if is_comparable else [], equal_chunks, progress)
+    equality = compare(
+        cell, models, layouts if is_comparable else [], equal_chunks, part_of(progress, 0, 0.4)
+    )
     built = models.build(cell)
     engine = engine_of(cell, built)
-    engine.warm_up(cell.params, progress)
+    engine.warm_up(cell.params, part_of(progress, 0.4, 0.5))
+    timed = [part_of(progress, 0.5, 0.75), part_of(progress, 0.75, 1.0)]
     return {
         "against": PACKAGE,
         "version": VERSION,
         "attention": attention_backend(),
         "equality": equality,
-        "speed": [_speed(cell, (built, engine), layout, seconds, progress) for layout in layouts],
+        "speed": [
+            _speed(cell, (built, engine), layout, seconds, one)
+            for layout, one in zip(layouts, timed, strict=False)
+        ],
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sdv2_host.bench.against import beside
+from sdv2_host.bench.alternation import part_of
 from sdv2_host.bench.device_peaks import DeviceLimits, device_limits
 from sdv2_host.bench.model import OWN_VAE, Cell, LastBuilt
 from sdv2_host.bench.model_cell import CostBook, RunLength, measure_cell
@@ -82,9 +83,14 @@ def run(
             told("measuring the device", 0.0)
             limits[place] = limits_of(*place)
             result["devices"].append({**_named(place), **asdict(limits[place])})
-        row = _row(cell, last_built, costs, limits[place], length, told)
+        ends = [(part + 1) / (1 + len(rivals)) for part in range(1 + len(rivals))]
+        alone = part_of(told, 0.0, ends[0])
+        row = _row(cell, last_built, costs, limits[place], length, alone)
         if rivals and "failed" not in row:
-            row["against"] = [beside(one, cell, last_built, length.seconds, told) for one in rivals]
+            row["against"] = [
+                beside(rival, cell, last_built, length.seconds, part_of(told, *share))
+                for rival, share in zip(rivals, itertools.pairwise(ends), strict=True)
+            ]
         result["cells"].append({**_head(cell), **row})
         keep(result)
     return result

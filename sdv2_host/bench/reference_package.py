@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module, metadata, resources
@@ -116,6 +117,8 @@ def build_manager(cell: Cell, models: StreamModels, layout: Layout) -> Any:
     settings = resources.files("streamv2v") / "configs" / "wan_causal_dmd_v2v.yaml"
     with resources.as_file(settings) as path:
         config = common.merge_cli_config(str(path), asked)
+    # Said once by `attention_backend`; it says so in every layer.
+    warnings.filterwarnings("ignore", message="flash_attn")
     # With a handler there, it adds none of its own that would write into our progress.
     logging.getLogger("SingleGPUInference").addHandler(logging.NullHandler())
     with _registered(models):
@@ -145,6 +148,24 @@ def _registered(models: StreamModels) -> Iterator[None]:
     finally:
         for table in made:
             del getattr(registry, table)[REGISTERED]
+
+
+@contextmanager
+def attending_by_torch() -> Iterator[None]:
+    """Inside, it attends as it does where flash_attn, which knows no float32, is not installed."""
+    flags = [
+        (import_module("models.wan.causal_model"), "FLASH_ATTN_AVAILABLE"),
+        (import_module("models.wan.wan_base.modules.attention"), "FLASH_ATTN_2_AVAILABLE"),
+        (import_module("models.wan.wan_base.modules.attention"), "FLASH_ATTN_3_AVAILABLE"),
+    ]
+    before = [getattr(module, name) for module, name in flags]
+    for module, name in flags:
+        setattr(module, name, False)
+    try:
+        yield
+    finally:
+        for (module, name), is_there in zip(flags, before, strict=True):
+            setattr(module, name, is_there)
 
 
 class _FixedText(nn.Module):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sdv2_host.bench.model import Cell
-from sdv2_host.bench.reference_package import build_manager
+from sdv2_host.bench.reference_package import attending_by_torch, build_manager
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.stream.denoise import NoiseFn
@@ -30,13 +29,13 @@ class ReferenceStream:
     """One session, in the cell's number format.
 
     Published is bfloat16, and that runs as it is. In float32 every call of torch goes through
-    `EveryBfloat16AsFloat32`, which costs the package some microseconds for each.
+    `EveryBfloat16AsFloat32`, which costs the package some microseconds for each; and it attends by
+    torch.
     """
 
     def __init__(self, cell: Cell, models: StreamModels, layout: Layout) -> None:
-        is_float32 = cell.dtype is torch.float32
-        self._mode: Any = EveryBfloat16AsFloat32() if is_float32 else nullcontext()
-        with self._mode:
+        self._mode = _in_float32 if cell.dtype is torch.float32 else nullcontext
+        with self._mode():
             self._manager = build_manager(cell, models, layout)
         self._session: Any = None
         self._timer = SpanTimer(cell.device)
@@ -59,7 +58,7 @@ class ReferenceStream:
         batch T' is 0 for the steps - 1 chunks after the first.
         """
         frames_BCTHW = frames_BTCHW.transpose(1, 2)
-        with _quietly(), self._mode:
+        with self._mode():
             if self._session is None:
                 self._session, first_THWC = self._manager.start_stream_session(
                     "bench", frames_BCTHW, NOISE_SCALE
@@ -134,8 +133,7 @@ def _as_float32(value: Any) -> Any:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """It warns of a missing flash_attn in every layer; the bench says so once."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="flash_attn")
+def _in_float32() -> Iterator[None]:
+    """Inside, the package computes in float32."""
+    with attending_by_torch(), EveryBfloat16AsFloat32():
         yield
