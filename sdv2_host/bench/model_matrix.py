@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from sdv2_host.bench.against import beside
+from sdv2_host.bench.alternation import part_of
 from sdv2_host.bench.device_peaks import DeviceLimits, device_limits
 from sdv2_host.bench.model import OWN_VAE, Cell, LastBuilt
 from sdv2_host.bench.model_cell import CostBook, RunLength, measure_cell
@@ -67,9 +69,10 @@ def run(
     progress: ProgressFn,
     keep: Callable[[dict[str, Any]], None],
     limits_of: LimitsFn = device_limits,
+    rivals: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Every cell's row. `keep` is given the result so far after each: a long run that is ended
-    leaves what it has.
+    """Every cell's row, with the `rivals` (`against.RIVALS`) set beside it. `keep` is given the
+    result so far after each: a long run that is ended leaves what it has.
 
     Raises:
         ModelError: the embedded model is missing or damaged.
@@ -85,7 +88,14 @@ def run(
             told("measuring the device", 0.0)
             limits[place] = limits_of(*place)
             result["devices"].append({**_named(place), **asdict(limits[place])})
-        row = _row(cell, last_built, costs, limits[place], length, told)
+        ends = [(part + 1) / (1 + len(rivals)) for part in range(1 + len(rivals))]
+        alone = part_of(told, 0.0, ends[0])
+        row = _row(cell, last_built, costs, limits[place], length, alone)
+        if rivals and "failed" not in row:
+            row["against"] = [
+                beside(rival, cell, last_built, length.seconds, part_of(told, *share))
+                for rival, share in zip(rivals, itertools.pairwise(ends), strict=True)
+            ]
         result["cells"].append({**_head(cell), **row})
         keep(result)
     return result

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from sdv2_host.bench import against
 from sdv2_host.bench.model_targets import MET
 from sdv2_host.bench.plots import BACKGROUND, COLOURS, FAINT, INK, save
 
@@ -30,6 +31,8 @@ def format_table(result: dict[str, Any]) -> str:
     lines += [_line(row) for row in rows]
     for row in done:
         lines += ["", _name(row), *_stages(row), *_rest(row)]
+        for rival in row.get("against", ()):
+            lines += [f"  {line}" for line in against.format_lines(rival, row["dtype"])]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from sdv2_host.bench import model_matrix, model_report
+from sdv2_host.bench.against import RIVALS, require
 from sdv2_host.bench.model_cell import RunLength
 from sdv2_host.bench.model_matrix import Matrix
 from sdv2_host.commands.narrator import Narrator
@@ -40,6 +41,18 @@ class Asked:
     dtype: str | None
     settings: Mapping[str, str | None]
     """Further start-up settings."""
+    against: str | None
+
+    def rivals(self) -> list[str]:
+        """Whom the cells are to be set beside.
+
+        Raises:
+            ConfigError: one is unknown, or not installed.
+        """
+        names = _listed(self.against, "--against", (), _one_of("--against", RIVALS))
+        for name in names:
+            require(name)
+        return names
 
     def matrix(self, length: RunLength) -> Matrix:
         """What is to be measured.
@@ -114,7 +127,7 @@ def bench_model(
     Raises:
         HostError: an option is wrong, or a file cannot be written.
     """
-    matrix = asked.matrix(length)
+    matrix, rivals = asked.matrix(length), asked.rivals()
     torch.set_num_threads(threads or os.cpu_count() or 1)
     json_path = json_path or (out / "model.json" if out is not None else None)
     for path in filter(None, (json_path, out / "model.png" if out is not None else None)):
@@ -128,7 +141,7 @@ def bench_model(
     cells = matrix.cells()
     engines = ", ".join(matrix.engines)
     narrator.say(f"{len(cells)} cells of {engines} on {device_name(matrix.device)}")
-    result = model_matrix.run(cells, length, narrator.progress, keep)
+    result = model_matrix.run(cells, length, narrator.progress, keep, rivals=rivals)
     narrator.close()
     print(model_report.format_table(result))
     if out is not None:

@@ -48,6 +48,10 @@ def bench_model(
     input_fps: Annotated[
         float, typer.Option(help="Of the frames whose latency is measured.")
     ] = 30.0,
+    against: Annotated[
+        str | None,
+        _list("Of streamdiffusionv2, diffusers: set beside each cell, pictures and speed."),
+    ] = None,
     json_file: JsonFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder for model.png and model.json.")] = None,
 ) -> None:
@@ -61,6 +65,9 @@ def bench_model(
 
       sdv2-host bench model --engine wan-1.3b --size 512x512 --steps 2 --vae wan,taehv --out d
 
+      sdv2-host bench model --engine wan-1.3b --size 512x512 --steps 2 --vae wan --against
+      streamdiffusionv2
+
       sdv2-host bench model --engine tiny --steps 2 --chunks 10000 --json long.json
     """
     from sdv2_host.bench.model_cell import RunLength
@@ -73,6 +80,6 @@ def bench_model(
     if chunks is not None:
         check_range("--chunks", chunks, 3, 10_000_000)
     settings = {"graphs": graphs, "attention": attention, "compile": compile}
-    asked = Asked(engine, size, steps, vae, device, dtype, settings)
+    asked = Asked(engine, size, steps, vae, device, dtype, settings, against)
     num_threads = make_config({"threads": threads}).threads
     measure(asked, RunLength(seconds, chunks, input_fps), num_threads, json_file, out)
