@@ -1,82 +1,105 @@
-"""Several ways to do the same work, timed in turn: other load on the machine falls on all alike."""
+"""Two ways to the same end, timed turn by turn on one device.
+
+Whatever else the machine does, or its clock rate, falls on both alike; who goes first changes
+from pair to pair. A turn is several units of work (chunks, or calls), so that an engine which
+works on neighbouring chunks at once is not stopped after each.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import NamedTuple, TypedDict
 
 import torch
-from torch import Tensor
 
+from sdv2_host.bench.device_peaks import wait_for
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.gpu.engine import StreamModels
-from sdv2_host.params import Params
-from sdv2_host.stream.model_calls import ModelCalls
-from sdv2_host.stream.pipeline import StreamPipeline
-from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn
-from sdv2_host.wan.dims import FRAMES_PER_LATENT
 
-MIN_ROUNDS = 3
+Turn = Callable[[int], None]
+"""Does so many units of work; at its return all of it is done, on the device too."""
+TURN_S = 0.4
+"""At most: five pairs fit into the time there is."""
+MAX_UNITS = 32
+MIN_PAIRS = 5
+
+
+class Pair(NamedTuple):
+    """Milliseconds per unit, of neighbouring turns."""
+
+    ours_ms: float
+    theirs_ms: float
+
+
+class Compared(TypedDict):
+    """Medians; and how many times as long as ours theirs takes, pair by pair: the median, and the
+    middle half of the pairs."""
+
+    ours_ms: float
+    theirs_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    pairs: int
+    units_per_turn: int
 
 
 def alternate(
-    ways: Mapping[str, Callable[[], object]], seconds: float, text: str, progress: ProgressFn
-) -> dict[str, list[float]]:
-    """Milliseconds of every run of each, one after the other for about so long."""
-    times_ms: dict[str, list[float]] = {name: [] for name in ways}
+    ours: Turn, theirs: Turn, seconds: float, progress: ProgressFn, what: str
+) -> Compared:
+    """For about `seconds`, five pairs at least. Both are warm."""
+    slower_ms = max(_unit_ms(turn, 1) for turn in (ours, theirs))
+    turn_ms = 1000 * min(TURN_S, seconds / MIN_PAIRS / 2)
+    units = round(min(max(turn_ms / slower_ms, 1), MAX_UNITS))
+    pairs: list[Pair] = []
     began_ns = now_ns()
     elapsed_s = 0.0
-    num_rounds = 0
-    while elapsed_s < seconds or num_rounds < MIN_ROUNDS:
-        for name, run in ways.items():
-            start_ns = now_ns()
-            run()
-            times_ms[name].append((now_ns() - start_ns) / NS_PER_MS)
-        num_rounds += 1
+    while elapsed_s < seconds or len(pairs) < MIN_PAIRS:
+        if len(pairs) % 2:
+            theirs_ms = _unit_ms(theirs, units)
+            pairs.append(Pair(_unit_ms(ours, units), theirs_ms))
+        else:
+            pairs.append(Pair(_unit_ms(ours, units), _unit_ms(theirs, units)))
         elapsed_s = (now_ns() - began_ns) / NS_PER_S
-        progress(text, min(1.0, elapsed_s / seconds))
-    return times_ms
+        progress(what, min(elapsed_s / seconds, len(pairs) / MIN_PAIRS, 1.0))
+    return compared(pairs, units)
 
 
-def steady_chunk(
-    models: StreamModels,
-    spec: StreamSpec,
-    params: Params,
-    frames_BTCHW: Tensor,
-    calls: ModelCalls | None = None,
-) -> Callable[[], Tensor]:
-    """One chunk of `StreamPipeline.step`, of a stream whose cache is full."""
-    pipeline = StreamPipeline(models.dit, models.vae, models.text, spec, calls=calls)
-    state = pipeline.fresh_state()
-    pipeline.step(state, frames_BTCHW[:, :1], params)
-
-    def chunk() -> Tensor:
-        return pipeline.step(state, frames_BTCHW, params)
-
-    for _ in range(spec.geometry.num_slots):
-        chunk()
-    return chunk
+def compared(pairs: list[Pair], units_per_turn: int) -> Compared:
+    """Medians, ratio and its spread of two pairs or more."""
+    ours_ms = statistics.median(pair.ours_ms for pair in pairs)
+    theirs_ms = statistics.median(pair.theirs_ms for pair in pairs)
+    ratios = [pair.theirs_ms / pair.ours_ms for pair in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return Compared(
+        ours_ms=ours_ms,
+        theirs_ms=theirs_ms,
+        ratio=middle,
+        ratio_low=low,
+        ratio_high=high,
+        pairs=len(pairs),
+        units_per_turn=units_per_turn,
+    )
 
 
-def gain(
-    models: StreamModels,
-    spec: StreamSpec,
-    calls: ModelCalls,
-    params: Params,
-    seconds: float,
-    progress: ProgressFn,
-) -> float:
-    """How many times as fast a chunk is with these calls as with the models' own."""
-    frames_BTCHW = random_frames(spec)
-    ways = {
-        "own": steady_chunk(models, spec, params, frames_BTCHW),
-        "other": steady_chunk(models, spec, params, frames_BTCHW, calls),
-    }
-    times_ms = alternate(ways, seconds, "measuring the gain", progress)
-    return statistics.median(times_ms["own"]) / statistics.median(times_ms["other"])
+def part_of(progress: ProgressFn, begin: float, end: float) -> ProgressFn:
+    """Progress of one part as a part of the whole."""
+    return lambda text, fraction: progress(text, begin + fraction * (end - begin))
 
 
-def random_frames(spec: StreamSpec) -> Tensor:
-    """A chunk [1, 4, 3, H, W] in [-1, 1]."""
-    return torch.rand(1, FRAMES_PER_LATENT, 3, spec.height_px, spec.width_px) * 2 - 1
+def turn_of(call: Callable[[], object], device: torch.device) -> Turn:
+    """So many calls, one behind the other, then the device is waited for."""
+
+    def turn(num_units: int) -> None:
+        for _ in range(num_units):
+            call()
+        wait_for(device)
+
+    return turn
+
+
+def _unit_ms(turn: Turn, num_units: int) -> float:
+    begin_ns = now_ns()
+    turn(num_units)
+    return (now_ns() - begin_ns) / NS_PER_MS / num_units

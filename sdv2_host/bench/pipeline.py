@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdv2_host.bench.alternation import alternate, random_frames, steady_chunk
+from sdv2_host.bench.ways import alternate, random_frames, steady_chunk
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.gpu.compiled import CompiledCalls
 from sdv2_host.gpu.engine import StreamEngine, StreamModels

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from sdv2_host.bench.alternation import gain
+from sdv2_host.bench.ways import gain
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.config import Config

@@ -114,7 +114,7 @@ def _dit_alone(dims: WanDims, spec: StreamSpec) -> StreamBytes:
     with META:
         dit = CausalWanModel(dims).to(spec.dtype)
     batch = replace(spec, layout=Layout.BATCH)
-    models = StreamModels(dit, _NoPictures(dims, spec), NoEncoder())
+    models = StreamModels(dit, NoPictures(dims, spec), NoEncoder())
     return dry_run(models, batch, spec.num_rows)
 
 
@@ -140,7 +140,7 @@ def _vae_halves(vae: StreamingVAE, spec: StreamSpec) -> tuple[_Half, _Half]:
     )
 
 
-class _NoPictures(nn.Module):
+class NoPictures(nn.Module):
     """An autoencoder that takes nothing but the pictures themselves."""
 
     def __init__(self, dims: WanDims, spec: StreamSpec) -> None:

@@ -119,15 +119,20 @@ def load_wan_engine(
     spec = wan_spec(config, place.device, place.dtype)
     return StreamEngine(
         config.engine,
-        models._replace(text=text, lora=lora, calls=_calls(config, models, family, spec)),
+        models._replace(text=text, lora=lora, calls=calls_for(config, models, spec)),
         spec,
         first_chunk_frames(config),
         advise,
     )
 
 
-def _calls(config: Config, models: StreamModels, family: WanFamily, spec: StreamSpec) -> ModelCalls:
-    kernel = attention_for(config, family.dit, spec)
+def calls_for(config: Config, models: StreamModels, spec: StreamSpec) -> ModelCalls:
+    """How an engine of `config` calls these models: by which attention, compiled, recorded.
+
+    Raises:
+        DeviceError: the attention asked for does not run on the device.
+    """
+    kernel = attention_for(config, models.dit.dims, spec)
     is_on_cuda = spec.device.type == "cuda"
     kind = FusedCalls if is_on_cuda and config.compile != "off" else EagerCalls
     calls = AttendingCalls(kind(models.dit, models.vae), kernel)
