@@ -117,8 +117,6 @@ class DriftState:
 
     source: Band
     picture: Band
-    source_S: Tensor
-    """Of the newest chunk."""
     age: Tensor
     """Chunks since the look or the source's scene began."""
     level: Tensor
@@ -135,10 +133,9 @@ class DriftState:
 
     @classmethod
     def fresh(cls, latent_dim: int, device: torch.device) -> DriftState:
-        source_S = torch.zeros(2 * (latent_dim + 3), device=device)
         source, picture = (Band.fresh(latent_dim, device) for _ in range(2))
         age, level, is_out, left, anchors = (torch.zeros((), device=device) for _ in range(5))
-        return cls(source, picture, source_S, age, level, is_out, left, anchors)
+        return cls(source, picture, age, level, is_out, left, anchors)
 
     @property
     def counts(self) -> tuple[Tensor, ...]:
@@ -155,7 +152,7 @@ class DriftState:
         return self.anchor_left == ANCHOR_CHUNKS
 
     def reset_(self) -> None:
-        for tensor in (*self.source.tensors, *self.picture.tensors, self.source_S, *self.counts):
+        for tensor in (*self.source.tensors, *self.picture.tensors, *self.counts):
             tensor.zero_()
         self.look = None
 
@@ -167,15 +164,18 @@ class DriftState:
             for count in self.counts:
                 count.zero_()
 
-    def see_source_(self, latents_BFCHW: Tensor, frames_BTCHW: Tensor) -> None:
-        self.source_S.copy_(statistics(latents_BFCHW, frames_BTCHW))
+    def told(self) -> Tensor:
+        """Float32 [4], a copy: level, is_out, num_anchors, anchor_left."""
+        return torch.stack([self.level, self.is_out, self.num_anchors, self.anchor_left])
 
-    def see_picture_(self, latents_BFCHW: Tensor, frames_BTCHW: Tensor, *, acts: bool) -> None:
-        """`level` says how far this chunk's picture has drifted; with `acts` a re-anchor begins
-        with the next chunk where that is too far."""
+    def see_(
+        self, source_S: Tensor, latents_BFCHW: Tensor, frames_BTCHW: Tensor, *, acts: bool
+    ) -> None:
+        """`level` says how far this picture has drifted, and its source has these statistics; with
+        `acts` a re-anchor begins with the next chunk where that is too far."""
         self.age += 1
         count = self.age - SETTLE_CHUNKS
-        self.source.learn_(self.source_S, count)
+        self.source.learn_(source_S, count)
         self.picture.learn_(statistics(latents_BFCHW, frames_BTCHW), count)
         knows = count > LEARN_CHUNKS
         source = self.source.departure()

@@ -47,8 +47,8 @@ def watch(
     for index in chunks:
         refreshing.append(bool(state.refreshes_sinks))
         state.begin_look_(PARAMS, has_new_weights=False)
-        state.see_source_(*material(index, source))
-        state.see_picture_(*material(index + 1000, picture), acts=acts)
+        source_S = statistics(*material(index, source))
+        state.see_(source_S, *material(index + 1000, picture), acts=acts)
     return refreshing
 
 
