@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.overlap import Overlap
 from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
 from sdv2_host.stream.cache_plan import CacheGeometry
@@ -61,6 +62,7 @@ def build_tiny_engine(
     past: Past = Past.SINKS,
     layout: Layout = Layout.SERIAL,
     models_dir: str = "",
+    overlap: Overlap = "off",
 ) -> StreamEngine:
     """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the process.
 
@@ -74,14 +76,19 @@ def build_tiny_engine(
     models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tiny_spec(models.card, size, past=past, layout=layout)
     find = partial(find_lora, store.models_dir(models_dir))
-    return tiny_engine(models, spec, LoraMerge(models.dit, _embedded_weights(), find))
+    lora = LoraMerge(models.dit, _embedded_weights(), find)
+    return tiny_engine(models, spec, lora, overlap)
 
 
 def tiny_engine(
-    models: TinyModels, spec: StreamSpec, lora: LoraMerge | NoLoras = NO_LORAS
+    models: TinyModels,
+    spec: StreamSpec,
+    lora: LoraMerge | NoLoras = NO_LORAS,
+    overlap: Overlap = "off",
 ) -> StreamEngine:
     """An engine of models that are loaded already."""
-    return StreamEngine("tiny", StreamModels(models.dit, models.vae, models.text, lora), spec)
+    loaded = StreamModels(models.dit, models.vae, models.text, lora)
+    return StreamEngine("tiny", loaded, spec, overlap=overlap)
 
 
 def _embedded_weights() -> BaseFn:
