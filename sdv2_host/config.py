@@ -101,6 +101,11 @@ class Config(BaseModel):
         description="Most denoising steps that may be asked for live; each keeps a cache of its "
         "own. 0 = 4, and 2 for wan-14b.",
     )
+    graphs: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto = on an NVIDIA card the models' work is recorded while the engine warms "
+        "up and played again for each chunk, which spares the processor; off = launched anew.",
+    )
     devices: str = Field(
         "",
         description="Spread one stream over these devices of this machine, such as cuda:0,cuda:1; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.gpu.chunk_work import ChunkWork, Finished
 from sdv2_host.gpu.headroom import Headroom
@@ -23,19 +21,13 @@ from sdv2_host.gpu.notes import Newest
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.overlap import MOST_BEHIND, WORTH, Overlap, Pace, measured_pace
 from sdv2_host.gpu.staging import Staging
-from sdv2_host.gpu.step_times import (
-    SLOW_CHUNK_MS,
-    Measured,
-    WarmUpStep,
-    as_started,
-    compose,
-    filling,
-    otherwise,
-)
+from sdv2_host.gpu.step_times import SLOW_CHUNK_MS, compose, filling
 from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.gpu.underway import Underway
+from sdv2_host.gpu.warm_up import Rehearsed, measured_session, rehearse
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
+from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
@@ -57,6 +49,8 @@ class StreamModels(NamedTuple):
     text: TextEncoder
     lora: LoraMerge | NoLoras = NO_LORAS
     """Writes LoRAs into the weights of `dit`."""
+    calls: ModelCalls | None = None
+    """How `dit` and `vae` are called; None: their own code."""
 
 
 CANNOT_RECACHE = (
@@ -107,7 +101,8 @@ class StreamEngine:
         self._step_ms: dict[Shape, float] = {}
         self._headroom = Headroom(spec.device)
         self._looks = LookShelf(self._spare_bytes)
-        self.pipeline = StreamPipeline(models.dit, models.vae, models.text, spec)
+        self._calls = models.calls or EagerCalls(models.dit, models.vae)
+        self.pipeline = StreamPipeline(models.dit, models.vae, models.text, spec, calls=self._calls)
         with self._naming_memory():
             self._state = self.pipeline.fresh_state()
 
@@ -144,49 +139,47 @@ class StreamEngine:
 
         Longer chunks for which there is no memory are not in `step_ms`.
         """
-        fill, usual, others = (plan(self._spec) for plan in (filling, as_started, otherwise))
+        num_passes = self._calls.num_rehearsals
+        engine = Rehearsed(
+            self._run_blank,
+            self.reset,
+            self._state.texts.forget_,
+            self.first_chunk_frames,
+            self._spec,
+        )
+        self._looks.skip(params.looks)
         if self._spec.device.type == "cpu":
             self._underway = self._serial  # what shapes take by themselves
-        num_steps = len(fill) + len(usual) + len(others)
-        done = itertools.count(1)
-
-        def run(steps: list[WarmUpStep], text: str) -> Iterator[Measured]:
-            for one in self._measure(steps, params):
-                progress(text, next(done) / num_steps)
-                yield one
-
-        self._looks.skip(params.looks)
         self.reset()
         self._headroom.begin()
-        with self._naming_memory():
-            self._step(self._blank(self.first_chunk_frames), _with_steps(params, 1))
-            measured = list(run([*fill, *usual], "warming up"))[len(fill) :]
-        if measured[0].step_ms < SLOW_CHUNK_MS:
-            try:
-                for one in run(others, "measuring step times"):
-                    measured.append(one)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-        self._step_ms = compose(measured, self._spec)
-        if self._lanes is not self._serial:
-            with self._naming_memory():
+        with self._naming_memory(), self._calls.preparing():
+            for index in range(num_passes):
+
+                def share(text: str, fraction: float, index: int = index) -> None:
+                    progress(text, (index + fraction) / num_passes)
+
+                if num_passes > 1:
+                    rehearse(engine, params)
+                measured = measured_session(engine, params, share)
+            self._step_ms = compose(measured, self._spec)
+            if self._lanes is not self._serial:
                 self._choose_lanes(params)
         progress("warm", 1.0)
         self.reset()
         self._headroom.measured()
 
-    def _measure(self, steps: list[WarmUpStep], params: Params) -> Iterator[Measured]:
-        """Runs them, on blank pictures."""
-        for step in steps:
-            frames, layout, num_steps = step.shape
-            begin_ns = now_ns()
-            styled = self._step(self._blank(frames), _with_steps(params, num_steps), layout)
-            took_ms = (now_ns() - begin_ns) / NS_PER_MS
-            yield Measured(step, took_ms, styled.spans_ms["denoise"])
+    def _run_blank(self, count: int, params: Params, layout: Layout | None) -> dict[str, float]:
+        return self._step(self._blank(count), params, layout).spans_ms
 
     def _choose_lanes(self, params: Params) -> None:
-        """Whether stages overlap is settled, and `step_ms` says what steps take then."""
+        """Whether stages overlap is settled, and `step_ms` says what steps take then.
+
+        A CPU on which chunks take seconds is not tried: that would take minutes.
+        """
+        is_asked = self._overlap == "on" or self._spec.device.type == "cuda"
+        if min(self._step_ms.values()) > SLOW_CHUNK_MS:
+            self._underway = self._lanes if is_asked else self._serial
+            return
         steps = min(params.steps, self._spec.num_rows)
         params = params.model_copy(update={"steps": steps, "drift": "watch"})
         blank = self._blank(self.chunk_frames)
@@ -195,8 +188,10 @@ class StreamEngine:
             self._underway = underway
             self._step(blank, params, None, most_behind)
 
+        self._step(self._blank(self.first_chunk_frames), params)
+        for _ in filling(self._spec):
+            on(self._underway, 0)
         pace = measured_pace(partial(on, self._serial), partial(on, self._lanes))
-        is_asked = self._overlap == "on" or self._spec.device.type == "cuda"
         if not is_asked and pace.gain < WORTH:
             self._underway = self._serial
             log.info("overlap off: %s; --overlap on would have it", pace)
@@ -344,7 +339,3 @@ class StreamEngine:
                 f"{self.name} at {self._size} ran out of memory on {self._spec.device}: "
                 f"{self._advice()}"
             ) from error
-
-
-def _with_steps(params: Params, num_steps: int) -> Params:
-    return params.model_copy(update={"steps": num_steps})

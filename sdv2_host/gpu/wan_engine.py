@@ -12,7 +12,8 @@ from sdv2_host.config import Config
 from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.gpu.banked_text import banked_text
 from sdv2_host.gpu.device import GIB, device_memory, device_name
-from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.graphs import GraphedCalls, cuda_recorders
 from sdv2_host.gpu.memory_plan import ESTIMATED, advice, plan_memory
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily, installed_files, load_models
@@ -21,6 +22,7 @@ from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.stream.lora import LoraMerge
+from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.text import TextEncoder
 from sdv2_host.wan.weights import open_dit
@@ -94,11 +96,18 @@ def load_wan_engine(
     spec = wan_spec(config, place.device, place.dtype)
     return StreamEngine(
         config.engine,
-        models._replace(text=text, lora=lora),
+        models._replace(text=text, lora=lora, calls=_calls(config, models, place.device)),
         spec,
         first_chunk_frames(config),
         advise,
     )
+
+
+def _calls(config: Config, models: StreamModels, device: torch.device) -> ModelCalls:
+    calls = EagerCalls(models.dit, models.vae)
+    if device.type != "cuda" or config.graphs == "off":
+        return calls
+    return GraphedCalls(calls, cuda_recorders(device))
 
 
 def _advice_for_now(config: Config, place: Placement) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from torch import Tensor
@@ -20,6 +21,13 @@ class ModelCalls(Protocol):
     What a stream remembers is written in place, at the same addresses for its life.
     """
 
+    @property
+    def num_rehearsals(self) -> int:
+        """How often a call of each kind is made before it is as fast as it will be."""
+
+    def preparing(self) -> AbstractContextManager[None]:
+        """Inside, what a rehearsed call needs may be prepared, however long that takes."""
+
     def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Tensor:
         """Latents [B, F, C, H, W] of frames in [-1, 1]; T = 1 + 4k on a session's first call."""
 
@@ -33,9 +41,14 @@ class ModelCalls(Protocol):
 class EagerCalls:
     """The models' own code, line by line."""
 
+    num_rehearsals = 1
+
     def __init__(self, dit: CausalWanModel, vae: StreamingVAE) -> None:
         self._dit = dit
         self._vae = vae
+
+    def preparing(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def encode(self, frames_BTCHW: Tensor, cache: VAECache, is_first: bool) -> Tensor:
         return self._vae.encode(frames_BTCHW, cache, is_first).z_BFCHW
