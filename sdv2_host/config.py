@@ -106,6 +106,13 @@ class Config(BaseModel):
         description="auto = on an NVIDIA card the models' work is recorded while the engine warms "
         "up and played again for each chunk, which spares the processor; off = launched anew.",
     )
+    overlap: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Encode a chunk while the one before it is denoised or decoded: more pictures, "
+        "each later where the source is faster than the engine. auto = on an NVIDIA card always; "
+        "on a CPU, whose threads the stages then share, if it makes less than 30 pictures per "
+        "second and the warm-up finds that it pays.",
+    )
     devices: str = Field(
         "",
         description="Spread one stream over these devices of this machine, such as cuda:0,cuda:1; "

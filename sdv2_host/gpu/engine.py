@@ -19,7 +19,7 @@ from sdv2_host.gpu.lanes import OneLane, lanes_of
 from sdv2_host.gpu.look_shelf import LookShelf
 from sdv2_host.gpu.notes import Newest
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
-from sdv2_host.gpu.overlap import MOST_BEHIND, WORTH, Overlap, Pace, measured_pace
+from sdv2_host.gpu.overlap import BUSY_LANES, ENOUGH_FPS, MOST_BEHIND, Overlap, Pace, measured_pace
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.step_times import SLOW_CHUNK_MS, compose, filling
 from sdv2_host.gpu.timing import ChunkSpans
@@ -88,12 +88,12 @@ class StreamEngine:
         self._size = Size(spec.width_px, spec.height_px)
         self._overlap = overlap
         self._serial = Underway(OneLane())
-        lanes = self._serial if overlap == "off" else Underway(lanes_of(spec.device))
-        self._lanes = lanes
+        # On a GPU streams cost nothing while a chunk is alone; on a CPU lanes share the threads.
+        is_at_once = overlap == "on" or (overlap == "auto" and spec.device.type == "cuda")
+        may = is_at_once or (overlap == "auto" and torch.get_num_threads() >= BUSY_LANES)
+        self._lanes = Underway(lanes_of(spec.device)) if may else self._serial
         """Where stages of neighbouring chunks overlap, if anywhere."""
-        # On a GPU streams cost nothing while a chunk is alone; on a CPU lanes share the cores.
-        is_at_once = overlap == "on" or spec.device.type == "cuda"
-        self._underway = lanes if is_at_once else self._serial
+        self._underway = self._lanes if is_at_once else self._serial
         self._pace: Pace | None = None
         self._newest = Newest()
         self._staging = Staging(self._size, spec.device, spec.dtype)
@@ -177,10 +177,15 @@ class StreamEngine:
         A CPU on which chunks take seconds is not tried: that would take minutes.
         """
         is_asked = self._overlap == "on" or self._spec.device.type == "cuda"
-        if min(self._step_ms.values()) > SLOW_CHUNK_MS:
-            self._underway = self._lanes if is_asked else self._serial
-            return
         steps = min(params.steps, self._spec.num_rows)
+        serial_ms = self._step_ms[Shape(self.chunk_frames, self.layout, steps)]
+        is_enough = 1000 * self.chunk_frames / serial_ms >= ENOUGH_FPS
+        if serial_ms > SLOW_CHUNK_MS or (is_enough and not is_asked):
+            self._underway = self._lanes if is_asked else self._serial
+            why = "is not measured, that would take minutes" if not is_enough else "is not needed"
+            told = "on: what it gives" if is_asked else "off: it"
+            log.info("overlap %s %s; a chunk takes %.0f ms", told, why, serial_ms)
+            return
         params = params.model_copy(update={"steps": steps, "drift": "watch"})
         blank = self._blank(self.chunk_frames)
 
@@ -192,7 +197,7 @@ class StreamEngine:
         for _ in filling(self._spec):
             on(self._underway, 0)
         pace = measured_pace(partial(on, self._serial), partial(on, self._lanes))
-        if not is_asked and pace.gain < WORTH:
+        if not is_asked and not pace.pays:
             self._underway = self._serial
             log.info("overlap off: %s; --overlap on would have it", pace)
             return

@@ -17,6 +17,8 @@ MOST_BEHIND = BUSY_LANES - 1
 waits for the next chunk; more chunks would be later for little."""
 WORTH = 1.15
 """On a CPU an overlap must give so many times as many pictures, as each comes later."""
+ENOUGH_FPS = 30.0
+"""What most sources have: a CPU that makes so many pictures one after the other is left to it."""
 ROUNDS = 2
 """Both ways in turns: what else the machine does falls on both, and the least counts."""
 STEADY_CHUNKS = 3
@@ -41,6 +43,11 @@ class Pace(NamedTuple):
     def lateness(self) -> float:
         """Of a picture where the lanes always have work, over that of serial steps."""
         return BUSY_LANES * self.interval_ms / self.serial_ms
+
+    @property
+    def pays(self) -> bool:
+        """On a CPU that is short of pictures."""
+        return self.gain >= WORTH
 
     def __str__(self) -> str:
         return (

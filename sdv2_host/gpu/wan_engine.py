@@ -100,6 +100,7 @@ def load_wan_engine(
         spec,
         first_chunk_frames(config),
         advise,
+        config.overlap,
     )
 
 

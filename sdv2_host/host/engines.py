@@ -35,7 +35,9 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
     if config.engine == "tiny":
         from sdv2_host.gpu.tiny_engine import build_tiny_engine  # noqa: PLC0415
 
-        return build_tiny_engine(config.size, config.threads, models_dir=config.models_dir)
+        return build_tiny_engine(
+            config.size, config.threads, models_dir=config.models_dir, overlap=config.overlap
+        )
     from sdv2_host.gpu.wan_engine import build_wan_engine  # noqa: PLC0415
 
     return build_wan_engine(config, progress)
