@@ -19,6 +19,7 @@ from sdv2_host.bench import (
     multi,
     multi_measured,
     multi_report,
+    overlap,
     pipeline,
     precision,
     quality,
@@ -56,12 +57,21 @@ def bench_ring(json_path: Path | None) -> None:
 
 
 def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Path | None) -> None:
-    """Speed of the tiny engine, where its time goes, and what the pipeline adds to the models."""
-    _report(
-        lambda progress: pipeline.run(config.size, params.steps, seconds, progress, config.threads),
-        pipeline.format_table,
-        json_path,
-    )
+    """Speed of the tiny engine, where its time goes, and what the pipeline adds to the models; what
+    overlap gives, if that is on."""
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        result = pipeline.run(config.size, params.steps, seconds, progress, config.threads)
+        if config.overlap == "on":
+            result["overlap"] = overlap.of_tiny(
+                config.size, params.steps, seconds, progress, config.threads
+            )
+        return result
+
+    def table(result: dict[str, Any]) -> str:
+        return "\n".join([pipeline.format_table(result), *overlap.rows_of(result)])
+
+    _report(measure, table, json_path)
 
 
 def bench_quality(

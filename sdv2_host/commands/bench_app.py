@@ -13,6 +13,7 @@ from sdv2_host.commands.bench_pictures_app import bench_pictures_app
 from sdv2_host.commands.options import (
     Engine,
     JsonFile,
+    Overlap,
     SizeText,
     Steps,
     Threads,
@@ -40,10 +41,13 @@ def bench_pipeline(
     size: SizeText = None,
     steps: Steps = None,
     threads: Threads = None,
+    overlap: Overlap = None,
     seconds: Annotated[int, typer.Option(help="Length of each of the two phases.")] = 10,
     json_file: JsonFile = None,
 ) -> None:
     """The tiny engine's speed, time per stage, and overhead over the bare models.
+
+    With --overlap on also what it gives that stages of neighbouring chunks run at once.
 
     Example: sdv2-host bench pipeline --steps 2 --json pipeline.json
     """

@@ -100,8 +100,8 @@ class ChunkWork:
         with self._spans.span("decode"):
             decoded = self._pipeline.decode_(self._state, denoised)
         with self._spans.span("download"):
-            motion_2, drift_4 = denoised.begun.motion_2, decoded.drift_4
-            numbers_N = motion_2 if drift_4 is None else torch.cat([motion_2, drift_4])
+            motion_2, drift_5 = denoised.begun.motion_2, decoded.drift_5
+            numbers_N = motion_2 if drift_5 is None else torch.cat([motion_2, drift_5])
             arrival = self._staging.send(decoded.frames_BTCHW, numbers_N)
         return Made(arrival, self._spans, denoised)
 

@@ -24,7 +24,7 @@ def notes_of(told: Told) -> dict[str, float]:
     if told.num_recached:
         notes["recached"] = float(told.num_recached)
     if told.drift is not None:
-        notes["drift"] = float(told.drift[0])
+        notes["drift"] = float(told.drift[1])
     return notes
 
 
@@ -33,7 +33,7 @@ def drift_problem(told: Told, can_reanchor: bool) -> str:
     lasts. `can_reanchor`: with these parameters it does."""
     if told.drift is None:
         return ""
-    _, is_out, num_anchors, anchor_left = told.drift.tolist()
+    _, _, is_out, anchor_left, num_anchors = told.drift.tolist()
     is_anchoring = anchor_left > 0
     if not is_out and not is_anchoring:
         return ""

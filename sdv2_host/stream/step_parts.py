@@ -45,5 +45,5 @@ class Decoded(NamedTuple):
 
     frames_BTCHW: Tensor
     """Meant for [-1, 1], not clamped."""
-    drift_4: Tensor | None
+    drift_5: Tensor | None
     """`DriftState.told`; None = drift is not watched."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,8 +16,14 @@ from sdv2_host.stream.model_calls import EagerCalls
 from sdv2_host.wan.model import TextByBlock
 from sdv2_host.wan.streaming_vae import VAECache
 
-NOT_LAUNCHED = ("aten::empty", "aten::empty_like", "aten::detach", "aten::lift_fresh")
-"""Only memory is taken."""
+NOT_LAUNCHED = (
+    "aten::empty",
+    "aten::empty_like",
+    "aten::detach",
+    "aten::lift_fresh",
+    "aten::promote_types",
+)
+"""Only memory is taken, or nothing is done."""
 WAITS = ("aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::is_nonzero")
 
 

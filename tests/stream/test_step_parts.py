@@ -72,8 +72,7 @@ class Parts:
 
 
 def drift_of(state: StreamState) -> Tensor:
-    drift = state.drift
-    return torch.cat([*drift.source.tensors, *drift.picture.tensors, torch.stack(drift.counts)])
+    return torch.cat([*map(torch.flatten, state.drift.bands.tensors), state.drift.counts_5])
 
 
 @settings(max_examples=25, deadline=None)
