@@ -125,6 +125,13 @@ class Config(BaseModel):
         "8 bits, faster and half the memory on NVIDIA cards of 2022 and later (RTX 40, L40, H100), "
         "with a little grain more (sdv2-host bench precision); one device only.",
     )
+    overlap: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Encode a chunk while the one before it is denoised or decoded: more pictures, "
+        "each later where the source is faster than the engine. auto = on an NVIDIA card always; "
+        "on a CPU, whose threads the stages then share, if it makes less than 30 pictures per "
+        "second and the warm-up finds that it pays.",
+    )
     devices: str = Field(
         "",
         description="Spread one stream over these devices of this machine, such as cuda:0,cuda:1; "

@@ -161,6 +161,9 @@ class StyledChunk:
     """Of the newest order about a look that was done, or refused."""
     looks: tuple[str, ...] = ()
     """Names of the looks in the engine's memory after it."""
+    interval_ms: float = 0.0
+    """What the engine takes from one chunk to the next while it always has one, where it goes on by
+    itself when `step` has returned; 0 = as long as `step` takes."""
 
     @property
     def has_more_work(self) -> bool:

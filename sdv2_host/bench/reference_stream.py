@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from sdv2_host.bench.device_peaks import wait_for
 from sdv2_host.bench.model import Cell
 from sdv2_host.bench.reference_package import attending_by_torch, build_manager
 from sdv2_host.gpu.engine import StreamModels
-from sdv2_host.gpu.timing import SpanTimer
+from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.stream.denoise import NoiseFn
 from sdv2_host.types import Layout
 
@@ -38,9 +39,10 @@ class ReferenceStream:
         with self._mode():
             self._manager = build_manager(cell, models, layout)
         self._session: Any = None
-        self._timer = SpanTimer(cell.device)
+        self._device = cell.device
+        self._spans = ChunkSpans(cell.device)
         self.spans_ms: dict[str, float] = {}
-        """encode, denoise and decode of the chunk just done; on CUDA of the one before."""
+        """encode, denoise and decode of the chunk just done."""
         pipeline = self._manager.pipeline
         for owner, name, span in (
             (self._manager, "_timed_stream_encode", "encode"),
@@ -58,6 +60,7 @@ class ReferenceStream:
         batch T' is 0 for the steps - 1 chunks after the first.
         """
         frames_BCTHW = frames_BTCHW.transpose(1, 2)
+        self._spans = ChunkSpans(self._device)
         with self._mode():
             if self._session is None:
                 self._session, first_THWC = self._manager.start_stream_session(
@@ -66,7 +69,9 @@ class ReferenceStream:
                 shown = [first_THWC]
             else:
                 shown = self._manager.run_stream_batch(self._session, frames_BCTHW)
-        self.spans_ms = self._timer.finish_chunk()
+        if not shown:
+            wait_for(self._device)  # else its pictures are on the host
+        self.spans_ms = self._spans.read_ms()
         if not shown:
             return torch.empty(0, 3, *frames_BTCHW.shape[-2:])
         return torch.cat([torch.from_numpy(one) for one in shown]).permute(0, 3, 1, 2)
@@ -75,7 +80,7 @@ class ReferenceStream:
         """The same work, its time taken on the device's own clock: nothing waits for it."""
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            with self._timer.span(span):
+            with self._spans.span(span):
                 return work(*args, **kwargs)
 
         return timed

@@ -20,6 +20,7 @@ from sdv2_host.bench import (
     multi,
     multi_measured,
     multi_report,
+    overlap,
     pipeline,
     precision,
     quality,
@@ -59,14 +60,23 @@ def bench_ring(json_path: Path | None) -> None:
 
 
 def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Path | None) -> None:
-    """Speed of the tiny engine, where its time goes, and what the pipeline adds to the models."""
+    """Speed of the tiny engine, where its time goes, and what the pipeline adds to the models; what
+    overlap gives, if that is on."""
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
 
     def measure(progress: ProgressFn) -> dict[str, Any]:
         calls_of = partial(chosen_calls, config.compile, progress, CompiledStore(compiled_dir()))
-        return pipeline.run(config.size, params.steps, seconds, progress, calls_of=calls_of)
+        result = pipeline.run(config.size, params.steps, seconds, progress, calls_of=calls_of)
+        if config.overlap == "on":
+            result["overlap"] = overlap.of_tiny(
+                config.size, params.steps, seconds, progress, config.threads
+            )
+        return result
 
-    _report(measure, pipeline.format_table, json_path)
+    def table(result: dict[str, Any]) -> str:
+        return "\n".join([pipeline.format_table(result), *overlap.rows_of(result)])
+
+    _report(measure, table, json_path)
 
 
 def bench_quality(

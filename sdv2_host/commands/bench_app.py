@@ -15,6 +15,7 @@ from sdv2_host.commands.options import (
     Compile,
     Engine,
     JsonFile,
+    Overlap,
     SizeText,
     Steps,
     Threads,
@@ -44,12 +45,14 @@ def bench_pipeline(
     steps: Steps = None,
     threads: Threads = None,
     compile: Compile = None,
+    overlap: Overlap = None,
     seconds: Annotated[int, typer.Option(help="Length of each of the two phases.")] = 10,
     json_file: JsonFile = None,
 ) -> None:
     """The tiny engine's speed, time per stage, and overhead over the bare models.
 
-    With compiled models also as written, in turn.
+    With compiled models also as written, in turn. With --overlap on also what it gives that stages
+    of neighbouring chunks run at once.
 
     Examples:
 

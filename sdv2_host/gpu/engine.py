@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import DeviceMemoryError
+from sdv2_host.gpu.chunk_work import ChunkWork, Finished
 from sdv2_host.gpu.headroom import Headroom
+from sdv2_host.gpu.lanes import OneLane, lanes_of
 from sdv2_host.gpu.look_shelf import LookShelf
+from sdv2_host.gpu.notes import Newest
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
+from sdv2_host.gpu.overlap import BUSY_LANES, ENOUGH_FPS, MOST_BEHIND, Overlap, Pace, measured_pace
 from sdv2_host.gpu.staging import Staging
-from sdv2_host.gpu.step_times import (
-    SLOW_CHUNK_MS,
-    Measured,
-    WarmUpStep,
-    as_started,
-    compose,
-    filling,
-    otherwise,
-    rehearsal,
-)
-from sdv2_host.gpu.timing import SpanTimer
+from sdv2_host.gpu.step_times import SLOW_CHUNK_MS, compose, filling
+from sdv2_host.gpu.timing import ChunkSpans
+from sdv2_host.gpu.underway import Underway
+from sdv2_host.gpu.warm_up import Rehearsed, measured_session, rehearse
 from sdv2_host.params import Params
-from sdv2_host.stream.drift import LIMIT, MAX_ANCHORS
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.pipeline import StreamPipeline
@@ -40,6 +35,10 @@ from sdv2_host.wan.dims import FRAMES_PER_LATENT
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import StreamingVAE
 from sdv2_host.wan.text import TextEncoder
+
+log = logging.getLogger(__name__)
+
+ANY_NUMBER = 1 << 30
 
 
 class StreamModels(NamedTuple):
@@ -54,9 +53,6 @@ class StreamModels(NamedTuple):
     """How `dit` and `vae` are called; None: their own code."""
 
 
-DRIFT_TEXT = (
-    f"the picture has drifted more than {LIMIT:g} times its own spread from how this look began: "
-)
 CANNOT_RECACHE = (
     "recache window has no effect with --mode reference, whose cache cannot begin anew: the old "
     "look leaves it within a few chunks; --mode corrected can"
@@ -82,6 +78,7 @@ class StreamEngine:
         spec: StreamSpec,
         first_chunk_frames: int = 1,
         advice: Callable[[], str] = _smaller,
+        overlap: Overlap = "off",
     ) -> None:
         """`advice` says what to do when memory runs out; it is asked only then."""
         self.name = name
@@ -89,21 +86,23 @@ class StreamEngine:
         self._advice = advice
         self._spec = spec
         self._size = Size(spec.width_px, spec.height_px)
-        self._timer = SpanTimer(spec.device)
+        self._overlap = overlap
+        self._serial = Underway(OneLane())
+        # On a GPU streams cost nothing while a chunk is alone; on a CPU lanes share the threads.
+        is_at_once = overlap == "on" or (overlap == "auto" and spec.device.type == "cuda")
+        may = is_at_once or (overlap == "auto" and torch.get_num_threads() >= BUSY_LANES)
+        self._lanes = Underway(lanes_of(spec.device)) if may else self._serial
+        """Where stages of neighbouring chunks overlap, if anywhere."""
+        self._underway = self._lanes if is_at_once else self._serial
+        self._pace: Pace | None = None
+        self._newest = Newest()
         self._staging = Staging(self._size, spec.device, spec.dtype)
         self._lora = models.lora
         self._step_ms: dict[Shape, float] = {}
         self._headroom = Headroom(spec.device)
         self._looks = LookShelf(self._spare_bytes)
         self._calls = models.calls or EagerCalls(models.dit, models.vae)
-        self.pipeline = StreamPipeline(
-            models.dit,
-            models.vae,
-            models.text,
-            spec,
-            span=self._timer.span,
-            calls=self._calls,
-        )
+        self.pipeline = StreamPipeline(models.dit, models.vae, models.text, spec, calls=self._calls)
         with self._naming_memory():
             self._state = self.pipeline.fresh_state()
 
@@ -124,11 +123,16 @@ class StreamEngine:
         # A chunk's first frame waits for its others, and in a batch of as many steps as there are
         # rows for one chunk per further step; the first chunk of a session is done at once.
         late_chunks = self._spec.num_rows - 1 if self._spec.layout is Layout.BATCH else 0
+        late_chunks += self._most_behind
         return max(self.first_chunk_frames, self.chunk_frames * (1 + late_chunks)) - 1
 
     @property
     def step_ms(self) -> Mapping[Shape, float]:
         return self._step_ms
+
+    @property
+    def _most_behind(self) -> int:
+        return 0 if self._underway is self._serial else MOST_BEHIND
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         """After this every part of the work has run once and `step_ms` is known; a reset ends it.
@@ -136,7 +140,16 @@ class StreamEngine:
         Longer chunks for which there is no memory are not in `step_ms`.
         """
         num_passes = self._calls.num_rehearsals
+        engine = Rehearsed(
+            self._run_blank,
+            self.reset,
+            self._state.texts.forget_,
+            self.first_chunk_frames,
+            self._spec,
+        )
         self._looks.skip(params.looks)
+        if self._spec.device.type == "cpu":
+            self._underway = self._serial  # what shapes take by themselves
         self.reset()
         self._headroom.begin()
         with self._naming_memory(), self._calls.preparing():
@@ -146,55 +159,51 @@ class StreamEngine:
                     progress(text, (index + fraction) / num_passes)
 
                 if num_passes > 1:
-                    self._rehearse(params)
-                measured = self._warm_pass(params, share)
-        self._step_ms = compose(measured, self._spec)
+                    rehearse(engine, params)
+                measured = measured_session(engine, params, share)
+            self._step_ms = compose(measured, self._spec)
+            if self._lanes is not self._serial:
+                self._choose_lanes(params)
         progress("warm", 1.0)
         self.reset()
         self._headroom.measured()
 
-    def _rehearse(self, params: Params) -> None:
-        """What is not measured but may come in a show."""
-        self._step(self._blank(self.first_chunk_frames), _with_steps(params, self._spec.num_rows))
-        with _as_far_as_memory_goes():
-            for (frames, layout, steps), replaces, is_new_text in rehearsal(self._spec):
-                if is_new_text:
-                    self._state.texts.forget_()
-                changes = {"steps": steps, "sink_mode": "adaptive" if replaces else "fixed"}
-                self._step(self._blank(frames), params.model_copy(update=changes), layout)
-        self.reset()
+    def _run_blank(self, count: int, params: Params, layout: Layout | None) -> dict[str, float]:
+        return self._step(self._blank(count), params, layout).spans_ms
 
-    def _warm_pass(self, params: Params, progress: ProgressFn) -> list[Measured]:
-        """A session with every shape in it."""
-        fill, usual, others = (plan(self._spec) for plan in (filling, as_started, otherwise))
-        num_steps = len(fill) + len(usual) + len(others)
-        done = itertools.count(1)
+    def _choose_lanes(self, params: Params) -> None:
+        """Whether stages overlap is settled, and `step_ms` says what steps take then.
 
-        def run(steps: list[WarmUpStep], text: str) -> Iterator[Measured]:
-            for one in self._measure(steps, params):
-                progress(text, next(done) / num_steps)
-                yield one
+        A CPU on which chunks take seconds is not tried: that would take minutes.
+        """
+        is_asked = self._overlap == "on" or self._spec.device.type == "cuda"
+        steps = min(params.steps, self._spec.num_rows)
+        serial_ms = self._step_ms[Shape(self.chunk_frames, self.layout, steps)]
+        is_enough = 1000 * self.chunk_frames / serial_ms >= ENOUGH_FPS
+        if serial_ms > SLOW_CHUNK_MS or (is_enough and not is_asked):
+            self._underway = self._lanes if is_asked else self._serial
+            why = "is not measured, that would take minutes" if not is_enough else "is not needed"
+            told = "on: what it gives" if is_asked else "off: it"
+            log.info("overlap %s %s; a chunk takes %.0f ms", told, why, serial_ms)
+            return
+        params = params.model_copy(update={"steps": steps, "drift": "watch"})
+        blank = self._blank(self.chunk_frames)
 
-        self._step(self._blank(self.first_chunk_frames), _with_steps(params, 1))
-        measured = list(run([*fill, *usual], "warming up"))[len(fill) :]
-        if measured[0].step_ms < SLOW_CHUNK_MS:
-            with _as_far_as_memory_goes():
-                for one in run(others, "measuring step times"):
-                    measured.append(one)
-        self.reset()
-        return measured
+        def on(underway: Underway, most_behind: int) -> None:
+            self._underway = underway
+            self._step(blank, params, None, most_behind)
 
-    def _measure(self, steps: list[WarmUpStep], params: Params) -> Iterator[Measured]:
-        """Runs them, on blank pictures."""
-        lag = self._timer.lag_chunks
-        running: deque[tuple[WarmUpStep, float]] = deque()
-        for step in [*steps, *steps[-1:] * lag]:
-            frames, layout, num_steps = step.shape
-            begin_ns = now_ns()
-            styled = self._step(self._blank(frames), _with_steps(params, num_steps), layout)
-            running.append((step, (now_ns() - begin_ns) / NS_PER_MS))
-            if len(running) > lag:
-                yield Measured(*running.popleft(), styled.spans_ms["denoise"])
+        self._step(self._blank(self.first_chunk_frames), params)
+        for _ in filling(self._spec):
+            on(self._underway, 0)
+        pace = measured_pace(partial(on, self._serial), partial(on, self._lanes))
+        if not is_asked and not pace.pays:
+            self._underway = self._serial
+            log.info("overlap off: %s; --overlap on would have it", pace)
+            return
+        self._underway, self._pace = self._lanes, pace
+        self._step_ms = {shape: ms / pace.gain for shape, ms in self._step_ms.items()}
+        log.info("overlap on: %s", pace)
 
     def _blank(self, count: int) -> list[Frame]:
         pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
@@ -205,95 +214,113 @@ class StreamEngine:
     ) -> StyledChunk:
         """Spans: upload, encode, denoise, decode, download, and lora while one is being merged.
 
-        Notes: chunk, noise_scale, motion, steps, drift while it is watched, and recached, the
-        frames of the past that were denoised once more, where there are any.
+        Spans and notes are of the newest chunk that is done, notes as `notes_of` says. With
+        overlap that is an earlier one, and the chunk's own pictures come later, as those of a batch
+        do: a step waits only while another chunk is on its way.
 
         Raises:
             DeviceMemoryError: the device's memory ran out.
         """
         with self._naming_memory():
-            return self._step(frames, params, layout)
+            return self._step(frames, params, layout, self._most_behind)
 
     @torch.inference_mode()
     def _step(
-        self, frames: list[Frame], params: Params, layout: Layout | None = None
+        self,
+        frames: list[Frame],
+        params: Params,
+        layout: Layout | None = None,
+        most_behind: int = 0,
     ) -> StyledChunk:
-        state, timer = self._state, self._timer
-        problem = self._merge_loras_(params)
-        early_BTCHW = self._do_looks_(params)
-        chunk_index = state.chunk_index
-        with timer.span("upload"):
-            frames_BTCHW = self._staging.upload(frames)
-        styled_BTCHW = self.pipeline.step(state, frames_BTCHW, params, layout)
-        if early_BTCHW is not None:
-            styled_BTCHW = torch.cat([early_BTCHW, styled_BTCHW], dim=1)
-        with timer.span("download"):
-            pixels = self._staging.download(styled_BTCHW)
-        notes = {
-            "chunk": float(chunk_index),
-            "noise_scale": float(state.motion.noise_scale),
-            "motion": float(state.motion.level),
-            "steps": float(params.steps),
-        }
-        if state.num_recached:
-            notes["recached"] = float(state.num_recached)
+        finished: list[Finished] = []
+        if self._waits_for_all(params):
+            finished += self._underway.take(0)
+        spans = ChunkSpans(self._spec.device)
+        problem = self._merge_loras_(params, spans)
+        finished += self._do_looks_(params)
+        self._underway.give(self._work(spans), frames, params, layout)
+        finished += self._underway.take(most_behind)
         problems = [problem, self._looks.problem]
         if params.recache == "window" and not self.pipeline.recaches(params):
             problems.append(CANNOT_RECACHE)
+        return self._styled(finished, params, problems)
+
+    def _work(self, spans: ChunkSpans) -> ChunkWork:
+        return ChunkWork(self.pipeline, self._staging, self._state, spans)
+
+    def _waits_for_all(self, params: Params) -> bool:
+        """Whether what is on its way must be done before this chunk begins."""
+        return (
+            self.pipeline.waits_for_all(params)
+            or self._lora.is_due(params)
+            or self._looks.is_due(params.looks)
+        )
+
+    def _styled(
+        self, finished: Sequence[Finished], params: Params, problems: list[str]
+    ) -> StyledChunk:
+        newest = self._newest
+        newest.see(finished)
         if params.drift != "off":
-            notes["drift"] = float(state.drift.level)
-            problems.append(self._drift_problem(params))
-        said = "; ".join(filter(None, problems))
-        looks = (self._looks.serial, self._looks.names)
-        return StyledChunk(pixels, timer.finish_chunk(), notes, said, *looks)
+            problems.append(newest.drift_problem(self.pipeline.reanchors(params)))
+        return StyledChunk(
+            self._pixels(finished),
+            newest.spans_ms(),
+            newest.notes,
+            "; ".join(filter(None, problems)),
+            self._looks.serial,
+            self._looks.names,
+            0.0 if self._pace is None else self._underway.interval_ms(self._pace),
+        )
 
-    def _drift_problem(self, params: Params) -> str:
-        """What the watchdog says; the same as long as one drift, or one re-anchor, lasts."""
-        drift = self._state.drift
-        if not bool((drift.is_out > 0) | drift.is_anchoring):
-            return ""
-        if params.drift == "watch":
-            return DRIFT_TEXT + "/sdv2/drift act would make the sinks new"
-        if not self.pipeline.reanchors(params):
-            return DRIFT_TEXT + "mode reference only watches it"
-        if float(drift.num_anchors) < MAX_ANCHORS or bool(drift.is_anchoring):
-            return DRIFT_TEXT + "the sinks are made new, a few chunks get more noise"
-        return DRIFT_TEXT + f"{MAX_ANCHORS} re-anchors did not help, another seed or prompt may"
+    def _pixels(self, finished: Sequence[Finished]) -> NDArray[np.uint8]:
+        parts = [one.pixels for one in finished if len(one.pixels)]
+        if len(parts) == 1:
+            return parts[0]
+        nothing = np.empty((0, self._size.height, self._size.width, 4), np.uint8)
+        return np.concatenate([nothing, *parts])
 
-    def _do_looks_(self, params: Params) -> Tensor | None:
+    def _do_looks_(self, params: Params) -> list[Finished]:
         """Looks are saved and recalled; frames of the chunks that were in flight before that.
 
         Not before a session's first chunk, which is of another length than those that follow a
         look; what is asked for then is done a chunk later.
         """
-        if self._state.chunk_index == 0:
-            return None
-        early_BTCHW = None
+        if not self._looks.is_due(params.looks) or self._state.chunk_index == 0:
+            return []
+        finished = self._take_rest()
         for order in self._looks.due(params.looks):
-            if early_BTCHW is None:
-                early_BTCHW = self.pipeline.flush(self._state)
             self._looks.do_(order, self._state)
-        return early_BTCHW
+        return finished
+
+    def _take_rest(self) -> list[Finished]:
+        """All that is on its way, and all that a batch owes."""
+        self._underway.give_rest(self._work(ChunkSpans(self._spec.device)))
+        return self._underway.take(0)
 
     def collect(self) -> StyledChunk:
-        return StyledChunk(np.empty((0, 1, 1, 4), np.uint8), {}, {})
+        with self._naming_memory():
+            return self._pictures(self._underway.take(ANY_NUMBER))
 
-    @torch.inference_mode()
     def finish(self) -> StyledChunk:
         with self._naming_memory():
-            pixels = self._staging.download(self.pipeline.flush(self._state))
-        return StyledChunk(pixels, {}, {})
+            return self._pictures(self._take_rest())
+
+    def _pictures(self, finished: list[Finished]) -> StyledChunk:
+        """The next step tells the rest."""
+        self._newest.see(finished)
+        return StyledChunk(self._pixels(finished), {}, {})
 
     def _spare_bytes(self) -> int:
         """What a look may take: every step, and any prompt of it, still has what it needs."""
         num_in_flight = self._spec.num_rows - 1
         return self._headroom.spare_bytes() - self._state.texts.room_bytes(num_in_flight)
 
-    def _merge_loras_(self, params: Params) -> str:
+    def _merge_loras_(self, params: Params, spans: ChunkSpans) -> str:
         """Why the LoRAs are not as asked; '' = they are, or will be within some chunks."""
         if not self._lora.is_due(params):
             return self._lora.advance_(params).problem
-        with self._timer.span("lora"):
+        with spans.span("lora"):
             step = self._lora.advance_(params)
         if step.changed_text:
             self._state.texts.forget_()
@@ -301,6 +328,8 @@ class StreamEngine:
         return step.problem
 
     def reset(self) -> None:
+        self._underway.drop()
+        self._newest = Newest()
         self._state.reset_()
 
     @contextmanager
@@ -315,17 +344,3 @@ class StreamEngine:
                 f"{self.name} at {self._size} ran out of memory on {self._spec.device}: "
                 f"{self._advice()}"
             ) from error
-
-
-@contextmanager
-def _as_far_as_memory_goes() -> Iterator[None]:
-    """What is inside ends where memory does."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-
-
-def _with_steps(params: Params, num_steps: int) -> Params:
-    return params.model_copy(update={"steps": num_steps})

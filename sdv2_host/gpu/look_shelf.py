@@ -39,6 +39,10 @@ class LookShelf:
         """These were for an engine before this one."""
         self._newest = max((order.serial for order in orders), default=0)
 
+    def is_due(self, orders: tuple[LookOrder, ...]) -> bool:
+        """One of them is not done yet."""
+        return any(order.serial > self._newest for order in orders)
+
     def due(self, orders: tuple[LookOrder, ...]) -> Iterator[LookOrder]:
         """Orders not done yet, oldest first; each counts as done with the next one."""
         for order in orders:

@@ -10,7 +10,8 @@ than 8 bits are rounded to 8 first, which is what the model was trained on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from sdv2_host.gpu.transfer import Arrival, transfer_of
 from sdv2_host.types import Frame, Orientation, PixelFormat, Size, centre_crop
 
 _MAX_8 = 255
@@ -44,6 +46,14 @@ def _rgb(x: Tensor, pixel_format: PixelFormat) -> Tensor:
     return x[:, :3]
 
 
+class _Kind(NamedTuple):
+    """Frames alike in this are made ready together."""
+
+    shape: tuple[int, ...]
+    pixel_format: PixelFormat
+    orientation: Orientation
+
+
 class Staging:
     """Between host frames and device tensors of one size."""
 
@@ -51,44 +61,61 @@ class Staging:
         self._size = size
         self._device = device
         self._dtype = dtype
+        self._transfer = transfer_of(device)
 
     def upload(self, frames: Sequence[Frame]) -> Tensor:
         """[1, T, 3, H, W] in [-1, 1] on the device, each frame cropped and scaled to fit.
 
-        Alpha is not looked at. Frames of one call may differ in size and format.
+        Alpha is not looked at. Frames of one call may differ in size and format. Does not wait.
         """
-        return torch.cat([self._fit(frame) for frame in frames]).unsqueeze(0)
+        parts = [self._fit(kind, list(alike)) for kind, alike in groupby(frames, _kind)]
+        return (torch.cat(parts) if len(parts) > 1 else parts[0]).unsqueeze(0)
 
     def download(self, frames_BTCHW: Tensor) -> NDArray[np.uint8]:
         """[T, H, W, 4] opaque RGBA of [1, T, 3, H, W] in [-1, 1], rounded. Waits for the device."""
+        pixels: NDArray[np.uint8] = self.send(frames_BTCHW).wait()[0]
+        return pixels
+
+    def send(self, frames_BTCHW: Tensor, *beside: Tensor) -> Arrival:
+        """What `download` returns, on its way, and tensors that come with it. Does not wait."""
         half = _MAX_8 / 2
         # In float32, rounded once: bfloat16 has no halves above 128.
-        levels_TCHW = (frames_BTCHW[0].float() * half + half).round_().clamp_(0, _MAX_8)
-        on_device = levels_TCHW.to(torch.uint8)
-        bytes_TCHW = on_device.cpu().numpy()
-        num_frames, _, height, width = bytes_TCHW.shape
-        rgba = np.full((num_frames, height, width, 4), _MAX_8, dtype=np.uint8)
-        # One channel at a time: numpy copies runs of 3 bytes much more slowly.
-        for channel in range(3):
-            rgba[..., channel] = bytes_TCHW[:, channel]
-        return rgba
+        levels_TCHW = (frames_BTCHW[0].float() * half).add_(half).round_().clamp_(0, _MAX_8)
+        num_frames, _, height, width = levels_TCHW.shape
+        rgba = torch.full(
+            (num_frames, height, width, 4), _MAX_8, dtype=torch.uint8, device=levels_TCHW.device
+        )
+        rgba[..., :3].copy_(levels_TCHW.permute(0, 2, 3, 1))
+        return self._transfer.down([rgba, *beside])
 
-    def _fit(self, frame: Frame) -> Tensor:
-        """[1, 3, H, W] in [-1, 1]."""
-        pixels = frame.pixels if frame.pixels.ndim == 3 else frame.pixels[..., None]
-        height, width = pixels.shape[:2]
+    def _fit(self, kind: _Kind, frames: list[Frame]) -> Tensor:
+        """[T, 3, H, W] in [-1, 1] of frames alike."""
+        height, width = kind.shape[:2]
         rows, columns = centre_crop(Size(width, height), self._size)
-        is_flipped = frame.meta.orientation is Orientation.BOTTOM_FIRST
+        is_flipped = kind.orientation is Orientation.BOTTOM_FIRST
         if is_flipped:
             rows = slice(height - rows.stop, height - rows.start)
-        x = torch.from_numpy(to_bytes(pixels[rows, columns]))
-        x = x.to(self._device, non_blocking=True).permute(2, 0, 1).unsqueeze(0)
-        if self._device.type != "cpu":
-            x = x.float()
-        size = (self._size.height, self._size.width)
-        if x.shape[-2:] != size:
-            x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-        x = _rgb(x, frame.meta.pixel_format).float()
+        pictures = [to_bytes(_with_channels(frame)[rows, columns]) for frame in frames]
+        scaled = [self._scale(x_THWC) for x_THWC in self._transfer.up(pictures)]
+        x = _rgb(torch.cat(scaled) if len(scaled) > 1 else scaled[0], kind.pixel_format)
         if is_flipped:
             x = x.flip(-2)
-        return (x * (2 / _MAX_8) - 1).to(self._dtype)
+        return (x.float() * (2 / _MAX_8)).sub_(1).to(self._dtype)
+
+    def _scale(self, x_THWC: Tensor) -> Tensor:
+        """[T, C, H, W] of the stream's size; of bytes as they come."""
+        x = x_THWC.permute(0, 3, 1, 2)
+        size = (self._size.height, self._size.width)
+        if x.shape[-2:] == size:
+            return x
+        if self._device.type != "cpu":
+            x = x.float()
+        return F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _kind(frame: Frame) -> _Kind:
+    return _Kind(frame.pixels.shape, frame.meta.pixel_format, frame.meta.orientation)
+
+
+def _with_channels(frame: Frame) -> NDArray[Any]:
+    return frame.pixels if frame.pixels.ndim == 3 else frame.pixels[..., None]

@@ -1,7 +1,8 @@
 """Spans of time per stage, on the clock of whoever does the work.
 
 On the CPU a span is known when it ends. On CUDA it is a pair of events, and asking for their
-distance at once would make the host wait for the device; so they are read one chunk later.
+distance at once would make the host wait for the device; so they are read with the pictures, when
+the device is done with the chunk.
 """
 
 from __future__ import annotations
@@ -21,23 +22,17 @@ class _Span(NamedTuple):
     end: torch.cuda.Event
 
 
-class SpanTimer:
-    """Named spans of the chunk in progress and, on CUDA, of the one before."""
+class ChunkSpans:
+    """Named spans of one chunk. Several threads may take turns with it."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_cuda = device.type == "cuda"
         self._spans_ms: dict[str, float] = {}
         self._recorded: list[_Span] = []
-        self._previous: list[_Span] = []
-
-    @property
-    def lag_chunks(self) -> int:
-        """How many chunks later `finish_chunk` tells a chunk's spans."""
-        return 1 if self._on_cuda else 0
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """Time spent inside counts towards `name` in this chunk."""
+        """Time spent inside counts towards `name`; on CUDA, that of the current stream."""
         if self._on_cuda:
             start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -50,13 +45,11 @@ class SpanTimer:
         yield
         self._add(name, (now_ns() - start_ns) / NS_PER_MS)
 
-    def finish_chunk(self) -> dict[str, float]:
-        """Milliseconds per span of the chunk just done; on CUDA, of the chunk before it."""
-        for name, start, end in self._previous:
+    def read_ms(self) -> dict[str, float]:
+        """Milliseconds per span. To be asked once, when the device is done with all of them."""
+        for name, start, end in self._recorded:
             self._add(name, start.elapsed_time(end))
-        self._previous, self._recorded = self._recorded, []
-        spans_ms, self._spans_ms = self._spans_ms, {}
-        return spans_ms
+        return self._spans_ms
 
     def _add(self, name: str, span_ms: float) -> None:
         self._spans_ms[name] = self._spans_ms.get(name, 0.0) + span_ms

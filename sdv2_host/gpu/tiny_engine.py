@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.overlap import Overlap
 from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
 from sdv2_host.stream.cache_plan import CacheGeometry
@@ -67,6 +68,7 @@ def build_tiny_engine(
     layout: Layout = Layout.SERIAL,
     models_dir: str = "",
     calls_of: CallsFn | None = None,
+    overlap: Overlap = "off",
 ) -> StreamEngine:
     """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the process.
 
@@ -82,7 +84,7 @@ def build_tiny_engine(
     spec = tiny_spec(models.card, size, past=past, layout=layout)
     find = partial(find_lora, store.models_dir(models_dir))
     lora = LoraMerge(models.dit, _embedded_weights(), find)
-    return tiny_engine(models, spec, lora, calls_of)
+    return tiny_engine(models, spec, lora, calls_of, overlap)
 
 
 def tiny_engine(
@@ -90,12 +92,13 @@ def tiny_engine(
     spec: StreamSpec,
     lora: LoraMerge | NoLoras = NO_LORAS,
     calls_of: CallsFn | None = None,
+    overlap: Overlap = "off",
 ) -> StreamEngine:
     """An engine of models that are loaded already."""
     parts = StreamModels(models.dit, models.vae, models.text, lora)
     if calls_of is not None:
         parts = parts._replace(calls=calls_of(parts, spec))
-    return StreamEngine("tiny", parts, spec)
+    return StreamEngine("tiny", parts, spec, overlap=overlap)
 
 
 def _embedded_weights() -> BaseFn:

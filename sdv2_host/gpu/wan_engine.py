@@ -123,6 +123,7 @@ def load_wan_engine(
         spec,
         first_chunk_frames(config),
         advise,
+        config.overlap,
     )
 
 

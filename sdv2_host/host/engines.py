@@ -44,6 +44,7 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
             config.threads,
             models_dir=config.models_dir,
             calls_of=partial(chosen_calls, config.compile, progress, compiled),
+            overlap=config.overlap,
         )
     from sdv2_host.gpu.wan_engine import build_wan_engine  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sdv2_host.config import Config
 from sdv2_host.gpu.attention_choice import AttentionKernel, attention_for
 from sdv2_host.gpu.part_bytes import room_bytes
-from sdv2_host.gpu.timing import SpanTimer
+from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.stages.rank_models import RankModels, build_rank_models, spec_of
 from sdv2_host.stages.work import DeviceTimes
 from sdv2_host.stream.cache_plan import RowCall
@@ -79,15 +79,19 @@ def measure_device(
 
     Both halves of `vae` must be held, and of `dit` this block: the others are like it.
     """
-    timer = SpanTimer(spec.device)
     cells = _Cells(spec.height_px // LATENT_STRIDE_PX, spec.width_px // LATENT_STRIDE_PX)
     frames_BTCHW = _zeros(spec, 1, FRAMES_PER_LATENT, 3, spec.height_px, spec.width_px)
     z_BFCHW = _zeros(spec, 1, 1, dit.dims.in_dim, *cells)
     cache = vae.init_cache(1, spec.height_px, spec.width_px, spec.device, spec.dtype)
-    encode_ms = _least_ms(timer, lambda: vae.encode(frames_BTCHW, cache, is_first=False).z_BFCHW)
-    decode_ms = _least_ms(timer, lambda: vae.decode(z_BFCHW, cache, is_first=False).frames_BTCHW)
+    encode_ms = _least_ms(
+        spec.device, lambda: vae.encode(frames_BTCHW, cache, is_first=False).z_BFCHW
+    )
+    decode_ms = _least_ms(
+        spec.device, lambda: vae.decode(z_BFCHW, cache, is_first=False).frames_BTCHW
+    )
     first_ms, both_ms = (
-        _least_ms(timer, _block_call(dit, spec, cells, block, num_rows)) for num_rows in (1, 2)
+        _least_ms(spec.device, _block_call(dit, spec, cells, block, num_rows))
+        for num_rows in (1, 2)
     )
     saving = 1 - (both_ms - first_ms) / first_ms
     return DeviceTimes(
@@ -133,14 +137,14 @@ def _block_call(
     return run
 
 
-def _least_ms(timer: SpanTimer, run: Callable[[], Tensor]) -> float:
+def _least_ms(device: torch.device, run: Callable[[], Tensor]) -> float:
     times_ms = []
     for _ in range(1 + REPEATS):
-        with timer.span(SPAN):
+        spans = ChunkSpans(device)
+        with spans.span(SPAN):
             out = run()
         out.flatten()[0].item()  # the device is done: what is timed next begins on an idle one
-        spans_ms = [timer.finish_chunk() for _ in range(1 + timer.lag_chunks)]
-        times_ms.append(spans_ms[-1][SPAN])
+        times_ms.append(spans.read_ms()[SPAN])
     return min(times_ms[1:])
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -56,6 +57,7 @@ class Denoiser:
         self._spec = spec
         self.rotary = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
         self._sigma_table = sigma_table().to(spec.device)
+        self._guards_I, self._limits_I = (one.to(spec.device) for one in _limits(spec))
 
     def noise(self, chunk_index: int, seed: int, step: int, hold: float, like: Tensor) -> Tensor:
         """What a chunk gets before a step, of like's shape; `hold` of it is every chunk's."""
@@ -72,14 +74,17 @@ class Denoiser:
         Source: streamv2v/inference.py: int(1000 * noise_scale) - 100, then the canonical list.
         """
         spec = self._spec
-        told = (noise_scale.float() * 1000 + _ROUNDING).floor() - spec.timestep_offset
+        told = (noise_scale.float() * 1000).add_(_ROUNDING).floor_()
+        if spec.timestep_offset:
+            told.sub_(spec.timestep_offset)
         if is_first and spec.is_first_canonical:
-            told = torch.full_like(told, spec.timesteps[0])
-        timesteps = [told.clamp(0, 1000)]
-        for canonical in spec.timesteps[1:num_steps]:
-            guard = timesteps[-1] * spec.max_step_ratio
-            timesteps.append(guard.nan_to_num(canonical).clamp(max=canonical))
-        timesteps_I = torch.stack(timesteps)
+            told.fill_(spec.timesteps[0])
+        # Step i is told no more than its canonical timestep, nor than a part of the step's before:
+        # so the first one's times that part i times, or a limit that is known by now. Without a
+        # guard that is infinity, or 0 times it, which is none either.
+        timesteps_I = torch.fmin(
+            told.clamp_(0, 1000) * self._guards_I[:num_steps], self._limits_I[:num_steps]
+        )
         return timesteps_I, sigma_of(timesteps_I, self._sigma_table)
 
     def advance_(self, kv: KVCache, chunks: Sequence[ChunkInFlight]) -> None:
@@ -121,8 +126,22 @@ class Denoiser:
         chunk.x_BFCHW = add_noise(x0, noise, chunk.sigmas_I[chunk.step])
 
 
+def _limits(spec: StreamSpec) -> tuple[Tensor, Tensor]:
+    """Per step: what of the first timestep, and what in any case, it is told at most."""
+    ratio = spec.max_step_ratio
+    guards = [1.0, *(ratio**step for step in range(1, spec.num_rows))]
+    limits = [math.inf]
+    for canonical in spec.timesteps[1:]:
+        limits.append(min(limits[-1] * ratio, canonical))
+    return torch.tensor(guards), torch.tensor(limits)
+
+
 def _rows(chunks: Sequence[ChunkInFlight]) -> tuple[Tensor, Tensor]:
     """Latents [B, F, C, H, W] and timesteps [B, F] of a call."""
+    if len(chunks) == 1:
+        (chunk,) = chunks
+        t_1 = chunk.timesteps_I[chunk.step : chunk.step + 1]
+        return chunk.x_BFCHW, t_1[:, None].expand(-1, chunk.num_latents)
     x_BFCHW = torch.cat([chunk.x_BFCHW for chunk in chunks])
     t_B = torch.stack([chunk.timesteps_I[chunk.step] for chunk in chunks])
     return x_BFCHW, t_B[:, None].expand(-1, x_BFCHW.shape[1])

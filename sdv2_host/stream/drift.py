@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,86 +72,154 @@ def _by_channel(values_BTCHW: Tensor) -> Tensor:
     return values_BTCHW.transpose(0, 2).flatten(1).to(torch.float32, copy=True)
 
 
-@dataclass(slots=True)
-class Band:
-    """Where statistics lie. Per session, written in place."""
+class _Rule(NamedTuple):
+    """What a chunk of some age does to a band, each [..]: one tensor at a time in a launch."""
 
-    mean_S: Tensor
-    squares_S: Tensor
-    """Sum of squared distances to the mean, of the chunks learnt from."""
-    slow_S: Tensor
-    """Slow average; the mean itself while learning."""
-    latent_dim: int
+    weight: Tensor
+    """Of the chunk in the mean; 0 = it does not belong to the band."""
+    keeps: Tensor
+    """0 where the sum of squares begins, else 1."""
+    belongs: Tensor
+    """1 or 0."""
+    slow_weight: Tensor
+    """Of what the slow average moves to."""
+    knows: Tensor
+    """1 once the band is complete: the slow average moves to the chunk, before that to the mean."""
 
     @classmethod
-    def fresh(cls, latent_dim: int, device: torch.device) -> Band:
-        size = 2 * (latent_dim + 3)
-        mean_S, squares_S, slow_S = (torch.zeros(size, device=device) for _ in range(3))
-        return cls(mean_S, squares_S, slow_S, latent_dim)
+    def table(cls, device: torch.device) -> Tensor:
+        """[age, 5]; the last row is for all that are older."""
+        count = torch.arange(SETTLE_CHUNKS + LEARN_CHUNKS + 2, dtype=torch.float32) - SETTLE_CHUNKS
+        belongs = (count >= 1) & (count <= LEARN_CHUNKS)
+        knows = count > LEARN_CHUNKS
+        rule = cls(
+            torch.where(belongs, 1 / count.clamp(min=1), 0.0),
+            (count != 1).float(),
+            belongs.float(),
+            torch.where(knows, RATE, 1.0),
+            knows.float(),
+        )
+        return torch.stack(list(rule), dim=1).to(device)
+
+
+@dataclass(slots=True)
+class Bands:
+    """Where the statistics of the source and of the picture lie. Per session, written in place."""
+
+    mean_2S: Tensor
+    squares_2S: Tensor
+    """Sum of squared distances to the mean, of the chunks learnt from."""
+    slow_2S: Tensor
+    """Slow average; the mean itself while learning."""
+
+    @classmethod
+    def fresh(cls, latent_dim: int, device: torch.device) -> Bands:
+        return cls(*(torch.zeros(2, 2 * (latent_dim + 3), device=device) for _ in range(3)))
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return self.mean_S, self.squares_S, self.slow_S
+        return self.mean_2S, self.squares_2S, self.slow_2S
 
-    def learn_(self, new_S: Tensor, count: Tensor) -> None:
-        """Chunk number `count` (0-dim, from 1) belongs to the band; nothing where it is below 1,
-        or the band is complete. Source: Welford's running variance."""
-        is_learning = (count >= 1) & (count <= LEARN_CHUNKS)
-        before_S = torch.where(count <= 1, torch.zeros_like(self.mean_S), self.mean_S)
-        squares_S = torch.where(count <= 1, torch.zeros_like(self.mean_S), self.squares_S)
-        mean_S = before_S + (new_S - before_S) / count.clamp(min=1)
-        squares_S = squares_S + (new_S - before_S) * (new_S - mean_S)
-        self.mean_S.copy_(torch.where(is_learning, mean_S, self.mean_S))
-        self.squares_S.copy_(torch.where(is_learning, squares_S, self.squares_S))
-        slow_S = self.slow_S + RATE * (new_S - self.slow_S)
-        self.slow_S.copy_(torch.where(count <= LEARN_CHUNKS, self.mean_S, slow_S))
+    def learn_(self, new_2S: Tensor, rule: _Rule) -> None:
+        """A chunk has come. Source: Welford's running variance."""
+        before_2S = new_2S - self.mean_2S
+        self.mean_2S.lerp_(new_2S, rule.weight)
+        after_2S = new_2S - self.mean_2S
+        self.squares_2S.mul_(rule.keeps).addcmul_(before_2S.mul_(rule.belongs), after_2S)
+        aim_2S = self.mean_2S.lerp(new_2S, rule.knows)
+        self.slow_2S.lerp_(aim_2S, rule.slow_weight)
 
-    def departure(self) -> Tensor:
-        """0-dim: how far the slow average is from the band, in its spreads.
+    def departures(self, consts: _Constants) -> Tensor:
+        """[2]: how far the slow averages are from their bands, in spreads of these.
 
         The largest of four groups, each the root mean square of its channels: a cast in the
         colours would drown among the latents.
         """
-        dims = [self.latent_dim, self.latent_dim, 3, 3]
-        _, latent_spread, _, colour_spread = torch.split(self.mean_S, dims)
-        contrast_S = torch.cat([latent_spread, latent_spread, colour_spread, colour_spread])
-        spread_S = (self.squares_S / LEARN_CHUNKS).sqrt() + FLOOR * contrast_S + ONE_LEVEL
-        groups = torch.split((self.slow_S - self.mean_S) / spread_S, dims)
-        return torch.stack([group.square().mean().sqrt() for group in groups]).amax()
+        contrast_2S = self.mean_2S.index_select(1, consts.contrast_S)
+        spread_2S = (self.squares_2S / LEARN_CHUNKS).sqrt_()
+        spread_2S.add_(contrast_2S, alpha=FLOOR).add_(ONE_LEVEL)
+        apart_2S = (self.slow_2S - self.mean_2S).div_(spread_2S).square_()
+        return (apart_2S @ consts.group_S4).amax(dim=1).sqrt_()
+
+
+class _Constants(NamedTuple):
+    """On the device, made once."""
+
+    rules: Tensor
+    contrast_S: Tensor
+    """int64: which statistic is the contrast of each one's channel, its spread in a chunk."""
+    group_S4: Tensor
+    """Makes means of the four groups' statistics."""
+    each_chunk_5: Tensor
+    """What a chunk adds to the counts."""
+    least_5: Tensor
+    """That they may be."""
+
+    @classmethod
+    def of(cls, latent_dim: int, device: torch.device) -> _Constants:
+        dims = [latent_dim, latent_dim, 3, 3]
+        latents, colours = (torch.arange(dim) + start for dim, start in _spreads(latent_dim))
+        group_S4 = torch.repeat_interleave(
+            torch.diag(1 / torch.tensor(dims)), torch.tensor(dims), dim=0
+        )
+        none = torch.finfo(torch.float32).min
+        constants = cls(
+            _Rule.table(device),
+            torch.cat([latents, latents, colours, colours]),
+            group_S4,
+            torch.tensor([1.0, 0.0, 0.0, -1.0, 0.0]),
+            torch.tensor([none, none, none, -REST_CHUNKS, none]),
+        )
+        return cls(*(tensor.to(device) for tensor in constants))
+
+
+def _spreads(latent_dim: int) -> list[tuple[int, int]]:
+    """(how many, where they begin) of the spreads of latents and of colours; see `statistics`."""
+    return [(latent_dim, latent_dim), (3, 2 * latent_dim + 3)]
 
 
 @dataclass(slots=True)
 class DriftState:
-    """All per session, written in place but for `look`. Counts are 0-dim float32."""
+    """All per session, written in place but for `look`. Counts are float32."""
 
-    source: Band
-    picture: Band
-    source_S: Tensor
-    """Of the newest chunk."""
-    age: Tensor
-    """Chunks since the look or the source's scene began."""
-    level: Tensor
-    """Drift of the picture in spreads of its band; 0 while that is being learnt."""
-    is_out: Tensor
-    """1 from when the level passes the limit until it is calm again."""
-    anchor_left: Tensor
-    """Chunks of a re-anchor that are still to come; the first of them refreshes the sinks. Below
-    0: minus the chunks since it ended, up to the rest."""
-    num_anchors: Tensor
-    """Of this band."""
+    bands: Bands
+    counts_5: Tensor
+    """Age, level, is_out, anchor_left, num_anchors: one tensor, as each launch costs a host as much
+    as a thousand numbers cost a device."""
+    constants: _Constants
     look: tuple[object, ...] | None = None
     """What the newest chunk was asked to look like; None = it was not watched."""
 
     @classmethod
     def fresh(cls, latent_dim: int, device: torch.device) -> DriftState:
-        source_S = torch.zeros(2 * (latent_dim + 3), device=device)
-        source, picture = (Band.fresh(latent_dim, device) for _ in range(2))
-        age, level, is_out, left, anchors = (torch.zeros((), device=device) for _ in range(5))
-        return cls(source, picture, source_S, age, level, is_out, left, anchors)
+        constants = _Constants.of(latent_dim, device)
+        return cls(Bands.fresh(latent_dim, device), torch.zeros(5, device=device), constants)
 
     @property
-    def counts(self) -> tuple[Tensor, ...]:
-        return self.age, self.level, self.is_out, self.anchor_left, self.num_anchors
+    def age(self) -> Tensor:
+        """Chunks since the look or the source's scene began."""
+        return self.counts_5[0]
+
+    @property
+    def level(self) -> Tensor:
+        """Drift of the picture in spreads of its band; 0 while that is being learnt."""
+        return self.counts_5[1]
+
+    @property
+    def is_out(self) -> Tensor:
+        """1 from when the level passes the limit until it is calm again."""
+        return self.counts_5[2]
+
+    @property
+    def anchor_left(self) -> Tensor:
+        """Chunks of a re-anchor that are still to come; the first of them refreshes the sinks.
+        Below 0: minus the chunks since it ended, up to the rest."""
+        return self.counts_5[3]
+
+    @property
+    def num_anchors(self) -> Tensor:
+        """Of this band."""
+        return self.counts_5[4]
 
     @property
     def is_anchoring(self) -> Tensor:
@@ -163,7 +232,7 @@ class DriftState:
         return self.anchor_left == ANCHOR_CHUNKS
 
     def reset_(self) -> None:
-        for tensor in (*self.source.tensors, *self.picture.tensors, self.source_S, *self.counts):
+        for tensor in (*self.bands.tensors, self.counts_5):
             tensor.zero_()
         self.look = None
 
@@ -172,30 +241,30 @@ class DriftState:
         look = look_key(params)
         if look != self.look or has_new_weights:
             self.look = look
-            for count in self.counts:
-                count.zero_()
+            self.counts_5.zero_()
 
-    def see_source_(self, latents_BFCHW: Tensor, frames_BTCHW: Tensor) -> None:
-        self.source_S.copy_(statistics(latents_BFCHW, frames_BTCHW))
+    def told(self) -> Tensor:
+        """A copy of the counts."""
+        return self.counts_5.clone()
 
-    def see_picture_(self, latents_BFCHW: Tensor, frames_BTCHW: Tensor, *, acts: bool) -> None:
-        """`level` says how far this chunk's picture has drifted; with `acts` a re-anchor begins
-        with the next chunk where that is too far."""
-        self.age += 1
-        count = self.age - SETTLE_CHUNKS
-        self.source.learn_(self.source_S, count)
-        self.picture.learn_(statistics(latents_BFCHW, frames_BTCHW), count)
-        knows = count > LEARN_CHUNKS
-        source = self.source.departure()
-        has_moved_on = knows & (source > LIMIT)
+    def see_(
+        self, source_S: Tensor, latents_BFCHW: Tensor, frames_BTCHW: Tensor, *, acts: bool
+    ) -> None:
+        """`level` says how far this picture has drifted, and its source has these statistics; with
+        `acts` a re-anchor begins with the next chunk where that is too far."""
+        rules, *_ = consts = self.constants
+        torch.maximum(self.counts_5.add_(consts.each_chunk_5), consts.least_5, out=self.counts_5)
+        row_1 = self.age.clamp(max=len(rules) - 1).to(torch.int64)[None]
+        rule = _Rule(*rules.index_select(0, row_1)[0].unbind())
+        self.bands.learn_(torch.stack([source_S, statistics(latents_BFCHW, frames_BTCHW)]), rule)
+        source, picture = self.bands.departures(consts).unbind()
+        # The source has moved on: another scene is on, its band is learnt anew.
+        stays = 1 - (source > LIMIT).mul(rule.knows)
         # As much as the source goes, the picture may go.
-        level = self.picture.departure() / source.clamp(min=1)
-        self.level.copy_(torch.where(knows & ~has_moved_on, level, 0.0))
-        stays_out = (self.is_out > 0) & (self.level > CALM * LIMIT)
-        self.is_out.copy_((self.level > LIMIT) | stays_out)
-        self.anchor_left.copy_((self.anchor_left - 1).clamp(min=-REST_CHUNKS))
-        self.age.copy_(torch.where(has_moved_on, 0.0, self.age))
-        self.num_anchors.copy_(torch.where(has_moved_on, 0.0, self.num_anchors))
+        level = torch.div(picture, source.clamp(min=1), out=self.level).mul_(rule.knows).mul_(stays)
+        limit = (self.is_out * ((CALM - 1) * LIMIT)).add_(LIMIT)
+        self.is_out.copy_(level > limit)
+        self.counts_5[:: len(self.counts_5) - 1].mul_(stays)  # age and num_anchors
         if acts:
             self._anchor_()
 
@@ -203,9 +272,10 @@ class DriftState:
         may = (self.num_anchors == 0) | (self.anchor_left == -REST_CHUNKS)
         begins = may & (self.level > LIMIT) & (self.num_anchors < MAX_ANCHORS)
         self.anchor_left.copy_(torch.where(begins, float(ANCHOR_CHUNKS), self.anchor_left))
-        self.num_anchors += begins
+        self.num_anchors.add_(begins)
         # Judged anew from here: the slow average would take seconds to see that it has helped.
-        self.picture.slow_S.copy_(torch.where(begins, self.picture.mean_S, self.picture.slow_S))
+        mean_S, slow_S = self.bands.mean_2S[1], self.bands.slow_2S[1]
+        slow_S.copy_(torch.where(begins, mean_S, slow_S))
 
     def noise_scale(self, scale: Tensor) -> Tensor:
         """0-dim: the motion's noise scale, and a little more of it while re-anchoring."""

@@ -11,6 +11,7 @@ streamv2v/inference.py: compute_noise_scale_and_step, on pixels, k = the chunk.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -102,18 +103,23 @@ def frame_differences(frames_BTCHW: Tensor, previous_BCHW: Tensor | None) -> Ten
     """Root mean square difference of each frame to the one before: float32 [T], or [T - 1] when
     nothing came before."""
     frames = frames_BTCHW.to(torch.float32)
+    before = frames[:, :-1]
     if previous_BCHW is not None:
-        frames = torch.cat([previous_BCHW.unsqueeze(1).to(torch.float32), frames], dim=1)
-    difference = frames[:, 1:] - frames[:, :-1]
-    return difference.square().mean(dim=(0, 2, 3, 4)).sqrt()
+        previous = previous_BCHW.unsqueeze(1).to(torch.float32)
+        before = torch.cat([previous, before], dim=1) if before.shape[1] else previous
+    difference = frames[:, frames.shape[1] - before.shape[1] :] - before
+    norm_T: Tensor = torch.linalg.vector_norm(difference, dim=(0, 2, 3, 4))
+    num_values = frames[:, :1].numel()
+    return norm_T * math.sqrt(1 / num_values)
 
 
 def noise_scale(
-    level: Tensor, previous: Tensor | float, bounds: tuple[float, float], reaction: float
+    level: Tensor, previous: Tensor, bounds: tuple[float, float], reaction: float
 ) -> Tensor:
     """lambda (s_max - (s_max - s_min) level) + (1 - lambda) previous; bounds are (s_min, s_max)."""
     s_min, s_max = bounds
-    return reaction * (s_max - (s_max - s_min) * level) + (1 - reaction) * previous
+    towards = level * (-reaction * (s_max - s_min))
+    return towards.add_(reaction * s_max).add_(previous, alpha=1 - reaction)
 
 
 def observe_(
@@ -139,7 +145,7 @@ def observe_(
     is_latent = params.motion_metric == "latents"
     difference = in_latents if is_latent else in_pixels
     sigma = rule.latent_sigma if is_latent else rule.sigma
-    state.level.copy_((difference * params.motion_gain / sigma).clamp(0, 1))
+    torch.clamp(difference * (params.motion_gain / sigma), 0, 1, out=state.level)
     bounds = (params.noise_s_min, params.noise_s_max)
     scale = noise_scale(state.level, state.noise_scale, bounds, params.motion_reaction)
     state.noise_scale.copy_(scale)

@@ -2,14 +2,12 @@
 
 # B rows (1)  T pixel frames  F latent frames  C channels  H W size
 
-A step reads top to bottom: replan, encode, motion, noise, denoise, decode. Nothing on the way
-reads from the device.
+A step has three parts: begin (encode, motion, text, noise), denoise (replan, the model's calls)
+and decode (pictures, drift). Nothing on the way reads from the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -17,11 +15,13 @@ from torch import Tensor
 
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stream.denoise import Denoiser, NoiseFn, keyed_noise
+from sdv2_host.stream.drift import statistics
 from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.motion import observe_
 from sdv2_host.stream.recent import PastChunk, Recalled
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.stream.state import StreamState
+from sdv2_host.stream.step_parts import Begun, Decoded, Denoised
 from sdv2_host.stream.stream_batch import ChunkInFlight
 from sdv2_host.types import Layout
 from sdv2_host.wan.flow import add_noise
@@ -29,16 +29,22 @@ from sdv2_host.wan.model import CausalWanModel, TextByBlock
 from sdv2_host.wan.streaming_vae import StreamingVAE
 from sdv2_host.wan.text import TextEncoder
 
-SpanFn = Callable[[str], AbstractContextManager[None]]
-"""Opens a named span of time: encode, denoise, decode."""
-
-
-def _no_span(_: str) -> AbstractContextManager[None]:
-    return nullcontext()
-
 
 class StreamPipeline:
-    """Weights and rules; every method takes the state it works on."""
+    """Weights and rules; every method takes the state it works on.
+
+    A step's parts may run at different times, and at the same time as other parts of neighbouring
+    steps, as long as each kind keeps its order and a step's own parts follow each other: each has
+    its share of the state, and hands the rest on. Shares:
+
+    - begin: `vae_cache.encoder`, `motion`, `texts`, `recent`, `look`, `chunk_index`,
+      `num_latents`, `has_new_weights`;
+    - denoise: `kv`, `batch`, `num_steps`, `num_recached`;
+    - decode: `vae_cache.decoder`, `drift`.
+
+    What reads or writes more than a share needs all that was begun to be decoded: a chunk of which
+    `waits_for_all` is true, LoRAs that are merged, looks that are kept or recalled, a reset.
+    """
 
     def __init__(
         self,
@@ -46,7 +52,6 @@ class StreamPipeline:
         vae: StreamingVAE,
         text: TextEncoder,
         spec: StreamSpec,
-        span: SpanFn = _no_span,
         noise: NoiseFn = keyed_noise,
         calls: ModelCalls | None = None,
     ) -> None:
@@ -55,7 +60,6 @@ class StreamPipeline:
         self._dit = dit
         self._vae = vae
         self._text = text
-        self._span = span
         self._calls = calls or EagerCalls(dit, vae)
         self.denoiser = Denoiser(dit, spec, self._calls.predict, noise)
 
@@ -88,39 +92,77 @@ class StreamPipeline:
         brings into use continue from the last row in use. With `recache` "window", a chunk that
         is a cut comes to a cache which begins anew (`_begin_anew_`); so does each row of a batch.
         """
+        begun = self.begin_(state, frames_BTCHW, params, layout)
+        return self.decode_(state, self.denoise_(state, begun)).frames_BTCHW
+
+    def waits_for_all(self, params: Params) -> bool:
+        """Whether a chunk with these parameters can begin only when all before it are decoded:
+        its noise depends on their pictures."""
+        return self.reanchors(params)
+
+    @torch.inference_mode()
+    def begin_(
+        self,
+        state: StreamState,
+        frames_BTCHW: Tensor,
+        params: Params,
+        layout: Layout | None = None,
+    ) -> Begun:
+        """The first part of a `step`: the chunk is encoded and has its noise."""
+        text = state.texts.get(prompts_of(params), self._text, self._dit, params.blend_mode)
+        has_new_weights = state.has_new_weights and not self.reanchors(params)
+        chunk = self.encode_(state, frames_BTCHW, params, text)
+        motion_2 = torch.stack([state.motion.noise_scale, state.motion.level])
+        return Begun(
+            chunk, params, layout or self.spec.layout, motion_2, chunk.source_S, has_new_weights
+        )
+
+    @torch.inference_mode()
+    def denoise_(self, state: StreamState, begun: Begun) -> Denoised:
+        """The second part of a `step`: every chunk that is ready is clean."""
         state.num_recached = 0
-        layout = layout or self.spec.layout
-        done = self._replan_(state, params.steps, layout)
-        with self._span("encode"):
-            text = state.texts.get(prompts_of(params), self._text, self._dit, params.blend_mode)
-            chunk = self.encode_(state, frames_BTCHW, params, text)
-        with self._span("denoise"):
-            done += self._denoise_(state, chunk, layout)
-        with self._span("decode"):
-            styled_BTCHW = self._decode_(state, done)
-        if done and params.drift != "off":
+        done = self._replan_(state, begun.chunk, begun.layout)
+        done += self._denoise_(state, begun.chunk, begun.layout)
+        return Denoised(begun, done, state.num_recached)
+
+    @torch.inference_mode()
+    def decode_(self, state: StreamState, denoised: Denoised) -> Decoded:
+        """The last part of a `step`: the pictures are there, and the watchdog has seen them."""
+        begun, done, _ = denoised
+        styled_BTCHW = self.decode_chunks_(state, done)
+        if begun.source_S is None:
+            state.drift.look = None
+            return Decoded(styled_BTCHW, None)
+        acts = self.reanchors(begun.params)
+        if not acts:  # or it was told before the chunk had its noise
+            state.drift.begin_look_(begun.params, begun.has_new_weights)
+        if done:
             latents_BFCHW = torch.cat([one.x_BFCHW for one in done], dim=1)
-            state.drift.see_picture_(latents_BFCHW, styled_BTCHW, acts=self.reanchors(params))
-        return styled_BTCHW
+            state.drift.see_(begun.source_S, latents_BFCHW, styled_BTCHW, acts=acts)
+        return Decoded(styled_BTCHW, state.drift.told())
 
     @torch.inference_mode()
     def flush(self, state: StreamState) -> Tensor:
         """Frames [1, T', 3, H, W] of all chunks still in flight, oldest first."""
-        return self._decode_(state, self._drain_(state))
+        return self.decode_chunks_(state, self.drain_(state))
 
-    def _replan_(self, state: StreamState, num_steps: int, layout: Layout) -> list[ChunkInFlight]:
-        """Chunks finished because the number of steps or the layout changes."""
-        done = self._drain_(state) if layout is Layout.SERIAL else []
-        if num_steps == state.num_steps:
+    def _replan_(
+        self, state: StreamState, chunk: ChunkInFlight, layout: Layout
+    ) -> list[ChunkInFlight]:
+        """Chunks finished because the number of steps or the layout changes with this one."""
+        done = self.drain_(state) if layout is Layout.SERIAL else []
+        if chunk.num_steps == state.num_steps:
             return done
-        assert 1 <= num_steps <= self.spec.num_rows, f"{num_steps} steps"
-        done += self._drain_(state)
-        if state.chunk_index > 0:
-            state.kv.change_steps_(state.num_steps, num_steps)
-        state.num_steps = num_steps
+        assert 1 <= chunk.num_steps <= self.spec.num_rows, f"{chunk.num_steps} steps"
+        done += self.drain_(state)
+        if not chunk.is_first:
+            state.kv.change_steps_(state.num_steps, chunk.num_steps)
+        state.num_steps = chunk.num_steps
         return done
 
-    def _drain_(self, state: StreamState) -> list[ChunkInFlight]:
+    @torch.inference_mode()
+    def drain_(self, state: StreamState) -> list[ChunkInFlight]:
+        """All chunks still in flight, clean, oldest first. Of the share of `denoise_`."""
         done: list[ChunkInFlight] = []
         while state.batch.chunks:
             self._advance_(state, state.batch.chunks)
@@ -139,10 +181,12 @@ class StreamPipeline:
         clean_BFCHW = self._calls.encode(frames_BTCHW, state.vae_cache, is_first)
         observe_(state.motion, frames_BTCHW, clean_BFCHW, params, self.spec.motion, is_first)
         noise = self.denoiser.noise(index, params.seed, 0, params.noise_hold, clean_BFCHW)
-        acts = self._watch_source_(state, clean_BFCHW, frames_BTCHW, params)
         scale = state.motion.noise_scale
+        acts = self.reanchors(params)
         if acts:
+            state.drift.begin_look_(params, state.has_new_weights)
             scale = state.drift.noise_scale(scale)
+        is_watched = params.drift != "off"
         timesteps_I, sigmas_I = self.denoiser.schedule(scale, params.steps, is_first)
         change = state.look.see(prompts_of(params), state.has_new_weights)
         chunk = ChunkInFlight(
@@ -158,6 +202,7 @@ class StreamPipeline:
             first_frame=state.num_latents,
             reanchors=state.drift.refreshes_sinks if acts else None,
             sink_threshold=sink_threshold(params, self.spec),
+            source_S=statistics(clean_BFCHW, frames_BTCHW) if is_watched else None,
         )
         if change.is_cut and self.recaches(params):
             self._begin_anew_(state, chunk, params.recache_frames)
@@ -220,7 +265,7 @@ class StreamPipeline:
         # The rows of a batch hold equally many frames.
         in_flight = state.batch.chunks
         has_other_length = bool(in_flight) and in_flight[0].num_latents != chunk.num_latents
-        done = self._drain_(state) if has_other_length else []
+        done = self.drain_(state) if has_other_length else []
         state.batch.push(chunk)
         self._advance_(state, state.batch.chunks)
         return done + state.batch.pop_done()
@@ -237,14 +282,16 @@ class StreamPipeline:
                 chunk,
                 index=-step,
                 x_BFCHW=zeros,
-                first_frame=state.num_latents,
+                first_frame=chunk.first_frame + chunk.num_latents,
                 step=step,
                 is_shown=False,
             )
             for step in range(1, chunk.num_steps)
         ]
 
-    def _decode_(self, state: StreamState, done: list[ChunkInFlight]) -> Tensor:
+    @torch.inference_mode()
+    def decode_chunks_(self, state: StreamState, done: list[ChunkInFlight]) -> Tensor:
+        """Frames [1, T', 3, H, W] of clean chunks. Of the share of `decode_`."""
         spec = self.spec
         pictures = [torch.empty(1, 0, 3, spec.height_px, spec.width_px, device=spec.device)]
         for chunk in done:
@@ -258,17 +305,6 @@ class StreamPipeline:
     def reanchors(self, params: Params) -> bool:
         """Whether drift is acted against. The reference's cache has no sinks to be made new."""
         return params.drift == "act" and self.spec.cache is CacheMode.ROLLING
-
-    def _watch_source_(
-        self, state: StreamState, clean_BFCHW: Tensor, frames_BTCHW: Tensor, params: Params
-    ) -> bool:
-        """The watchdog, if it is on, has seen what this chunk is made of; whether it acts."""
-        if params.drift == "off":
-            state.drift.look = None
-            return False
-        state.drift.begin_look_(params, state.has_new_weights)
-        state.drift.see_source_(clean_BFCHW, frames_BTCHW)
-        return self.reanchors(params)
 
 
 def sink_threshold(params: Params, spec: StreamSpec) -> float:

@@ -21,7 +21,8 @@ from sdv2_host.wan.streaming_vae import StreamingVAE, VAECache
 
 @dataclass(slots=True)
 class StreamState:
-    """One stream. Per session unless said otherwise; used by one thread."""
+    """One stream. Per session unless said otherwise. `StreamPipeline` says which part of a step
+    uses which field; each part is used by one thread."""
 
     kv: KVCache
     vae_cache: VAECache

@@ -43,6 +43,8 @@ class ChunkInFlight:
     """How much of the noise is every chunk's, 0..1."""
     sink_threshold: float = -1.0
     """Adaptive sinks: replace where the similarity -1..1 is below this; -1 = never."""
+    source_S: Tensor | None = None
+    """Statistics of what it was made of, for the drift watchdog; None = it is off."""
     is_shown: bool = True
     """False for the reference's warm-up chunks, which no picture is made from."""
 

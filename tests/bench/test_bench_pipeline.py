@@ -13,13 +13,17 @@ from sdv2_host.wan.tiny_vae import TinyVAE
 from sdv2_host.wan.tiny_weights import TinyModels
 
 
-def test_the_bench_reports_speed_spans_overhead_and_memory() -> None:
+def small_models() -> TinyModels:
     torch.manual_seed(0)
     dims = WanDims(
         dim=24, num_heads=2, ffn_dim=32, num_layers=2, text_dim=8, text_len=4, freq_dim=8
     )
     text = TinyTextDims(num_buckets=64, bucket_dim=8, text_len=4, text_dim=8, num_heads=2)
-    models = TinyModels(CausalWanModel(dims), TinyVAE(TINY_VAE), TinyTextEncoder(text), {})
+    return TinyModels(CausalWanModel(dims), TinyVAE(TINY_VAE), TinyTextEncoder(text), {})
+
+
+def test_the_bench_reports_speed_spans_overhead_and_memory() -> None:
+    models = small_models()
     told: list[str] = []
 
     result = run(Size(64, 64), 2, 0.05, lambda what, _: told.append(what), models)

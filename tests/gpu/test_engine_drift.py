@@ -9,7 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sdv2_host.gpu.engine import DRIFT_TEXT, StreamEngine
+from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.gpu.notes import DRIFT_TEXT
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.drift import LEARN_CHUNKS, SETTLE_CHUNKS

@@ -11,14 +11,15 @@ import torch
 
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.graphs import GraphedCalls, cuda_recorders
+from sdv2_host.gpu.overlap import Overlap
 from sdv2_host.gpu.staging import Staging
-from sdv2_host.gpu.timing import SpanTimer
+from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.model_calls import EagerCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
-from sdv2_host.types import Frame, FrameMeta, Layout, Shape, Size
+from sdv2_host.types import Frame, FrameMeta, Layout, Shape, Size, StyledChunk
 from sdv2_host.wan.tiny_weights import TinyModels
 
 pytestmark = [
@@ -103,7 +104,9 @@ def test_recorded_calls_take_no_memory_while_they_play(on_cuda: TinyModels) -> N
     assert torch.cuda.memory_reserved(CUDA) == reserved
 
 
-def test_warm_up_measures_steps_by_the_spans_that_come_a_chunk_later(on_cuda: TinyModels) -> None:
+def test_warm_up_measures_steps_by_the_spans_that_come_with_the_pictures(
+    on_cuda: TinyModels,
+) -> None:
     table = warm_engine(on_cuda).step_ms
 
     assert {shape.chunk_frames for shape in table} == {4, 8, 12}
@@ -121,14 +124,53 @@ def test_staging_agrees_with_the_cpu() -> None:
     torch.testing.assert_close(on_cuda.cpu(), on_cpu, atol=2 / 255, rtol=0)
 
 
-def test_spans_are_read_one_chunk_later() -> None:
-    timer = SpanTimer(CUDA)
-    with timer.span("denoise"):
+def test_spans_are_read_when_the_device_is_done() -> None:
+    spans = ChunkSpans(CUDA)
+    with spans.span("denoise"):
         torch.randn(512, 512, device=CUDA).matmul(torch.randn(512, 512, device=CUDA))
     torch.cuda.synchronize()
 
-    assert timer.finish_chunk() == {}
-    assert timer.finish_chunk()["denoise"] > 0
+    assert spans.read_ms()["denoise"] > 0
+
+
+FRAMES = [
+    Frame(FrameMeta(64, 48), np.random.default_rng(seed).integers(0, 256, (48, 64, 4), np.uint8))
+    for seed in range(4)
+]
+
+
+def overlapping(models: TinyModels, overlap: Overlap) -> StreamEngine:
+    spec = replace(tiny_spec({}, Size(64, 48)), device=CUDA)
+    return StreamEngine("tiny", StreamModels(*models[:3]), spec, overlap=overlap)
+
+
+def played(engine: StreamEngine, num_chunks: int) -> list[StyledChunk]:
+    steps = [engine.step(FRAMES[: 4 if index else 1], Params()) for index in range(num_chunks)]
+    return [*steps, engine.finish()]
+
+
+@pytest.mark.parametrize("overlap", ["off", "on"])
+def test_an_engine_waits_for_the_device_only_for_pictures_that_are_due(
+    on_cuda: TinyModels, overlap: Overlap
+) -> None:
+    engine = overlapping(on_cuda, overlap)
+    played(engine, 12)
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        styled = [engine.step(FRAMES, Params()) for _ in range(8)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+    assert sum(len(one.frames) for one in styled) > 0
+
+
+def test_overlapped_pictures_are_those_of_one_stage_after_the_other(on_cuda: TinyModels) -> None:
+    serial, overlapped = (played(overlapping(on_cuda, how), 60) for how in ("off", "on"))
+
+    pictures = [np.concatenate([one.frames for one in run]) for run in (serial, overlapped)]
+    assert np.array_equal(*pictures)
+    assert set(serial[20].spans_ms) == set(overlapped[20].spans_ms)
 
 
 def test_what_a_step_takes_is_kept_free_for_it(on_cuda: TinyModels) -> None:

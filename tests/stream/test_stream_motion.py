@@ -181,7 +181,7 @@ def test_a_difference_is_the_root_mean_square_to_the_frame_before() -> None:
 
 
 def test_smoothing_mixes_in_a_tenth_of_the_past() -> None:
-    scale = noise_scale(torch.tensor(1.0), 0.8, bounds=(0.7, 0.8), reaction=0.9)
+    scale = noise_scale(torch.tensor(1.0), torch.tensor(0.8), bounds=(0.7, 0.8), reaction=0.9)
 
     assert float(scale) == pytest.approx(0.9 * 0.7 + 0.1 * 0.8)
 

@@ -1,0 +1,116 @@
+"""What the lanes do for a chunk: from the host's frames to pictures on their way to the host.
+
+# T pixel frames  C channels  H W size  N numbers
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sdv2_host.gpu.staging import Staging
+from sdv2_host.gpu.timing import ChunkSpans
+from sdv2_host.gpu.transfer import Arrival
+from sdv2_host.params import Params
+from sdv2_host.stream.pipeline import StreamPipeline
+from sdv2_host.stream.state import StreamState
+from sdv2_host.stream.step_parts import Begun, Denoised
+from sdv2_host.stream.stream_batch import ChunkInFlight
+from sdv2_host.types import Frame, Layout
+
+
+class Told(NamedTuple):
+    """What a step's notes are made of. Numbers come from the device with its pictures."""
+
+    chunk_index: int
+    params: Params
+    num_recached: int
+    motion: NDArray[np.float32]
+    """Noise scale, level of motion."""
+    drift: NDArray[np.float32] | None
+    """`DriftState.told`; None = it is not watched."""
+
+
+class Finished(NamedTuple):
+    """Pictures of a step, or of what a batch owed."""
+
+    pixels: NDArray[np.uint8]
+    """[T, H, W, 4]."""
+    told: Told | None
+    """None = it was no step."""
+    spans_ms: dict[str, float]
+
+
+class Made(NamedTuple):
+    """A chunk whose parts have all run, or are queued on the device."""
+
+    arrival: Arrival
+    """The pictures; then, of a step, numbers."""
+    spans: ChunkSpans
+    denoised: Denoised | None
+    """Held, with all that lanes were handed, until the device is done. None = it was no step."""
+
+    @property
+    def is_done(self) -> bool:
+        return self.arrival.is_done
+
+    def finished(self) -> Finished:
+        """Waits for the device."""
+        pixels, *numbers = self.arrival.wait()
+        spans_ms = self.spans.read_ms()
+        if self.denoised is None:
+            return Finished(pixels, None, spans_ms)
+        begun = self.denoised.begun
+        numbers_N = numbers[0]
+        drift = numbers_N[2:] if len(numbers_N) > 2 else None
+        told = Told(
+            begun.chunk.index, begun.params, self.denoised.num_recached, numbers_N[:2], drift
+        )
+        return Finished(pixels, told, spans_ms)
+
+
+class ChunkWork:
+    """The parts of one step of a stream, for `Lanes.give`. Lifetime: the step."""
+
+    def __init__(
+        self, pipeline: StreamPipeline, staging: Staging, state: StreamState, spans: ChunkSpans
+    ) -> None:
+        self._pipeline = pipeline
+        self._staging = staging
+        self._state = state
+        self._spans = spans
+
+    @torch.inference_mode()
+    def begin(self, frames: list[Frame], params: Params, layout: Layout | None) -> Begun:
+        with self._spans.span("upload"):
+            frames_BTCHW = self._staging.upload(frames)
+        with self._spans.span("encode"):
+            return self._pipeline.begin_(self._state, frames_BTCHW, params, layout)
+
+    def denoise(self, begun: Begun) -> Denoised:
+        with self._spans.span("denoise"):
+            return self._pipeline.denoise_(self._state, begun)
+
+    @torch.inference_mode()
+    def decode(self, denoised: Denoised) -> Made:
+        with self._spans.span("decode"):
+            decoded = self._pipeline.decode_(self._state, denoised)
+        with self._spans.span("download"):
+            motion_2, drift_5 = denoised.begun.motion_2, decoded.drift_5
+            numbers_N = motion_2 if drift_5 is None else torch.cat([motion_2, drift_5])
+            arrival = self._staging.send(decoded.frames_BTCHW, numbers_N)
+        return Made(arrival, self._spans, denoised)
+
+    def drain(self) -> list[ChunkInFlight]:
+        """In the place of `denoise`: what is in flight is clean."""
+        return self._pipeline.drain_(self._state)
+
+    @torch.inference_mode()
+    def decode_drained(self, done: list[ChunkInFlight]) -> Made:
+        """In the place of `decode`."""
+        frames_BTCHW: Tensor = self._pipeline.decode_chunks_(self._state, done)
+        return Made(self._staging.send(frames_BTCHW), self._spans, None)
