@@ -27,8 +27,9 @@ def format_table(result: dict[str, Any]) -> str:
     """Devices, a line for each cell, then its stages, memory and targets."""
     rows: list[dict[str, Any]] = result["cells"]
     done = [row for row in rows if "failed" not in row]
-    lines = [*_devices(result), "", _heading()]
-    lines += [_line(row) for row in rows]
+    width = max((len(_name(row)) for row in rows), default=0)
+    lines = [*_devices(result), "", _heading(width)]
+    lines += [_line(row, width) for row in rows]
     for row in done:
         lines += ["", _name(row), *_stages(row), *_rest(row)]
         for rival in row.get("against", ()):
@@ -49,25 +50,25 @@ def _devices(result: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _heading() -> str:
+def _heading(width: int) -> str:
     return (
-        f"{'':<36}{'fps':>8}{'roofline':>10}{'chunk ms':>10}{'p95':>8}{'p99':>8}{'first':>8}"
-        f"{'latency':>9}{'p99':>8}{'host':>7}{'p99':>7}{'MiB':>8}  target"
+        f"{'':<{width}}{'fps':>8}{'roofline':>10}{'chunk ms':>10}{'p95':>8}{'p99':>8}{'first':>8}"
+        f"{'latency':>9}{'p99':>8}{'host':>8}{'p99':>8}{'MiB':>8}  target"
     )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], width: int) -> str:
     if "failed" in row:
-        return f"{_name(row):<36}{row['failed']}"
+        return f"{_name(row):<{width}}  {row['failed']}"
     chunk, latency, host, memory = (
         row[name] for name in ("chunk_ms", "latency_ms", "host_ms", "memory")
     )
     peak_mb = memory["peak_device_mb"] or memory["peak_host_mb"]
     return (
-        f"{_name(row):<36}{row['fps']:>8.1f}{row['roofline_fps']:>10.0f}"
+        f"{_name(row):<{width}}{row['fps']:>8.1f}{row['roofline_fps']:>10.0f}"
         f"{chunk['p50']:>10.1f}{chunk['p95']:>8.1f}{chunk['p99']:>8.1f}"
         f"{row['ttff_ms']['median']:>8.1f}{latency['p50']:>9.1f}{latency['p99']:>8.1f}"
-        f"{_or_dash(host['p50']):>7}{_or_dash(host['p99']):>7}{peak_mb:>8.0f}  {_targets(row)}"
+        f"{_or_dash(host['p50']):>8}{_or_dash(host['p99']):>8}{peak_mb:>8.0f}  {_targets(row)}"
     )
 
 
@@ -76,7 +77,7 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 def _targets(row: dict[str, Any]) -> str:

@@ -139,8 +139,9 @@ def bench_model(
 
     narrator = Narrator()
     cells = matrix.cells()
+    count = "one setup" if len(cells) == 1 else f"{len(cells)} setups"
     engines = ", ".join(matrix.engines)
-    narrator.say(f"{len(cells)} cells of {engines} on {device_name(matrix.device)}")
+    narrator.say(f"measuring {count} of {engines} on {device_name(matrix.device)}")
     result = model_matrix.run(cells, length, narrator.progress, keep, rivals=rivals)
     narrator.close()
     print(model_report.format_table(result))
