@@ -72,9 +72,9 @@ class Config(BaseModel):
     threads: int = Field(0, ge=0, description="CPU threads for the engine, 0 = all cores.")
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Compiled code for engine tiny on the CPU, some size at a time: auto = what "
-        "sdv2-host compile made, on = made at the start where there is none, which takes a minute "
-        "or two and a C++ compiler, off = never.",
+        description="Compiled code. Engine tiny, on the CPU: auto = what sdv2-host compile made, "
+        "on = made at the start where there is none, which takes a minute or two and a C++ "
+        "compiler. A Wan engine on an NVIDIA card compiles while it warms up. off = never.",
     )
     device: str = Field(
         "auto",
@@ -371,10 +371,8 @@ def check_compile(config: Config) -> None:
     """
     if config.compile != "on":
         return
-    if config.engine != "tiny":
-        raise ConfigError(
-            f"--compile on: engine {config.engine} is not compiled, only tiny is; leave it out"
-        )
+    if config.engine == "passthrough":
+        raise ConfigError("--compile on: engine passthrough has nothing to compile; leave it out")
     if config.is_ring:
         raise ConfigError(
             "--compile on: a stream over several devices is not compiled; leave out --compile or "
