@@ -21,8 +21,10 @@ from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.models_app import models_app
 from sdv2_host.commands.obs_app import obs_app
 from sdv2_host.commands.options import (
+    Attention,
     CameraDevice,
     CameraFps,
+    Compile,
     ConfigFile,
     DataDir,
     Device,
@@ -30,6 +32,7 @@ from sdv2_host.commands.options import (
     Dtype,
     Engine,
     FileRings,
+    Graphs,
     JoinCount,
     JoinListen,
     JoinTokenFile,
@@ -96,6 +99,7 @@ def run(
     engine: Engine = None,
     size: SizeText = None,
     threads: Threads = None,
+    compile: Compile = None,
     listen: Listen = None,
     port: Port = None,
     osc_from: OscFrom = None,
@@ -118,6 +122,8 @@ def run(
     mode: Mode = None,
     layout: Layout = None,
     max_steps: MaxSteps = None,
+    graphs: Graphs = None,
+    attention: Attention = None,
     devices: Devices = None,
     route: Route = None,
     transport: Transport = None,
@@ -231,6 +237,7 @@ def demo(
     size: SizeText = None,
     engine: Engine = None,
     threads: Threads = None,
+    compile: Compile = None,
     name: Name = None,
     listen: Listen = None,
     port: Port = None,
@@ -249,6 +256,8 @@ def demo(
     mode: Mode = None,
     layout: Layout = None,
     max_steps: MaxSteps = None,
+    graphs: Graphs = None,
+    attention: Attention = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,
@@ -300,6 +309,8 @@ def render(
     mode: Mode = None,
     layout: Layout = None,
     max_steps: MaxSteps = None,
+    graphs: Graphs = None,
+    attention: Attention = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,
@@ -315,7 +326,9 @@ def render(
     from sdv2_host.commands.render import render as render_file
     from sdv2_host.commands.settings import make_config, make_params
 
-    count = render_file(source, target, make_config(ctx.params), make_params(ctx.params))
+    # As written: compiled or not makes a difference in the last bit.
+    config = make_config({**ctx.params, "compile": "off"})
+    count = render_file(source, target, config, make_params(ctx.params))
     print(f"wrote {target}, {count} frames")
 
 

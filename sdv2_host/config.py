@@ -70,6 +70,12 @@ class Config(BaseModel):
     width: int = Field(256, description="Width the engine works at, px.")
     height: int = Field(256, description="Height the engine works at, px.")
     threads: int = Field(0, ge=0, description="CPU threads for the engine, 0 = all cores.")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Compiled code for engine tiny on the CPU, some size at a time: auto = what "
+        "sdv2-host compile made, on = made at the start where there is none, which takes a minute "
+        "or two and a C++ compiler, off = never.",
+    )
     device: str = Field(
         "auto",
         pattern=DEVICE_PATTERN,
@@ -100,6 +106,17 @@ class Config(BaseModel):
         le=4,
         description="Most denoising steps that may be asked for live; each keeps a cache of its "
         "own. 0 = 4, and 2 for wan-14b.",
+    )
+    graphs: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto = on an NVIDIA card the models' work is recorded while the engine warms "
+        "up and played again for each chunk, which spares the processor; off = launched anew.",
+    )
+    attention: Literal["auto", "flash", "cudnn", "efficient", "math", "flash-attn"] = Field(
+        "auto",
+        description="What computes a Wan engine's attention: auto = on an NVIDIA card the one "
+        "measured fastest at the start, else torch's own choice; flash, cudnn, efficient and math "
+        "are torch's, flash-attn is the package of that name, installed by hand.",
     )
     devices: str = Field(
         "",
@@ -343,6 +360,25 @@ def check_ring(config: Config) -> None:
         raise ConfigError(
             "--join-listen needs --join-token-file FILE, a file with the token that agents must "
             "know; sdv2-host agent --make-token FILE writes one"
+        )
+
+
+def check_compile(config: Config) -> None:
+    """What is to be compiled can be.
+
+    Raises:
+        ConfigError: naming what cannot, and what to do.
+    """
+    if config.compile != "on":
+        return
+    if config.engine != "tiny":
+        raise ConfigError(
+            f"--compile on: engine {config.engine} is not compiled, only tiny is; leave it out"
+        )
+    if config.is_ring:
+        raise ConfigError(
+            "--compile on: a stream over several devices is not compiled; leave out --compile or "
+            "--devices and --join-listen"
         )
 
 

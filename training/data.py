@@ -83,9 +83,10 @@ def encode_clip(vae: TinyVAE, rgb_T3HW: Tensor) -> Tensor:
     """[5, C, h, w]: the session's first latent, then four of the window."""
     frames = rgb_T3HW[None] * 2 - 1
     side = frames.shape[-1]
-    cache = vae.init_cache(1, side, side)
-    opening = vae.encode(frames[:, :1], cache, is_first=True).z_BFCHW
-    window = vae.encode(frames[:, 1:], cache, is_first=True).z_BFCHW
+    opening, window = (
+        vae.encode(part, vae.init_cache(1, side, side), is_first=True).z_BFCHW
+        for part in (frames[:, :1], frames[:, 1:])
+    )
     return torch.cat([opening, window[:, 1:]], dim=1)[0]
 
 

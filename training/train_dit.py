@@ -184,12 +184,16 @@ def latent_loss(z: Tensor, target: Tensor, scale: float) -> Tensor:
 
 def pixel_loss(vae: TinyVAE, z: Tensor, target: Tensor) -> Tensor:
     """What the latents look like: L1 and gradient L1 of the decoded window."""
+    out = _window_pictures(vae, z)
+    with torch.no_grad():
+        want = _window_pictures(vae, target)
+    return (out - want).abs().mean() + gradient_l1(out, want)
+
+
+def _window_pictures(vae: TinyVAE, z: Tensor) -> Tensor:
     side = z.shape[-1] * 8
     cache = vae.init_cache(len(z), side, side)
-    out = vae.decode(z[:, 1:], cache, is_first=False).frames_BTCHW
-    with torch.no_grad():
-        want = vae.decode(target[:, 1:], cache, is_first=False).frames_BTCHW
-    return (out - want).abs().mean() + gradient_l1(out, want)
+    return vae.decode(z[:, 1:], cache, is_first=False).frames_BTCHW
 
 
 def train_dit(

@@ -15,11 +15,15 @@ import torch
 
 from sdv2_host.bench.precision import OneText
 from sdv2_host.config import ENGINES, Config
+from sdv2_host.gpu.compile_choice import chosen_calls
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import tiny_spec
+from sdv2_host.gpu.wan_engine import calls_for
 from sdv2_host.gpu.wan_models import Placement, WanFamily, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
+from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
 from sdv2_host.params import Params
+from sdv2_host.stream.model_calls import ModelCalls
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Size
 from sdv2_host.wan.tiny_weights import load_tiny
@@ -46,10 +50,13 @@ class Cell:
     """Sizes of a Wan engine's models; None = those its name says."""
     seed: int = 0
     """Of the weights."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Further start-up settings of `Config`, with their values."""
 
     def __str__(self) -> str:
         plural = "" if self.steps == 1 else "s"
-        return f"{self.engine} {self.size} {self.steps} step{plural} {self.vae}"
+        asked = "".join(f" {name}={value}" for name, value in self.settings)
+        return f"{self.engine} {self.size} {self.steps} step{plural} {self.vae}{asked}"
 
     @property
     def models_family(self) -> WanFamily:
@@ -71,6 +78,7 @@ class Cell:
                 "engine": self.engine,
                 **sides,
                 **vae,
+                **dict(self.settings),
                 "max_steps": self.steps,
                 "device": str(self.device),
                 "dtype": str(self.dtype).removeprefix("torch."),
@@ -100,14 +108,35 @@ def build(cell: Cell) -> Built:
         models = StreamModels(tiny.dit, tiny.vae, tiny.text)
         return Built(models, tiny_spec(tiny.card, cell.size))
     torch.manual_seed(cell.seed)
-    models = random_models(cell.vae, cell.models_family, Placement(cell.device, cell.dtype))
+    models = random_models(cell.vae, cell.models_family, Placement.of(cell.config))
     text = OneText(cell.models_family.dit)
     return Built(models._replace(text=text), _wan_spec(cell))
 
 
-def engine_of(cell: Cell, built: Built) -> StreamEngine:
-    """The engine that a host would play the cell with, not yet warm."""
-    return StreamEngine(cell.engine, built.models, built.spec)
+def calls_of(cell: Cell, built: Built) -> ModelCalls:
+    """How a host would call the cell's models: recorded, compiled, as its settings say.
+
+    Raises:
+        DeviceError: what the cell's settings ask for does not run on the device.
+    """
+    if cell.engine == "tiny":
+        compiled = CompiledStore(compiled_dir())
+        return chosen_calls(cell.config.compile, _untold, compiled, built.models, built.spec)
+    return calls_for(cell.config, built.models, built.spec)
+
+
+def _untold(text: str, fraction: float) -> None:
+    del text, fraction
+
+
+def engine_of(cell: Cell, built: Built, calls: ModelCalls | None = None) -> StreamEngine:
+    """The engine that a host would play the cell with, not yet warm; `calls` in place of its own.
+
+    Raises:
+        DeviceError: what the cell's settings ask for does not run on the device.
+    """
+    models = built.models._replace(calls=calls or calls_of(cell, built))
+    return StreamEngine(cell.engine, models, built.spec)
 
 
 class LastBuilt:
@@ -116,13 +145,18 @@ class LastBuilt:
     def __init__(self) -> None:
         self._last: tuple[Cell, Built] | None = None
 
+    def serves(self, cell: Cell) -> bool:
+        """Whether the cell needs the same models."""
+        if self._last is None:
+            return False
+        before, _ = self._last
+        return replace(before, size=cell.size, steps=cell.steps) == cell
+
     def build(self, cell: Cell) -> Built:
         """As `build(cell)`. Other models than before are made when those are gone."""
-        if self._last is not None:
-            before, built = self._last
-            if replace(before, size=cell.size, steps=cell.steps) == cell:
-                return Built(built.models, _spec_like(built.spec, cell))
-            del built
+        if self._last is not None and self.serves(cell):
+            built = self._last[1]
+            return Built(built.models, _spec_like(built.spec, cell))
         self.forget_()
         built = build(cell)
         self._last = (cell, built)

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from sdv2_host.bench.device_peaks import DeviceLimits
-from sdv2_host.bench.host_time import device_busy_ms, take_turns
+from sdv2_host.bench.host_time import TimedCalls, device_busy_ms, part_steps
 from sdv2_host.bench.memory_watch import MemoryWatch
-from sdv2_host.bench.model import OWN_VAE, Built, Cell, engine_of, source_clip
+from sdv2_host.bench.model import OWN_VAE, Built, Cell, calls_of, engine_of, source_clip
 from sdv2_host.bench.model_runs import (
     FreeRun,
     Given,
@@ -23,11 +22,9 @@ from sdv2_host.bench.model_runs import (
     run_paced,
 )
 from sdv2_host.bench.model_targets import verdicts
-from sdv2_host.bench.pipeline import bare_chunk
 from sdv2_host.bench.stage_costs import StageCost, count_coding, count_denoising
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.gpu.dry_run import META
-from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.wan_models import Placement, random_vae
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.tiny_vae import TinyVAE
@@ -35,7 +32,7 @@ from sdv2_host.wan.tiny_vae import TinyVAE
 PERCENTILES = (50, 95, 99)
 MIN_CHUNKS = 3
 SIDE_RUN_S = 3.0
-"""Of the runs beside the free one, at most: with paced frames, and in turns with bare calls."""
+"""Of the runs beside the free one, at most: with paced frames, and with timed calls."""
 PAID = 1.1
 """A cost may be so much more than what was measured and count as paid: both are estimates."""
 
@@ -148,16 +145,14 @@ def _host_ms(
 ) -> dict[str, Any]:
     """What the host adds to a chunk; p50 and p99 are None where the device's part is unknown."""
     if cell.device.type == "cpu":
-        frames = source_clip(cell, session.engine.chunk_frames)
-        frames_BTCHW = Staging(cell.size, cell.device, cell.dtype).upload(frames)
-        with torch.inference_mode():
-            bare = bare_chunk(built.models, built.spec, cell.steps, frames_BTCHW)
-            turns = take_turns(session, bare, is_over)
+        calls = TimedCalls(calls_of(cell, built))
+        parts = Session.filled(engine_of(cell, built, calls), session.given)
+        parted = part_steps(parts, calls, is_over)
         return {
-            "by": "bare calls of the models",
-            "device_ms": statistics.median(turns.bare_ms),
-            "over_bare": turns.over_bare,
-            **_p50_p99(turns.host_ms),
+            "by": "the models' calls",
+            "device_ms": statistics.median(parted.calls_ms),
+            "over_bare": parted.over_bare,
+            **_p50_p99(parted.host_ms),
         }
     busy_ms = device_busy_ms(session, cell.device)
     if busy_ms is None:

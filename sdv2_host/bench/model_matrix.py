@@ -43,6 +43,8 @@ class Matrix:
     """Of the Wan engines; the embedded model is on the CPU, in float32."""
     dtype: torch.dtype
     length: RunLength
+    settings: tuple[tuple[str, str], ...] = ()
+    """As in `Cell`; of the embedded model only how it is compiled."""
 
     def cells(self) -> list[Cell]:
         """Those with the same models one after another."""
@@ -50,11 +52,14 @@ class Matrix:
         for engine in self.engines:
             is_tiny = engine == "tiny"
             place = (CPU, torch.float32) if is_tiny else (self.device, self.dtype)
+            settings = tuple(
+                (name, value) for name, value in self.settings if not is_tiny or name == "compile"
+            )
             sizes = self.sizes or [ENGINES[engine].size]
             for vae, size, steps in itertools.product(
                 [OWN_VAE] if is_tiny else self.vaes, sizes, self.steps
             ):
-                found.append(Cell(engine, size, steps, vae, *place))
+                found.append(Cell(engine, size, steps, vae, *place, settings=settings))
         return found
 
 
@@ -106,8 +111,10 @@ def _row(
 ) -> dict[str, Any]:
     """The cell's measures, or why there are none."""
     try:
-        _refuse_what_cannot_fit(cell)
         progress("building", 0.0)
+        if not last_built.serves(cell):
+            last_built.forget_()
+            _refuse_what_cannot_fit(cell)
         built = last_built.build(cell)
         progress("counting", 0.05)
         counted = costs.of(cell, built)

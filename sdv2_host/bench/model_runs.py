@@ -78,7 +78,7 @@ class Session:
 
     def __init__(self, engine: Engine, given: Given) -> None:
         self.engine = engine
-        self._given = given
+        self.given = given
         self._num_given = 0
         engine.reset()
 
@@ -96,9 +96,9 @@ class Session:
         return self.engine.chunk_frames if self._num_given else self.engine.first_chunk_frames
 
     def step(self) -> StyledChunk:
-        frames = self._given.frames(self._num_given, self.next_frames)
+        frames = self.given.frames(self._num_given, self.next_frames)
         self._num_given += len(frames)
-        return self.engine.step(frames, self._given.params)
+        return self.engine.step(frames, self.given.params)
 
 
 def run_freely(session: Session, is_over: Callable[[int, float], bool]) -> FreeRun:

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import RowCall
+from sdv2_host.stream.cache_plan import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
@@ -135,7 +135,7 @@ def _side_by_side(
     pipeline.step(state, frames_BTCHW[:, :1], params)
     for _ in range(spec.geometry.num_slots):
         pipeline.step(state, frames_BTCHW, params)
-    bare = bare_chunk(StreamModels(*models[:3]), spec, params.steps, frames_BTCHW)
+    bare = _bare_chunk(models, spec, params.steps, frames_BTCHW)
     bare()
     styled_ms: list[float] = []
     bare_ms: list[float] = []
@@ -153,8 +153,8 @@ def _side_by_side(
     return styled_ms, bare_ms
 
 
-def bare_chunk(
-    models: StreamModels, spec: StreamSpec, steps: int, frames_BTCHW: torch.Tensor
+def _bare_chunk(
+    models: TinyModels, spec: StreamSpec, steps: int, frames_BTCHW: torch.Tensor
 ) -> Callable[[], None]:
     """One chunk's model calls: encode, `steps` forwards over a full cache, decode."""
     dit, vae = models.dit, models.vae
@@ -164,10 +164,10 @@ def bare_chunk(
     book = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
     num_slots = spec.geometry.num_slots
     state.kv.advance_([RowCall(0, num_slots, 0)])
-    grid_tokens = torch.zeros(1, grid[0] * grid[1], dit.dims.dim).to(spec.device, spec.dtype)
-    attend = state.kv.open_([RowCall(0, 1, num_slots)], grid_tokens, book)
-    text_kv = dit.text_kv(models.text.encode("bench").to(spec.device, spec.dtype))
-    t_BF = torch.full((1, 1), 500.0, device=spec.device)
+    grid_tokens = torch.zeros(1, grid[0] * grid[1], dit.dims.dim)
+    attend = state.kv.open_([RowCall(0, 1, num_slots)], book).begin_(grid_tokens)
+    text_kv = dit.text_kv(models.text.encode("bench"))
+    t_BF = torch.full((1, 1), 500.0)
 
     def chunk() -> None:
         x_BFCHW = vae.encode(frames_BTCHW, state.vae_cache, is_first=False).z_BFCHW

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +34,10 @@ from sdv2_host.wan.streaming_vae import StreamingVAE
 
 _MAKES_NOTHING = frozenset(("empty", "empty_like", "empty_strided", "new_empty"))
 _WRITES_ONLY = frozenset(("copy_", "fill_", "zero_"))
+_SCATTERS = frozenset(("index_copy_", "index_put_", "scatter_"))
+"""They write as much as they are given, into a part of a tensor that may be much larger."""
+_GATHERS = frozenset(("index", "index_select", "gather", "embedding"))
+"""They read as much as they give, of such a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,13 @@ def at_depth(two: StageCost, three: StageCost, num_layers: int) -> StageCost:
     return _combined(lambda a, b: a + (num_layers - 2) * (b - a), two, three)
 
 
+class _Moved(NamedTuple):
+    """What an operation reads or writes of one tensor."""
+
+    num_bytes: int
+    is_kept: bool
+
+
 class Costs(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up what every operation inside it costs, for the stage that is open then.
 
@@ -93,7 +104,7 @@ class Costs(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula: Callable[..., int] = flop_counter.sdpa_flop_count
         flop = formula(q.shape, k.shape, v.shape)
         out = torch.empty_like(q)
-        self._count(flop, [q, k, v], [out])
+        self._count(flop, map(self._size, (q, k, v, out)))
         return out
 
     def __torch_dispatch__(
@@ -120,26 +131,42 @@ class Costs(TorchDispatchMode):  # type: ignore[no-untyped-call]
         read = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if schema.is_mutable:
-            # torch names what an operation writes to first, or `out`.
-            target = made or read[:1]
-            kept_out = name in _WRITES_ONLY
-            self._count(flop, read[1:] if kept_out else read, target)
+            self._see_write(name, flop, read, made or read[:1])
             return
         before = {_storage(tensor) for tensor in read}
         new = [tensor for tensor in made if _storage(tensor) not in before]
         for tensor in new:
             self._made_(tensor)
         if new and name not in _MAKES_NOTHING:
-            self._count(flop, read, new)
+            parts = [self._size(one) for one in (*read, *new)]
+            if name in _GATHERS:
+                parts[0] = _Moved(_num_bytes(new[0]), parts[0].is_kept)
+            self._count(flop, parts)
+
+    def _see_write(self, name: str, flop: int, read: list[Tensor], written: list[Tensor]) -> None:
+        """torch names what an operation writes to first, or `out`."""
+        target, *others = read
+        parts = [self._size(one) for one in others]
+        if name in _SCATTERS:
+            num_bytes = _num_bytes(others[-1])
+            parts.append(_Moved(num_bytes, self._size(target).is_kept))
+        else:
+            targets = [self._size(one) for one in written]
+            parts += targets if name in _WRITES_ONLY else [self._size(target), *targets]
+        self._count(flop, parts)
+
+    def _size(self, tensor: Tensor) -> _Moved:
+        return _Moved(_num_bytes(tensor), _storage(tensor) not in self._made)
 
     def _made_(self, tensor: Tensor) -> None:
         self._made.add(_storage(tensor))
         self._alive.append(tensor)
 
-    def _count(self, flop: int, read: list[Tensor], written: list[Tensor]) -> None:
-        moved = [*read, *written]
-        kept = [tensor for tensor in moved if _storage(tensor) not in self._made]
-        cost = StageCost(flop, _num_bytes(kept), _num_bytes(moved), num_kernels=1)
+    def _count(self, flop: int, parts: Iterable[_Moved]) -> None:
+        parts = list(parts)
+        kept = sum(part.num_bytes for part in parts if part.is_kept)
+        moved = sum(part.num_bytes for part in parts)
+        cost = StageCost(flop, kept, moved, num_kernels=1)
         self.stages[self._stage] = self.stages.get(self._stage, StageCost()) + cost
 
 
@@ -166,14 +193,11 @@ def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _num_bytes(tensors: Iterable[Tensor]) -> int:
+def _num_bytes(tensor: Tensor) -> int:
     """What has to be moved: an expanded tensor's bytes are there once."""
-
-    def lengths(tensor: Tensor) -> Iterator[int]:
-        for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
-            yield length if stride else min(length, 1)
-
-    return sum(prod(lengths(tensor)) * tensor.element_size() for tensor in tensors)
+    sides = zip(tensor.shape, tensor.stride(), strict=True)
+    lengths = (length if stride else min(length, 1) for length, stride in sides)
+    return prod(lengths) * tensor.element_size()
 
 
 class _AnyText:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The options that have lists for values, as typed; None = not given."""
+    """The options that say what is measured, as typed; None = not given."""
 
     engine: str | None
     size: str | None
@@ -39,6 +39,8 @@ class Asked:
     vae: str | None
     device: str | None
     dtype: str | None
+    settings: Mapping[str, str | None]
+    """Further start-up settings."""
     against: str | None
 
     def rivals(self) -> list[str]:
@@ -59,7 +61,8 @@ class Asked:
             ConfigError: a value is unknown, or of no use with the others.
             DeviceError: the device is not there.
         """
-        config = make_config({"device": self.device, "dtype": self.dtype})
+        settings = {name: value for name, value in self.settings.items() if value is not None}
+        config = make_config({"device": self.device, "dtype": self.dtype, **settings})
         device = resolve_device(config.device)
         usual = ENGINES[:1] if device.type == "cpu" else ENGINES[1:]
         engines = _listed(self.engine, "--engine", usual, _one_of("--engine", ENGINES))
@@ -68,6 +71,10 @@ class Asked:
             raise ConfigError(f"--vae {self.vae}: the embedded model has one of its own, leave it")
         if is_tiny_alone and config.device not in ("auto", "cpu"):
             raise ConfigError(f"--device {config.device}: the embedded model runs on the CPU only")
+        of_wan = {name: value for name, value in settings.items() if name != "compile"}
+        if is_tiny_alone and of_wan:
+            given = " ".join(f"--{name} {value}" for name, value in of_wan.items())
+            raise ConfigError(f"{given}: of the Wan engines only, name one with --engine")
         sizes = () if is_tiny_alone else WAN_SIZES
         return Matrix(
             engines,
@@ -77,6 +84,7 @@ class Asked:
             device,
             resolve_dtype(config.dtype, device),
             length,
+            tuple(settings.items()),
         )
 
 

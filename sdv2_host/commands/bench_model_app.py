@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sdv2_host.commands.options import Device, Dtype, JsonFile, Threads
+from sdv2_host.commands.options import Attention, Compile, Device, Dtype, Graphs, JsonFile, Threads
 
 bench_model_app = typer.Typer()
 
@@ -36,6 +36,9 @@ def bench_model(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    graphs: Graphs = None,
+    attention: Attention = None,
+    compile: Compile = None,
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(help="Of each cell's run at full speed.")] = 3.0,
     chunks: Annotated[
@@ -76,6 +79,7 @@ def bench_model(
     check_range("--input-fps", input_fps, 1, 1000)
     if chunks is not None:
         check_range("--chunks", chunks, 3, 10_000_000)
-    asked = Asked(engine, size, steps, vae, device, dtype, against)
+    settings = {"graphs": graphs, "attention": attention, "compile": compile}
+    asked = Asked(engine, size, steps, vae, device, dtype, settings, against)
     num_threads = make_config({"threads": threads}).threads
     measure(asked, RunLength(seconds, chunks, input_fps), num_threads, json_file, out)

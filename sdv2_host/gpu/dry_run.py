@@ -23,7 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import RowCall
+from sdv2_host.stream.cache_plan import RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Layout

@@ -26,11 +26,13 @@ from sdv2_host.gpu.step_times import (
     compose,
     filling,
     otherwise,
+    rehearsal,
 )
 from sdv2_host.gpu.timing import SpanTimer
 from sdv2_host.params import Params
 from sdv2_host.stream.drift import LIMIT, MAX_ANCHORS
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
+from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
@@ -48,6 +50,8 @@ class StreamModels(NamedTuple):
     text: TextEncoder
     lora: LoraMerge | NoLoras = NO_LORAS
     """Writes LoRAs into the weights of `dit`."""
+    calls: ModelCalls | None = None
+    """How `dit` and `vae` are called; None: their own code."""
 
 
 DRIFT_TEXT = (
@@ -91,8 +95,14 @@ class StreamEngine:
         self._step_ms: dict[Shape, float] = {}
         self._headroom = Headroom(spec.device)
         self._looks = LookShelf(self._spare_bytes)
+        self._calls = models.calls or EagerCalls(models.dit, models.vae)
         self.pipeline = StreamPipeline(
-            models.dit, models.vae, models.text, spec, span=self._timer.span
+            models.dit,
+            models.vae,
+            models.text,
+            spec,
+            span=self._timer.span,
+            calls=self._calls,
         )
         with self._naming_memory():
             self._state = self.pipeline.fresh_state()
@@ -125,6 +135,37 @@ class StreamEngine:
 
         Longer chunks for which there is no memory are not in `step_ms`.
         """
+        num_passes = self._calls.num_rehearsals
+        self._looks.skip(params.looks)
+        self.reset()
+        self._headroom.begin()
+        with self._naming_memory(), self._calls.preparing():
+            for index in range(num_passes):
+
+                def share(text: str, fraction: float, index: int = index) -> None:
+                    progress(text, (index + fraction) / num_passes)
+
+                if num_passes > 1:
+                    self._rehearse(params)
+                measured = self._warm_pass(params, share)
+        self._step_ms = compose(measured, self._spec)
+        progress("warm", 1.0)
+        self.reset()
+        self._headroom.measured()
+
+    def _rehearse(self, params: Params) -> None:
+        """What is not measured but may come in a show."""
+        self._step(self._blank(self.first_chunk_frames), _with_steps(params, self._spec.num_rows))
+        with _as_far_as_memory_goes():
+            for (frames, layout, steps), replaces, is_new_text in rehearsal(self._spec):
+                if is_new_text:
+                    self._state.texts.forget_()
+                changes = {"steps": steps, "sink_mode": "adaptive" if replaces else "fixed"}
+                self._step(self._blank(frames), params.model_copy(update=changes), layout)
+        self.reset()
+
+    def _warm_pass(self, params: Params, progress: ProgressFn) -> list[Measured]:
+        """A session with every shape in it."""
         fill, usual, others = (plan(self._spec) for plan in (filling, as_started, otherwise))
         num_steps = len(fill) + len(usual) + len(others)
         done = itertools.count(1)
@@ -134,23 +175,14 @@ class StreamEngine:
                 progress(text, next(done) / num_steps)
                 yield one
 
-        self._looks.skip(params.looks)
-        self.reset()
-        self._headroom.begin()
-        with self._naming_memory():
-            self._step(self._blank(self.first_chunk_frames), _with_steps(params, 1))
-            measured = list(run([*fill, *usual], "warming up"))[len(fill) :]
+        self._step(self._blank(self.first_chunk_frames), _with_steps(params, 1))
+        measured = list(run([*fill, *usual], "warming up"))[len(fill) :]
         if measured[0].step_ms < SLOW_CHUNK_MS:
-            try:
+            with _as_far_as_memory_goes():
                 for one in run(others, "measuring step times"):
                     measured.append(one)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-        self._step_ms = compose(measured, self._spec)
-        progress("warm", 1.0)
         self.reset()
-        self._headroom.measured()
+        return measured
 
     def _measure(self, steps: list[WarmUpStep], params: Params) -> Iterator[Measured]:
         """Runs them, on blank pictures."""
@@ -283,6 +315,16 @@ class StreamEngine:
                 f"{self.name} at {self._size} ran out of memory on {self._spec.device}: "
                 f"{self._advice()}"
             ) from error
+
+
+@contextmanager
+def _as_far_as_memory_goes() -> Iterator[None]:
+    """What is inside ends where memory does."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
 
 
 def _with_steps(params: Params, num_steps: int) -> Params:

@@ -39,6 +39,35 @@ class Measured(NamedTuple):
     denoise_ms: float
 
 
+class Rehearsal(NamedTuple):
+    """A step that a show may come to, beside those that are measured."""
+
+    shape: Shape
+    replaces: bool = False
+    """Sinks may be replaced, as at a new prompt."""
+    is_new_text: bool = False
+    """Of another text than the chunks that are in flight."""
+
+
+def rehearsal(spec: StreamSpec) -> list[Rehearsal]:
+    """Every row of a cache while it fills; then every shape, with sinks that stay and that may be
+    replaced, and with two prompts in one batch. Longer chunks last, as memory may not do for them.
+    """
+    most = spec.num_rows
+    plan = [Rehearsal(_chunk(most))] * spec.geometry.num_slots
+    if spec.cache is CacheMode.REFERENCE:
+        return plan
+    for replaces in (False, True):
+        plan.append(Rehearsal(_chunk(most), replaces))
+        for steps in range(2, most + 1):
+            batch = [Rehearsal(step.shape, replaces) for step in _batch(steps)]
+            plan += [*batch, batch[-1]._replace(is_new_text=True), *batch]
+    for num_latents in range(2, spec.longest_chunk + 1):
+        longer = Shape(num_latents * FRAMES_PER_LATENT, Layout.SERIAL, most)
+        plan += [Rehearsal(longer), Rehearsal(longer, replaces=True)]
+    return plan
+
+
 def filling(spec: StreamSpec) -> list[WarmUpStep]:
     """Fills the cache, behind a first chunk: attention's shapes grow until then."""
     return [WarmUpStep(_chunk())] * spec.geometry.num_slots

@@ -10,10 +10,14 @@ import torch
 
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceMemoryError
+from sdv2_host.gpu.attending_calls import AttendingCalls
+from sdv2_host.gpu.attention_choice import attention_for
 from sdv2_host.gpu.banked_text import banked_text
 from sdv2_host.gpu.device import GIB, device_memory, device_name
-from sdv2_host.gpu.engine import StreamEngine
-from sdv2_host.gpu.memory_plan import ESTIMATED, advice, plan_memory
+from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.fused_calls import FusedCalls
+from sdv2_host.gpu.graphs import GraphedCalls, cuda_recorders
+from sdv2_host.gpu.memory_plan import ESTIMATED, MemoryPlan, advice, plan_memory
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily, installed_files, load_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
@@ -21,6 +25,8 @@ from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.stream.lora import LoraMerge
+from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
+from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.text import TextEncoder
 from sdv2_host.wan.weights import open_dit
@@ -30,6 +36,12 @@ log = logging.getLogger(__name__)
 NO_GPU = (
     "torch {torch} finds no graphics card: {engine} runs on the CPU, where pictures take seconds; "
     "if there is one, install a torch made for it (docs/models.md), or say --device cpu"
+)
+
+NO_ROOM_TO_RECORD = (
+    "no room for recorded calls (%.1f GiB beside the engine's; %.1f GiB are free, the engine needs "
+    "%.1f): kernels are launched one by one, which is slower; a smaller --size or fewer "
+    "--max-steps makes room"
 )
 
 
@@ -46,13 +58,14 @@ def build_wan_engine(config: Config, progress: ProgressFn) -> StreamEngine:
         log.warning("%s", NO_GPU.format(torch=torch.__version__, engine=config.engine))
     files = installed_files(config)
     progress(f"checking the memory of {device_name(place.device)}", 0.0)
-    check_memory(config, place)
+    plan = check_memory(config, place)
+    config = _with_graphs_that_fit(config, plan, place.device)
     family = WanFamily(WAN_DIMS[config.engine])
     text = banked_text(config, place.dtype)
     return load_wan_engine(config, files, family, text, progress)
 
 
-def check_memory(config: Config, place: Placement) -> None:
+def check_memory(config: Config, place: Placement) -> MemoryPlan:
     """Refuses what is sure not to fit; what is estimated is given the benefit of the doubt.
 
     Raises:
@@ -61,12 +74,23 @@ def check_memory(config: Config, place: Placement) -> None:
     free = device_memory(place.device).free
     plan = plan_memory(config, place.device, place.dtype)
     if plan.total - plan.parts[ESTIMATED] <= free:
-        return
+        return plan
     raise DeviceMemoryError(
         f"{config.engine} at {config.size} with up to {plan.steps} steps needs "
         f"{plan.total_gib:.1f} GiB, {free / GIB:.1f} GiB are free on {device_name(place.device)}: "
         f"{advice(config, place.device, place.dtype, free)}"
     )
+
+
+def _with_graphs_that_fit(config: Config, plan: MemoryPlan, device: torch.device) -> Config:
+    """Recordings are for speed: where there is no room the same pictures come without them."""
+    if device.type != "cuda" or config.graphs == "off":
+        return config
+    free = device_memory(device).free
+    if plan.total + plan.recordings <= free:
+        return config
+    log.warning(NO_ROOM_TO_RECORD, plan.recordings / GIB, free / GIB, plan.total_gib)
+    return config.model_copy(update={"graphs": "off"})
 
 
 def load_wan_engine(
@@ -77,6 +101,7 @@ def load_wan_engine(
     Raises:
         ModelError: a file is damaged, or another model.
         DeviceMemoryError: memory ran out.
+        DeviceError: what computes attention, or the number format, is not for this device.
     """
     place = Placement.of(config)
     advise = partial(_advice_for_now, config, place)
@@ -94,11 +119,26 @@ def load_wan_engine(
     spec = wan_spec(config, place.device, place.dtype)
     return StreamEngine(
         config.engine,
-        models._replace(text=text, lora=lora),
+        models._replace(text=text, lora=lora, calls=calls_for(config, models, spec)),
         spec,
         first_chunk_frames(config),
         advise,
     )
+
+
+def calls_for(config: Config, models: StreamModels, spec: StreamSpec) -> ModelCalls:
+    """How an engine of `config` calls these models: by which attention, compiled, recorded.
+
+    Raises:
+        DeviceError: the attention asked for does not run on the device.
+    """
+    kernel = attention_for(config, models.dit.dims, spec)
+    is_on_cuda = spec.device.type == "cuda"
+    kind = FusedCalls if is_on_cuda and config.compile != "off" else EagerCalls
+    calls = AttendingCalls(kind(models.dit, models.vae), kernel)
+    if not is_on_cuda or config.graphs == "off":
+        return calls
+    return GraphedCalls(calls, cuda_recorders(spec.device))
 
 
 def _advice_for_now(config: Config, place: Placement) -> str:

@@ -8,7 +8,7 @@ import math
 import torch
 
 from sdv2_host.config import Config
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.motion import MotionRule
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.types import Layout

@@ -52,7 +52,7 @@ class Place:
         # Made anew at every place: what a call adds to the cache's sinks is decided by its tokens
         # before the first block, and these are cheap.
         tokens = self._denoiser.embed(call.chunks)
-        attend = cache.open_(calls, tokens.x_BSE, self._denoiser.rotary)
+        attend = cache.open_(calls, self._denoiser.rotary).begin_(tokens.x_BSE)
         if call.x_BSE is not None:
             tokens = replace(tokens, x_BSE=call.x_BSE)
         with self._times.span(BLOCKS, (end - call.block) * len(call.chunks)):

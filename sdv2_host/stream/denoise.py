@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sdv2_host.stream.kv_cache import KVCache, RowCall
+from sdv2_host.stream.cache_plan import RowCall
+from sdv2_host.stream.cached_call import PastCall
+from sdv2_host.stream.kv_cache import KVCache
 from sdv2_host.stream.noise import HELD_CHUNK, chunk_noise, mixed_noise, noise_key
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.stream.spec import StreamSpec
@@ -26,6 +28,9 @@ _ROUNDING = 1e-3
 NoiseFn = Callable[[int, int, int, Tensor], Tensor]
 """(chunk index, seed, step, like) -> the noise that chunk gets before that step, of like's shape"""
 
+PredictFn = Callable[[Tensor, Tensor, TextByBlock, PastCall], Tensor]
+"""`ModelCalls.predict`."""
+
 
 def keyed_noise(chunk_index: int, seed: int, step: int, like: Tensor) -> Tensor:
     """Noise that depends on its arguments only, so that a stream can be split or replayed."""
@@ -35,11 +40,18 @@ def keyed_noise(chunk_index: int, seed: int, step: int, like: Tensor) -> Tensor:
 class Denoiser:
     """The model and the sampler around it. Holds weights, constants and a memo, no state."""
 
-    def __init__(self, dit: CausalWanModel, spec: StreamSpec, noise: NoiseFn = keyed_noise) -> None:
+    def __init__(
+        self,
+        dit: CausalWanModel,
+        spec: StreamSpec,
+        predict: PredictFn,
+        noise: NoiseFn = keyed_noise,
+    ) -> None:
         cell_px = LATENT_STRIDE_PX
         patch_h, patch_w = dit.dims.patch[1:]
         grid = (spec.height_px // cell_px // patch_h, spec.width_px // cell_px // patch_w)
         self._noise = noise
+        self._predict = predict
         self._dit = dit
         self._spec = spec
         self.rotary = RotaryBook(dit.dims.head_dim, grid, spec.device, spec.dtype)
@@ -80,21 +92,20 @@ class Denoiser:
             for earlier in chunk.past:
                 self.advance_(kv, [earlier])
         calls = [row_call(chunk, kv.row_of(chunk.step, chunk.is_first)) for chunk in chunks]
-        tokens = self.embed(chunks)
-        attend = kv.open_(calls, tokens.x_BSE, self.rotary)
-        tokens = self._dit.run_blocks(tokens, join_text(chunks), attend)
+        past = kv.open_(calls, self.rotary)
+        flow_BFCHW = self._predict(*_rows(chunks), join_text(chunks), past)
         kv.advance_(calls)
-        self.finish_step_(chunks, tokens)
+        self._finish_steps_(chunks, flow_BFCHW)
 
     def embed(self, chunks: Sequence[ChunkInFlight]) -> Tokens:
         """The rows of one call, before the model's first block."""
-        x_BFCHW = torch.cat([chunk.x_BFCHW for chunk in chunks])
-        t_B = torch.stack([chunk.timesteps_I[chunk.step] for chunk in chunks])
-        return self._dit.embed(x_BFCHW, t_B[:, None].expand(-1, x_BFCHW.shape[1]))
+        return self._dit.embed(*_rows(chunks))
 
     def finish_step_(self, chunks: Sequence[ChunkInFlight], tokens: Tokens) -> None:
         """Every chunk is one step further, given what the last block made of the call."""
-        flow_BFCHW = self._dit.unembed(tokens)
+        self._finish_steps_(chunks, self._dit.unembed(tokens))
+
+    def _finish_steps_(self, chunks: Sequence[ChunkInFlight], flow_BFCHW: Tensor) -> None:
         for row, chunk in enumerate(chunks):
             self._finish_step_(chunk, flow_BFCHW[row : row + 1])
 
@@ -108,6 +119,13 @@ class Denoiser:
         noise = self.noise(chunk.index, chunk.seed, chunk.step, chunk.noise_hold, whole)
         noise = noise[:, chunk.num_cut :]
         chunk.x_BFCHW = add_noise(x0, noise, chunk.sigmas_I[chunk.step])
+
+
+def _rows(chunks: Sequence[ChunkInFlight]) -> tuple[Tensor, Tensor]:
+    """Latents [B, F, C, H, W] and timesteps [B, F] of a call."""
+    x_BFCHW = torch.cat([chunk.x_BFCHW for chunk in chunks])
+    t_B = torch.stack([chunk.timesteps_I[chunk.step] for chunk in chunks])
+    return x_BFCHW, t_B[:, None].expand(-1, x_BFCHW.shape[1])
 
 
 def row_call(chunk: ChunkInFlight, row: int) -> RowCall:

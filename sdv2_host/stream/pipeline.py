@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stream.denoise import Denoiser, NoiseFn, keyed_noise
+from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.motion import observe_
 from sdv2_host.stream.recent import PastChunk, Recalled
 from sdv2_host.stream.spec import CacheMode, StreamSpec
@@ -47,13 +48,16 @@ class StreamPipeline:
         spec: StreamSpec,
         span: SpanFn = _no_span,
         noise: NoiseFn = keyed_noise,
+        calls: ModelCalls | None = None,
     ) -> None:
+        """`calls` None: the models' own."""
         self.spec = spec
         self._dit = dit
         self._vae = vae
         self._text = text
         self._span = span
-        self.denoiser = Denoiser(dit, spec, noise)
+        self._calls = calls or EagerCalls(dit, vae)
+        self.denoiser = Denoiser(dit, spec, self._calls.predict, noise)
 
     def fresh_state(self) -> StreamState:
         """A stream at its beginning, on the spec's device."""
@@ -132,7 +136,7 @@ class StreamPipeline:
     ) -> ChunkInFlight:
         """The next chunk of the stream, before its first step, with the prompt's `text`."""
         index, is_first = state.chunk_index, state.chunk_index == 0
-        clean_BFCHW, state.vae_cache = self._vae.encode(frames_BTCHW, state.vae_cache, is_first)
+        clean_BFCHW = self._calls.encode(frames_BTCHW, state.vae_cache, is_first)
         observe_(state.motion, frames_BTCHW, clean_BFCHW, params, self.spec.motion, is_first)
         noise = self.denoiser.noise(index, params.seed, 0, params.noise_hold, clean_BFCHW)
         acts = self._watch_source_(state, clean_BFCHW, frames_BTCHW, params)
@@ -247,11 +251,8 @@ class StreamPipeline:
             for past in chunk.past[-1:]:
                 # The decoder remembers the old look too, which would show for a chunk.
                 newest_BFCHW = past.x_BFCHW[:, -1:]
-                _, state.vae_cache = self._vae.decode(newest_BFCHW, state.vae_cache, False)
-            frames, state.vae_cache = self._vae.decode(
-                chunk.x_BFCHW, state.vae_cache, chunk.is_first
-            )
-            pictures.append(frames)
+                self._calls.decode(newest_BFCHW, state.vae_cache, False)
+            pictures.append(self._calls.decode(chunk.x_BFCHW, state.vae_cache, chunk.is_first))
         return torch.cat(pictures, dim=1) if len(pictures) > 2 else pictures[-1]
 
     def reanchors(self, params: Params) -> bool:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sdv2_host.stream.kv_cache import CacheGeometry, RowCall
+from sdv2_host.stream.cache_plan import CacheGeometry, RowCall
 from sdv2_host.stream.positions import reset_index
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.wan.attention import attention
@@ -96,10 +96,7 @@ class ReferenceKVCache:
         """All steps of the first chunk write row 0, later chunks one row per step."""
         return 0 if is_first or self.is_shared else step
 
-    def open_(
-        self, calls: Sequence[RowCall], tokens_BSE: Tensor, rotary: RotaryBook
-    ) -> ReferenceAttend:
-        del tokens_BSE
+    def open_(self, calls: Sequence[RowCall], rotary: RotaryBook) -> ReferenceAttend:
         return ReferenceAttend(self, calls, rotary)
 
     def advance_(self, calls: Sequence[RowCall]) -> None:
@@ -143,7 +140,8 @@ def position_of(call: RowCall) -> int:
 
 
 class ReferenceAttend:
-    """`SelfAttend` over a ReferenceKVCache: writes the new frames, then attends to all held."""
+    """A call and `SelfAttend` over a ReferenceKVCache: writes the new frames, then attends to all
+    held."""
 
     def __init__(
         self, cache: ReferenceKVCache, calls: Sequence[RowCall], rotary: RotaryBook
@@ -156,6 +154,11 @@ class ReferenceAttend:
         ]
         first_row = calls[0].row
         self._rows = slice(first_row, first_row + len(calls))
+
+    def begin_(self, tokens_BSE: Tensor) -> ReferenceAttend:
+        """Its sinks are compared block by block, not by the tokens."""
+        del tokens_BSE
+        return self
 
     def __call__(self, block_index: int, q_BSND: Tensor, k_BSND: Tensor, v_BSND: Tensor) -> Tensor:
         cache = self._cache

@@ -1,33 +1,20 @@
-"""Rotary tables by position, made once: a full RELATIVE cache uses the same few for ever.
+"""Rotary tables by position, and slot numbers, made once: a full cache uses the same few for ever.
 
-# N tokens per frame  D head dim
+# B rows  F new frames  N tokens per frame  D head dim
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from sdv2_host.wan.rope import Rotary, rotary_table
 
-
-class PlannedRow(Protocol):
-    """The part of a plan that angles depend on."""
-
-    @property
-    def key_positions(self) -> tuple[int, ...]: ...
-
-    @property
-    def query_positions(self) -> tuple[int, ...]: ...
-
-
-class RotaryTables(NamedTuple):
-    """Angles of one call: shared by its rows, or one set per row."""
-
-    query: list[Rotary]
-    key: list[Rotary]
+Numbers = tuple[int, ...]
+T = TypeVar("T")
 
 
 class RotaryBook:
@@ -43,37 +30,49 @@ class RotaryBook:
     def __init__(
         self, head_dim: int, grid: tuple[int, int], device: torch.device, dtype: torch.dtype
     ) -> None:
+        self.device = device
         self._head_dim = head_dim
         self._grid = grid
-        self._device = device
         self._dtype = torch.promote_types(dtype, torch.float32)
-        self._tables: dict[tuple[int, ...], Rotary] = {}
+        self._tables: dict[tuple[Numbers, ...], Rotary] = {}
+        self._slots: dict[tuple[Numbers, ...], Tensor] = {}
 
-    def table(self, positions: tuple[int, ...]) -> Rotary:
+    def table(self, positions: Numbers) -> Rotary:
         """Angles of frames at these positions, [len * N, D/2]."""
-        found = self._tables.pop(positions, None)
-        if found is None:
-            # On the CPU: Apple GPUs know no float64, and it is a matter of a few milliseconds.
-            exact = rotary_table(self._head_dim, torch.tensor(positions), *self._grid)
-            found = Rotary(*(part.to(self._dtype).to(self._device) for part in exact))
-        self._tables[positions] = found
-        if len(self._tables) > self.CAPACITY:
-            del self._tables[next(iter(self._tables))]
-        return found
+        return _remembered(self._tables, (positions,), lambda: self._made(positions))
 
-    def tables(self, plans: Sequence[PlannedRow]) -> RotaryTables:
-        """Per row of the plans, for queries and keys."""
-        return RotaryTables(
-            [self.table(plan.query_positions) for plan in plans],
-            [self.table(plan.key_positions) for plan in plans],
+    def rows(self, positions_BF: Sequence[Numbers]) -> Rotary:
+        """The same of several rows: one table for all, or [B, len * N, D/2] where they differ."""
+        positions = tuple(positions_BF)
+        if len(set(positions)) == 1:
+            return self.table(positions[0])
+        return _remembered(self._tables, positions, lambda: self._stacked(positions))
+
+    def slots(self, slots_BF: tuple[Numbers, ...]) -> Tensor:
+        """These numbers as int64 [B, F]."""
+        return _remembered(self._slots, slots_BF, lambda: torch.tensor(slots_BF).to(self.device))
+
+    def _made(self, positions: Numbers) -> Rotary:
+        # On the CPU: Apple GPUs know no float64, and it is a matter of a few milliseconds.
+        exact = rotary_table(self._head_dim, torch.tensor(positions), *self._grid)
+        return Rotary(*(part.to(self._dtype).to(self.device) for part in exact))
+
+    def _stacked(self, positions_BF: tuple[Numbers, ...]) -> Rotary:
+        tables = [self.table(positions) for positions in positions_BF]
+        return Rotary(
+            torch.stack([table.cos_SP for table in tables]),
+            torch.stack([table.sin_SP for table in tables]),
         )
 
 
-def joined(tables: list[Rotary]) -> Rotary:
-    """One table for all rows: the shared one, or the rows' own stacked."""
-    if all(table is tables[0] for table in tables):
-        return tables[0]
-    return Rotary(
-        torch.stack([table.cos_SP for table in tables]),
-        torch.stack([table.sin_SP for table in tables]),
-    )
+def _remembered(
+    memo: dict[tuple[Numbers, ...], T], key: tuple[Numbers, ...], make: Callable[[], T]
+) -> T:
+    """What `make` made for `key`, the oldest forgotten past the capacity."""
+    found = memo.pop(key, None)
+    if found is None:
+        found = make()
+    memo[key] = found
+    if len(memo) > RotaryBook.CAPACITY:
+        del memo[next(iter(memo))]
+    return found

@@ -7,7 +7,7 @@ from enum import Enum
 
 import torch
 
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.motion import MotionRule
 from sdv2_host.stream.positions import PositionMode
 from sdv2_host.types import Layout

@@ -27,7 +27,7 @@ class VAECache(NamedTuple):
 class Encoded(NamedTuple):
     z_BFCHW: Tensor
     cache: VAECache
-    """The one given, written in place, or another of the same shapes."""
+    """The one given, its memories written in place."""
 
 
 class Decoded(NamedTuple):
@@ -48,7 +48,7 @@ class DecodedBand(NamedTuple):
     frames_BTCHW: Tensor
     """H = the band's rows."""
     band: Band
-    """The one given, its memories written in place, or another of the same shapes."""
+    """The one given, its memories written in place."""
 
 
 class StreamingVAE(Protocol):

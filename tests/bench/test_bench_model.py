@@ -36,7 +36,8 @@ STAGES = ["upload", "encode", "denoise", "decode", "download"]
 def result() -> dict[str, Any]:
     """Of a toy, of one that no memory holds, and of the embedded model."""
     tiny = Cell("tiny", Size(64, 64), 1, OWN_VAE, CPU, torch.float32)
-    cells = [toy_cell("hybrid", 1), replace(toy_cell(), family=TOO_LARGE), tiny]
+    toy = replace(toy_cell("hybrid", 1), settings=(("attention", "math"),))
+    cells = [toy, replace(toy_cell(), family=TOO_LARGE), tiny]
     return run(cells, RunLength(0.05), lambda *_: None, lambda _: None, lambda *_: LIMITS)
 
 
@@ -200,6 +201,8 @@ def test_cells_with_the_same_models_come_one_after_another() -> None:
         (("--size", "100x96"), "--size 100x96: sides must be multiples of 16"),
         (("--engine", "tiny", "--vae", "wan"), "--vae wan: the embedded model has one of its own"),
         (("--engine", "wan-1.3b", "--vae", "own"), "--vae own: expected wan or hybrid or taehv"),
+        (("--engine", "tiny", "--graphs", "off"), "--graphs off: of the Wan engines only"),
+        (("--engine", "wan-1.3b", "--attention", "own"), "--attention own: expected 'auto'"),
         (("--seconds", "0"), "--seconds 0.0: expected 0.1..3600"),
         (("--chunks", "2"), "--chunks 2: expected 3..10000000"),
         (("--input-fps", "0"), "--input-fps 0.0: expected 1..1000"),

@@ -125,6 +125,20 @@ def test_bytes_are_those_of_what_is_read_and_written_and_of_the_kept_apart() -> 
     assert costs.stages == {"all": matmul + copy + addition}
 
 
+def test_of_a_large_tensor_no_more_counts_than_is_put_in_and_taken_out() -> None:
+    cache, new = torch.empty(100, 10, device=META), torch.empty(2, 10, device=META)
+    slots = torch.empty(2, dtype=torch.int64, device=META)
+
+    with torch.inference_mode(), Costs(passing=[new]) as costs:
+        with costs.stage("put"):
+            cache.index_copy_(0, slots, new)
+        with costs.stage("take"):
+            cache.index_select(0, slots)
+
+    assert costs.stages["put"] == StageCost(0, 80 + 16, 80 + 80 + 16, 1)
+    assert costs.stages["take"] == StageCost(0, 80 + 16, 80 + 80 + 16, 1)
+
+
 def test_attention_is_one_operation_on_queries_keys_values_and_result() -> None:
     q, k = (torch.empty(1, 2, tokens, 8, device=META) for tokens in (3, 5))
 

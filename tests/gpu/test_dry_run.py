@@ -16,7 +16,7 @@ from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.memory_plan import advice, plan_memory, smaller_sizes
 from sdv2_host.gpu.wan_spec import wan_spec
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Layout, Size

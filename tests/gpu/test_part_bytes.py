@@ -14,7 +14,7 @@ from sdv2_host.gpu.dry_run import META, LiveBytes, tensor_bytes
 from sdv2_host.gpu.memory_plan import ESTIMATED, FRAGMENTATION, plan_memory
 from sdv2_host.gpu.part_bytes import PartBytes, part_bytes, plan_parts, room_bytes, room_of
 from sdv2_host.gpu.partial_vae import half_modules
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.stream.state import fresh_kv
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, TinyVAEDims, WanVAEDims

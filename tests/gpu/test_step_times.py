@@ -11,7 +11,7 @@ from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.step_times import Measured, as_started, compose, otherwise
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.types import Layout, Shape, Size
 from sdv2_host.wan.streaming_vae import Encoded, VAECache

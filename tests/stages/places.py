@@ -21,7 +21,7 @@ from sdv2_host.stages.picture_bands import BandOfPictures, PictureBands
 from sdv2_host.stages.rank import Rank
 from sdv2_host.stages.rank_models import Ends
 from sdv2_host.stages.route import RoutePlan
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.prompt import mixed_embedding
 from sdv2_host.stream.spec import StreamSpec

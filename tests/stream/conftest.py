@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.wan.model import CausalWanModel

@@ -10,15 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sdv2_host.stream.kv_cache import (
-    CachedAttend,
-    CacheGeometry,
-    RollingKVCache,
-    RowCall,
-    RowPlan,
-    plan_row,
-)
-from sdv2_host.stream.positions import PositionMode
+from sdv2_host.stream.cache_plan import CacheGeometry, RowCall
+from sdv2_host.stream.cached_call import CachedAttend
+from sdv2_host.stream.kv_cache import RollingKVCache
 from sdv2_host.stream.rotary_book import RotaryBook
 from sdv2_host.wan.attention import WholeAttend, attention, block_causal_mask
 from sdv2_host.wan.rope import Rotary, rotary_table, rotate
@@ -27,7 +21,7 @@ GRID = (1, 2)
 TOKENS, HEADS, HEAD_DIM = 2, 2, 12
 SHAPE = (1, TOKENS, HEADS, HEAD_DIM)
 CPU = torch.device("cpu")
-RELATIVE = PositionMode.RELATIVE
+ONE = RowCall(0, 1, 0)
 
 
 def small_cache(geometry: CacheGeometry, num_rows: int = 1) -> RollingKVCache:
@@ -41,8 +35,11 @@ def small_cache(geometry: CacheGeometry, num_rows: int = 1) -> RollingKVCache:
     )
 
 
-def wrote(plans: list[RowPlan]) -> list[RowCall]:
-    return [RowCall(plan.row, len(plan.write_slots), 0) for plan in plans]
+def begun(cache: RollingKVCache, book: RotaryBook, *calls: RowCall) -> CachedAttend:
+    """A call whose tokens are not looked at by its sinks."""
+    num_tokens = calls[0].num_new * TOKENS
+    tokens = torch.zeros(len(calls), num_tokens, HEADS * HEAD_DIM, dtype=torch.float64)
+    return cache.open_(calls, book).begin_(tokens)
 
 
 @dataclass
@@ -80,9 +77,8 @@ def test_cache_agrees_with_lists_of_frames(num_sinks: int, num_chunks: int) -> N
             lists = ListOfFrames(geometry)
         refresh = chance.random() < 0.05
         q, k, v = torch.randn((3, *SHAPE), generator=noise, dtype=torch.float64)
-        plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1, refresh)
-        got = CachedAttend(cache, [plan], book.tables([plan]))(0, q, k, v)
-        cache.advance_(wrote([plan]))
+        got = begun(cache, book, RowCall(0, 1, 0, refresh))(0, q, k, v)
+        cache.advance_([RowCall(0, 1, 0)])
 
         torch.testing.assert_close(got, lists.attend(q, k, v, book, refresh))
 
@@ -98,10 +94,9 @@ def test_cached_equals_one_block_causal_attention_while_the_window_holds_all() -
     pieces = []
     for frame in range(6):
         part = slice(frame * TOKENS, (frame + 1) * TOKENS)
-        plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1)
-        attend = CachedAttend(cache, [plan], book.tables([plan]))
+        attend = begun(cache, book, ONE)
         pieces.append(attend(0, q[:, part], k[:, part], v[:, part]))
-        cache.advance_(wrote([plan]))
+        cache.advance_([ONE])
 
     torch.testing.assert_close(torch.cat(pieces, 1), whole)
 
@@ -113,8 +108,7 @@ def test_two_frames_in_one_call_see_each_other() -> None:
     q, k, v = torch.randn(3, 1, 2 * TOKENS, HEADS, HEAD_DIM, dtype=torch.float64)
     rotary = rotary_table(HEAD_DIM, torch.arange(2), *GRID)
 
-    plan = plan_row(geometry, RELATIVE, 0, 0, 2)
-    got = CachedAttend(cache, [plan], book.tables([plan]))(0, q, k, v)
+    got = begun(cache, book, RowCall(0, 2, 0))(0, q, k, v)
 
     torch.testing.assert_close(got, WholeAttend(rotary, None)(0, q, k, v))
 
@@ -127,15 +121,14 @@ def test_rows_of_unequal_age_equal_rows_alone() -> None:
     for tick in range(8):
         num_rows = min(tick + 1, 3)
         q, k, v = torch.randn(3, num_rows, *SHAPE[1:], dtype=torch.float64)
-        plans = [
-            plan_row(geometry, RELATIVE, r, together.num_written[r], 1) for r in range(num_rows)
-        ]
-        got = CachedAttend(together, plans, book.tables(plans))(0, q, k, v)
-        for row, plan in enumerate(plans):
+        calls = [RowCall(row, 1, 0) for row in range(num_rows)]
+        got = begun(together, book, *calls)(0, q, k, v)
+        for row, call in enumerate(calls):
             one = slice(row, row + 1)
-            expected = CachedAttend(alone, [plan], book.tables([plan]))(0, q[one], k[one], v[one])
+            expected = begun(alone, book, call)(0, q[one], k[one], v[one])
             torch.testing.assert_close(got[one], expected)
-        together.advance_(wrote(plans))
+        together.advance_(calls)
+        alone.advance_(calls)
 
     assert together.num_written == [8, 7, 6]
 
@@ -146,14 +139,12 @@ def test_a_copied_row_continues_like_its_source() -> None:
     book = RotaryBook(HEAD_DIM, GRID, CPU, torch.float64)
     for _ in range(5):
         q, k, v = torch.randn((3, *SHAPE), dtype=torch.float64)
-        plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1)
-        CachedAttend(cache, [plan], book.tables([plan]))(0, q, k, v)
-        cache.advance_(wrote([plan]))
+        begun(cache, book, ONE)(0, q, k, v)
+        cache.advance_([ONE])
 
     cache.copy_row_(0, 1)
     q, k, v = torch.randn((3, *SHAPE), dtype=torch.float64).repeat(1, 2, 1, 1, 1)
-    plans = [plan_row(geometry, RELATIVE, row, cache.num_written[row], 1) for row in range(2)]
-    got = CachedAttend(cache, plans, book.tables(plans))(0, q, k, v)
+    got = begun(cache, book, *(RowCall(row, 1, 0) for row in range(2)))(0, q, k, v)
 
     assert torch.equal(got[0], got[1])
 
@@ -170,10 +161,9 @@ def test_adaptive_sinks_follow_the_rule_of_the_paper(threshold: float) -> None:
     for _ in range(200):
         tokens = torch.randn(1, TOKENS, HEADS * HEAD_DIM, generator=noise, dtype=torch.float64)
         q, k, v = torch.randn((3, *SHAPE), generator=noise, dtype=torch.float64)
-        plan = plan_row(geometry, RELATIVE, 0, cache.num_written[0], 1)
-        replaced = cache.refresh_sinks_([plan], tokens, [threshold])
-        CachedAttend(cache, [plan], book.tables([plan]), replaced)(0, q, k, v)
-        cache.advance_(wrote([plan]))
+        call = RowCall(0, 1, 0, sink_threshold=threshold)
+        cache.open_([call], book).begin_(tokens)(0, q, k, v)
+        cache.advance_([call])
         mean = tokens.mean(1)
         if len(sinks) < 3:
             sinks.append((mean, k))
@@ -191,9 +181,10 @@ def test_adaptive_sinks_follow_the_rule_of_the_paper(threshold: float) -> None:
 
 def test_threshold_minus_one_never_replaces() -> None:
     cache = small_cache(CacheGeometry(num_sinks=2, window=2))
-    plan = plan_row(cache.geometry, RELATIVE, 0, 0, 1)
+    book = RotaryBook(HEAD_DIM, GRID, CPU, torch.float64)
+    call = cache.open_([RowCall(0, 1, 0, sink_threshold=-1.0)], book)
 
-    assert cache.refresh_sinks_([plan], torch.randn(1, TOKENS, 24), [-1.0]) is None
+    assert call.see_sinks_(torch.randn(1, TOKENS, HEADS * HEAD_DIM, dtype=torch.float64)) is None
 
 
 def test_the_rotary_book_stays_small_and_exact() -> None:
@@ -212,7 +203,6 @@ def test_the_rotary_book_stays_small_and_exact() -> None:
 def test_rows_that_are_not_neighbours_are_refused() -> None:
     cache = small_cache(CacheGeometry(1, 2), num_rows=3)
     book = RotaryBook(HEAD_DIM, GRID, CPU, torch.float64)
-    plans = [plan_row(cache.geometry, RELATIVE, row, 0, 1) for row in (0, 2)]
 
     with pytest.raises(AssertionError, match="neighbours"):
-        CachedAttend(cache, plans, book.tables(plans))
+        cache.open_([RowCall(row, 1, 0) for row in (0, 2)], book)

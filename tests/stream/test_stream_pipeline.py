@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sdv2_host.blend import parse_blend
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CacheGeometry, RowCall
+from sdv2_host.stream.cache_plan import CacheGeometry, RowCall
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.positions import PositionMode
 from sdv2_host.stream.rotary_book import RotaryBook
@@ -56,11 +56,11 @@ def test_chunks_of_a_still_picture_differ_unless_all_noise_is_held(toy: Toy, hol
 
 def test_streamed_autoencoder_equals_whole_clip(toy: Toy) -> None:
     clip = toy.clip(21)
-    fresh = toy.vae.init_cache(1, 32, 48, dtype=torch.float64)
-    whole_z = toy.vae.encode(clip, fresh, is_first=True).z_BFCHW
-    whole = toy.vae.decode(whole_z, fresh, is_first=True).frames_BTCHW
+    used, cache = (toy.vae.init_cache(1, 32, 48, dtype=torch.float64) for _ in range(2))
+    whole_z = toy.vae.encode(clip, used, is_first=True).z_BFCHW
+    whole = toy.vae.decode(whole_z, used, is_first=True).frames_BTCHW
 
-    cache, latents, pictures = fresh, [], []
+    latents, pictures = [], []
     for index, chunk in enumerate(chunks_of(clip)):
         z, cache = toy.vae.encode(chunk, cache, is_first=index == 0)
         frames, cache = toy.vae.decode(z, cache, is_first=index == 0)
@@ -232,8 +232,8 @@ def test_split_of_blocks_equals_whole(toy: Toy) -> None:
         x, t = torch.randn(1, 1, 16, 4, 6, dtype=torch.float64), torch.full((1, 1), 600.0)
         calls = [RowCall(0, 1, index)]
         embedded = toy.dit.embed(x, t).x_BSE
-        whole = toy.dit(x, t, text, whole_kv.open_(calls, embedded, book))
-        attend = split_kv.open_(calls, embedded, book)
+        whole = toy.dit(x, t, text, whole_kv.open_(calls, book).begin_(embedded))
+        attend = split_kv.open_(calls, book).begin_(embedded)
         tokens = toy.dit.run_blocks(toy.dit.embed(x, t), text, attend, last=1)
         tokens = toy.dit.run_blocks(tokens, text, attend, first=1)
         whole_kv.advance_(calls)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdv2_host.stream.kv_cache import CacheGeometry, plan_row
+from sdv2_host.stream.cache_plan import CacheGeometry, plan_row
 from sdv2_host.stream.positions import PositionMode, key_positions, reset_index
 
 FAR = (1, 1023, 1024, 1025, 99_999, 100_000)

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sdv2_host.params import Params
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.denoise import Denoiser, keyed_noise
-from sdv2_host.stream.kv_cache import CacheGeometry, RollingKVCache
+from sdv2_host.stream.kv_cache import RollingKVCache
+from sdv2_host.stream.model_calls import EagerCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.positions import PositionMode
 from sdv2_host.stream.recent import PastChunk, RecentFrames
@@ -194,7 +196,8 @@ def test_the_last_frames_of_a_longer_chunk_come_back_with_their_own_noise(toy: T
         whole = torch.cat([like, like[:, :1]], dim=1)
         return keyed_noise(chunk_index, seed, step, whole)[:, 1:]
 
-    denoiser = Denoiser(toy.dit, pipeline.spec, its_last_two)
+    predict = EagerCalls(toy.dit, toy.vae).predict
+    denoiser = Denoiser(toy.dit, pipeline.spec, predict, its_last_two)
     timesteps_I, sigmas_I = denoiser.schedule(recalled.noise_scale, params.steps)
     text = toy.dit.text_kv(toy.text.encode("watercolor"))
     alone = pipeline.fresh_state()

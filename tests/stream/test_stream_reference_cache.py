@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdv2_host.stream.kv_cache import CacheGeometry, RowCall
+from sdv2_host.stream.cache_plan import CacheGeometry, RowCall
 from sdv2_host.stream.positions import reset_index
 from sdv2_host.stream.reference_cache import ReferenceKVCache
 from sdv2_host.stream.rotary_book import RotaryBook
@@ -52,7 +52,7 @@ def test_rows_agree_with_the_rules_frame_by_frame(threshold: float) -> None:
 
     q, k, v = qkv(1, frames=2)
     first = [a_call(0, 2, 0, threshold)]
-    got = cache.open_(first, q, book)(0, q, k, v)
+    got = cache.open_(first, book)(0, q, k, v)
     cache.advance_(first)
     cache.end_first_chunk_(2)
     for oracle in oracles:
@@ -61,7 +61,7 @@ def test_rows_agree_with_the_rules_frame_by_frame(threshold: float) -> None:
         frames = (2 + tick, max(2, 1 + tick))
         calls = [a_call(row, 1, frame, threshold) for row, frame in enumerate(frames)]
         q, k, v = qkv(2)
-        got = cache.open_(calls, q, book)(0, q, k, v)
+        got = cache.open_(calls, book)(0, q, k, v)
         cache.advance_(calls)
         for row, oracle in enumerate(oracles):
             one = slice(row, row + 1)
@@ -78,7 +78,7 @@ def test_a_shared_row_agrees_with_the_rules_frame_by_frame(num_steps: int) -> No
     calls = [a_call(0, 2, 0)]
     for step in range(num_steps):
         q, k, v = torch.randn(3, 1, 2 * TOKENS, HEADS, HEAD_DIM, generator=noise).double()
-        got = cache.open_(calls, q, book)(0, q, k, v)
+        got = cache.open_(calls, book)(0, q, k, v)
         cache.advance_(calls)
         torch.testing.assert_close(got, oracle.step(q, k, v, 0, book), msg=f"step {step}")
     cache.end_first_chunk_(num_steps)
@@ -87,7 +87,7 @@ def test_a_shared_row_agrees_with_the_rules_frame_by_frame(num_steps: int) -> No
         calls = [a_call(0, 1, 2 + tick)]
         for _ in range(num_steps):
             q, k, v = torch.randn(3, 1, TOKENS, HEADS, HEAD_DIM, generator=noise).double()
-            got = cache.open_(calls, q, book)(0, q, k, v)
+            got = cache.open_(calls, book)(0, q, k, v)
             cache.advance_(calls)
             torch.testing.assert_close(got, oracle.step(q, k, v, reset_index(2 + tick), book))
         assert cache.queues[0][0] == oracle.queue
@@ -99,7 +99,7 @@ def test_every_block_decides_for_itself() -> None:
     noise = torch.Generator().manual_seed(0)
     for frame in range(30):
         calls = [a_call(0, 1, frame)]
-        attend = cache.open_(calls, torch.empty(0), book)
+        attend = cache.open_(calls, book)
         for block in range(2):
             q, k, v = torch.randn(3, 1, TOKENS, HEADS, HEAD_DIM, generator=noise).double()
             attend(block, q, k + chance.random(), v)
@@ -112,11 +112,11 @@ def test_a_reset_leaves_no_queue_behind() -> None:
     cache, book = empty_cache(2), rotary_book()
     calls = [a_call(0, 2, 0)]
     q, k, v = torch.randn(3, 1, 2 * TOKENS, HEADS, HEAD_DIM).double()
-    first = cache.open_(calls, q, book)(0, q, k, v)
+    first = cache.open_(calls, book)(0, q, k, v)
     cache.advance_(calls)
     cache.end_first_chunk_(2)
 
     cache.reset_()
 
     assert cache.queues == empty_cache(2).queues
-    assert torch.equal(cache.open_(calls, q, book)(0, q, k, v), first)
+    assert torch.equal(cache.open_(calls, book)(0, q, k, v), first)

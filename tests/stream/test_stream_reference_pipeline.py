@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.params import Params
-from sdv2_host.stream.kv_cache import CacheGeometry
+from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.noise import chunk_noise, noise_key
 from sdv2_host.stream.positions import reset_index
 from sdv2_host.stream.rotary_book import RotaryBook
