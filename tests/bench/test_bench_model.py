@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.bench.device_peaks import DeviceLimits, Peak, device_limits, published_peak
+from sdv2_host.bench.memory_watch import MemoryWatch
 from sdv2_host.bench.model import OWN_VAE, Cell, LastBuilt, build
 from sdv2_host.bench.model_cell import RunLength, roofline_fps, stage_row, what_holds
 from sdv2_host.bench.model_matrix import Matrix, TimeLeft, about, run
@@ -137,6 +138,34 @@ def test_a_card_is_known_by_its_exact_name_and_anything_else_is_measured() -> No
     here = device_limits(CPU, torch.float32)
     assert here.peak is here.measured
     assert min(here.peak.tflops, here.peak.tbps, here.launch_us) > 0
+
+
+def test_memory_is_compared_from_a_tenth_of_the_run_to_its_end() -> None:
+    watch = MemoryWatch(CPU)
+
+    for chunk in range(1, 31):
+        watch.see(chunk, chunk / 30)
+
+    result = watch.result()
+    assert (result["early"]["chunk"], result["end"]["chunk"]) == (3, 30)
+    assert result["peak_host_mb"] >= result["end"]["host_mb"] > 0
+    grown_mb = result["end"]["host_mb"] - result["early"]["host_mb"]
+    assert result["host_growth_mb"] == pytest.approx(grown_mb)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_card_the_hosts_part_is_known_and_its_memory_stays() -> None:
+    cell = replace(toy_cell("taehv"), device=torch.device("cuda:0"), dtype=torch.bfloat16)
+
+    result = run([cell], RunLength(10.0, chunks=200), lambda *_: None, lambda _: None)
+
+    (row,) = result["cells"]
+    assert row["host_ms"]["by"] == "profile of the device"
+    assert 0 < row["host_ms"]["device_ms"] < row["chunk_ms"]["p50"]
+    assert row["memory"]["device_growth_mb"] == row["memory"]["device_growth_allocations"] == 0
+    assert row["memory"]["peak_device_mb"] > 0
+    assert all(row["stages"][name]["ms"] > 0 for name in STAGES)
 
 
 def measured(fps: float, ttff_ms: float, host_p99_ms: float) -> dict[str, Any]:
