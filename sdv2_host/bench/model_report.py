@@ -19,6 +19,8 @@ _WANTED = {
     "over_bare": "pipeline over bare calls under {:g}",
     "growth": "memory grown by {:g}",
 }
+BOUND = 0.4
+"""Of a stage's time: what explains less does not hold it."""
 _GAP_PX, _BAR_PX, _LEFT_PX, _RIGHT_PX, _WIDTH_PX = 14, 16, 250, 130, 1000
 _LEGEND_PX = 30
 
@@ -94,9 +96,17 @@ def _stages(row: dict[str, Any]) -> Iterator[str]:
             continue
         yield (
             f"{line} {stage['tflop']:>9.3g} TFLOP {stage['tflops']:>8.3g} TFLOP/s, "
-            f"{100 * stage['roofline_share']:>5.1f} % of roofline; bound by {stage['held_by']}, "
-            f"{100 * stage['held_ms'] / stage['ms']:.0f} % of its time"
+            f"{100 * stage['roofline_share']:>5.1f} % of roofline; {_holds(stage)}"
         )
+
+
+def _holds(stage: dict[str, Any]) -> str:
+    share = stage["held_ms"] / stage["ms"]
+    if share < BOUND:
+        return (
+            f"{stage['held_by']} explains {100 * share:.0f} % of its time, the most that one does"
+        )
+    return f"bound by {stage['held_by']}, {100 * share:.0f} % of its time"
 
 
 def _rest(row: dict[str, Any]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from sdv2_host.bench.model_targets import ELSEWHERE, H200, MET, NOT_MET, verdict
 from sdv2_host.bench.stage_costs import StageCost
 from sdv2_host.cli import main
 from sdv2_host.clock import NS_PER_S
+from sdv2_host.commands.bench_model import KeepFn, until_interrupted
 from sdv2_host.gpu.wan_models import WanFamily
 from sdv2_host.types import Size
 from tests.bench.test_model import CPU, toy_cell
@@ -218,6 +219,19 @@ def test_cells_with_the_same_models_come_one_after_another() -> None:
     assert (
         models == [("tiny", OWN_VAE)] * 4 + [("wan-1.3b", "wan")] * 4 + [("wan-1.3b", "taehv")] * 4
     )
+
+
+def test_what_is_ended_leaves_what_was_done_until_then() -> None:
+    kept: list[dict[str, Any]] = []
+
+    def measure(keep: KeepFn) -> dict[str, Any]:
+        keep({"cells": 1})
+        keep({"cells": 2})
+        raise KeyboardInterrupt
+
+    assert until_interrupted(measure, kept.append) == ({"cells": 2}, False)
+    assert kept == [{"cells": 1}, {"cells": 2}]
+    assert until_interrupted(lambda _: {"cells": 3}, kept.append) == ({"cells": 3}, True)
 
 
 @pytest.mark.parametrize(
