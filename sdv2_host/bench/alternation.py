@@ -19,8 +19,9 @@ from sdv2_host.types import ProgressFn
 
 Turn = Callable[[int], None]
 """Does so many units of work; at its return all of it is done, on the device too."""
-TURN_S = 0.4
-"""At most: five pairs fit into the time there is."""
+TURN_S = 1.0
+"""At most: five pairs fit into the time there is. An engine whose stages overlap is emptied at the
+end of each turn, which short turns would make it pay for."""
 MAX_UNITS = 32
 MIN_PAIRS = 5
 

@@ -163,11 +163,18 @@ class LastBuilt:
         return built
 
     def forget_(self) -> None:
-        """Nothing is held."""
+        """Nothing is held, nor what was compiled for it: torch keeps so many variants, and no
+        more."""
         self._last = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.compiler.reset()
+        free_memory()
+
+
+def free_memory() -> None:
+    """What nobody holds any more is free for others."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _spec_like(spec: StreamSpec, cell: Cell) -> StreamSpec:

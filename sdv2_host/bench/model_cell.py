@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ PERCENTILES = (50, 95, 99)
 MIN_CHUNKS = 3
 SIDE_RUN_S = 3.0
 """Of the runs beside the free one, at most: with paced frames, and with timed calls."""
+LOOK_EVERY_S = 0.25
 PAID = 1.1
 """A cost may be so much more than what was measured and count as paid: both are estimates."""
 
@@ -100,18 +102,14 @@ def measure_cell(
     given = Given(source_clip(cell), cell.params)
     first_ms = first_pictures_ms(engine, given)
 
-    def is_over(num_chunks: int, seconds: float) -> bool:
-        fraction = length.fraction(num_chunks, seconds)
-        watch.see(num_chunks, fraction)
-        progress("chunks", 0.5 + 0.4 * min(fraction, 1.0))
-        return fraction >= 1
-
     side = replace(length, chunks=None, seconds=min(length.seconds, SIDE_RUN_S))
-    over = _until(side, _share(progress, 0.4, 0.5))
+    over = _until(side, partial(_told, _share(progress, 0.4, 0.5)))
     paced = run_paced(engine, given, length.input_fps, over)
     session = Session.filled(engine, given)
-    run = run_freely(session, is_over)
-    host = _host_ms(cell, built, session, run, _until(side, _share(progress, 0.9, 1.0)))
+    seen = partial(_seen, watch, _share(progress, 0.5, 0.9))
+    run = run_freely(session, _until(length, seen))
+    over = _until(side, partial(_told, _share(progress, 0.9, 1.0)))
+    host = _host_ms(cell, built, session, run, over)
     row: dict[str, Any] = {
         "chunks": len(run.chunk_ms),
         "seconds": run.seconds,
@@ -126,7 +124,8 @@ def measure_cell(
         "latency_ms": _percentiles(paced.latency_ms),
         "input_fps": length.input_fps,
         "dropped": paced.num_dropped,
-        "stages": _stages(run, costs, limits),
+        # On Apple GPUs nobody can say when a stage was done, only when it was queued.
+        "stages": {} if cell.device.type == "mps" else _stages(run, costs, limits),
         "roofline_fps": roofline_fps(engine.chunk_frames, costs, limits),
         "host_ms": host,
         "memory": watch.result(),
@@ -228,11 +227,31 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
     return {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
 
 
-def _until(length: RunLength, progress: ProgressFn) -> Callable[[int, float], bool]:
+SeenFn = Callable[[int, float], None]
+"""(chunks so far, fraction 0..1)"""
+
+
+def _seen(watch: MemoryWatch, progress: ProgressFn, num_chunks: int, fraction: float) -> None:
+    watch.see(num_chunks, fraction)
+    progress("chunks", fraction)
+
+
+def _told(progress: ProgressFn, num_chunks: int, fraction: float) -> None:
+    del num_chunks
+    progress("chunks", fraction)
+
+
+def _until(length: RunLength, seen: SeenFn) -> Callable[[int, float], bool]:
+    """Whether the run is over. Looks up now and then only: that takes time of the chunks."""
+    seen_s = -LOOK_EVERY_S
+
     def is_over(num_chunks: int, seconds: float) -> bool:
-        fraction = length.fraction(num_chunks, seconds)
-        progress("chunks", min(fraction, 1.0))
-        return fraction >= 1
+        nonlocal seen_s
+        fraction = min(length.fraction(num_chunks, seconds), 1.0)
+        if fraction == 1 or seconds - seen_s >= LOOK_EVERY_S:
+            seen_s = seconds
+            seen(num_chunks, fraction)
+        return fraction == 1
 
     return is_over
 

@@ -12,7 +12,7 @@ import torch
 from sdv2_host.bench.against import beside
 from sdv2_host.bench.alternation import part_of
 from sdv2_host.bench.device_peaks import DeviceLimits, device_limits
-from sdv2_host.bench.model import OWN_VAE, Cell, LastBuilt
+from sdv2_host.bench.model import OWN_VAE, Cell, LastBuilt, free_memory
 from sdv2_host.bench.model_cell import CostBook, RunLength, measure_cell
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import ENGINES
@@ -90,6 +90,7 @@ def run(
             result["devices"].append({**_named(place), **asdict(limits[place])})
         ends = [(part + 1) / (1 + len(rivals)) for part in range(1 + len(rivals))]
         alone = part_of(told, 0.0, ends[0])
+        free_memory()
         row = _row(cell, last_built, costs, limits[place], length, alone)
         if rivals and "failed" not in row:
             row["against"] = [

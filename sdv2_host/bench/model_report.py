@@ -19,6 +19,8 @@ _WANTED = {
     "over_bare": "pipeline over bare calls under {:g}",
     "growth": "memory grown by {:g}",
 }
+BOUND = 0.4
+"""Of a stage's time: what explains less does not hold it."""
 _GAP_PX, _BAR_PX, _LEFT_PX, _RIGHT_PX, _WIDTH_PX = 14, 16, 250, 130, 1000
 _LEGEND_PX = 30
 
@@ -27,8 +29,9 @@ def format_table(result: dict[str, Any]) -> str:
     """Devices, a line for each cell, then its stages, memory and targets."""
     rows: list[dict[str, Any]] = result["cells"]
     done = [row for row in rows if "failed" not in row]
-    lines = [*_devices(result), "", _heading()]
-    lines += [_line(row) for row in rows]
+    width = max((len(_name(row)) for row in rows), default=0)
+    lines = [*_devices(result), "", _heading(width)]
+    lines += [_line(row, width) for row in rows]
     for row in done:
         lines += ["", _name(row), *_stages(row), *_rest(row)]
         for rival in row.get("against", ()):
@@ -49,25 +52,25 @@ def _devices(result: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _heading() -> str:
+def _heading(width: int) -> str:
     return (
-        f"{'':<36}{'fps':>8}{'roofline':>10}{'chunk ms':>10}{'p95':>8}{'p99':>8}{'first':>8}"
-        f"{'latency':>9}{'p99':>8}{'host':>7}{'p99':>7}{'MiB':>8}  target"
+        f"{'':<{width}}{'fps':>8}{'roofline':>10}{'chunk ms':>10}{'p95':>8}{'p99':>8}{'first':>8}"
+        f"{'latency':>9}{'p99':>8}{'host':>8}{'p99':>8}{'MiB':>8}  target"
     )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], width: int) -> str:
     if "failed" in row:
-        return f"{_name(row):<36}{row['failed']}"
+        return f"{_name(row):<{width}}  {row['failed']}"
     chunk, latency, host, memory = (
         row[name] for name in ("chunk_ms", "latency_ms", "host_ms", "memory")
     )
     peak_mb = memory["peak_device_mb"] or memory["peak_host_mb"]
     return (
-        f"{_name(row):<36}{row['fps']:>8.1f}{row['roofline_fps']:>10.0f}"
+        f"{_name(row):<{width}}{row['fps']:>8.1f}{row['roofline_fps']:>10.0f}"
         f"{chunk['p50']:>10.1f}{chunk['p95']:>8.1f}{chunk['p99']:>8.1f}"
         f"{row['ttff_ms']['median']:>8.1f}{latency['p50']:>9.1f}{latency['p99']:>8.1f}"
-        f"{_or_dash(host['p50']):>7}{_or_dash(host['p99']):>7}{peak_mb:>8.0f}  {_targets(row)}"
+        f"{_or_dash(host['p50']):>8}{_or_dash(host['p99']):>8}{peak_mb:>8.0f}  {_targets(row)}"
     )
 
 
@@ -76,7 +79,7 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 def _targets(row: dict[str, Any]) -> str:
@@ -93,9 +96,17 @@ def _stages(row: dict[str, Any]) -> Iterator[str]:
             continue
         yield (
             f"{line} {stage['tflop']:>9.3g} TFLOP {stage['tflops']:>8.3g} TFLOP/s, "
-            f"{100 * stage['roofline_share']:>5.1f} % of roofline; bound by {stage['held_by']}, "
-            f"{100 * stage['held_ms'] / stage['ms']:.0f} % of its time"
+            f"{100 * stage['roofline_share']:>5.1f} % of roofline; {_holds(stage)}"
         )
+
+
+def _holds(stage: dict[str, Any]) -> str:
+    share = stage["held_ms"] / stage["ms"]
+    if share < BOUND:
+        return (
+            f"{stage['held_by']} explains {100 * share:.0f} % of its time, the most that one does"
+        )
+    return f"bound by {stage['held_by']}, {100 * share:.0f} % of its time"
 
 
 def _rest(row: dict[str, Any]) -> Iterator[str]:

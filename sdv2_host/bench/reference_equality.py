@@ -1,7 +1,7 @@
 """Whether mode `reference` of ours makes the pictures of the reference's package.
 
-Both get the same weights, prompt embedding, clip and noise: what the package draws is recorded and
-replayed.
+Both get the same weights, prompt embedding, clip and noise: what the package draws is of a seed,
+and replayed for ours.
 
 # B rows (1)  T pixel frames  C channels  H W size
 """
@@ -22,8 +22,8 @@ from sdv2_host.bench.reference_stream import (
     CHUNK_FRAMES,
     FIRST_FRAMES,
     NOISE_SCALE,
-    RecordedDraws,
     ReferenceStream,
+    SharedDraws,
 )
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.wan_spec import reference_rules
@@ -71,7 +71,7 @@ def compare(
 def pictures(cell: Cell, built: Built, layout: Layout, num_chunks: int) -> Made:
     """[T, 3, H, W] in 0..1 that the package makes of the cell's clip, and we, in its dtype."""
     chunks = list(clip_chunks(cell, num_chunks))
-    draws = RecordedDraws()
+    draws = SharedDraws()
     with exact_float32():
         stream = ReferenceStream(cell, built.models, layout)
         theirs = []
@@ -83,7 +83,7 @@ def pictures(cell: Cell, built: Built, layout: Layout, num_chunks: int) -> Made:
 
 
 def _our_pictures(
-    cell: Cell, built: Built, layout: Layout, draws: RecordedDraws, chunks: list[Tensor]
+    cell: Cell, built: Built, layout: Layout, draws: SharedDraws, chunks: list[Tensor]
 ) -> list[Tensor]:
     spec = dataclasses.replace(reference_rules(built.spec), layout=layout)
     models = built.models

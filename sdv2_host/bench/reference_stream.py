@@ -86,14 +86,16 @@ class ReferenceStream:
         return timed
 
 
-class RecordedDraws(TorchFunctionMode):
-    """Inside, every `randn_like` is kept, under the chunk of the stream that draws."""
+class SharedDraws(TorchFunctionMode):
+    """Inside, every `randn_like` gives numbers of a seed, the same in every number format and on
+    every device, which are kept under the chunk of the stream that draws."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 0) -> None:
         super().__init__()
+        self._generator = torch.Generator().manual_seed(seed)
         self._by_chunk: list[list[Tensor]] = []
 
-    def of_next_chunk(self) -> RecordedDraws:
+    def of_next_chunk(self) -> SharedDraws:
         """The same, for another chunk: `with draws.of_next_chunk(): ...`."""
         self._by_chunk.append([])
         return self
@@ -101,10 +103,12 @@ class RecordedDraws(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        drawn = func(*args, **(kwargs or {}))
-        if func is torch.randn_like:
-            self._by_chunk[-1].append(drawn.clone())
-        return drawn
+        if func is not torch.randn_like:
+            return func(*args, **(kwargs or {}))
+        like: Tensor = args[0]
+        drawn = torch.randn(like.shape, generator=self._generator)
+        self._by_chunk[-1].append(drawn)
+        return drawn.to(like)
 
     def noise_for(self, layout: Layout) -> NoiseFn:
         """The draws as a pipeline of ours asks for noise (`NoiseFn`).

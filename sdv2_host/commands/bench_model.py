@@ -26,6 +26,8 @@ from sdv2_host.types import Size
 ENGINES = ("tiny", "wan-1.3b", "wan-14b")
 WAN_SIZES = (Size(512, 512), Size(832, 480))
 STEPS = (1, 2, 4)
+Result = dict[str, Any]
+KeepFn = Callable[[Result], None]
 _T = TypeVar("_T")
 
 
@@ -123,6 +125,7 @@ def bench_model(
     asked: Asked, length: RunLength, threads: int, json_path: Path | None, out: Path | None
 ) -> None:
     """Measures every cell, prints the table; JSON after each cell, in `out` model.json, model.png.
+    Ctrl-C ends it after the cells that are done, with all of that.
 
     Raises:
         HostError: an option is wrong, or a file cannot be written.
@@ -133,16 +136,39 @@ def bench_model(
     for path in filter(None, (json_path, out / "model.png" if out is not None else None)):
         check_writable(path)
 
-    def keep(result: dict[str, Any]) -> None:
+    def keep(result: Result) -> None:
         if json_path is not None:
             write_json(json_path, {**result, "hardware": hardware()})
 
     narrator = Narrator()
     cells = matrix.cells()
+    count = "one setup" if len(cells) == 1 else f"{len(cells)} setups"
     engines = ", ".join(matrix.engines)
-    narrator.say(f"{len(cells)} cells of {engines} on {device_name(matrix.device)}")
-    result = model_matrix.run(cells, length, narrator.progress, keep, rivals=rivals)
+    narrator.say(f"measuring {count} of {engines} on {device_name(matrix.device)}")
+    result, is_whole = until_interrupted(
+        lambda kept: model_matrix.run(cells, length, narrator.progress, kept, rivals=rivals), keep
+    )
     narrator.close()
-    print(model_report.format_table(result))
-    if out is not None:
-        model_report.draw(out / "model.png", result)
+    if result is not None:
+        print(model_report.format_table(result))
+        if out is not None:
+            model_report.draw(out / "model.png", result)
+    if not is_whole:
+        raise KeyboardInterrupt
+
+
+def until_interrupted(
+    measure: Callable[[KeepFn], Result], keep: KeepFn
+) -> tuple[Result | None, bool]:
+    """The result, and whether it is whole: Ctrl-C leaves what was kept last, if anything."""
+    latest: Result | None = None
+
+    def kept(result: Result) -> None:
+        nonlocal latest
+        latest = result
+        keep(result)
+
+    try:
+        return measure(kept), True
+    except KeyboardInterrupt:
+        return latest, False

@@ -24,7 +24,7 @@ from sdv2_host.bench.model_cell import RunLength
 from sdv2_host.bench.model_matrix import run
 from sdv2_host.bench.model_report import format_table
 from sdv2_host.bench.reference_package import PACKAGE, VERSION, require_package
-from sdv2_host.bench.reference_stream import EveryBfloat16AsFloat32, RecordedDraws
+from sdv2_host.bench.reference_stream import EveryBfloat16AsFloat32, SharedDraws
 from sdv2_host.cli import main
 from sdv2_host.errors import ConfigError
 from sdv2_host.types import Layout, Size
@@ -103,12 +103,11 @@ def test_in_a_smaller_format_ours_may_be_no_further_from_float32_than_theirs() -
 def test_draws_are_replayed_at_the_chunk_that_made_them() -> None:
     """In a batch chunk 1 takes its step 2 while chunk 2 is the newest; a row that began the batch
     full, as chunk -1 at step 1, takes its step 2 with the first."""
-    draws, like = RecordedDraws(), torch.empty(1, 2)
+    draws, like = SharedDraws(), torch.empty(1, 2)
     drawn = []
     for _ in range(4):
         with draws.of_next_chunk():
             drawn.append([torch.randn_like(like) for _ in range(3)])
-    torch.randn_like(like)
 
     batch, serial = draws.noise_for(Layout.BATCH), draws.noise_for(Layout.SERIAL)
 
@@ -118,6 +117,17 @@ def test_draws_are_replayed_at_the_chunk_that_made_them() -> None:
     assert torch.equal(batch(1, 0, 2, like), drawn[2][2])
     assert torch.equal(batch(-1, 0, 2, like), drawn[1][2])
     assert torch.equal(serial(1, 0, 2, like), drawn[1][2])
+
+
+def test_draws_are_the_same_in_every_number_format_and_only_inside() -> None:
+    made = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with SharedDraws().of_next_chunk():
+            made.append(torch.randn_like(torch.empty(2, 3, dtype=dtype)))
+
+    assert made[1].dtype is torch.bfloat16
+    assert torch.equal(made[0].bfloat16(), made[1])
+    assert not torch.equal(torch.randn_like(made[0]), torch.randn_like(made[0]))
 
 
 def test_whoever_asks_for_bfloat16_gets_float32_inside_and_bfloat16_after() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdv2_host.bench.device_peaks import DeviceLimits, Peak, device_limits, published_peak
+from sdv2_host.bench.memory_watch import MemoryWatch
 from sdv2_host.bench.model import OWN_VAE, Cell, LastBuilt, build
 from sdv2_host.bench.model_cell import RunLength, roofline_fps, stage_row, what_holds
 from sdv2_host.bench.model_matrix import Matrix, TimeLeft, about, run
@@ -22,6 +23,7 @@ from sdv2_host.bench.model_targets import ELSEWHERE, H200, MET, NOT_MET, verdict
 from sdv2_host.bench.stage_costs import StageCost
 from sdv2_host.cli import main
 from sdv2_host.clock import NS_PER_S
+from sdv2_host.commands.bench_model import KeepFn, until_interrupted
 from sdv2_host.gpu.wan_models import WanFamily
 from sdv2_host.types import Size
 from tests.bench.test_model import CPU, toy_cell
@@ -139,6 +141,34 @@ def test_a_card_is_known_by_its_exact_name_and_anything_else_is_measured() -> No
     assert min(here.peak.tflops, here.peak.tbps, here.launch_us) > 0
 
 
+def test_memory_is_compared_from_a_tenth_of_the_run_to_its_end() -> None:
+    watch = MemoryWatch(CPU)
+
+    for chunk in range(1, 31):
+        watch.see(chunk, chunk / 30)
+
+    result = watch.result()
+    assert (result["early"]["chunk"], result["end"]["chunk"]) == (3, 30)
+    assert result["peak_host_mb"] >= result["end"]["host_mb"] > 0
+    grown_mb = result["end"]["host_mb"] - result["early"]["host_mb"]
+    assert result["host_growth_mb"] == pytest.approx(grown_mb)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_card_the_hosts_part_is_known_and_its_memory_stays() -> None:
+    cell = replace(toy_cell("taehv"), device=torch.device("cuda:0"), dtype=torch.bfloat16)
+
+    result = run([cell], RunLength(10.0, chunks=200), lambda *_: None, lambda _: None)
+
+    (row,) = result["cells"]
+    assert row["host_ms"]["by"] == "profile of the device"
+    assert 0 < row["host_ms"]["device_ms"] < row["chunk_ms"]["p50"]
+    assert row["memory"]["device_growth_mb"] == row["memory"]["device_growth_allocations"] == 0
+    assert row["memory"]["peak_device_mb"] > 0
+    assert all(row["stages"][name]["ms"] > 0 for name in STAGES)
+
+
 def measured(fps: float, ttff_ms: float, host_p99_ms: float) -> dict[str, Any]:
     end = {"chunk": 10_000}
     grown = {"device_growth_mb": 0.0, "device_growth_allocations": 3}
@@ -189,6 +219,19 @@ def test_cells_with_the_same_models_come_one_after_another() -> None:
     assert (
         models == [("tiny", OWN_VAE)] * 4 + [("wan-1.3b", "wan")] * 4 + [("wan-1.3b", "taehv")] * 4
     )
+
+
+def test_what_is_ended_leaves_what_was_done_until_then() -> None:
+    kept: list[dict[str, Any]] = []
+
+    def measure(keep: KeepFn) -> dict[str, Any]:
+        keep({"cells": 1})
+        keep({"cells": 2})
+        raise KeyboardInterrupt
+
+    assert until_interrupted(measure, kept.append) == ({"cells": 2}, False)
+    assert kept == [{"cells": 1}, {"cells": 2}]
+    assert until_interrupted(lambda _: {"cells": 3}, kept.append) == ({"cells": 3}, True)
 
 
 @pytest.mark.parametrize(
