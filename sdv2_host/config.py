@@ -122,8 +122,8 @@ class Config(BaseModel):
     linears: LinearsName = Field(
         "plain",
         description="Number format of a Wan engine's large products: plain = that of dtype, fp8 = "
-        "8 bits, faster and half the memory on NVIDIA cards of 2022 and later (RTX 40, L40, H100), "
-        "with a little grain more (sdv2-host bench precision); one device only.",
+        "8 bits, on NVIDIA cards of 2022 and later (RTX 40, L40, H100): less memory, and a picture "
+        "that differs a little (sdv2-host bench precision); one device only.",
     )
     overlap: Literal["auto", "on", "off"] = Field(
         "auto",

@@ -187,7 +187,8 @@ def format_table(result: dict[str, Any]) -> str:
         f"{result['model']}, {result['size']}, {result['steps']} steps, {result['frames']} frames, "
         f"{result['device']}, {result['weights']} weights",
         f"{result['dtype']} in one stage, float32 in the others; decoded frames against float32 "
-        "in all, in steps of 8 bits; linears: the DiT's large products by --linears fp8",
+        "in all, in steps of 8 bits",
+        "linears: the DiT's large products by --linears fp8",
         "",
         f"{'stage':<14}{'PSNR dB':>9}{'mean':>8}{'p99.9':>8}{'most':>7}{'equal':>8}",
     ]

@@ -138,6 +138,7 @@ def plan(
     ] = None,
     vae: Annotated[str | None, typer.Option(help="wan, hybrid or taehv.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, bfloat16, float16 or float32.")] = None,
+    linears: Annotated[str | None, typer.Option(help="plain or fp8.")] = None,
     mode: Annotated[str | None, typer.Option(help="corrected or reference.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
     text_device: Annotated[
