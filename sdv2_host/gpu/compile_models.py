@@ -8,6 +8,7 @@ them. The number of threads is not built in.
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import sys
 import tempfile
@@ -44,6 +45,8 @@ from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.stream.state import fresh_kv
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """To be raised when what is in an artifact changes."""
@@ -124,13 +127,21 @@ def name_of(models: StreamModels, spec: StreamSpec) -> str:
 def find_compiled(
     store: CompiledStore, models: StreamModels, spec: StreamSpec
 ) -> CompiledModels | None:
-    """What was compiled before, loaded; None = nothing that fits, or it cannot be loaded.
+    """What was compiled before, loaded; None = nothing that fits. What fits but cannot be loaded
+    is told and deleted.
 
     Raises:
         ModelError: the store's folder is not this user's alone.
     """
     artifact = store.find(name_of(models, spec))
-    return None if artifact is None else _load(artifact, models, spec)
+    if artifact is None:
+        return None
+    try:
+        return _load(artifact, models, spec)
+    except OSError as error:
+        log.warning("compiled model %s cannot be loaded and is deleted: %s", artifact.folder, error)
+        store.delete(artifact)
+        return None
 
 
 def compile_models(
