@@ -21,6 +21,7 @@ from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.models_app import models_app
 from sdv2_host.commands.obs_app import obs_app
 from sdv2_host.commands.options import (
+    Attention,
     CameraDevice,
     CameraFps,
     Compile,
@@ -39,6 +40,7 @@ from sdv2_host.commands.options import (
     JsonFile,
     Lanes,
     Layout,
+    Linears,
     Listen,
     Lora,
     LoraStrength,
@@ -122,6 +124,8 @@ def run(
     layout: Layout = None,
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
+    attention: Attention = None,
+    linears: Linears = None,
     devices: Devices = None,
     route: Route = None,
     transport: Transport = None,
@@ -255,6 +259,8 @@ def demo(
     layout: Layout = None,
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
+    attention: Attention = None,
+    linears: Linears = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,
@@ -307,6 +313,8 @@ def render(
     layout: Layout = None,
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
+    attention: Attention = None,
+    linears: Linears = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,

@@ -17,6 +17,7 @@ TOUCH_NAME = re.compile(r"[A-Za-z0-9_-]{0,27}")
 """With '-out' behind it 31 characters, which is what shared memory can be named everywhere."""
 
 DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d{1,2})?)$"
+LinearsName = Literal["plain", "fp8"]
 EngineName = Literal["tiny", "wan-1.3b", "wan-14b", "passthrough"]
 
 
@@ -111,6 +112,18 @@ class Config(BaseModel):
         "auto",
         description="auto = on an NVIDIA card the models' work is recorded while the engine warms "
         "up and played again for each chunk, which spares the processor; off = launched anew.",
+    )
+    attention: Literal["auto", "flash", "cudnn", "efficient", "math", "flash-attn"] = Field(
+        "auto",
+        description="What computes a Wan engine's attention: auto = on an NVIDIA card the one "
+        "measured fastest at the start, else torch's own choice; flash, cudnn, efficient and math "
+        "are torch's, flash-attn is the package of that name, installed by hand.",
+    )
+    linears: LinearsName = Field(
+        "plain",
+        description="Number format of a Wan engine's large products: plain = that of dtype, fp8 = "
+        "8 bits, faster and half the memory on NVIDIA cards of 2022 and later (RTX 40, L40, H100), "
+        "with a little grain more (sdv2-host bench precision); one device only.",
     )
     devices: str = Field(
         "",
@@ -345,6 +358,10 @@ def check_ring(config: Config) -> None:
         raise ConfigError(
             f"{which}: --mode reference runs on one device, as the reference's cache cannot be "
             f"split; leave {which} out or use --mode corrected"
+        )
+    if config.linears == "fp8":
+        raise ConfigError(
+            f"{which}: --linears fp8 runs on one device; leave {which} out or use --linears plain"
         )
     if config.engine == "tiny" and any(one not in {"auto", "cpu"} for one in config.ring_devices):
         raise ConfigError(

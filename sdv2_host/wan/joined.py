@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sdv2_host.wan.fp8 import Product8, Rows8, linear8, quantised
+
 
 class Share(nn.Linear):
     """One of them. It keeps its name and shape in the state dict, and can be written in place; its
@@ -36,12 +38,16 @@ class JoinedLinears(nn.Module):
 
     joined_weight: Tensor
     joined_bias: Tensor
+    joined_scale: Tensor | None
+    """Of each row, where the weights are in 8 bits."""
 
     def _join_(self, *names: str) -> None:
         """The children of these names, shares of equal sizes, are joined. Once, when built."""
         self._names = names
         self.register_buffer("joined_weight", None, persistent=False)
         self.register_buffer("joined_bias", None, persistent=False)
+        self.register_buffer("joined_scale", None, persistent=False)
+        self._product8: Product8 | None = None
         self.rejoin_()
         self.register_load_state_dict_post_hook(_rejoin_after_load)
 
@@ -52,11 +58,29 @@ class JoinedLinears(nn.Module):
 
     def products(self, x: Tensor) -> tuple[Tensor, ...]:
         """What each share makes of `x`, in order; views of one tensor."""
+        count = len(self._names)
         weight, bias = self.joined_weight, self.joined_bias
+        if self._product8 is not None:
+            assert self.joined_scale is not None, "8 bits without scales"
+            rows = Rows8(weight, self.joined_scale)
+            return linear8(x, rows, bias, self._product8).chunk(count, dim=-1)
         if self._shares[0].weight.requires_grad:
             weight = torch.cat([share.weight for share in self._shares])
             bias = torch.cat([share.bias for share in self._shares])
-        return F.linear(x, weight, bias).chunk(len(self._names), dim=-1)
+        return F.linear(x, weight, bias).chunk(count, dim=-1)
+
+    @torch.no_grad()
+    def quantise_(self, product: Product8) -> None:
+        """The weights are in 8 bits, multiplied by `product`. Once; they cannot be cast then."""
+        self.joined_weight, self.joined_scale = quantised(self.joined_weight)
+        self._product8 = product
+        self._point_()
+
+    def scales(self) -> dict[str, Tensor]:
+        """By share, the scales of its rows, to be written in place; {} = not in 8 bits."""
+        if self.joined_scale is None:
+            return {}
+        return dict(zip(self._names, self.joined_scale.chunk(len(self._names)), strict=True))
 
     @torch.no_grad()
     def rejoin_(self) -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from sdv2_host.wan.attention import SelfAttend, attention
 from sdv2_host.wan.dims import WanDims
+from sdv2_host.wan.fp8 import Linear8, Product8
 from sdv2_host.wan.joined import JoinedLinears, Share
 
 
@@ -117,6 +118,18 @@ class Block(nn.Module):
         )
         self.eps = dims.eps
 
+    @torch.no_grad()
+    def quantise_(self, product: Product8) -> None:
+        """The large linears are in 8 bits. Not the prompt's, which run once per prompt."""
+        self.self_attn.quantise_(product)
+        self.self_attn.o = Linear8(self.self_attn.o, product)
+        self.cross_attn.q = Linear8(self.cross_attn.q, product)
+        self.cross_attn.o = Linear8(self.cross_attn.o, product)
+        for index in (0, 2):
+            linear = self.ffn[index]
+            assert isinstance(linear, nn.Linear), "the first and the last of the MLP"
+            self.ffn[index] = Linear8(linear, product)
+
     def text_kv(self, context_BKE: Tensor) -> TextKV:
         return self.cross_attn.text_kv(context_BKE)
 
@@ -211,6 +224,23 @@ class CausalWanModel(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dims.dim, dims.dim * 6))
         self.blocks = nn.ModuleList(Block(dims) for _ in range(dims.num_layers))
         self.head = Head(dims)
+
+    def quantise_(self, product: Product8) -> None:
+        """The large linears of all blocks are in 8 bits, multiplied by `product`. Once, when the
+        model is loaded and in its place: a model in 8 bits cannot be cast or trained."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.quantise_(product)
+
+    def scales(self) -> dict[str, Tensor]:
+        """By weight in 8 bits, the scales [O, 1] of its rows, to be written in place with it."""
+        found: dict[str, Tensor] = {}
+        for path, module in self.named_modules():
+            if isinstance(module, Linear8):
+                found[f"{path}.weight"] = module.scale_O1
+            elif isinstance(module, JoinedLinears):
+                found |= {f"{path}.{name}.weight": one for name, one in module.scales().items()}
+        return found
 
     def text_kv(self, text_BKT: Tensor) -> list[TextKV]:
         """Keys and values of a prompt embedding [B, text_len, text_dim], one pair per block.
