@@ -16,7 +16,6 @@ from itertools import repeat
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sdv2_host.wan.bands import WHOLE, Reach, Rows, check_rows, plan_band
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, TinyVAEDims
@@ -41,7 +40,7 @@ class MemBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, past: Tensor) -> Tensor:
-        return F.relu(self.conv(torch.cat([x, past], dim=1)) + x)
+        return self.conv(torch.cat([x, past], dim=1)).add_(x).relu_()
 
 
 class TPool(nn.Module):
@@ -162,8 +161,7 @@ class TinyVAE(nn.Module):
             raise ValueError(
                 f"{num_frames} frames, expected a multiple of {FRAMES_PER_LATENT} (first: +1)"
             )
-        x = F.pixel_unshuffle(_time_first(frames_BTCHW) / 2 + 0.5, self.dims.patch)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = _cells(_time_first(frames_BTCHW), self.dims.patch)
         z = _run(self.encoder, x, cache.encoder, num_rows, repeat(WHOLE))
         return Encoded(_rows_first(z, num_rows) * self.dims.latent_scale, cache)
 
@@ -182,8 +180,7 @@ class TinyVAE(nn.Module):
         z = cropped(_time_first(z_BFCHW), band.kept[0]) / self.dims.latent_scale
         z = z.contiguous(memory_format=torch.channels_last)
         x = _run(self.decoder, z, band.memories, num_rows, band.kept[1:])
-        frames_BTCHW = _rows_first(F.pixel_shuffle(x, self.dims.patch), num_rows)
-        frames_BTCHW = frames_BTCHW * 2 - 1
+        frames_BTCHW = _rows_first(_pixels(x, self.dims.patch), num_rows)
         if is_first:
             frames_BTCHW = frames_BTCHW[:, FRAMES_PER_LATENT - 1 :]
         return DecodedBand(frames_BTCHW, band)
@@ -196,6 +193,23 @@ def _time_first(x_BTCHW: Tensor) -> Tensor:
 
 def _rows_first(x: Tensor, num_rows: int) -> Tensor:
     return x.unflatten(0, (-1, num_rows)).transpose(0, 1)
+
+
+def _cells(frames: Tensor, patch: int) -> Tensor:
+    """[N, 3, H, W] in [-1, 1] -> [N, 3*p*p, H/p, W/p] in [0, 1], channels innermost.
+
+    `pixel_unshuffle` and the passes that would follow it took a quarter of the embedded model's
+    encoding.
+    """
+    x_NChpwq = frames.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))
+    x_NhwCpq = x_NChpwq.permute(0, 2, 4, 1, 3, 5).clone(memory_format=torch.contiguous_format)
+    return x_NhwCpq.mul_(0.5).add_(0.5).flatten(3).permute(0, 3, 1, 2)
+
+
+def _pixels(cells: Tensor, patch: int) -> Tensor:
+    """[N, 3*p*p, h, w] in [0, 1], written to -> [N, 3, h*p, w*p] in [-1, 1]."""
+    x_NhwCpq = cells.mul_(2).sub_(1).permute(0, 2, 3, 1).unflatten(-1, (-1, patch, patch))
+    return x_NhwCpq.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def _zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:

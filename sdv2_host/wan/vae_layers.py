@@ -11,7 +11,6 @@ frame. Source: Wan-AI/Wan2.1 wan/modules/vae.py (architecture, key names, cachin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -29,8 +28,12 @@ class Call(NamedTuple):
     """The clip starts with the session's frame 0, which passes every change of frame rate alone."""
     memories: Iterator[Tensor]
     """One per remembering layer, in the order the layers run."""
-    kept: Iterator[slice] = repeat(WHOLE)
-    """Rows of what a `ResidualBlock` or an `Upsample` makes that go on, in the order they run."""
+    kept: Iterator[slice] | None = None
+    """Rows of what a `ResidualBlock`, an `Upsample` or the head makes that go on, in the order they
+    run. None = all."""
+
+    def next_kept(self) -> slice:
+        return WHOLE if self.kept is None else next(self.kept)
 
 
 def cropped(x: Tensor, kept: slice) -> Tensor:
@@ -98,21 +101,47 @@ class CausalConv(CausalLayer):
 
         [T*B, C, H, W] -> [T//stride*B, O, H, W].
         """
-        frames = torch.cat([memory, x])
-        memory.copy_(frames[-memory.shape[0] :])
-        return self._conv(self._stacked(frames, num_rows))
+        # Two forms of the same. torch.compile writes a whole new stack for each part that is copied
+        # into one (six times as long); eager, joining moves a seventh more bytes than copying does.
+        num_kept = memory.shape[0]
+        if torch.compiler.is_compiling():
+            frames = torch.cat([memory, x])
+            memory.copy_(frames[-num_kept:])
+            return self._conv(self._joined(frames, num_rows))
+        stacked = self._filled(x, memory, num_rows)
+        enough = x.shape[0] >= num_kept
+        memory.copy_(x[-num_kept:] if enough else torch.cat([memory, x])[-num_kept:])
+        return self._conv(stacked)
 
-    def _stacked(self, frames: Tensor, num_rows: int) -> Tensor:
+    def _joined(self, frames: Tensor, num_rows: int) -> Tensor:
         """[T//stride*B, kt*C, H, W]: each output's frames, oldest first, one pixel's side by side.
 
-        Frame t*stride + k of memory and clip together is tap k of output t. Whole tensors joined,
-        not parts written into one: torch.compile makes masks over three such stacks of the latter,
-        which took six times as long.
+        Frame t*stride + k of memory and clip together is tap k of output t.
         """
         frames_FBCHW = frames.unflatten(0, (-1, num_rows))
         num_out = (frames_FBCHW.shape[0] - self.num_past) // self.stride
         taps = (frames_FBCHW[tap :: self.stride][:num_out] for tap in range(self.window))
         return torch.cat([tap_TBCHW.flatten(0, 1) for tap_TBCHW in taps], dim=1)
+
+    def _filled(self, x: Tensor, memory: Tensor, num_rows: int) -> Tensor:
+        """`_joined` of memory and clip, each frame copied once for each tap.
+
+        The memory has frames 0..P-1, so of a tap's frames k, k+stride, ... its first `num_old` lie
+        there.
+        """
+        past_PBCHW = memory.unflatten(0, (-1, num_rows))
+        clip_TBCHW = x.unflatten(0, (-1, num_rows))
+        num_out = clip_TBCHW.shape[0] // self.stride
+        channels, height, width = x.shape[1:]
+        stacked_TBHWKC = x.new_empty(num_out, num_rows, height, width, self.window, channels)
+        for tap in range(self.window):
+            out_TBCHW = stacked_TBHWKC[..., tap, :].permute(0, 1, 4, 2, 3)
+            old_TBCHW = past_PBCHW[tap :: self.stride][:num_out]
+            num_old = old_TBCHW.shape[0]
+            first = tap + num_old * self.stride - self.num_past
+            out_TBCHW[:num_old].copy_(old_TBCHW)
+            out_TBCHW[num_old:].copy_(clip_TBCHW[first :: self.stride][: num_out - num_old])
+        return stacked_TBHWKC.flatten(4).flatten(0, 1).permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
         if self.num_past:
@@ -159,7 +188,7 @@ class ResidualBlock(CausalLayer):
         self.shortcut = CausalConv(dim_in, dim_out, (1, 1, 1)) if dim_in != dim_out else None
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
-        y, kept = self.residual(x, call), next(call.kept)
+        y, kept = self.residual(x, call), call.next_kept()
         x = cropped(x, kept)
         return cropped(y, kept).add_(x if self.shortcut is None else self.shortcut(x, call))
 
@@ -214,7 +243,7 @@ class Upsample(CausalLayer):
         self.resample = nn.Sequential(nn.Identity(), EnlargingConv(dim, dim // 2))
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
-        return cropped(self.resample(self._more_frames(x, call)), next(call.kept))
+        return cropped(self.resample(self._more_frames(x, call)), call.next_kept())
 
     def _more_frames(self, x: Tensor, call: Call) -> Tensor:
         num_rows = call.num_rows

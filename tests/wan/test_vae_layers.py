@@ -109,3 +109,21 @@ def test_a_causal_convolution_in_chunks_is_the_three_dimensional_one(
     ours = torch.cat(parts).unflatten(0, (-1, num_rows)).permute(1, 2, 0, 3, 4)
     torch.testing.assert_close(ours, whole, rtol=0, atol=1e-14)
     assert torch.equal(memory, clip_TBCHW[6 - layer.num_past :].flatten(0, 1))
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3, 3), 1), ((3, 1, 1), 2)])
+def test_frames_joined_for_the_compiler_are_the_stack_that_eager_fills(
+    kernel: tuple[int, int, int], stride: int
+) -> None:
+    layer = CausalConv(5, 4, kernel, stride).double().requires_grad_(False)
+    num_rows, x = 2, picture(8, 5, 6, 4)
+    memories = [picture(layer.num_past * num_rows, 5, 6, 4) for _ in range(2)]
+    torch.compiler.reset()
+
+    filled = layer.over(x, memories[0], num_rows)
+    over = torch.compile(layer.over, backend="eager", fullgraph=True, dynamic=False)
+    joined = over(x, memories[1], num_rows)
+
+    assert torch.equal(joined, filled)
+    assert torch.equal(memories[0], memories[1])
+    assert torch.equal(memories[0], x[-memories[0].shape[0] :])
