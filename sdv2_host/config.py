@@ -384,12 +384,13 @@ def check_compile(config: Config) -> None:
         return
     if config.engine != "tiny":
         raise ConfigError(
-            f"--compile on: engine {config.engine} is not compiled, only tiny is; leave it out"
+            f"engine {config.engine} cannot be compiled, only tiny: leave out --compile on, or use "
+            "--engine tiny"
         )
     if config.is_ring:
         raise ConfigError(
-            "--compile on: a stream over several devices is not compiled; leave out --compile or "
-            "--devices and --join-listen"
+            "a stream over several devices cannot be compiled: leave out --compile on, or --devices "
+            "and --join-listen"
         )
 
 
