@@ -389,8 +389,8 @@ def check_compile(config: Config) -> None:
         )
     if config.is_ring:
         raise ConfigError(
-            "a stream over several devices cannot be compiled: leave out --compile on, or --devices "
-            "and --join-listen"
+            "a stream over several devices cannot be compiled: leave out --compile on, or "
+            "--devices and --join-listen"
         )
 
 
