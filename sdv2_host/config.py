@@ -390,10 +390,10 @@ def check_compile(config: Config) -> None:
     if config.compile != "on":
         return
     if config.engine == "passthrough":
-        raise ConfigError("--compile on: engine passthrough has nothing to compile; leave it out")
+        raise ConfigError("engine passthrough has nothing to compile: leave out --compile on")
     if config.is_ring:
         raise ConfigError(
-            "--compile on: a stream over several devices is not compiled; leave out --compile or "
+            "a stream over several devices cannot be compiled: leave out --compile on, or "
             "--devices and --join-listen"
         )
 

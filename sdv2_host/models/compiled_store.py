@@ -99,6 +99,10 @@ class CompiledStore:
         os.utime(folder)  # what is in use is deleted last
         return Artifact(folder, facts)
 
+    def delete(self, artifact: Artifact) -> None:
+        """It is not found any more."""
+        shutil.rmtree(artifact.folder, ignore_errors=True)
+
     @contextmanager
     def making(self, name: str, facts: Mapping[str, object]) -> Iterator[Path]:
         """A folder to write libraries into; after this they are the artifact of this name, or
