@@ -403,7 +403,7 @@ def compile_(
     from sdv2_host.commands.settings import check_range, make_config
 
     check_range("--seconds", seconds, 0, 3600)
-    compile_for(make_config({**ctx.params, "compile": "on"}), seconds)
+    compile_for(make_config(ctx.params), seconds)
 
 
 app.add_typer(models_app, name="models", rich_help_panel="Prepare")

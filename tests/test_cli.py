@@ -78,16 +78,16 @@ BAD_OPTIONS = {
     ),
     "compile unknown": (["run", "--compile", "maybe"], "expected 'auto', 'on' or 'off'"),
     "compile another": (
-        ["run", "--engine", "wan-1.3b", "--compile", "on"],
-        "engine wan-1.3b cannot be compiled, only tiny",
+        ["compile", "--engine", "wan-1.3b"],
+        "engine wan-1.3b is not compiled ahead, only tiny is",
     ),
     "compile many": (
         ["run", "--devices", "cpu,cpu", "--compile", "on"],
         "a stream over several devices cannot be compiled",
     ),
     "compile for passthrough": (
-        ["compile", "--engine", "passthrough"],
-        "engine passthrough cannot be compiled, only tiny",
+        ["run", "--engine", "passthrough", "--compile", "on"],
+        "engine passthrough has nothing to compile",
     ),
     "device unknown": (["run", "--device", "gpu"], "expected auto, cpu, mps, cuda or cuda:N"),
     "vae unknown": (["run", "--vae", "tae"], "expected 'wan', 'hybrid' or 'taehv'"),

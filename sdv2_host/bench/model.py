@@ -130,13 +130,15 @@ def _untold(text: str, fraction: float) -> None:
 
 
 def engine_of(cell: Cell, built: Built, calls: ModelCalls | None = None) -> StreamEngine:
-    """The engine that a host would play the cell with, not yet warm; `calls` in place of its own.
+    """The engine that a host would play the cell with, not yet warm. With `calls` in place of its
+    own: one whose stages do not overlap.
 
     Raises:
         DeviceError: what the cell's settings ask for does not run on the device.
     """
     models = built.models._replace(calls=calls or calls_of(cell, built))
-    return StreamEngine(cell.engine, models, built.spec)
+    overlap = "off" if calls is not None else cell.config.overlap
+    return StreamEngine(cell.engine, models, built.spec, overlap=overlap)
 
 
 class LastBuilt:

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from sdv2_host.commands.options import Attention, Compile, Device, Dtype, Graphs, JsonFile, Threads
+from sdv2_host.commands.options import (
+    Attention,
+    Compile,
+    Device,
+    Dtype,
+    Graphs,
+    JsonFile,
+    Linears,
+    Overlap,
+    Threads,
+)
 
 bench_model_app = typer.Typer()
 
@@ -39,6 +49,8 @@ def bench_model(
     graphs: Graphs = None,
     attention: Attention = None,
     compile: Compile = None,
+    linears: Linears = None,
+    overlap: Overlap = None,
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(help="Of each cell's run at full speed.")] = 3.0,
     chunks: Annotated[
@@ -79,7 +91,13 @@ def bench_model(
     check_range("--input-fps", input_fps, 1, 1000)
     if chunks is not None:
         check_range("--chunks", chunks, 3, 10_000_000)
-    settings = {"graphs": graphs, "attention": attention, "compile": compile}
+    settings = {
+        "graphs": graphs,
+        "attention": attention,
+        "compile": compile,
+        "linears": linears,
+        "overlap": overlap,
+    }
     asked = Asked(engine, size, steps, vae, device, dtype, settings, against)
     num_threads = make_config({"threads": threads}).threads
     measure(asked, RunLength(seconds, chunks, input_fps), num_threads, json_file, out)

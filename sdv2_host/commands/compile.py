@@ -10,6 +10,7 @@ from sdv2_host.bench.ways import gain
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.config import Config
+from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.compile_choice import CompileProgress
 from sdv2_host.gpu.compile_models import compile_models, find_compiled
 from sdv2_host.gpu.compiled import CompiledCalls
@@ -25,9 +26,15 @@ def compile_for(config: Config, seconds: float) -> None:
     """Hosts of this size find it from now on. `seconds` is how long the gain is measured.
 
     Raises:
+        ConfigError: another engine than tiny.
         ModelError: the model is damaged, or the folder of compiled models not this user's alone.
         DeviceError: there is no C++ compiler, or it failed.
     """
+    if config.engine != "tiny":
+        raise ConfigError(
+            f"engine {config.engine} is not compiled ahead, only tiny is: a Wan engine compiles as it "
+            "warms up on an NVIDIA card; leave out --engine"
+        )
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     tiny = load_tiny()
     tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from sdv2_host.config import Config
-from sdv2_host.errors import DeviceMemoryError
+from sdv2_host.errors import DeviceError, DeviceMemoryError
 from sdv2_host.gpu.attending_calls import AttendingCalls
 from sdv2_host.gpu.attention_choice import attention_for
 from sdv2_host.gpu.banked_text import banked_text
@@ -131,10 +131,15 @@ def calls_for(config: Config, models: StreamModels, spec: StreamSpec) -> ModelCa
     """How an engine of `config` calls these models: by which attention, compiled, recorded.
 
     Raises:
-        DeviceError: the attention asked for does not run on the device.
+        DeviceError: the attention asked for does not run on the device, or it cannot compile.
     """
     kernel = attention_for(config, models.dit.dims, spec)
     is_on_cuda = spec.device.type == "cuda"
+    if config.compile == "on" and not is_on_cuda:
+        raise DeviceError(
+            f"--compile on: a Wan engine is compiled on NVIDIA cards, this is {spec.device.type}; "
+            "leave it out"
+        )
     kind = FusedCalls if is_on_cuda and config.compile != "off" else EagerCalls
     calls = AttendingCalls(kind(models.dit, models.vae), kernel)
     if not is_on_cuda or config.graphs == "off":
