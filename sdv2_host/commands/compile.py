@@ -32,8 +32,8 @@ def compile_for(config: Config, seconds: float) -> None:
     """
     if config.engine != "tiny":
         raise ConfigError(
-            f"engine {config.engine} is not compiled ahead, only tiny is: a Wan engine compiles as it "
-            "warms up on an NVIDIA card; leave out --engine"
+            f"engine {config.engine} is not compiled ahead, only tiny is: a Wan engine compiles as "
+            "it warms up on an NVIDIA card; leave out --engine"
         )
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     tiny = load_tiny()
