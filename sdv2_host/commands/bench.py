@@ -42,6 +42,7 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.compile_choice import chosen_calls
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.host_memory import keep_freed_memory
 from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
@@ -63,6 +64,7 @@ def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Pa
     """Speed of the tiny engine, where its time goes, and what the pipeline adds to the models; what
     overlap gives, if that is on."""
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    keep_freed_memory()
 
     def measure(progress: ProgressFn) -> dict[str, Any]:
         calls_of = partial(chosen_calls, config.compile, progress, CompiledStore(compiled_dir()))

@@ -15,6 +15,7 @@ from sdv2_host.gpu.compile_choice import CompileProgress
 from sdv2_host.gpu.compile_models import compile_models, find_compiled
 from sdv2_host.gpu.compiled import CompiledCalls
 from sdv2_host.gpu.engine import StreamModels
+from sdv2_host.gpu.host_memory import keep_freed_memory
 from sdv2_host.gpu.tiny_engine import tiny_spec
 from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
 from sdv2_host.params import Params
@@ -36,6 +37,7 @@ def compile_for(config: Config, seconds: float) -> None:
             "it warms up on an NVIDIA card; leave out --engine"
         )
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    keep_freed_memory()
     tiny = load_tiny()
     tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tiny_spec(tiny.card, config.size)

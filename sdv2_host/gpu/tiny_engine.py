@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.host_memory import keep_freed_memory
 from sdv2_host.gpu.overlap import Overlap
 from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
@@ -70,7 +71,8 @@ def build_tiny_engine(
     calls_of: CallsFn | None = None,
     overlap: Overlap = "off",
 ) -> StreamEngine:
-    """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the process.
+    """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the
+    process, which keeps the memory it has freed.
 
     LoRAs come from `models_dir`, as `Config.models_dir` names it. `calls_of` None: the models'
     own code.
@@ -79,6 +81,7 @@ def build_tiny_engine(
         ModelError: the model file is missing, damaged, or not this model.
     """
     torch.set_num_threads(threads or os.cpu_count() or 1)
+    keep_freed_memory()
     models = load_tiny()
     models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tiny_spec(models.card, size, past=past, layout=layout)
