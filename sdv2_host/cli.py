@@ -21,8 +21,10 @@ from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.models_app import models_app
 from sdv2_host.commands.obs_app import obs_app
 from sdv2_host.commands.options import (
+    Attention,
     CameraDevice,
     CameraFps,
+    Compile,
     ConfigFile,
     DataDir,
     Device,
@@ -38,6 +40,7 @@ from sdv2_host.commands.options import (
     JsonFile,
     Lanes,
     Layout,
+    Linears,
     Listen,
     Lora,
     LoraStrength,
@@ -98,6 +101,7 @@ def run(
     engine: Engine = None,
     size: SizeText = None,
     threads: Threads = None,
+    compile: Compile = None,
     listen: Listen = None,
     port: Port = None,
     osc_from: OscFrom = None,
@@ -122,6 +126,8 @@ def run(
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
     overlap: Overlap = None,
+    attention: Attention = None,
+    linears: Linears = None,
     devices: Devices = None,
     route: Route = None,
     transport: Transport = None,
@@ -235,6 +241,7 @@ def demo(
     size: SizeText = None,
     engine: Engine = None,
     threads: Threads = None,
+    compile: Compile = None,
     name: Name = None,
     listen: Listen = None,
     port: Port = None,
@@ -255,6 +262,8 @@ def demo(
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
     overlap: Overlap = None,
+    attention: Attention = None,
+    linears: Linears = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,
@@ -308,6 +317,8 @@ def render(
     max_steps: MaxSteps = None,
     graphs: Graphs = None,
     overlap: Overlap = None,
+    attention: Attention = None,
+    linears: Linears = None,
     text_device: TextDevice = None,
     text_idle_s: TextIdle = None,
     models_dir: ModelsDir = None,
@@ -323,7 +334,9 @@ def render(
     from sdv2_host.commands.render import render as render_file
     from sdv2_host.commands.settings import make_config, make_params
 
-    count = render_file(source, target, make_config(ctx.params), make_params(ctx.params))
+    # As written: compiled or not makes a difference in the last bit.
+    config = make_config({**ctx.params, "compile": "off"})
+    count = render_file(source, target, config, make_params(ctx.params))
     print(f"wrote {target}, {count} frames")
 
 
@@ -363,6 +376,34 @@ def touchdesigner(
     from sdv2_host.commands.touchdesigner import write_touchdesigner
 
     write_touchdesigner(folder)
+
+
+@app.command("compile", rich_help_panel="Prepare")
+def compile_(
+    ctx: typer.Context,
+    engine: Engine = None,
+    size: SizeText = None,
+    threads: Threads = None,
+    seconds: Annotated[
+        float, typer.Option(help="Length of the measurement of what it gained; 0 = none.")
+    ] = 5.0,
+) -> None:
+    """Make engine tiny faster on this computer: compile its model for one size, once.
+
+    Hosts of that size use it from their next start on. Takes a minute or two and needs a C++
+    compiler. A new version of sdv2-host or torch needs it anew.
+
+    Examples:
+
+      sdv2-host compile
+
+      sdv2-host compile --size 384x256
+    """
+    from sdv2_host.commands.compile import compile_for
+    from sdv2_host.commands.settings import check_range, make_config
+
+    check_range("--seconds", seconds, 0, 3600)
+    compile_for(make_config({**ctx.params, "compile": "on"}), seconds)
 
 
 app.add_typer(models_app, name="models", rich_help_panel="Prepare")

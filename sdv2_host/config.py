@@ -17,6 +17,7 @@ TOUCH_NAME = re.compile(r"[A-Za-z0-9_-]{0,27}")
 """With '-out' behind it 31 characters, which is what shared memory can be named everywhere."""
 
 DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d{1,2})?)$"
+LinearsName = Literal["plain", "fp8"]
 EngineName = Literal["tiny", "wan-1.3b", "wan-14b", "passthrough"]
 
 
@@ -70,6 +71,12 @@ class Config(BaseModel):
     width: int = Field(256, description="Width the engine works at, px.")
     height: int = Field(256, description="Height the engine works at, px.")
     threads: int = Field(0, ge=0, description="CPU threads for the engine, 0 = all cores.")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Compiled code for engine tiny on the CPU, some size at a time: auto = what "
+        "sdv2-host compile made, on = made at the start where there is none, which takes a minute "
+        "or two and a C++ compiler, off = never.",
+    )
     device: str = Field(
         "auto",
         pattern=DEVICE_PATTERN,
@@ -112,6 +119,18 @@ class Config(BaseModel):
         "each later where the source is faster than the engine. auto = on an NVIDIA card always; "
         "on a CPU, whose threads the stages then share, if it makes less than 30 pictures per "
         "second and the warm-up finds that it pays.",
+    )
+    attention: Literal["auto", "flash", "cudnn", "efficient", "math", "flash-attn"] = Field(
+        "auto",
+        description="What computes a Wan engine's attention: auto = on an NVIDIA card the one "
+        "measured fastest at the start, else torch's own choice; flash, cudnn, efficient and math "
+        "are torch's, flash-attn is the package of that name, installed by hand.",
+    )
+    linears: LinearsName = Field(
+        "plain",
+        description="Number format of a Wan engine's large products: plain = that of dtype, fp8 = "
+        "8 bits, faster and half the memory on NVIDIA cards of 2022 and later (RTX 40, L40, H100), "
+        "with a little grain more (sdv2-host bench precision); one device only.",
     )
     devices: str = Field(
         "",
@@ -347,6 +366,10 @@ def check_ring(config: Config) -> None:
             f"{which}: --mode reference runs on one device, as the reference's cache cannot be "
             f"split; leave {which} out or use --mode corrected"
         )
+    if config.linears == "fp8":
+        raise ConfigError(
+            f"{which}: --linears fp8 runs on one device; leave {which} out or use --linears plain"
+        )
     if config.engine == "tiny" and any(one not in {"auto", "cpu"} for one in config.ring_devices):
         raise ConfigError(
             f"--devices {config.devices}: engine tiny runs on the CPU; use --devices cpu,cpu"
@@ -355,6 +378,26 @@ def check_ring(config: Config) -> None:
         raise ConfigError(
             "--join-listen needs --join-token-file FILE, a file with the token that agents must "
             "know; sdv2-host agent --make-token FILE writes one"
+        )
+
+
+def check_compile(config: Config) -> None:
+    """What is to be compiled can be.
+
+    Raises:
+        ConfigError: naming what cannot, and what to do.
+    """
+    if config.compile != "on":
+        return
+    if config.engine != "tiny":
+        raise ConfigError(
+            f"engine {config.engine} cannot be compiled, only tiny: leave out --compile on, or use "
+            "--engine tiny"
+        )
+    if config.is_ring:
+        raise ConfigError(
+            "a stream over several devices cannot be compiled: leave out --compile on, or "
+            "--devices and --join-listen"
         )
 
 

@@ -60,6 +60,7 @@ WORKER_MODULES = {
 LAZY_IMPORTS = {
     # Where an import inside a function is right: torch or an optional package, resolved once.
     "host.engines": {
+        "sdv2_host.gpu.compile_choice",
         "sdv2_host.gpu.tiny_engine",
         "sdv2_host.gpu.wan_engine",
         "sdv2_host.stages.ring_engine",

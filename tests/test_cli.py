@@ -76,6 +76,19 @@ BAD_OPTIONS = {
         ["run", "--engine", "warp9"],
         "known are tiny, wan-1.3b, wan-14b, passthrough",
     ),
+    "compile unknown": (["run", "--compile", "maybe"], "expected 'auto', 'on' or 'off'"),
+    "compile another": (
+        ["run", "--engine", "wan-1.3b", "--compile", "on"],
+        "engine wan-1.3b cannot be compiled, only tiny",
+    ),
+    "compile many": (
+        ["run", "--devices", "cpu,cpu", "--compile", "on"],
+        "a stream over several devices cannot be compiled",
+    ),
+    "compile for passthrough": (
+        ["compile", "--engine", "passthrough"],
+        "engine passthrough cannot be compiled, only tiny",
+    ),
     "device unknown": (["run", "--device", "gpu"], "expected auto, cpu, mps, cuda or cuda:N"),
     "vae unknown": (["run", "--vae", "tae"], "expected 'wan', 'hybrid' or 'taehv'"),
     "steps without rows": (

@@ -1,8 +1,10 @@
 """What a smaller number format costs: decoded frames against float32, stage by stage.
 
-One clip runs five times with equal noise: all in float32, then with the encoder, the denoiser, the
-decoder, and at last everything in the smaller format. So each stage's part of the error is seen
-where it matters, in the frames.
+One clip runs seven times with equal noise: all in float32, then with the encoder, the denoiser, the
+decoder, and everything in the smaller format; then with the DiT's large linears alone in 8 bits
+(`--linears fp8`), and with everything small and those in 8 bits. So each stage's part of the error
+is seen where it matters, in the frames. Products in 8 bits are made by hand (wan/fp8.py), so that
+any machine can tell.
 
 # B rows  T pixel frames  F latent frames  C channels  H W size
 """
@@ -25,6 +27,7 @@ from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, WanDims
+from sdv2_host.wan.fp8 import by_hand
 from sdv2_host.wan.streaming_vae import Decoded, Encoded, StreamingVAE, VAECache
 
 FPS, START_S, SEED = 30.0, 0.5, 20
@@ -39,6 +42,8 @@ class StageDtypes(NamedTuple):
     encode: torch.dtype = FULL
     denoise: torch.dtype = FULL
     decode: torch.dtype = FULL
+    linears8: bool = False
+    """The DiT's large linears are in 8 bits."""
 
 
 class MixedVAE:
@@ -92,7 +97,10 @@ class OneText:
 def run(
     models: StreamModels, spec: StreamSpec, params: Params, num_frames: int, progress: ProgressFn
 ) -> dict[str, Any]:
-    """Errors of bfloat16 per stage. `models` are in float32, `num_frames` is 1 + 4k."""
+    """Errors of bfloat16 per stage, and of linears in 8 bits.
+
+    `models` are in float32, `num_frames` is 1 + 4k.
+    """
     small = torch.bfloat16
     frames_BTCHW = clip(num_frames, spec)
     plans = {
@@ -101,11 +109,14 @@ def run(
         "denoise": StageDtypes(denoise=small),
         "decode": StageDtypes(decode=small),
         "all": StageDtypes(small, small, small),
+        "linears": StageDtypes(linears8=True),
+        "all, linears": StageDtypes(small, small, small, linears8=True),
     }
     rows: list[dict[str, Any]] = []
     exact: Tensor | None = None
     for index, (stage, dtypes) in enumerate(plans.items()):
-        progress(f"bfloat16: {stage}" if index else "float32", index / len(plans))
+        text = "8 bits" if dtypes.linears8 else "bfloat16"
+        progress(f"{text}: {stage}" if index else "float32", index / len(plans))
         styled = stream(models, spec, params, frames_BTCHW, dtypes)
         if exact is None:
             exact = styled
@@ -139,8 +150,12 @@ def stream(
 ) -> Tensor:
     """Frames [T, 3, H, W] in 0..1 of the whole clip, as a viewer gets them: 8 bits."""
     mixed = MixedVAE(_half(models.vae, dtypes.encode), _half(models.vae, dtypes.decode), dtypes)
+    dit = _in_dtype(models.dit, dtypes.denoise)
+    if dtypes.linears8:
+        dit = copy.deepcopy(dit)
+        dit.quantise_(by_hand)
     pipeline = StreamPipeline(
-        _in_dtype(models.dit, dtypes.denoise),
+        dit,
         mixed,
         models.text,
         replace(spec, dtype=dtypes.denoise),
@@ -172,13 +187,13 @@ def format_table(result: dict[str, Any]) -> str:
         f"{result['model']}, {result['size']}, {result['steps']} steps, {result['frames']} frames, "
         f"{result['device']}, {result['weights']} weights",
         f"{result['dtype']} in one stage, float32 in the others; decoded frames against float32 "
-        "in all, in steps of 8 bits",
+        "in all, in steps of 8 bits; linears: the DiT's large products by --linears fp8",
         "",
-        f"{'stage':<10}{'PSNR dB':>9}{'mean':>8}{'p99.9':>8}{'most':>7}{'equal':>8}",
+        f"{'stage':<14}{'PSNR dB':>9}{'mean':>8}{'p99.9':>8}{'most':>7}{'equal':>8}",
     ]
     for row in result["stages"]:
         lines.append(
-            f"{row['stage']:<10}{row['psnr_db']:>9.1f}{row['mean_8bit']:>8.3f}"
+            f"{row['stage']:<14}{row['psnr_db']:>9.1f}{row['mean_8bit']:>8.3f}"
             f"{row['p999_8bit']:>8.1f}{row['max_8bit']:>7.0f}{row['equal']:>8.1%}"
         )
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,14 @@ from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
+from sdv2_host.gpu.compile_choice import chosen_calls
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.models import store
+from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
 from sdv2_host.params import Params, SloMode
 from sdv2_host.stages.work import DeviceTimes
 from sdv2_host.stream.spec import StreamSpec
@@ -59,12 +62,14 @@ def bench_ring(json_path: Path | None) -> None:
 def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Path | None) -> None:
     """Speed of the tiny engine, where its time goes, and what the pipeline adds to the models; what
     overlap gives, if that is on."""
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
 
     def measure(progress: ProgressFn) -> dict[str, Any]:
-        result = pipeline.run(config.size, params.steps, seconds, progress, config.threads)
+        calls_of = partial(chosen_calls, config.compile, progress, CompiledStore(compiled_dir()))
+        result = pipeline.run(config.size, params.steps, seconds, progress, calls_of=calls_of)
         if config.overlap == "on":
             result["overlap"] = overlap.of_tiny(
-                config.size, params.steps, seconds, progress, config.threads
+                config.size, params.steps, seconds, progress, calls_of=calls_of
             )
         return result
 

@@ -11,6 +11,7 @@ import typer
 from sdv2_host.commands.bench_multi_app import bench_multi_app
 from sdv2_host.commands.bench_pictures_app import bench_pictures_app
 from sdv2_host.commands.options import (
+    Compile,
     Engine,
     JsonFile,
     Overlap,
@@ -42,14 +43,20 @@ def bench_pipeline(
     steps: Steps = None,
     threads: Threads = None,
     overlap: Overlap = None,
+    compile: Compile = None,
     seconds: Annotated[int, typer.Option(help="Length of each of the two phases.")] = 10,
     json_file: JsonFile = None,
 ) -> None:
     """The tiny engine's speed, time per stage, and overhead over the bare models.
 
-    With --overlap on also what it gives that stages of neighbouring chunks run at once.
+    With compiled models also as written, in turn; with --overlap on also what it gives that stages
+    of neighbouring chunks run at once.
 
-    Example: sdv2-host bench pipeline --steps 2 --json pipeline.json
+    Examples:
+
+      sdv2-host bench pipeline --steps 2 --json pipeline.json
+
+      sdv2-host bench pipeline --compile on --overlap on
     """
     from sdv2_host.commands.bench import bench_pipeline as measure
     from sdv2_host.commands.settings import check_range, make_config, make_params

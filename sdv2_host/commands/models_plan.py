@@ -82,7 +82,7 @@ def format_plan(config: Config, target: Target, plan: MemoryPlan, advised: str) 
     dtype = str(target.dtype).removeprefix("torch.")
     lines = [
         f"{plan.engine} at {plan.size}, up to {plan.steps} steps, {dtype}, --vae {config.vae}, "
-        f"--mode {config.mode}",
+        f"--mode {config.mode}" + (", --linears fp8" if config.linears == "fp8" else ""),
         "",
     ]
     rows = [*plan.parts.items(), ("total", plan.total)]

@@ -9,7 +9,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sdv2_host.bench.vocabulary import WORDS
-from sdv2_host.config import ENGINES, Config, check_name, check_ring, parse_size
+from sdv2_host.config import (
+    ENGINES,
+    Config,
+    check_compile,
+    check_name,
+    check_ring,
+    parse_size,
+)
 from sdv2_host.errors import ConfigError
 from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import validate
@@ -86,6 +93,7 @@ def make_config(options: Mapping[str, Any]) -> Config:
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise ConfigError(f"{option} {first['input']}: {_expected(first)}") from None
     check_ring(config)
+    check_compile(config)
     return config
 
 

@@ -57,7 +57,7 @@ def plan_memory(config: Config, device: torch.device, dtype: torch.dtype) -> Mem
     runs = []
     for num_layers in (2, 3):
         family = WanFamily(replace(dims, num_layers=num_layers))
-        models = random_models(config.vae, family, Placement(META, dtype))
+        models = random_models(config.vae, family, Placement(META, dtype, config.linears))
         runs.append(dry_run(models, spec, spec.num_rows, first_frames))
     need = at_depth(runs[0], runs[1], dims.num_layers)
     return MemoryPlan(

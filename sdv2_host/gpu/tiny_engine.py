@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from sdv2_host.models import store
 from sdv2_host.models.loras import find_lora
 from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.lora import NO_LORAS, BaseFn, LoraMerge, NoLoras
+from sdv2_host.stream.model_calls import ModelCalls
 from sdv2_host.stream.motion import MotionRule
 from sdv2_host.stream.spec import DEFAULT_GEOMETRY, StreamSpec
 from sdv2_host.types import Layout, Size
@@ -25,6 +27,9 @@ from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny
 MOTION = MotionRule(latent_sigma=4.5)
 """On 16 held-out clips of 0.5 to 10 px a frame, latents of this model differ 23 times as much as
 pixels do (median), and 0.2 of the pixels is the reference's sigma."""
+
+CallsFn = Callable[[StreamModels, StreamSpec], ModelCalls]
+"""Chooses how models of such a stream are called."""
 
 
 class Past(Enum):
@@ -62,11 +67,13 @@ def build_tiny_engine(
     past: Past = Past.SINKS,
     layout: Layout = Layout.SERIAL,
     models_dir: str = "",
+    calls_of: CallsFn | None = None,
     overlap: Overlap = "off",
 ) -> StreamEngine:
     """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the process.
 
-    LoRAs come from `models_dir`, as `Config.models_dir` names it.
+    LoRAs come from `models_dir`, as `Config.models_dir` names it. `calls_of` None: the models'
+    own code.
 
     Raises:
         ModelError: the model file is missing, damaged, or not this model.
@@ -77,18 +84,21 @@ def build_tiny_engine(
     spec = tiny_spec(models.card, size, past=past, layout=layout)
     find = partial(find_lora, store.models_dir(models_dir))
     lora = LoraMerge(models.dit, _embedded_weights(), find)
-    return tiny_engine(models, spec, lora, overlap)
+    return tiny_engine(models, spec, lora, calls_of, overlap)
 
 
 def tiny_engine(
     models: TinyModels,
     spec: StreamSpec,
     lora: LoraMerge | NoLoras = NO_LORAS,
+    calls_of: CallsFn | None = None,
     overlap: Overlap = "off",
 ) -> StreamEngine:
     """An engine of models that are loaded already."""
-    loaded = StreamModels(models.dit, models.vae, models.text, lora)
-    return StreamEngine("tiny", loaded, spec, overlap=overlap)
+    parts = StreamModels(models.dit, models.vae, models.text, lora)
+    if calls_of is not None:
+        parts = parts._replace(calls=calls_of(parts, spec))
+    return StreamEngine("tiny", parts, spec, overlap=overlap)
 
 
 def _embedded_weights() -> BaseFn:

@@ -10,6 +10,8 @@ import torch
 
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceMemoryError
+from sdv2_host.gpu.attending_calls import AttendingCalls
+from sdv2_host.gpu.attention_choice import attention_for
 from sdv2_host.gpu.banked_text import banked_text
 from sdv2_host.gpu.device import GIB, device_memory, device_name
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
@@ -23,6 +25,7 @@ from sdv2_host.models.loras import find_lora
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.stream.lora import LoraMerge
 from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
+from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.text import TextEncoder
 from sdv2_host.wan.weights import open_dit
@@ -79,6 +82,7 @@ def load_wan_engine(
     Raises:
         ModelError: a file is damaged, or another model.
         DeviceMemoryError: memory ran out.
+        DeviceError: what computes attention, or the number format, is not for this device.
     """
     place = Placement.of(config)
     advise = partial(_advice_for_now, config, place)
@@ -96,7 +100,7 @@ def load_wan_engine(
     spec = wan_spec(config, place.device, place.dtype)
     return StreamEngine(
         config.engine,
-        models._replace(text=text, lora=lora, calls=_calls(config, models, place.device)),
+        models._replace(text=text, lora=lora, calls=_calls(config, models, family, spec)),
         spec,
         first_chunk_frames(config),
         advise,
@@ -104,11 +108,12 @@ def load_wan_engine(
     )
 
 
-def _calls(config: Config, models: StreamModels, device: torch.device) -> ModelCalls:
-    calls = EagerCalls(models.dit, models.vae)
-    if device.type != "cuda" or config.graphs == "off":
+def _calls(config: Config, models: StreamModels, family: WanFamily, spec: StreamSpec) -> ModelCalls:
+    kernel = attention_for(config, family.dit, spec)
+    calls = AttendingCalls(EagerCalls(models.dit, models.vae), kernel)
+    if spec.device.type != "cuda" or config.graphs == "off":
         return calls
-    return GraphedCalls(calls, cuda_recorders(device))
+    return GraphedCalls(calls, cuda_recorders(spec.device))
 
 
 def _advice_for_now(config: Config, place: Placement) -> str:

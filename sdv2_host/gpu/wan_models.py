@@ -8,19 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdv2_host.config import Config
-from sdv2_host.gpu.device import resolve_device, resolve_dtype
+from sdv2_host.config import Config, LinearsName
+from sdv2_host.errors import ConfigError, DeviceError
+from sdv2_host.gpu.device import device_name, resolve_device, resolve_dtype
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.models import store
 from sdv2_host.models.store import ModelFiles
 from sdv2_host.types import ProgressFn
 from sdv2_host.wan.dims import TAEW2_1, WAN_VAE, TinyVAEDims, WanDims, WanVAEDims
+from sdv2_host.wan.fp8 import by_kernel
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import BandedVAE
 from sdv2_host.wan.tiny_vae import TinyVAE
 from sdv2_host.wan.vae import HybridVAE, TaehvVAE, WanVAE
-from sdv2_host.wan.weights import load_dit, load_taehv, load_wan_vae
+from sdv2_host.wan.weights import load_dit, load_dit8, load_taehv, load_wan_vae
 
+FP8_CAPABILITY = (8, 9)
+"""Of the first NVIDIA cards that multiply 8-bit floating point."""
 NOT_LOCATED = "locate answers with every part that it was asked for"
 
 
@@ -39,16 +43,43 @@ class Placement:
 
     device: torch.device
     dtype: torch.dtype
+    linears: LinearsName = "plain"
+    """As in `Config.linears`."""
 
     @classmethod
     def of(cls, config: Config) -> Placement:
         """What `config` asks for.
 
         Raises:
-            DeviceError: the device is not there.
+            DeviceError: the device is not there, or has no 8-bit units.
+            ConfigError: the linears' format does not go with the rest's.
         """
         device = resolve_device(config.device)
-        return cls(device, resolve_dtype(config.dtype, device))
+        dtype = resolve_dtype(config.dtype, device)
+        if config.linears == "fp8":
+            check_fp8(device, dtype)
+        return cls(device, dtype, config.linears)
+
+
+def check_fp8(device: torch.device, dtype: torch.dtype) -> None:
+    """Linears in 8 bits can run there.
+
+    Raises:
+        DeviceError: the device has no units for them.
+        ConfigError: `dtype` is not the one that they give.
+    """
+    is_cuda = device.type == "cuda"
+    found = torch.cuda.get_device_capability(device) if is_cuda else (0, 0)
+    if found < FP8_CAPABILITY:
+        has = f"has {found[0]}.{found[1]}" if is_cuda else "is none"
+        raise DeviceError(
+            f"--linears fp8 needs an NVIDIA card of compute capability "
+            f"{FP8_CAPABILITY[0]}.{FP8_CAPABILITY[1]} or more (RTX 40, L40, H100 and later); "
+            f"{device_name(device)} {has}: use --linears plain"
+        )
+    if dtype != torch.bfloat16:
+        given = str(dtype).removeprefix("torch.")
+        raise ConfigError(f"--linears fp8 goes with --dtype bfloat16, not with {given}")
 
 
 def installed_files(config: Config) -> ModelFiles:
@@ -80,7 +111,10 @@ def load_models(
     to_dit, to_vae = (
         _share(progress, *part) for part in (("the DiT", 0, 0.8), ("the VAE", 0.8, 1))
     )
-    dit = load_dit(files.dit, family.dit, place.device, place.dtype, to_dit)
+    if place.linears == "fp8":
+        dit = load_dit8(files.dit, family.dit, place.device, place.dtype, to_dit)
+    else:
+        dit = load_dit(files.dit, family.dit, place.device, place.dtype, to_dit)
 
     def wan() -> WanVAE:
         assert files.vae is not None, NOT_LOCATED
@@ -97,6 +131,8 @@ def random_models(vae: str, family: WanFamily, place: Placement) -> StreamModels
     """The same with random weights, for benches: as large and as fast as the real ones."""
     with place.device:
         dit = CausalWanModel(family.dit).to(place.dtype).eval().requires_grad_(False)
+    if place.linears == "fp8":
+        dit.quantise_(by_kernel)
     return StreamModels(dit, random_vae(vae, family, place), NoEncoder())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -12,6 +13,7 @@ from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import Config
 from sdv2_host.host.output_mix import fitted
 from sdv2_host.ipc.pixels import to_rgba8
+from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, Layout, ProgressFn, Shape, Size, StyledChunk
 
@@ -33,10 +35,16 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
 
         return build_ring_engine(config, progress)
     if config.engine == "tiny":
+        from sdv2_host.gpu.compile_choice import chosen_calls  # noqa: PLC0415
         from sdv2_host.gpu.tiny_engine import build_tiny_engine  # noqa: PLC0415
 
+        compiled = CompiledStore(compiled_dir())
         return build_tiny_engine(
-            config.size, config.threads, models_dir=config.models_dir, overlap=config.overlap
+            config.size,
+            config.threads,
+            models_dir=config.models_dir,
+            calls_of=partial(chosen_calls, config.compile, progress, compiled),
+            overlap=config.overlap,
         )
     from sdv2_host.gpu.wan_engine import build_wan_engine  # noqa: PLC0415
 

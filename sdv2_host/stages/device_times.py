@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.config import Config
+from sdv2_host.gpu.attention_choice import AttentionKernel, attention_for
 from sdv2_host.gpu.part_bytes import room_bytes
 from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.stages.rank_models import RankModels, build_rank_models, spec_of
@@ -38,6 +39,8 @@ class MeasuredModels(NamedTuple):
     """No block is held yet, of the autoencoder both halves: which is needed, its place will say."""
     spec: StreamSpec
     times: DeviceTimes
+    attention: AttentionKernel
+    """What they were measured with."""
     room_bytes: int
     """Before anything was loaded."""
 
@@ -50,14 +53,17 @@ def build_measured_models(
     Raises:
         ModelError: a file is missing, damaged, or another model.
         ConfigError: the engine has no blocks.
+        DeviceError: what computes attention is not for this device.
     """
     room = room_bytes(device)
     spec = spec_of(config, device)
     models = build_rank_models(config, device, [0], progress)
     progress("measuring the device", 0.0)
-    times = measure_device(models.dit, models.vae, spec, block=0)
+    attention = attention_for(config, models.dit.dims, spec)
+    with attention.held():
+        times = measure_device(models.dit, models.vae, spec, block=0)
     models.drop_([0])
-    return MeasuredModels(models, spec, times, room)
+    return MeasuredModels(models, spec, times, attention, room)
 
 
 class _Cells(NamedTuple):

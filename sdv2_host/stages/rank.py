@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sdv2_host.gpu.attention_choice import AS_TORCH_CHOOSES, AttentionKernel
 from sdv2_host.gpu.wan_models import NoEncoder
 from sdv2_host.params import Params
 from sdv2_host.stages.calls import Assembler, Call, leaves_of
@@ -72,11 +73,13 @@ class Rank:
         spec: StreamSpec,
         on_pictures: Callable[[Pictures], None],
         noise: NoiseFn = keyed_noise,
+        attention: AttentionKernel = AS_TORCH_CHOOSES,
     ) -> None:
         assert spec.cache is CacheMode.ROLLING, "the reference's cache stays on one device"
         self._models = models
         self._spec = spec
         self._on_pictures = on_pictures
+        self._attention = attention
         self._times = StageTimes(marks_of(spec.device))
         self._rows: Rows | None = None
         self._pipeline = StreamPipeline(models.dit, models.vae, NoEncoder(), spec, noise=noise)
@@ -237,7 +240,8 @@ class Rank:
             self._run(call)
 
     def _run(self, call: Call) -> None:
-        self._place.run_(call)
+        with self._attention.held():
+            self._place.run_(call)
         done = [chunk for chunk in call.chunks if chunk.is_done]
         # On its way before anything is decoded here: others wait for it.
         if not self._is_last:

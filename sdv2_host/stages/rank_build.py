@@ -24,6 +24,7 @@ def build_rank(
 
     Raises:
         ModelError: a file is missing, damaged, or another model.
+        DeviceError: what computes attention is not for this device.
     """
     measured = build_measured_models(load.config, device, progress)
     times = measured.times
@@ -35,4 +36,6 @@ def build_rank(
         row_saving=times.row_saving,
         room_bytes=measured.room_bytes,
     )
-    return Built(Rank(measured.models, measured.spec, on_pictures), loaded)
+    return Built(
+        Rank(measured.models, measured.spec, on_pictures, attention=measured.attention), loaded
+    )

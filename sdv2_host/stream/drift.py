@@ -11,6 +11,7 @@ decided on the device: nothing here is read on the way.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,12 +57,19 @@ def look_key(params: Params) -> tuple[object, ...]:
 
 def statistics(latents_BFCHW: Tensor, frames_BTCHW: Tensor) -> Tensor:
     """Float32 [S]: means and spreads of the latents' channels, then of red, green and blue."""
-    colours_BTCHW = frames_BTCHW[..., ::STRIDE_PX, ::STRIDE_PX].clamp(-1, 1)
+    colours_BTCHW = frames_BTCHW[..., ::STRIDE_PX, ::STRIDE_PX]
     parts = []
-    for values in (latents_BFCHW, colours_BTCHW):
-        spread, mean = torch.std_mean(values.to(torch.float32), dim=(0, 1, 3, 4), correction=0)
-        parts += [mean, spread]
+    for values in (_by_channel(latents_BFCHW), _by_channel(colours_BTCHW).clamp_(-1, 1)):
+        mean = values.mean(dim=1)
+        # Not `std_mean`: on a CPU it takes four times as long.
+        spread = torch.linalg.vector_norm(values - mean.unsqueeze(1), dim=1)
+        parts += [mean, spread / math.sqrt(values.shape[1])]
     return torch.cat(parts)
+
+
+def _by_channel(values_BTCHW: Tensor) -> Tensor:
+    """Float32 [C, all else], a copy."""
+    return values_BTCHW.transpose(0, 2).flatten(1).to(torch.float32, copy=True)
 
 
 class _Rule(NamedTuple):

@@ -2,7 +2,8 @@
 
 A weight is always base + sum of strength x change, computed from the checkpoint's own tensor and
 copied in place: nothing adds up over changes, a removed LoRA leaves the base bit for bit, and
-addresses stay (captured graphs go on). The work of a change is spread over chunks by a number of
+addresses stay (captured graphs go on). A weight in 8 bits (wan/fp8.py) is merged wide and quantised
+anew, its scales with it. The work of a change is spread over chunks by a number of
 bytes, so the same parameters at the same chunks give the same pictures.
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from sdv2_host.errors import ModelError
 from sdv2_host.loras import LoraWish, parse_loras
 from sdv2_host.params import Params
+from sdv2_host.wan.fp8 import FP8, quantised
 from sdv2_host.wan.lora import Lora, LoraReader, LoraTarget
 from sdv2_host.wan.model import CausalWanModel
 
@@ -63,6 +65,8 @@ class LoraMerge:
         budget_bytes: int = BUDGET_BYTES,
     ) -> None:
         self._weights: dict[str, Tensor] = dict(dit.named_parameters())
+        self._scales = dit.scales()
+        self._dtype = dit.patch_embedding.weight.dtype
         shapes = {name: weight.shape for name, weight in self._weights.items()}
         self._fits = LoraTarget(dit.dims, shapes)
         self._base = base
@@ -162,7 +166,7 @@ class LoraMerge:
         while self._todo and budget_bytes > 0:
             name = self._todo.pop(0)
             weight, wanted = self._weights[name], self._wanted(name)
-            weight.copy_(merged(self._base(name), name, wanted, weight))
+            self._write_(name, merged(self._base(name), name, wanted, weight))
             self._applied[name] = wanted
             budget_bytes -= weight.nbytes
             changed.append(name)
@@ -170,6 +174,16 @@ class LoraMerge:
             names = list(self._weights)
             self._cursor = (names.index(changed[-1]) + 1) % len(names)
         return changed
+
+    def _write_(self, name: str, wide: Tensor) -> None:
+        weight, scale_O1 = self._weights[name], self._scales.get(name)
+        if scale_O1 is None:
+            weight.copy_(wide)
+            return
+        # Rounded to the model's own format first, as when it is loaded.
+        rows = quantised(wide.to(weight.device, self._dtype))
+        weight.copy_(rows.values_RI)
+        scale_O1.copy_(rows.scale_R1)
 
 
 class NoLoras:
@@ -195,7 +209,8 @@ def merged(base: Tensor, name: str, loras: _Applied, like: Tensor) -> Tensor:
     """
     if not loras:
         return base.reshape(like.shape)
-    dtype = torch.promote_types(like.dtype, torch.float32)
+    # torch promotes no 8-bit format.
+    dtype = torch.float32 if like.dtype == FP8 else torch.promote_types(like.dtype, torch.float32)
     total = base.to(like.device).to(dtype, copy=True).contiguous().reshape(like.shape)
     for lora, strength in loras:
         lora.add_(total, name, strength)

@@ -66,6 +66,8 @@ class TinyVAEDims:
                 raise ValueError(
                     f"{name} strides give {time}x{space}, expected 4 in time, 8 in space"
                 )
+        if any(space not in (1, 2) for _, space in self.decoder_strides):
+            raise ValueError("each decoder stride in space must be 1 or 2")
         if len(self.decoder_widths) != len(self.decoder_strides) + 1:
             raise ValueError("decoder_widths needs one width more than decoder_strides")
 

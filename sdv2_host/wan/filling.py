@@ -144,11 +144,19 @@ def _with_memory(module: nn.Module, device: torch.device) -> Iterator[tuple[Tens
     meanwhile. What was one tensor under two names stays one: `to_empty` alone would make it two.
     """
     made: dict[Tensor, Tensor] = {}
-    for owner in module.modules():
-        own = {
-            **dict(owner.named_parameters(recurse=False)),
-            **dict(owner.named_buffers("", False)),
-        }
+    # All are looked at before the first gets memory: linears that are joined get theirs with the
+    # module they are joined in (wan/joined.py).
+    owned = [
+        (
+            owner,
+            {
+                **dict(owner.named_parameters(recurse=False)),
+                **dict(owner.named_buffers("", False)),
+            },
+        )
+        for owner in module.modules()
+    ]
+    for owner, own in owned:
         shared = [leaf for leaf, tensor in own.items() if tensor in made]
         for leaf in shared:
             setattr(owner, leaf, None)

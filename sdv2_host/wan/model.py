@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from sdv2_host.wan.attention import SelfAttend, attention
 from sdv2_host.wan.dims import WanDims
+from sdv2_host.wan.fp8 import Linear8, Product8
+from sdv2_host.wan.joined import JoinedLinears, Share
 
 
 class TextKV(NamedTuple):
@@ -53,36 +55,62 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
 
 
-class Attention(nn.Module):
-    """Projections and norms that self- and cross-attention share."""
+class SelfAttention(JoinedLinears):
+    """Projections and norms of self-attention."""
+
+    def __init__(self, dims: WanDims) -> None:
+        super().__init__()
+        self.num_heads = dims.num_heads
+        self.q = Share(dims.dim, dims.dim)
+        self.k = Share(dims.dim, dims.dim)
+        self.v = Share(dims.dim, dims.dim)
+        self.o = nn.Linear(dims.dim, dims.dim)
+        self.norm_q = RMSNorm(dims.dim, dims.eps)
+        self.norm_k = RMSNorm(dims.dim, dims.eps)
+        self._join_("q", "k", "v")
+
+    def qkv(self, x_BSE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, S, N, D], not yet rotated."""
+        q_BSE, k_BSE, v_BSE = self.products(x_BSE)
+        heads = (self.num_heads, -1)
+        return (
+            self.norm_q(q_BSE).unflatten(-1, heads),
+            self.norm_k(k_BSE).unflatten(-1, heads),
+            v_BSE.unflatten(-1, heads),
+        )
+
+
+class CrossAttention(JoinedLinears):
+    """Projections and norms of attention to the prompt."""
 
     def __init__(self, dims: WanDims) -> None:
         super().__init__()
         self.num_heads = dims.num_heads
         self.q = nn.Linear(dims.dim, dims.dim)
-        self.k = nn.Linear(dims.dim, dims.dim)
-        self.v = nn.Linear(dims.dim, dims.dim)
+        self.k = Share(dims.dim, dims.dim)
+        self.v = Share(dims.dim, dims.dim)
         self.o = nn.Linear(dims.dim, dims.dim)
         self.norm_q = RMSNorm(dims.dim, dims.eps)
         self.norm_k = RMSNorm(dims.dim, dims.eps)
+        self._join_("k", "v")
 
     def query(self, x_BSE: Tensor) -> Tensor:
         return self.norm_q(self.q(x_BSE)).unflatten(-1, (self.num_heads, -1))
 
-    def key(self, x_BSE: Tensor) -> Tensor:
-        return self.norm_k(self.k(x_BSE)).unflatten(-1, (self.num_heads, -1))
-
-    def value(self, x_BSE: Tensor) -> Tensor:
-        return self.v(x_BSE).unflatten(-1, (self.num_heads, -1))
+    def text_kv(self, context_BKE: Tensor) -> TextKV:
+        k_BKE, v_BKE = self.products(context_BKE)
+        # Kept for as long as the prompt: the values without the memory of the keys beside them.
+        v_BKND = v_BKE.unflatten(-1, (self.num_heads, -1)).contiguous()
+        return TextKV(self.norm_k(k_BKE).unflatten(-1, (self.num_heads, -1)), v_BKND)
 
 
 class Block(nn.Module):
     def __init__(self, dims: WanDims) -> None:
         super().__init__()
         self.modulation = nn.Parameter(torch.randn(1, 6, dims.dim) / dims.dim**0.5)
-        self.self_attn = Attention(dims)
+        self.self_attn = SelfAttention(dims)
         self.norm3 = nn.LayerNorm(dims.dim, eps=dims.eps)
-        self.cross_attn = Attention(dims)
+        self.cross_attn = CrossAttention(dims)
         self.ffn = nn.Sequential(
             nn.Linear(dims.dim, dims.ffn_dim),
             nn.GELU(approximate="tanh"),
@@ -90,8 +118,20 @@ class Block(nn.Module):
         )
         self.eps = dims.eps
 
+    @torch.no_grad()
+    def quantise_(self, product: Product8) -> None:
+        """The large linears are in 8 bits. Not the prompt's, which run once per prompt."""
+        self.self_attn.quantise_(product)
+        self.self_attn.o = Linear8(self.self_attn.o, product)
+        self.cross_attn.q = Linear8(self.cross_attn.q, product)
+        self.cross_attn.o = Linear8(self.cross_attn.o, product)
+        for index in (0, 2):
+            linear = self.ffn[index]
+            assert isinstance(linear, nn.Linear), "the first and the last of the MLP"
+            self.ffn[index] = Linear8(linear, product)
+
     def text_kv(self, context_BKE: Tensor) -> TextKV:
-        return TextKV(self.cross_attn.key(context_BKE), self.cross_attn.value(context_BKE))
+        return self.cross_attn.text_kv(context_BKE)
 
     def forward(self, tokens: Tokens, text: TextKV, attend: SelfAttend, index: int) -> Tensor:
         x_BSE = tokens.x_BSE
@@ -102,7 +142,7 @@ class Block(nn.Module):
 
         normed = modulate(self._norm(x_BSE), shift, scale, num_frames)
         attn = self.self_attn
-        heads_BSND = attend(index, attn.query(normed), attn.key(normed), attn.value(normed))
+        heads_BSND = attend(index, *attn.qkv(normed))
         x_BSE = x_BSE + gated(attn.o(heads_BSND.flatten(2)), gate, num_frames)
 
         cross = self.cross_attn
@@ -184,6 +224,23 @@ class CausalWanModel(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dims.dim, dims.dim * 6))
         self.blocks = nn.ModuleList(Block(dims) for _ in range(dims.num_layers))
         self.head = Head(dims)
+
+    def quantise_(self, product: Product8) -> None:
+        """The large linears of all blocks are in 8 bits, multiplied by `product`. Once, when the
+        model is loaded and in its place: a model in 8 bits cannot be cast or trained."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.quantise_(product)
+
+    def scales(self) -> dict[str, Tensor]:
+        """By weight in 8 bits, the scales [O, 1] of its rows, to be written in place with it."""
+        found: dict[str, Tensor] = {}
+        for path, module in self.named_modules():
+            if isinstance(module, Linear8):
+                found[f"{path}.weight"] = module.scale_O1
+            elif isinstance(module, JoinedLinears):
+                found |= {f"{path}.{name}.weight": one for name, one in module.scales().items()}
+        return found
 
     def text_kv(self, text_BKT: Tensor) -> list[TextKV]:
         """Keys and values of a prompt embedding [B, text_len, text_dim], one pair per block.

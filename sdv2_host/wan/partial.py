@@ -54,8 +54,7 @@ class InHostMemory:
             part = copy.deepcopy(module.get_submodule(name))
             self._in_file.fill_(name, part, CPU, _untold)
             if torch.cuda.is_available():
-                for parameter in part.parameters():
-                    parameter.data = parameter.data.pin_memory()
+                part._apply(Tensor.pin_memory)
             self._parts[name] = part
 
     def fill_(self, name: str, part: nn.Module, device: torch.device, progress: Progress) -> None:

@@ -16,12 +16,11 @@ from itertools import repeat
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sdv2_host.wan.bands import WHOLE, Reach, Rows, check_rows, plan_band
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX, TinyVAEDims
 from sdv2_host.wan.streaming_vae import Band, Decoded, DecodedBand, Encoded, VAECache
-from sdv2_host.wan.vae_layers import cropped
+from sdv2_host.wan.vae_layers import EnlargingConv, cropped, split_frames
 
 CLAMP = 3.0
 
@@ -41,7 +40,7 @@ class MemBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, past: Tensor) -> Tensor:
-        return F.relu(self.conv(torch.cat([x, past], dim=1)) + x)
+        return self.conv(torch.cat([x, past], dim=1)).add_(x).relu_()
 
 
 class TPool(nn.Module):
@@ -60,27 +59,19 @@ class TPool(nn.Module):
 
 
 class TGrow(nn.Module):
-    """Splits every frame into `stride`, and every pixel into `space` x `space`.
+    """Splits every frame into `stride`.
 
-    TAEHV repeats pixels before the 1x1 convolution; after it the numbers are the same, for a
-    quarter of the work.
+    TAEHV repeats pixels before this 1x1 convolution; in the layer behind it that is the same.
     """
 
-    def __init__(self, dim: int, stride: int, space: int) -> None:
+    def __init__(self, dim: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.space = space
         self.conv = nn.Conv2d(dim, dim * stride, 1, bias=False)
 
     def forward(self, x: Tensor, num_rows: int) -> Tensor:
         x = self.conv(x)
-        if self.stride > 1:
-            # Channels stay innermost in memory: [T*B, H, W, stride*C] -> [T*stride*B, H, W, C].
-            # Any other order costs a strided copy of the enlarged picture in each later layer.
-            split = x.permute(0, 2, 3, 1).unflatten(-1, (self.stride, -1))
-            split = split.unflatten(0, (-1, num_rows)).permute(0, 4, 1, 2, 3, 5)
-            x = split.flatten(0, 2).permute(0, 3, 1, 2)
-        return F.interpolate(x, scale_factor=self.space) if self.space > 1 else x
+        return split_frames(x, self.stride, num_rows) if self.stride > 1 else x
 
 
 class Clamp(nn.Module):
@@ -110,8 +101,9 @@ class TinyVAE(nn.Module):
         for index, (time, space) in enumerate(dims.decoder_strides):
             decoder += [MemBlock(widths[index]) for _ in range(dims.num_mem_blocks)]
             # The checkpoint counts a layer here that has no weights: its repeating of pixels.
-            decoder += [nn.Identity(), TGrow(widths[index], time, space)]
-            decoder += [_conv(widths[index], widths[index + 1], bias=False)]
+            decoder += [nn.Identity(), TGrow(widths[index], time)]
+            conv = _conv if space == 1 else EnlargingConv
+            decoder += [conv(widths[index], widths[index + 1], bias=False)]
         self.decoder = nn.Sequential(
             *decoder, nn.ReLU(inplace=True), _conv(widths[-1], 3 * dims.patch**2)
         )
@@ -169,8 +161,7 @@ class TinyVAE(nn.Module):
             raise ValueError(
                 f"{num_frames} frames, expected a multiple of {FRAMES_PER_LATENT} (first: +1)"
             )
-        x = F.pixel_unshuffle(_time_first(frames_BTCHW) / 2 + 0.5, self.dims.patch)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = _cells(_time_first(frames_BTCHW), self.dims.patch)
         z = _run(self.encoder, x, cache.encoder, num_rows, repeat(WHOLE))
         return Encoded(_rows_first(z, num_rows) * self.dims.latent_scale, cache)
 
@@ -189,8 +180,7 @@ class TinyVAE(nn.Module):
         z = cropped(_time_first(z_BFCHW), band.kept[0]) / self.dims.latent_scale
         z = z.contiguous(memory_format=torch.channels_last)
         x = _run(self.decoder, z, band.memories, num_rows, band.kept[1:])
-        frames_BTCHW = _rows_first(F.pixel_shuffle(x, self.dims.patch), num_rows)
-        frames_BTCHW = frames_BTCHW * 2 - 1
+        frames_BTCHW = _rows_first(_pixels(x, self.dims.patch), num_rows)
         if is_first:
             frames_BTCHW = frames_BTCHW[:, FRAMES_PER_LATENT - 1 :]
         return DecodedBand(frames_BTCHW, band)
@@ -205,6 +195,23 @@ def _rows_first(x: Tensor, num_rows: int) -> Tensor:
     return x.unflatten(0, (-1, num_rows)).transpose(0, 1)
 
 
+def _cells(frames: Tensor, patch: int) -> Tensor:
+    """[N, 3, H, W] in [-1, 1] -> [N, 3*p*p, H/p, W/p] in [0, 1], channels innermost.
+
+    `pixel_unshuffle` and the passes that would follow it took a quarter of the embedded model's
+    encoding.
+    """
+    x_NChpwq = frames.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))
+    x_NhwCpq = x_NChpwq.permute(0, 2, 4, 1, 3, 5).clone(memory_format=torch.contiguous_format)
+    return x_NhwCpq.mul_(0.5).add_(0.5).flatten(3).permute(0, 3, 1, 2)
+
+
+def _pixels(cells: Tensor, patch: int) -> Tensor:
+    """[N, 3*p*p, h, w] in [0, 1], written to -> [N, 3, h*p, w*p] in [-1, 1]."""
+    x_NhwCpq = cells.mul_(2).sub_(1).permute(0, 2, 3, 1).unflatten(-1, (-1, patch, patch))
+    return x_NhwCpq.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
 def _zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     return like.new_zeros(shape).contiguous(memory_format=torch.channels_last)
 
@@ -212,8 +219,8 @@ def _zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
 def _reach(layer: nn.Module) -> Reach:
     if isinstance(layer, MemBlock):
         return Reach(neighbours=3)  # one for each of its convolutions
-    if isinstance(layer, TGrow):
-        return Reach(scale=layer.space)
+    if isinstance(layer, EnlargingConv):
+        return Reach(neighbours=1, scale=2)
     return Reach(neighbours=1 if isinstance(layer, nn.Conv2d) else 0)
 
 

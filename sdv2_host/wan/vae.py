@@ -11,13 +11,12 @@ StreamDiffusionV2 models/wan/wan_base/modules/vae.py (stream_encode, stream_deco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import repeat
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from sdv2_host.wan.bands import WHOLE, Rows, check_rows
+from sdv2_host.wan.bands import Rows, check_rows
 from sdv2_host.wan.dims import FRAMES_PER_LATENT, WAN_VAE, WanVAEDims
 from sdv2_host.wan.streaming_vae import Band, Decoded, DecodedBand, Encoded, VAECache
 from sdv2_host.wan.tiny_vae import TinyVAE
@@ -139,18 +138,18 @@ class WanVAE(nn.Module):
 
     def decode(self, z_BFCHW: Tensor, cache: VAECache, is_first: bool) -> Decoded:
         """Frames in [-1, 1] of normalised latents: 4 each, but 1 for a session's first latent."""
-        return Decoded(self._frames(z_BFCHW, cache.decoder, repeat(WHOLE), is_first), cache)
+        return Decoded(self._frames(z_BFCHW, cache.decoder, None, is_first), cache)
 
     def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
         """`decode`'s frames, of the band's rows only. The latents are the whole picture's."""
         return DecodedBand(self._frames(z_BFCHW, band.memories, iter(band.kept), is_first), band)
 
     def _frames(
-        self, z_BFCHW: Tensor, memories: list[Tensor], kept: Iterator[slice], is_first: bool
+        self, z_BFCHW: Tensor, memories: list[Tensor], kept: Iterator[slice] | None, is_first: bool
     ) -> Tensor:
         call = Call(z_BFCHW.shape[0], is_first, iter(memories), kept)
         x = self.decoder(self.conv2(_time_first(self.latent_scale(z_BFCHW)), call), call)
-        return _rows_first(cropped(x, next(kept)), call.num_rows).clamp_(-1, 1)
+        return _rows_first(cropped(x, call.next_kept()), call.num_rows).clamp_(-1, 1)
 
 
 class TaehvVAE(nn.Module):

@@ -11,7 +11,6 @@ frame. Source: Wan-AI/Wan2.1 wan/modules/vae.py (architecture, key names, cachin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -29,8 +28,12 @@ class Call(NamedTuple):
     """The clip starts with the session's frame 0, which passes every change of frame rate alone."""
     memories: Iterator[Tensor]
     """One per remembering layer, in the order the layers run."""
-    kept: Iterator[slice] = repeat(WHOLE)
-    """Rows of what a `ResidualBlock` or an `Upsample` makes that go on, in the order they run."""
+    kept: Iterator[slice] | None = None
+    """Rows of what a `ResidualBlock`, an `Upsample` or the head makes that go on, in the order they
+    run. None = all."""
+
+    def next_kept(self) -> slice:
+        return WHOLE if self.kept is None else next(self.kept)
 
 
 def cropped(x: Tensor, kept: slice) -> Tensor:
@@ -98,17 +101,33 @@ class CausalConv(CausalLayer):
 
         [T*B, C, H, W] -> [T//stride*B, O, H, W].
         """
-        stacked = self._stacked(x, memory, num_rows)
+        # Two forms of the same. torch.compile writes a whole new stack for each part that is copied
+        # into one (six times as long); eager, joining moves a seventh more bytes than copying does.
         num_kept = memory.shape[0]
+        if torch.compiler.is_compiling():
+            frames = torch.cat([memory, x])
+            memory.copy_(frames[-num_kept:])
+            return self._conv(self._joined(frames, num_rows))
+        stacked = self._filled(x, memory, num_rows)
         enough = x.shape[0] >= num_kept
         memory.copy_(x[-num_kept:] if enough else torch.cat([memory, x])[-num_kept:])
         return self._conv(stacked)
 
-    def _stacked(self, x: Tensor, memory: Tensor, num_rows: int) -> Tensor:
+    def _joined(self, frames: Tensor, num_rows: int) -> Tensor:
         """[T//stride*B, kt*C, H, W]: each output's frames, oldest first, one pixel's side by side.
 
-        Frame f of memory and clip together is tap k of output t where f = t*stride + k. The memory
-        has frames 0..P-1, so of a tap's frames k, k+stride, ... its first `num_old` lie there.
+        Frame t*stride + k of memory and clip together is tap k of output t.
+        """
+        frames_FBCHW = frames.unflatten(0, (-1, num_rows))
+        num_out = (frames_FBCHW.shape[0] - self.num_past) // self.stride
+        taps = (frames_FBCHW[tap :: self.stride][:num_out] for tap in range(self.window))
+        return torch.cat([tap_TBCHW.flatten(0, 1) for tap_TBCHW in taps], dim=1)
+
+    def _filled(self, x: Tensor, memory: Tensor, num_rows: int) -> Tensor:
+        """`_joined` of memory and clip, each frame copied once for each tap.
+
+        The memory has frames 0..P-1, so of a tap's frames k, k+stride, ... its first `num_old` lie
+        there.
         """
         past_PBCHW = memory.unflatten(0, (-1, num_rows))
         clip_TBCHW = x.unflatten(0, (-1, num_rows))
@@ -169,7 +188,7 @@ class ResidualBlock(CausalLayer):
         self.shortcut = CausalConv(dim_in, dim_out, (1, 1, 1)) if dim_in != dim_out else None
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
-        y, kept = self.residual(x, call), next(call.kept)
+        y, kept = self.residual(x, call), call.next_kept()
         x = cropped(x, kept)
         return cropped(y, kept).add_(x if self.shortcut is None else self.shortcut(x, call))
 
@@ -220,33 +239,68 @@ class Upsample(CausalLayer):
     def __init__(self, dim: int, in_time: bool) -> None:
         super().__init__()
         self.time_conv = CausalConv(dim, dim * 2, (3, 1, 1)) if in_time else None
-        # The checkpoint counts a layer that repeats pixels; `enlarged` did it already.
-        self.resample = nn.Sequential(nn.Identity(), nn.Conv2d(dim, dim // 2, 3, padding=1))
+        # The checkpoint counts a layer that repeats pixels.
+        self.resample = nn.Sequential(nn.Identity(), EnlargingConv(dim, dim // 2))
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
-        return cropped(self.resample(self._enlarged(x, call)), next(call.kept))
+        return cropped(self.resample(self._more_frames(x, call)), call.next_kept())
 
-    def _enlarged(self, x: Tensor, call: Call) -> Tensor:
+    def _more_frames(self, x: Tensor, call: Call) -> Tensor:
         num_rows = call.num_rows
         if self.time_conv is None:
-            return enlarged(x, 1, num_rows)
-        memory, parts = next(call.memories), []
-        if call.is_first:
-            # Frame 0 stays one frame and is not remembered: the next one's past is zeros.
-            parts.append(enlarged(x[:num_rows], 1, num_rows))
-            x = x[num_rows:]
-        if x.shape[0]:
-            parts.append(enlarged(self.time_conv.over(x, memory, num_rows), 2, num_rows))
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+            return x
+        memory = next(call.memories)
+        if not call.is_first:
+            return split_frames(self.time_conv.over(x, memory, num_rows), 2, num_rows)
+        # Frame 0 stays one frame and is not remembered: the next one's past is zeros.
+        frame_0, later = x[:num_rows], x[num_rows:]
+        if not later.shape[0]:
+            return frame_0
+        later = split_frames(self.time_conv.over(later, memory, num_rows), 2, num_rows)
+        return torch.cat([frame_0, later])
 
 
-def enlarged(x: Tensor, num_frames: int, num_rows: int) -> Tensor:
-    """[T*B, n*C, H, W] -> [T*n*B, C, 2H, 2W]: n frames out of the channels, pixels repeated.
+class EnlargingConv(nn.Conv2d):
+    """Every pixel becomes 2x2 pixels, of which a 3x3 convolution is taken: [N, C, H, W] ->
+    [N, O, 2H, 2W].
 
-    One copy for both, channels innermost before and after.
+    The enlarged picture is never made. Of its pixels, those that lie alike in their 2x2 see the
+    same 2x2 of the small picture, some of it through several taps: one 2x2 convolution of the small
+    picture to 4*O channels gives all of them, in 16 multiplications for 36. `weight` is the
+    checkpoint's; the sums of its taps are made in each call, so they always fit it.
     """
-    height, width = x.shape[-2:]
+
+    def __init__(self, dim_in: int, dim_out: int, bias: bool = True) -> None:
+        super().__init__(dim_in, dim_out, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Pixel 2i+a of the enlarged picture, at tap k, is row i+d of the small one for the taps
+        # k = 2d+1-a and 2d+2-a: sum 2d+2-a of two taps side by side, of 4 with zeros around them.
+        sums = F.avg_pool2d(self.weight, 2, stride=1, padding=1, divisor_override=1)
+        phases = [sums[:, :, a::2, b::2] for a in (0, 1) for b in (0, 1)]
+        bias = None if self.bias is None else self.bias.repeat(4)
+        wide = F.conv2d(x, torch.cat(phases), bias, padding=1)
+        return _interleaved(wide)
+
+
+def _interleaved(wide: Tensor) -> Tensor:
+    """[N, 4*O, H+1, W+1] -> [N, O, 2H, 2W]: pixel (2i+a, 2j+b) is the O channels of phase (a, b) at
+    (i+a, j+b). One copy, channels innermost before and after."""
+    x_NHWC = wide.permute(0, 2, 3, 1).contiguous()
+    num, height, width, channels = x_NHWC.shape
+    of_image, of_row, of_pixel, _ = x_NHWC.stride()
+    channels //= 4
+    pixels = x_NHWC.as_strided(
+        (num, height - 1, 2, width - 1, 2, channels),
+        (of_image, of_row, of_row + 2 * channels, of_pixel, of_pixel + channels, 1),
+    )
+    return pixels.reshape(num, 2 * (height - 1), 2 * (width - 1), channels).permute(0, 3, 1, 2)
+
+
+def split_frames(x: Tensor, num_frames: int, num_rows: int) -> Tensor:
+    """[T*B, n*C, H, W] -> [T*n*B, C, H, W]: n frames out of the channels of each.
+
+    Channels stay innermost in memory. Any other order costs a strided copy in each later layer.
+    """
     x_TBHWnC = x.permute(0, 2, 3, 1).unflatten(-1, (num_frames, -1)).unflatten(0, (-1, num_rows))
-    x_TnBHWC = x_TBHWnC.permute(0, 4, 1, 2, 3, 5)
-    repeated = x_TnBHWC[:, :, :, :, None, :, None].expand(-1, -1, -1, -1, 2, -1, 2, -1)
-    return repeated.reshape(-1, height * 2, width * 2, x_TnBHWC.shape[-1]).permute(0, 3, 1, 2)
+    return x_TBHWnC.permute(0, 4, 1, 2, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)

@@ -13,8 +13,10 @@ from sdv2_host.errors import ModelError
 from sdv2_host.wan.checkpoint import Checkpoint, open_checkpoint
 from sdv2_host.wan.dims import TAEW2_1, WAN_VAE, TinyVAEDims, WanDims, WanVAEDims
 from sdv2_host.wan.filling import CPU, META, Progress, check, load_
+from sdv2_host.wan.fp8 import by_kernel
 from sdv2_host.wan.key_names import dit_name, taehv_name, umt5_name, vae_name
-from sdv2_host.wan.model import CausalWanModel
+from sdv2_host.wan.model import Block, CausalWanModel
+from sdv2_host.wan.partial import PartialModule, share
 from sdv2_host.wan.tensor_file import TensorInfo
 from sdv2_host.wan.tiny_vae import TGrow, TinyVAE
 from sdv2_host.wan.vae import WanVAE
@@ -76,6 +78,37 @@ def load_dit(
         model = CausalWanModel(dims)
     with DIT.open(path) as checkpoint:
         return load_(model, checkpoint, device, dtype, progress)
+
+
+def load_dit8(
+    path: Path,
+    dims: WanDims,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.bfloat16,
+    progress: Progress | None = None,
+) -> CausalWanModel:
+    """The same with the large linears in 8 bits (wan/fp8.py). On the way the device holds no more
+    than that and one block in `dtype`.
+
+    Raises:
+        ModelError: it cannot be read, is damaged, or is not this model.
+    """
+    with torch.device(META):
+        model = CausalWanModel(dims)
+    with DIT.open(path) as checkpoint:
+        parts = PartialModule(model, checkpoint, device, dtype)
+        shared = [name for name, _ in model.named_children() if name != "blocks"]
+        groups = [shared, *([f"blocks.{index}"] for index in range(dims.num_layers))]
+        try:
+            for index, names in enumerate(groups):
+                parts.bring_(names, share(progress, index, len(groups)))
+                for block in map(model.get_submodule, names):
+                    if isinstance(block, Block):
+                        block.quantise_(by_kernel)
+        except BaseException:
+            model.to(META)
+            raise
+    return model
 
 
 def open_dit(path: Path, dims: WanDims) -> Checkpoint:

@@ -26,7 +26,7 @@ def test_the_bench_reports_speed_spans_overhead_and_memory() -> None:
     models = small_models()
     told: list[str] = []
 
-    result = run(Size(64, 64), 2, 0.05, lambda what, _: told.append(what), 1, models)
+    result = run(Size(64, 64), 2, 0.05, lambda what, _: told.append(what), models)
 
     assert result["fps"] > 0
     assert list(result["spans_ms"]) == ["upload", "encode", "denoise", "decode", "download"]

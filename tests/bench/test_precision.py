@@ -56,7 +56,9 @@ def test_every_stage_is_reported_and_all_is_the_worst_of_them(models: StreamMode
     result = run(models, SPEC, PARAMS, 9, lambda _, fraction: told.append(fraction))
 
     psnr = {row["stage"]: row["psnr_db"] for row in result["stages"]}
-    assert list(psnr) == ["encode", "denoise", "decode", "all"]
+    assert list(psnr) == ["encode", "denoise", "decode", "all", "linears", "all, linears"]
+    assert 20 < psnr["all, linears"] <= min(psnr["all"], psnr["linears"]) + 3
+    assert psnr["linears"] < psnr["denoise"]
     assert 30 < psnr["all"] <= min(psnr["encode"], psnr["denoise"], psnr["decode"]) + 3
     assert told == sorted(told)
     table = format_table({**result, "model": "toy", "weights": "random"})

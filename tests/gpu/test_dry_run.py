@@ -20,7 +20,7 @@ from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Layout, Size
-from sdv2_host.wan.dims import WanDims, WanVAEDims
+from sdv2_host.wan.dims import WAN_1_3B, WanDims, WanVAEDims
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.vae import WanVAE
@@ -144,6 +144,21 @@ def test_a_plan_knows_the_sizes_of_the_real_models() -> None:
     assert plan.parts["KV cache"] / GIB == pytest.approx(2 * 1.61, rel=0.01)
     assert plan.total == sum(plan.parts.values())
     assert "text encoder" not in plan.parts
+
+
+def test_a_plan_in_8_bits_has_half_the_weights_of_the_blocks() -> None:
+    config = Config(engine="wan-1.3b", width=512, height=512, device="cuda:0")
+
+    plain, small = (
+        plan_memory(config.model_copy(update={"linears": linears}), CUDA, torch.bfloat16).parts
+        for linears in ("plain", "fp8")
+    )
+
+    dims = WAN_1_3B
+    num_large = dims.num_layers * (6 * dims.dim**2 + 2 * dims.dim * dims.ffn_dim)
+    assert plain["DiT weights"] - small["DiT weights"] == num_large
+    # An input in 8 bits beside the one it is made from, and in float32 on the way.
+    assert 0 <= small["activations, at most"] - plain["activations, at most"] < 100 << 20
 
 
 @pytest.mark.parametrize("name", ["cuda:0", "cuda:00", "cuda", "auto"])

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sdv2_host.config import Config
-from sdv2_host.errors import DeviceMemoryError, ModelError
+from sdv2_host.config import Config, check_ring
+from sdv2_host.errors import ConfigError, DeviceError, DeviceMemoryError, ModelError
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.wan_engine import check_memory, load_wan_engine
-from sdv2_host.gpu.wan_models import Placement, WanFamily
+from sdv2_host.gpu.wan_models import Placement, WanFamily, check_fp8
 from sdv2_host.models.catalogue import Role
 from sdv2_host.models.store import ModelFiles, needed_parts
 from sdv2_host.params import Params
@@ -114,6 +114,41 @@ def test_the_modes_and_autoencoders_make_different_pictures(files: ModelFiles) -
 
     for index, one in enumerate(pictures):
         assert not any(np.array_equal(one, other) for other in pictures[index + 1 :])
+
+
+@pytest.mark.parametrize("mode", ["corrected", "reference"])
+def test_pictures_hardly_depend_on_what_computes_attention(files: ModelFiles, mode: str) -> None:
+    usual, naive = (
+        play(engine_of(files, attention=attention, mode=mode), 4) for attention in ("flash", "math")
+    )
+
+    assert np.abs(usual.astype(int) - naive).max() <= 1
+
+
+def test_attention_that_is_not_there_is_refused_by_name(files: ModelFiles) -> None:
+    with pytest.raises(DeviceError, match="--attention cudnn does not run on CPU"):
+        engine_of(files, attention="cudnn")
+
+
+def test_8_bits_are_refused_where_nothing_multiplies_them() -> None:
+    told = r"needs an NVIDIA card of compute capability 8\.9 or more .*; CPU is none: use --linears"
+
+    with pytest.raises(DeviceError, match=told):
+        Placement.of(config_of(linears="fp8"))
+
+
+def test_8_bits_are_refused_on_several_devices() -> None:
+    with pytest.raises(ConfigError, match="--devices: --linears fp8 runs on one device; leave"):
+        check_ring(config_of(linears="fp8", devices="cpu,cpu"))
+
+
+def test_8_bits_go_with_bfloat16_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    card = torch.device("cuda:0")
+
+    check_fp8(card, torch.bfloat16)
+    with pytest.raises(ConfigError, match="goes with --dtype bfloat16, not with float16"):
+        check_fp8(card, torch.float16)
 
 
 @pytest.mark.parametrize("mode", ["corrected", "reference"])

@@ -13,6 +13,7 @@ from torch import Tensor
 from sdv2_host.errors import ModelError
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge
+from sdv2_host.wan.fp8 import by_hand, quantised
 from sdv2_host.wan.model import CausalWanModel, TextKV
 from sdv2_host.wan.weights import load_dit, open_dit
 from tests.lora_files import factors, tensors_of, write
@@ -57,12 +58,15 @@ class Running:
         dtype: torch.dtype = torch.float32,
         *,
         is_live: bool = True,
+        is_in_8_bits: bool = False,
     ) -> None:
         """`is_live`: one chunk without LoRAs has passed."""
         torch.manual_seed(5)
         self.dit = CausalWanModel(TOY_DIT).eval().requires_grad_(False)
         self.base = {name: value.clone() for name, value in self.dit.state_dict().items()}
         self.dit.to(dtype)
+        if is_in_8_bits:
+            self.dit.quantise_(by_hand)
         self.reads: list[str] = []
         self.merge = LoraMerge(self.dit, self._read, finder(folder), budget_bytes)
         if is_live:
@@ -124,6 +128,29 @@ def test_a_removed_lora_leaves_the_base_bit_for_bit(folder: Path, dtype: torch.d
     running.settle("")
 
     assert same(running.weights, before)
+
+
+def test_into_weights_in_8_bits_a_lora_is_merged_wide_and_quantised(folder: Path) -> None:
+    wide = Running(folder, dtype=torch.bfloat16)
+    small = Running(folder, dtype=torch.bfloat16, is_in_8_bits=True)
+    before, scales_before = small.weights, {k: v.clone() for k, v in small.dit.scales().items()}
+    addresses = [weight.data_ptr() for weight in small.dit.parameters()]
+
+    wide.settle("a, b:-0.3")
+    small.settle("a, b:-0.3")
+    after = small.weights
+
+    scales = small.dit.scales()
+    assert scales
+    for name, weight in wide.weights.items():
+        rows = quantised(weight) if name in scales else None
+        assert torch.equal(after[name].float(), (rows.values_RI if rows else weight).float())
+        assert rows is None or torch.equal(scales[name], rows.scale_R1)
+    small.settle("")
+    for name, weight in before.items():
+        assert torch.equal(small.weights[name].float(), weight.float())
+    assert all(torch.equal(small.dit.scales()[name], one) for name, one in scales_before.items())
+    assert [weight.data_ptr() for weight in small.dit.parameters()] == addresses
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])

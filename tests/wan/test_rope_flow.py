@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,26 @@ def test_a_small_type_is_rotated_by_the_exact_angle(dtype: torch.dtype) -> None:
     assert rotated.dtype == dtype
     assert torch.equal(x, before)
     _assert_rounded(rotated, rotate(x.double(), exact))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_compiled_it_is_without_complex_numbers_and_equal_to_rounding(dtype: torch.dtype) -> None:
+    x = torch.randn(2, 6, 2, 24).to(dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    table = Rotary(*(part.to(wide) for part in rotary_table(24, torch.tensor([7]), 2, 3)))
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(rotate, backend=keep, fullgraph=True)(x, table)
+
+    ops = [str(node.target) for node in graphs[0].graph.nodes]
+    assert not any("complex" in op for op in ops), ops
+    assert compiled.dtype == dtype
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(compiled, rotate(x, table), rtol=2 * eps, atol=8 * eps)
 
 
 def test_no_double_precision_is_asked_of_a_device() -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sdv2_host.wan.dims import TAEW2_1, TINY_VAE, TinyVAEDims
 from sdv2_host.wan.streaming_vae import VAECache
-from sdv2_host.wan.tiny_vae import TinyVAE
+from sdv2_host.wan.tiny_vae import MemBlock, TGrow, TinyVAE, TPool
+from sdv2_host.wan.vae_layers import EnlargingConv
 
 TAEHV_SHAPED = TinyVAEDims(encoder_width=6, decoder_widths=(8, 6, 5, 4), num_mem_blocks=1)
 PATCHED = TinyVAEDims(
@@ -24,7 +27,7 @@ PATCHED = TinyVAEDims(
 CHUNKS = ((0, 1), (1, 5), (5, 9), (9, 17))
 
 
-def make(dims: TinyVAEDims, rows: int) -> tuple[TinyVAE, VAECache, torch.Tensor]:
+def make(dims: TinyVAEDims, rows: int) -> tuple[TinyVAE, VAECache, Tensor]:
     torch.manual_seed(0)
     vae = TinyVAE(dims).double().eval().requires_grad_(False)
     frames = torch.rand(rows, 17, 3, 32, 48, dtype=torch.double) * 2 - 1
@@ -47,6 +50,46 @@ def test_streamed_equals_whole_clip(dims: TinyVAEDims) -> None:
     assert torch.allclose(torch.cat(latents, 1), whole_z, atol=1e-12)
     assert torch.allclose(torch.cat(pictures, 1), whole, atol=1e-12)
     assert whole.shape == frames.shape
+
+
+def plain(layers: nn.Sequential, x_TCHW: Tensor) -> Tensor:
+    """One row's whole clip through the layers, as TAEHV writes them."""
+    for layer in layers:
+        num_frames, channels, *size = x_TCHW.shape
+        if isinstance(layer, MemBlock):
+            past = torch.cat([torch.zeros_like(x_TCHW[:1]), x_TCHW[:-1]])
+            x_TCHW = F.relu(layer.conv(torch.cat([x_TCHW, past], 1)) + x_TCHW)
+        elif isinstance(layer, TPool):
+            x_TCHW = layer.conv(x_TCHW.reshape(-1, layer.stride * channels, *size))
+        elif isinstance(layer, TGrow):
+            x_TCHW = layer.conv(x_TCHW).reshape(num_frames * layer.stride, channels, *size)
+        elif isinstance(layer, EnlargingConv):
+            enlarged = F.interpolate(x_TCHW, scale_factor=2.0)
+            x_TCHW = F.conv2d(enlarged, layer.weight, layer.bias, padding=1)
+        else:
+            x_TCHW = layer(x_TCHW)
+    return x_TCHW
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dims", [TAEHV_SHAPED, PATCHED])
+def test_the_stream_is_what_the_plain_layers_make_of_the_clip(
+    dims: TinyVAEDims, layout: torch.memory_format
+) -> None:
+    vae, cache, frames = make(dims, rows=1)
+    given = frames[0].contiguous(memory_format=layout)[None]
+    shown = torch.cat([frames[0, :1].expand(3, -1, -1, -1), frames[0]])
+    cells = F.pixel_unshuffle(shown / 2 + 0.5, dims.patch)
+    plain_z = plain(vae.encoder, cells) * dims.latent_scale
+    plain_cells = plain(vae.decoder, plain_z / dims.latent_scale)
+    plain_frames = F.pixel_shuffle(plain_cells, dims.patch)[3:] * 2 - 1
+
+    z, cache = vae.encode(given, cache, is_first=True)
+    pictures = vae.decode(z, cache, is_first=True).frames_BTCHW
+
+    torch.testing.assert_close(z[0], plain_z, rtol=0, atol=1e-13)
+    torch.testing.assert_close(pictures[0], plain_frames, rtol=0, atol=1e-13)
+    assert torch.equal(given, frames)
 
 
 @pytest.mark.parametrize("dims", [TAEHV_SHAPED, PATCHED])
@@ -112,7 +155,7 @@ def test_a_whole_clips_gradients_are_exact_and_its_memories_have_none() -> None:
     frames = frames[:, :5, :, :8, :8].requires_grad_()
     cache = vae.init_cache(1, 8, 8, dtype=torch.double)
 
-    def there_and_back(frames: torch.Tensor) -> torch.Tensor:
+    def there_and_back(frames: Tensor) -> Tensor:
         cache = vae.init_cache(1, 8, 8, dtype=torch.double)
         z, cache = vae.encode(frames, cache, is_first=True)
         return vae.decode(z, cache, is_first=True).frames_BTCHW
