@@ -65,6 +65,7 @@ LAZY_IMPORTS = {
         "sdv2_host.gpu.wan_engine",
         "sdv2_host.stages.ring_engine",
     },
+    "gpu.compile_models": {"sdv2_host.gpu.compiler"},
     "host.text_worker": {"sdv2_host.gpu.prompt_writer"},
     "control.discovery": {"zeroconf.asyncio"},
     "obs.client": {"obswebsocket.core", "obswebsocket.exceptions", "websocket"},

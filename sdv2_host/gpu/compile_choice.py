@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.errors import DeviceError, ModelError
-from sdv2_host.gpu.compile_models import can_compile, check_compiler, compile_models, find_compiled
+from sdv2_host.gpu.compile_models import can_compile, compile_models, find_compiled
 from sdv2_host.gpu.compiled import CompiledCalls
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.models.compiled_store import CompiledStore
@@ -27,7 +27,8 @@ GAIN = 1.2
 """Least that compiling gained in a chunk of the embedded model: with 1 thread, on AVX-512."""
 FASTER = (
     "the model runs as written; sdv2-host compile --size {size} makes it about {gain:g} times as "
-    "fast on this machine, takes a minute or two, once, and holds from the next start on"
+    "fast on this machine, takes a minute or two and a C++ compiler, once, and holds from the next "
+    "start on"
 )
 
 
@@ -92,8 +93,6 @@ def chosen_calls(
         if found is None and wanted == "on":
             found = compile_models(store, models, spec, CompileProgress(progress).span)
             log.info("compiled for %s", size)
-        if found is None:
-            check_compiler()
     except (DeviceError, ModelError) as error:
         log.warning("the model runs as written, not compiled: %s", error)
         return eager

@@ -11,20 +11,13 @@ import hashlib
 import logging
 import platform
 import sys
-import tempfile
-import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch._inductor import aoti_compile_and_package, cpp_builder
-from torch._inductor.utils import fresh_cache
+from torch import nn
 
-from sdv2_host.errors import DeviceError
 from sdv2_host.gpu.compiled import CompiledCall, CompiledModels
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.native_call import NativeCall
@@ -33,6 +26,7 @@ from sdv2_host.gpu.traced_calls import (
     EncodeTrace,
     Layouts,
     PredictTrace,
+    Trace,
     layout_of,
     predict_inputs,
     steady_call,
@@ -57,48 +51,13 @@ OPTIONS: Mapping[str, Option] = {
     "compile_threads": 1,  # no pool of processes that stays
 }
 """Of inductor. Not `freezing`: it copies the weights into an order of its own."""
-INSTALL_COMPILER = {
-    "win32": "install the Build Tools for Visual Studio with 'Desktop development with C++', "
-    "English language pack, and start sdv2-host from its 'x64 Native Tools' prompt",
-    "darwin": "run xcode-select --install",
-    "linux": "install g++, on Debian and Ubuntu with apt install g++",
-}
-
 SpanFn = Callable[[str], AbstractContextManager[None]]
 """Encloses the compilation of the call of that name."""
-
-
-class Trace(NamedTuple):
-    """What is compiled, with inputs of the kind it is compiled for."""
-
-    module: nn.Module
-    inputs: tuple[Any, ...]
-    """Tensors, and lists of tensors."""
-
-    @property
-    def flat(self) -> list[Tensor]:
-        """In the order in which the library takes them."""
-        lists = [[one] if isinstance(one, Tensor) else one for one in self.inputs]
-        return [tensor for tensors in lists for tensor in tensors]
 
 
 def can_compile(spec: StreamSpec) -> bool:
     """Whether such a stream makes calls that can be compiled here."""
     return spec.device.type == "cpu" and spec.cache is CacheMode.ROLLING
-
-
-def check_compiler() -> None:
-    """
-    Raises:
-        DeviceError: there is no C++ compiler; with what to install.
-    """
-    try:
-        cpp_builder.get_cpp_compiler()
-    except RuntimeError as error:
-        install = INSTALL_COMPILER.get(sys.platform, "install one")
-        raise DeviceError(
-            f"compiling needs a C++ compiler and this machine has none: {install}"
-        ) from error
 
 
 def name_of(models: StreamModels, spec: StreamSpec) -> str:
@@ -153,6 +112,9 @@ def compile_models(
         DeviceError: there is no compiler, or it failed.
         ModelError: the store's folder cannot be written, or others can write there.
     """
+    # There only: it takes seconds to import, which no start that finds its artifact should pay.
+    from sdv2_host.gpu.compiler import building, check_compiler, compile_trace  # noqa: PLC0415
+
     check_compiler()
     name = name_of(models, spec)
     with torch.inference_mode(False), torch.no_grad():
@@ -163,9 +125,7 @@ def compile_models(
             "size": f"{spec.width_px}x{spec.height_px}",
             "layouts": layouts,
         }
-        # In a folder of its own, and not torch's usual one, which may be others' to write. One for
-        # all: headers are compiled ahead once.
-        with store.making(name, facts) as folder, fresh_cache():
+        with store.making(name, facts) as folder, building():
             for stage, trace in traces.items():
                 with span(stage):
                     compile_trace(trace, folder / stage)
@@ -205,31 +165,6 @@ def _steady_past(models: StreamModels, spec: StreamSpec) -> CachedCall:
     past = kv.open_([RowCall(0, 1, num_slots)], rotary)
     assert isinstance(past, CachedCall), "only the rolling cache is compiled for"
     return past
-
-
-def compile_trace(trace: Trace, target: Path, options: Mapping[str, Option] = OPTIONS) -> None:
-    """`target` is the trace's library.
-
-    Raises:
-        DeviceError: the compiler failed.
-    """
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's, of itself
-        package = Path(folder) / "package.pt2"
-        program = torch.export.export(trace.module, trace.inputs, strict=False)
-        try:
-            aoti_compile_and_package(
-                program, package_path=str(package), inductor_configs=dict(options)
-            )
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise DeviceError(f"the C++ compiler failed at {target.name}: {reason}") from error
-        with zipfile.ZipFile(package) as archive:
-            names = archive.namelist()
-            code = b"".join(archive.read(one) for one in names if one.endswith(".cpp"))
-            assert b"proxy_executor_call_function(" not in code, "an operation torch must run"
-            (library,) = (one for one in names if one.endswith((".so", ".pyd", ".dll", ".dylib")))
-            target.write_bytes(archive.read(library))
 
 
 def _load(artifact: Artifact, models: StreamModels, spec: StreamSpec) -> CompiledModels:

@@ -10,7 +10,7 @@ those it was made with (`layout_of`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -45,6 +45,20 @@ def steady_call(geometry: CacheGeometry) -> CallShape:
         new_sinks=((),),
         may_replace=False,
     )
+
+
+class Trace(NamedTuple):
+    """What is compiled, with inputs of the kind it is compiled for."""
+
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    """Tensors, and lists of tensors."""
+
+    @property
+    def flat(self) -> list[Tensor]:
+        """In the order in which the library takes them."""
+        lists = [[one] if isinstance(one, Tensor) else one for one in self.inputs]
+        return [tensor for tensors in lists for tensor in tensors]
 
 
 class EncodeTrace(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from torch._inductor import config as inductor
 
 from sdv2_host.errors import DeviceError
 from sdv2_host.gpu.compile_choice import CompileProgress, chosen_calls
-from sdv2_host.gpu.compile_models import check_compiler, name_of
+from sdv2_host.gpu.compile_models import name_of
+from sdv2_host.gpu.compiler import check_compiler
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.models.compiled_store import CompiledStore
 from sdv2_host.stream.cache_plan import CacheGeometry
@@ -52,12 +54,11 @@ def test_without_anything_compiled_the_command_that_would_help_is_said(
     assert "sdv2-host compile --size 48x32" in record.message
 
 
-@pytest.mark.parametrize("wanted", ["auto", "on"])
 def test_without_a_compiler_what_to_install_is_said_and_the_show_goes_on(
-    store: CompiledStore, models: StreamModels, caplog: pytest.LogCaptureFixture, wanted: str
+    store: CompiledStore, models: StreamModels, caplog: pytest.LogCaptureFixture
 ) -> None:
     with inductor.patch(NO_COMPILER):
-        calls = choose(wanted, store, models)
+        calls = choose("on", store, models)
 
     assert isinstance(calls, EagerCalls)
     (record,) = caplog.records
@@ -158,3 +159,12 @@ def test_progress_is_told_while_the_compiler_is_silent_and_only_grows() -> None:
     assert all("left" in text or "any moment" in text for text, _ in told)
     assert shares == sorted(shares)
     assert shares[-1] < 1
+
+
+def test_a_start_that_compiles_nothing_does_not_import_the_compiler() -> None:
+    """It takes seconds."""
+    code = "import sys, sdv2_host.gpu.compile_choice; sys.exit('torch._inductor' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+
+    assert done.returncode == 0

@@ -7,19 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from torch._inductor.utils import fresh_cache
 
 from sdv2_host.errors import DeviceError
-from sdv2_host.gpu.compile_models import (
-    OPTIONS,
-    Trace,
-    check_compiler,
-    compile_trace,
-    traces_of,
-)
+from sdv2_host.gpu.compile_models import OPTIONS, traces_of
+from sdv2_host.gpu.compiler import building, check_compiler, compile_trace
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.native_call import NativeCall
-from sdv2_host.gpu.traced_calls import weights_of
+from sdv2_host.gpu.traced_calls import Trace, weights_of
 from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.wan.model import CausalWanModel
@@ -54,7 +48,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, NativeCal
     with torch.no_grad():
         trace = traces_of(models, SPEC)["predict"]
         library = tmp_path_factory.mktemp("compiled") / "predict"
-        with fresh_cache():
+        with building():
             compile_trace(trace, library, QUICKLY)
     return trace, NativeCall(library, weights_of(trace.module))
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sdv2_host.gpu.compile_models import Trace, traces_of
+from sdv2_host.gpu.compile_models import traces_of
 from sdv2_host.gpu.compiled import CompiledCall, CompiledModels
 from sdv2_host.gpu.engine import StreamModels
-from sdv2_host.gpu.traced_calls import layout_of, steady_call
+from sdv2_host.gpu.traced_calls import Trace, layout_of, steady_call
 from sdv2_host.stream.spec import StreamSpec
 
 
