@@ -91,6 +91,11 @@ def format_plan(config: Config, target: Target, plan: MemoryPlan, advised: str) 
     free, total = target.memory.free / GIB, target.memory.total / GIB
     verdict = f"does not fit: {advised}" if advised else "fits"
     lines += ["", f"{target.name}: {free:.1f} of {total:.1f} GiB free; {verdict}"]
+    if target.device.type == "cuda" and config.graphs == "auto":
+        lines.append(
+            f"recorded calls take {plan.recordings / GIB:.1f} GiB more where there is room, and "
+            "launch faster"
+        )
     if plan.text_encoder not in plan.parts.values():
         lines.append(
             f"the text encoder takes {plan.text_encoder / GIB:.1f} GiB more on "
@@ -108,6 +113,7 @@ def _as_json(target: Target, plan: MemoryPlan, fits: bool, advised: str) -> dict
         "parts_bytes": plan.parts,
         "total_bytes": plan.total,
         "text_encoder_bytes": plan.text_encoder,
+        "recordings_bytes": plan.recordings,
         "free_bytes": target.memory.free,
         "fits": fits,
         "advice": advised,

@@ -40,6 +40,8 @@ class MemoryPlan:
     parts: dict[str, int]
     text_encoder: int
     """In its own process; among `parts` too where that is on the same device."""
+    recordings: int
+    """Beside the parts, on CUDA and where there is room: of calls that are recorded (`graphs`)."""
 
     @property
     def total(self) -> int:
@@ -66,7 +68,14 @@ def plan_memory(config: Config, device: torch.device, dtype: torch.dtype) -> Mem
         spec.num_rows,
         _parts(config, device, need, spec.num_prompts),
         UMT5_XXL_BYTES,
+        recordings=_recordings(need, spec.num_rows),
     )
+
+
+def _recordings(need: StreamBytes, num_rows: int) -> int:
+    """At most: a prompt for all rows and one for each, and what calls work in, which those of one
+    kind share with each other and with nothing else."""
+    return need.text_kv * (1 + num_rows) + need.activations
 
 
 def _parts(

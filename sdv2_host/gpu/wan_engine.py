@@ -16,7 +16,7 @@ from sdv2_host.gpu.banked_text import banked_text
 from sdv2_host.gpu.device import GIB, device_memory, device_name
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.graphs import GraphedCalls, cuda_recorders
-from sdv2_host.gpu.memory_plan import ESTIMATED, advice, plan_memory
+from sdv2_host.gpu.memory_plan import ESTIMATED, MemoryPlan, advice, plan_memory
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily, installed_files, load_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
@@ -37,6 +37,12 @@ NO_GPU = (
     "if there is one, install a torch made for it (docs/models.md), or say --device cpu"
 )
 
+NO_ROOM_TO_RECORD = (
+    "no room for recorded calls (%.1f GiB beside the engine's; %.1f GiB are free, the engine needs "
+    "%.1f): kernels are launched one by one, which is slower; a smaller --size or fewer "
+    "--max-steps makes room"
+)
+
 
 def build_wan_engine(config: Config, progress: ProgressFn) -> StreamEngine:
     """The engine that `config` names, its weights loaded, its prompts from the bank; not yet warm.
@@ -51,13 +57,14 @@ def build_wan_engine(config: Config, progress: ProgressFn) -> StreamEngine:
         log.warning("%s", NO_GPU.format(torch=torch.__version__, engine=config.engine))
     files = installed_files(config)
     progress(f"checking the memory of {device_name(place.device)}", 0.0)
-    check_memory(config, place)
+    plan = check_memory(config, place)
+    config = _with_graphs_that_fit(config, plan, place.device)
     family = WanFamily(WAN_DIMS[config.engine])
     text = banked_text(config, place.dtype)
     return load_wan_engine(config, files, family, text, progress)
 
 
-def check_memory(config: Config, place: Placement) -> None:
+def check_memory(config: Config, place: Placement) -> MemoryPlan:
     """Refuses what is sure not to fit; what is estimated is given the benefit of the doubt.
 
     Raises:
@@ -66,12 +73,23 @@ def check_memory(config: Config, place: Placement) -> None:
     free = device_memory(place.device).free
     plan = plan_memory(config, place.device, place.dtype)
     if plan.total - plan.parts[ESTIMATED] <= free:
-        return
+        return plan
     raise DeviceMemoryError(
         f"{config.engine} at {config.size} with up to {plan.steps} steps needs "
         f"{plan.total_gib:.1f} GiB, {free / GIB:.1f} GiB are free on {device_name(place.device)}: "
         f"{advice(config, place.device, place.dtype, free)}"
     )
+
+
+def _with_graphs_that_fit(config: Config, plan: MemoryPlan, device: torch.device) -> Config:
+    """Recordings are for speed: where there is no room the same pictures come without them."""
+    if device.type != "cuda" or config.graphs == "off":
+        return config
+    free = device_memory(device).free
+    if plan.total + plan.recordings <= free:
+        return config
+    log.warning(NO_ROOM_TO_RECORD, plan.recordings / GIB, free / GIB, plan.total_gib)
+    return config.model_copy(update={"graphs": "off"})
 
 
 def load_wan_engine(

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.graphs import GraphedCalls, cuda_recorders
 from sdv2_host.gpu.overlap import Overlap
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.params import Params
+from sdv2_host.stream.model_calls import EagerCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Layout, Shape, Size, StyledChunk
@@ -59,6 +61,47 @@ def test_a_steady_chunk_never_waits_for_the_device(on_cuda: TinyModels) -> None:
             pipeline.step(state, frames, params)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_recorded_calls_give_the_pictures_of_those_that_are_not(on_cuda: TinyModels) -> None:
+    spec = replace(tiny_spec({}, Size(64, 48)), device=CUDA)
+    models = StreamModels(on_cuda.dit, on_cuda.vae, on_cuda.text)
+    calls = GraphedCalls(EagerCalls(on_cuda.dit, on_cuda.vae), cuda_recorders(CUDA))
+    plain, played = (
+        StreamEngine("tiny", one, spec) for one in (models, models._replace(calls=calls))
+    )
+    noise = np.random.default_rng(0)
+    for engine in (plain, played):
+        engine.warm_up(Params(), lambda _text, _fraction: None)
+
+    for index in range(40):
+        count = 4 if index else 1
+        frames = noise.integers(0, 256, (count, 48, 64, 4), dtype=np.uint8)
+        given = [Frame(FrameMeta(64, 48), one) for one in frames]
+        params = Params(prompt="toon" if index < 20 else "mosaic", steps=2 + index // 10 % 2)
+        pictures = [engine.step(given, params).frames.astype(int) for engine in (plain, played)]
+        assert np.abs(pictures[0] - pictures[1]).max() <= 1, f"chunk {index}"
+
+    assert calls.num_recorded > 10
+    assert calls.num_missed == 0
+
+
+def test_recorded_calls_take_no_memory_while_they_play(on_cuda: TinyModels) -> None:
+    spec = replace(tiny_spec({}, Size(64, 48)), device=CUDA)
+    models = StreamModels(on_cuda.dit, on_cuda.vae, on_cuda.text)
+    calls = GraphedCalls(EagerCalls(on_cuda.dit, on_cuda.vae), cuda_recorders(CUDA))
+    engine = StreamEngine("tiny", models._replace(calls=calls), spec)
+    engine.warm_up(Params(), lambda _text, _fraction: None)
+    given = [Frame(FrameMeta(64, 48), np.zeros((48, 64, 4), np.uint8))] * 4
+    engine.step(given[:1], Params())
+    for _ in range(20):
+        engine.step(given, Params())
+    reserved = torch.cuda.memory_reserved(CUDA)
+
+    for _ in range(1000):
+        engine.step(given, Params())
+
+    assert torch.cuda.memory_reserved(CUDA) == reserved
 
 
 def test_warm_up_measures_steps_by_the_spans_that_come_with_the_pictures(

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from sdv2_host.config import Config, check_ring
 from sdv2_host.errors import ConfigError, DeviceError, DeviceMemoryError, ModelError
+from sdv2_host.gpu import wan_engine
+from sdv2_host.gpu.device import GIB, DeviceMemory
 from sdv2_host.gpu.engine import StreamEngine
+from sdv2_host.gpu.memory_plan import plan_memory
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.wan_engine import check_memory, load_wan_engine
 from sdv2_host.gpu.wan_models import Placement, WanFamily, check_fp8
@@ -223,6 +226,23 @@ def test_what_is_sure_not_to_fit_is_refused_before_loading() -> None:
 
     assert "wan-14b at 2048x2048 with up to 2 steps needs" in str(refusal.value)
     assert "GiB are free on CPU" in str(refusal.value)
+
+
+@pytest.mark.parametrize(("free_gib", "graphs"), [(80, "auto"), (14, "off")])
+def test_calls_are_recorded_where_there_is_room(
+    free_gib: int, graphs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(engine="wan-1.3b", width=832, height=480, max_steps=2)
+    cuda = torch.device("cuda:0")
+    plan = plan_memory(config, cuda, torch.bfloat16)
+    monkeypatch.setattr(
+        wan_engine, "device_memory", lambda _: DeviceMemory(80 * GIB, free_gib * GIB)
+    )
+
+    fitting = wan_engine._with_graphs_that_fit(config, plan, cuda)
+
+    assert plan.total < 14 * GIB < plan.total + plan.recordings
+    assert fitting.graphs == graphs
 
 
 def test_memory_that_runs_out_in_a_chunk_has_a_name_and_a_remedy(files: ModelFiles) -> None:
