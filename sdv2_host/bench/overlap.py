@@ -6,7 +6,6 @@ medians are compared. Latency is from when a chunk is given to when its pictures
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import torch
 from sdv2_host.bench.pipeline import source_frames
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.gpu.engine import StreamEngine
-from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import CallsFn, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, ProgressFn, Size
 from sdv2_host.wan.tiny_weights import TinyModels, load_tiny
@@ -46,22 +45,21 @@ def of_tiny(
     steps: int,
     seconds: float,
     progress: ProgressFn,
-    threads: int = 0,
     models: TinyModels | None = None,
+    calls_of: CallsFn | None = None,
 ) -> dict[str, Any]:
-    """The tiny engine both ways, with so many threads of torch: all of them for each part, or
-    shared out to lanes.
+    """The tiny engine both ways, with torch's threads: all of them for each part, or shared out to
+    lanes. `calls_of` None: the models as written.
 
     Raises:
         ModelError: the embedded model is missing or damaged.
     """
-    torch.set_num_threads(threads or os.cpu_count() or 1)
     models = models or load_tiny()
     models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tiny_spec(models.card, size)
     ways = {
-        "one after the other": tiny_engine(models, spec),
-        "overlapped": tiny_engine(models, spec, overlap="on"),
+        "one after the other": tiny_engine(models, spec, calls_of=calls_of),
+        "overlapped": tiny_engine(models, spec, calls_of=calls_of, overlap="on"),
     }
     return run(ways, Params(steps=steps), seconds, progress)
 

@@ -71,7 +71,7 @@ def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Pa
         result = pipeline.run(config.size, params.steps, seconds, progress, calls_of=calls_of)
         if config.overlap == "on":
             result["overlap"] = overlap.of_tiny(
-                config.size, params.steps, seconds, progress, config.threads
+                config.size, params.steps, seconds, progress, calls_of=calls_of
             )
         return result
 

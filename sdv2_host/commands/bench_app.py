@@ -58,7 +58,7 @@ def bench_pipeline(
 
       sdv2-host bench pipeline --steps 2 --json pipeline.json
 
-      sdv2-host bench pipeline --compile on
+      sdv2-host bench pipeline --compile on --overlap on
     """
     from sdv2_host.commands.bench import bench_pipeline as measure
     from sdv2_host.commands.settings import check_range, make_config, make_params

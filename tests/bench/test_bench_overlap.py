@@ -10,7 +10,7 @@ from tests.bench.test_bench_pipeline import small_models
 def test_the_bench_tells_how_many_pictures_overlap_makes_and_how_late() -> None:
     told: list[str] = []
 
-    result = of_tiny(Size(64, 64), 2, 0.05, lambda what, _: told.append(what), 1, small_models())
+    result = of_tiny(Size(64, 64), 2, 0.05, lambda what, _: told.append(what), small_models())
 
     assert list(result) == ["one after the other", "overlapped"]
     assert result["one after the other"]["gain"] == 1

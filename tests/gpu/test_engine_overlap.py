@@ -62,7 +62,7 @@ def engine_of(
     own = models._replace(dit=copy.deepcopy(models.dit))
     base = {name: value.clone() for name, value in own.dit.state_dict().items()}
     lora = LoraMerge(own.dit, base.__getitem__, partial(find_lora, models_dir), BUDGET_BYTES)
-    return tiny_engine(own, tiny_spec({}, SIZE, layout=layout), lora, overlap)
+    return tiny_engine(own, tiny_spec({}, SIZE, layout=layout), lora, overlap=overlap)
 
 
 def all_out(engine: StreamEngine, history: list[Action], collects: list[bool]) -> list[StyledChunk]:
