@@ -49,7 +49,8 @@ def of_tiny(
     calls_of: CallsFn | None = None,
 ) -> dict[str, Any]:
     """The tiny engine both ways, with torch's threads: all of them for each part, or shared out to
-    lanes. `calls_of` None: the models as written.
+    lanes. `calls_of` None: the models as written. Else that is a way too, and the first: what
+    compiling and overlapping give together shows in one run.
 
     Raises:
         ModelError: the embedded model is missing or damaged.
@@ -57,7 +58,8 @@ def of_tiny(
     models = models or load_tiny()
     models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tiny_spec(models.card, size)
-    ways = {
+    written = {} if calls_of is None else {"as written": tiny_engine(models, spec)}
+    ways = written | {
         "one after the other": tiny_engine(models, spec, calls_of=calls_of),
         "overlapped": tiny_engine(models, spec, calls_of=calls_of, overlap="on"),
     }
