@@ -61,7 +61,7 @@ DEVICES: dict[str, Device] = {
     "4090": RTX_4090,
     "3090": Device("3090", 71.0, 0.936),
 }
-BAND_SHARES = (1.0, 0.543, 0.409, 0.332)
+BAND_SHARES = (1.0, 0.544, 0.409, 0.333)
 """Of the Wan decoder at 512x512, what each of 1, 2, ... decoders computes with its halo: what
 `gpu/band_shares.py` counts."""
 MODELS = {"1.3b": WAN_1_3B, "14b": WAN_14B}

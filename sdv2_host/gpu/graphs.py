@@ -42,13 +42,14 @@ class CudaGraphs:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def record(self, run: Callable[[], Tensor]) -> Replay:
-        graph = torch.cuda.CUDAGraph()
-        # Other threads of the process may ask the driver for things meanwhile.
-        capture = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
-        with torch.cuda.device(self._device), capture:
-            out = run()
+        with torch.cuda.device(self._device):
+            graph = torch.cuda.CUDAGraph()
+            # Other threads of the process may ask the driver for things meanwhile.
+            with torch.cuda.graph(graph, self._pool, self._stream, "thread_local"):
+                out = run()
 
         def replay() -> Tensor:
             graph.replay()

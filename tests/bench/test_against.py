@@ -28,7 +28,7 @@ from sdv2_host.bench.reference_stream import EveryBfloat16AsFloat32, SharedDraws
 from sdv2_host.cli import main
 from sdv2_host.errors import ConfigError
 from sdv2_host.types import Layout, Size
-from tests.bench.test_model import toy_cell
+from tests.bench.test_bench_cells import toy_cell
 
 LIMITS = DeviceLimits("made up", Peak(100.0, 1.0, ""), Peak(80.0, 0.9, ""), launch_us=10.0)
 pytestmark = pytest.mark.usefixtures("one_thread")

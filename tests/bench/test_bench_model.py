@@ -26,7 +26,7 @@ from sdv2_host.clock import NS_PER_S
 from sdv2_host.commands.bench_model import KeepFn, until_interrupted
 from sdv2_host.gpu.wan_models import WanFamily
 from sdv2_host.types import Size
-from tests.bench.test_model import CPU, toy_cell
+from tests.bench.test_bench_cells import CPU, toy_cell
 from tests.toys import TOY_DIT
 
 LIMITS = DeviceLimits("made up", Peak(100.0, 1.0, ""), Peak(80.0, 0.9, ""), launch_us=10.0)
