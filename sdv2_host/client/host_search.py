@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from sdv2_host.clock import NS_PER_S
@@ -38,8 +39,9 @@ class HostSearch:
                 self.sighting, self.refusal = None, str(error)
         if now >= self._next_list_ns:
             self._next_list_ns = now + LIST_NS
-            names = host_names(self._directories)[:MAX_LISTED]
-            self.running = tuple(one for one in names if self._is_running(one))
+            # The dead leave files: counted first, they would stand in the place of the living.
+            running = filter(self._is_running, host_names(self._directories))
+            self.running = tuple(islice(running, MAX_LISTED))
 
     def _is_running(self, name: str) -> bool:
         try:

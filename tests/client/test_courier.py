@@ -12,9 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from sdv2_host.client.courier import Courier
+from sdv2_host.client.host_search import MAX_LISTED
 from sdv2_host.client.mailbox import Picture, Wish
 from sdv2_host.client.status import Complaint, State
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.ipc.host_file import HostFile, write_host_file
 from sdv2_host.types import AlphaMode, FrameFlags, Orientation, PixelFormat, Size
 from tests.client.fake_host import FakeHost
 from tests.client.waiting import levels, next_picture, numbered, until
@@ -200,6 +202,17 @@ def test_the_hosts_that_run_are_named(courier: Courier, run_dir: Path) -> None:
 
         assert courier.status.state is State.NO_HOST
         assert "'b' is" in courier.status.sentence
+
+
+def test_a_host_is_named_however_many_dead_ones_left_their_files(
+    courier: Courier, run_dir: Path
+) -> None:
+    nobody = 2**22 + 1
+    for index in range(MAX_LISTED + 1):
+        write_host_file(HostFile(nobody, f"a{index}", "127.0.0.1", 1, "", "0", 0), run_dir)
+
+    with FakeHost("b", run_dir):
+        until(lambda: courier.status.running == ("b",))
 
 
 def test_a_host_without_a_file_yet_is_starting_and_tells_what_it_loads(
