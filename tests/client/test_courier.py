@@ -15,8 +15,9 @@ from sdv2_host.client.courier import Courier
 from sdv2_host.client.host_search import MAX_LISTED
 from sdv2_host.client.mailbox import Picture, Wish
 from sdv2_host.client.status import Complaint, State
+from sdv2_host.control.access import write_host_file
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
-from sdv2_host.ipc.host_file import HostFile, write_host_file
+from sdv2_host.ipc.host_file import HostFile
 from sdv2_host.types import AlphaMode, FrameFlags, Orientation, PixelFormat, Size
 from tests.client.fake_host import FakeHost
 from tests.client.waiting import levels, next_picture, numbered, until
