@@ -42,7 +42,7 @@ from sdv2_host.wan.dims import FRAMES_PER_LATENT
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when what is in an artifact changes."""
 Option = bool | int | str
 OPTIONS: Mapping[str, Option] = {
@@ -193,7 +193,8 @@ def _sources_digest() -> str:
     """Of all that is traced, and of what traces it."""
     package = Path(__file__).parent.parent
     paths = [*(package / "wan").glob("*.py"), *(package / "stream").glob("*.py")]
-    paths += [Path(__file__), Path(__file__).with_name("traced_calls.py")]
+    paths += [Path(__file__).with_name(f"{one}.py") for one in ("traced_calls", "compiler")]
+    paths += [Path(__file__)]
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from sdv2_host.errors import DeviceError
 from sdv2_host.gpu.compile_models import OPTIONS, traces_of
-from sdv2_host.gpu.compiler import building, check_compiler, compile_trace
+from sdv2_host.gpu.compiler import (
+    building,
+    can_multiply_by_onednn,
+    check_compiler,
+    compile_trace,
+    multiply_by_onednn_,
+)
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.native_call import NativeCall
 from sdv2_host.gpu.traced_calls import Trace, weights_of
@@ -30,13 +36,8 @@ QUICKLY = {
 """To compile, that is: one small call, once."""
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, NativeCall]:
-    """A call of the DiT with a full cache, as written and compiled, with weights of their own."""
-    try:
-        check_compiler()
-    except DeviceError as error:
-        pytest.skip(str(error))
+def toy_trace() -> Trace:
+    """Of a call of a small DiT with a full cache."""
     torch.manual_seed(5)
     models = StreamModels(
         CausalWanModel(replace(TOY_DIT, num_layers=1)),
@@ -46,7 +47,18 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, NativeCal
     for module in (models.dit, models.vae, models.text):
         module.eval().requires_grad_(False)  # type: ignore[attr-defined]
     with torch.no_grad():
-        trace = traces_of(models, SPEC)["predict"]
+        return traces_of(models, SPEC)["predict"]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, NativeCall]:
+    """A call of the DiT with a full cache, as written and compiled, with weights of their own."""
+    try:
+        check_compiler()
+    except DeviceError as error:
+        pytest.skip(str(error))
+    trace = toy_trace()
+    with torch.no_grad():
         library = tmp_path_factory.mktemp("compiled") / "predict"
         with building():
             compile_trace(trace, library, QUICKLY)
@@ -126,3 +138,26 @@ def test_a_result_is_the_callers_own(compiled: tuple[Trace, NativeCall]) -> None
     both(*compiled, seed=2)
 
     torch.testing.assert_close(first, expected)
+
+
+def test_products_by_onednn_are_as_written_and_take_the_gelu_along() -> None:
+    trace = toy_trace()
+    if not can_multiply_by_onednn(trace):
+        pytest.skip("torch has no oneDNN here, or takes it by itself")
+    with torch.no_grad():
+        program = torch.export.export(trace.module, trace.inputs, strict=False)
+        multiply_by_onednn_(program)
+        graph = program.graph_module.graph
+        written = trace._replace(inputs=random_inputs(trace, 3))
+        multiplied = trace._replace(inputs=random_inputs(trace, 3))
+        expected = trace.module(*written.inputs)
+        made = program.module()(*multiplied.inputs)
+
+    torch.testing.assert_close(made, expected)
+    for before, after in zip(written.flat, multiplied.flat, strict=True):
+        torch.testing.assert_close(after, before)
+    products = graph.find_nodes(
+        op="call_function", target=torch.ops.mkldnn._linear_pointwise.default
+    )
+    assert {node.args[3] for node in products} == {"none", "gelu"}
+    assert not graph.find_nodes(op="call_function", target=torch.ops.aten.gelu.default)
