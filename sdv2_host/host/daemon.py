@@ -100,6 +100,7 @@ class Daemon:
         self._room = ControlRoom(self.console, config, run_dir, styles)
         self._look_desk = LookDesk(self.console, self._order_look)
         self.console.register(self._look_desk.handlers())
+        self.console.register({"engine_retry": lambda _args, _origin: self._engine_desk.retry()})
         self._kept = kept
         self._fading: asyncio.Task[None] | None = None
         self._ring_failure: asyncio.Future[RingError] | None = None
@@ -145,6 +146,8 @@ class Daemon:
         changed = apply(before, self._engine_desk.allowed(patch))
         decks = Decks(changed.prompt, changed.prompt_b)
         if changed == before:
+            if "engine" in patch:  # which may have been given up
+                self._engine_desk.retry()
             if "prompt" in patch or "prompt_b" in patch:
                 self._ask_again(decks)
             return changed
@@ -158,7 +161,8 @@ class Daemon:
 
     def _order_look(self, verb: str, name: str, patch: Patch) -> None:
         """The worker's next chunk comes after this, with the patch, which holds at once."""
-        if verb == "save" and self._situation.worker.ready is None:
+        no_engine = self._situation.worker.ready is None or self._situation.stand_in
+        if verb == "save" and no_engine:
             # The next worker begins with these parameters and takes their orders for done.
             raise WorkerError(f"/sdv2/look/save {name!r}: no engine is ready to save it")
         before = self.params
@@ -203,7 +207,8 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then no process, socket or segment of ours is left.
 
-        When workers keep dying the host stays up in state FAILED with its last frame on the output.
+        When workers keep dying the safe engine stands in; when that one dies, too, the host stays
+        up in state FAILED with the safe picture on the output.
 
         Raises:
             AlreadyRunningError: a host of this name is running.
@@ -257,9 +262,7 @@ class Daemon:
             ends: set[asyncio.Future[Any]] = {supervised, encoding, stopped, self._ring_failure}
             await asyncio.wait(ends, return_when=first)
             if supervised.done() and not stopped.done():
-                self._situation.failure = supervised.result()
-                self.console.note("error", "host", self._situation.failure)
-                await asyncio.wait(ends - {supervised}, return_when=first)
+                supervised.result()
             if encoding.done():
                 encoding.result()
             if self._ring_failure.done():
@@ -271,7 +274,7 @@ class Daemon:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _supervise(self) -> str:
+    async def _supervise(self) -> None:
         """The worker's life, from when its first prompt is ready. See `Supervisor.run`."""
         await self._desk.first(Decks(self.params.prompt, self.params.prompt_b))
         self._on_prompt()
@@ -295,7 +298,7 @@ class Daemon:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if swapping.done():
                 swapping.result()
-            return await supervised
+            await supervised
         finally:
             for task in (supervised, swapping):
                 task.cancel()

@@ -26,7 +26,7 @@ class Limits:
     send_gap_s: float = 0.004
     """At most one change of parameters in this time: faders send a thousand a second."""
     max_deaths: int = 5
-    """This many deaths within `death_window_s` and the supervisor gives up."""
+    """This many deaths within `death_window_s` and the engine is given up."""
     death_window_s: float = 60.0
     first_delay_s: float = 0.1
     max_delay_s: float = 5.0
@@ -52,3 +52,7 @@ class CrashLoop:
             return None
         growth: float = 4.0 ** (num_deaths - 1)
         return min(self.limits.first_delay_s * growth, self.limits.max_delay_s)
+
+    def forget(self) -> None:
+        """What is started next has not died yet."""
+        self.deaths_ns.clear()
