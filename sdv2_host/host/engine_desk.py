@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sdv2_host.config import ENGINES, Config
-from sdv2_host.control.console import Console
+from sdv2_host.control.console import Console, Handler
 from sdv2_host.errors import HostError
 from sdv2_host.host.engine_prompts import EnginePrompts
 from sdv2_host.host.prompt_desk import needs_bank
@@ -146,6 +146,9 @@ class EngineDesk:
         """The engine in use is not started any more; this makes the pictures, None = nothing."""
         self._is_given_up = True
         self._stand_in = stand_in or self._stand_in
+
+    def handlers(self) -> dict[str, Handler]:
+        return {"engine_retry": lambda _args, _origin: self.retry()}
 
     def retry(self) -> str:
         """An engine that was given up is started once more; says what was done."""

@@ -31,6 +31,11 @@ class Limits:
     first_delay_s: float = 0.1
     max_delay_s: float = 5.0
 
+    def told_deaths(self, last: str) -> str:
+        """How often it died, and why it did the last time."""
+        often = f"{self.max_deaths} times within {self.death_window_s:.0f} s"
+        return f"died {often}, the last time it {last}"
+
 
 @dataclass(slots=True)
 class CrashLoop:

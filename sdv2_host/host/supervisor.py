@@ -313,12 +313,9 @@ class Supervisor:
         """Its engine has died too often: the safe one, or where it was that one, none."""
         self._crash_loop.forget()
         self._start_ns = now
-        reason = (
-            f"{told(life.config)} died {self._limits.max_deaths} times within "
-            f"{self._limits.death_window_s:.0f} s, the last time it {life.ended.result()}; "
-        )
-        if life.ran_out_of_memory:
-            reason += MEMORY_ADVICE
+        advice = MEMORY_ADVICE if life.ran_out_of_memory else ""
+        history = self._limits.told_deaths(life.ended.result())
+        reason = f"{told(life.config)} {history}; {advice}"
         if is_safe_engine(life.config):
             self._is_given_up = True
             self._listener.on_given_up(f"{reason}{RETRY} starts it again")
