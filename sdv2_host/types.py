@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from sdv2_host.clock import NS_PER_US
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -108,6 +110,49 @@ def centre_crop(source: Size, target: Size) -> tuple[slice, slice]:
     return slice(top, top + height), slice(0, source.width)
 
 
+class StageTimes(NamedTuple):
+    """What a picture's stages took, in microseconds; 0 = not told. A slot header carries them."""
+
+    wait_us: int = 0
+    """From the capture of its source frame until the engine was given it: the way into the host,
+    the queue, and the other frames of its chunk."""
+    upload_us: int = 0
+    encode_us: int = 0
+    denoise_us: int = 0
+    """All its steps together; in a batch each is a step of the other chunks in it too."""
+    decode_us: int = 0
+    download_us: int = 0
+
+
+NOT_TOLD = StageTimes()
+
+
+class FrameBudget(NamedTuple):
+    """A picture's way from capture to publication in microseconds. The parts add up to all of it,
+    and none is below 0 but where a writer told nonsense."""
+
+    wait_us: int
+    upload_us: int
+    encode_us: int
+    denoise_us: int
+    decode_us: int
+    download_us: int
+    between_us: int
+    """In the engine while no stage worked on it: it waited for a stage, or for the chunks that push
+    it through a batch; and what is no stage of its own, such as merging a LoRA."""
+    publish_us: int
+    """From made to published: the way to the output, and pacing. Of a repeated picture also how
+    long it has been shown."""
+
+    @property
+    def latency_us(self) -> int:
+        return sum(self)
+
+
+STAGES = tuple(name.removesuffix("_us") for name in FrameBudget._fields)
+"""The parts of a latency, in a picture's order but for `between`."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameMeta:
     """What a ring slot says of its frame. Times are `clock.now_ns`, 0 = unknown."""
@@ -123,6 +168,7 @@ class FrameMeta:
     dropped_before: int = 0
     """Frames the writer skipped since the previous one."""
     capture_ts_ns: int = 0
+    """Of a picture that the host made: when it was made."""
     publish_ts_ns: int = 0
     source_frame: int = 0
     """Number in the input ring of the frame this one was made from."""
@@ -131,6 +177,18 @@ class FrameMeta:
     """Version of the parameters the frame was made with."""
     present_ts_ns: int = 0
     """When the frame is due; 0 = now."""
+    times: StageTimes = NOT_TOLD
+    """Of a repeated picture those of the fresh one."""
+
+    @property
+    def budget(self) -> FrameBudget:
+        """Of a published picture that the host made."""
+        captured_us, made_us, published_us = (
+            ns // NS_PER_US
+            for ns in (self.source_capture_ts_ns, self.capture_ts_ns, self.publish_ts_ns)
+        )
+        between_us = made_us - captured_us - sum(self.times)
+        return FrameBudget(*self.times, between_us, published_us - made_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +201,18 @@ class Frame:
     @property
     def is_lockstep(self) -> bool:
         return FrameFlags.LOCKSTEP in self.meta.flags
+
+
+class PartDone(NamedTuple):
+    """What an engine had done when some of its pictures were made."""
+
+    num_frames: int
+    """Of a `StyledChunk`, those after the frames of the part before; 0 = it only brought others
+    nearer."""
+    spans_ms: Mapping[str, float]
+    """Of that work, by stage."""
+    is_step: bool
+    """A `step`; False = a batch was emptied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +234,9 @@ class StyledChunk:
     interval_ms: float = 0.0
     """What the engine takes from one chunk to the next while it always has one, where it goes on by
     itself when `step` has returned; 0 = as long as `step` takes."""
+    parts: tuple[PartDone, ...] = ()
+    """Every step of the session once, in order, when it is done, and what emptied a batch; together
+    they made `frames`. Empty: what each picture took is not known."""
 
     @property
     def has_more_work(self) -> bool:

@@ -172,9 +172,16 @@ typedef struct sdv2_ring_slot {
     int64_t source_capture_ts_ns;
     uint64_t user_tag;
     uint32_t crc32c;
-    uint32_t reserved0;
+    /* What the stages of a picture took, 0 = not told; of a repeated one those of the fresh one.
+     * publish_ts_ns - source_capture_ts_ns is all of its way, capture_ts_ns is when it was made:
+     * what is left before that it waited inside the engine. */
+    uint32_t wait_us;      /* from source_capture_ts_ns until the engine was given it */
     int64_t present_ts_ns; /* when the frame is due, 0 = now */
-    uint8_t reserved1[16];
+    uint32_t encode_us;
+    uint32_t denoise_us; /* all steps together */
+    uint32_t decode_us;
+    uint16_t upload_16us; /* in units of 16 microseconds */
+    uint16_t download_16us;
 } sdv2_ring_slot;
 
 #define SDV2_RING_AT(type, field, offset, bytes)                                              \
@@ -241,9 +248,13 @@ SDV2_RING_AT(sdv2_ring_slot, source_frame, 0x48, 8);
 SDV2_RING_AT(sdv2_ring_slot, source_capture_ts_ns, 0x50, 8);
 SDV2_RING_AT(sdv2_ring_slot, user_tag, 0x58, 8);
 SDV2_RING_AT(sdv2_ring_slot, crc32c, 0x60, 4);
-SDV2_RING_AT(sdv2_ring_slot, reserved0, 0x64, 4);
+SDV2_RING_AT(sdv2_ring_slot, wait_us, 0x64, 4);
 SDV2_RING_AT(sdv2_ring_slot, present_ts_ns, 0x68, 8);
-SDV2_RING_AT(sdv2_ring_slot, reserved1, 0x70, 16);
+SDV2_RING_AT(sdv2_ring_slot, encode_us, 0x70, 4);
+SDV2_RING_AT(sdv2_ring_slot, denoise_us, 0x74, 4);
+SDV2_RING_AT(sdv2_ring_slot, decode_us, 0x78, 4);
+SDV2_RING_AT(sdv2_ring_slot, upload_16us, 0x7C, 2);
+SDV2_RING_AT(sdv2_ring_slot, download_16us, 0x7E, 2);
 SDV2_RING_ASSERT(sizeof(sdv2_ring_slot) == SDV2_RING_SLOT_HEADER_BYTES, "two cache lines");
 
 /* Bytes of one pixel, 0 = not a format of this ABI. */

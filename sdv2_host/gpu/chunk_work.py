@@ -20,7 +20,7 @@ from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.step_parts import Begun, Denoised
 from sdv2_host.stream.stream_batch import ChunkInFlight
-from sdv2_host.types import Frame, Layout
+from sdv2_host.types import Frame, Layout, PartDone
 
 
 class Told(NamedTuple):
@@ -43,6 +43,10 @@ class Finished(NamedTuple):
     told: Told | None
     """None = it was no step."""
     spans_ms: dict[str, float]
+
+    @property
+    def part(self) -> PartDone:
+        return PartDone(len(self.pixels), self.spans_ms, self.told is not None)
 
 
 class Made(NamedTuple):
@@ -107,10 +111,14 @@ class ChunkWork:
 
     def drain(self) -> list[ChunkInFlight]:
         """In the place of `denoise`: what is in flight is clean."""
-        return self._pipeline.drain_(self._state)
+        with self._spans.span("denoise"):
+            return self._pipeline.drain_(self._state)
 
     @torch.inference_mode()
     def decode_drained(self, done: list[ChunkInFlight]) -> Made:
         """In the place of `decode`."""
-        frames_BTCHW: Tensor = self._pipeline.decode_chunks_(self._state, done)
-        return Made(self._staging.send(frames_BTCHW), self._spans, None)
+        with self._spans.span("decode"):
+            frames_BTCHW: Tensor = self._pipeline.decode_chunks_(self._state, done)
+        with self._spans.span("download"):
+            arrival = self._staging.send(frames_BTCHW)
+        return Made(arrival, self._spans, None)

@@ -271,6 +271,7 @@ class StreamEngine:
             self._looks.serial,
             self._looks.names,
             0.0 if self._pace is None else self._underway.interval_ms(self._pace),
+            tuple(one.part for one in finished),
         )
 
     def _pixels(self, finished: Sequence[Finished]) -> NDArray[np.uint8]:
@@ -309,7 +310,8 @@ class StreamEngine:
     def _pictures(self, finished: list[Finished]) -> StyledChunk:
         """The next step tells the rest."""
         self._newest.see(finished)
-        return StyledChunk(self._pixels(finished), {}, {})
+        parts = tuple(one.part for one in finished)
+        return StyledChunk(self._pixels(finished), {}, {}, parts=parts)
 
     def _spare_bytes(self) -> int:
         """What a look may take: every step, and any prompt of it, still has what it needs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.host.in_flight import InFlight
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, StyledChunk
 
@@ -98,7 +98,7 @@ class Outlet:
     def __init__(self, writer: FrameWriter) -> None:
         self._writer = writer
         self._pacing = Pacing()
-        self._in_flight: deque[FrameMeta] = deque()
+        self._in_flight = InFlight()
         self.num_lost = 0
         """Input frames whose pictures are in no ring: their session was over before, or there is
         no room for them."""
@@ -122,39 +122,39 @@ class Outlet:
         return len(self._in_flight)
 
     def expect(self, sources: list[Frame]) -> None:
-        """The engine was given these input frames. It may return them chunks later, in order."""
-        self._in_flight.extend(frame.meta for frame in sources)
+        """The engine is given these input frames. It may return them chunks later, in order."""
+        self._in_flight.give(sources, now_ns())
 
     def publish(self, styled: StyledChunk, version: int) -> None:
-        """The chunk's frames are in the ring, tagged with the version of their parameters.
+        """The chunk's frames are in the ring, with what their stages took, tagged with the version
+        of their parameters.
 
         Those made from lock-step frames say so, and are due at once. Where there is no room for
         pictures of their size they are lost, and `problem` says why: later ones may be smaller.
         """
-        if not len(styled.frames):
+        owed = self._in_flight.take(styled)
+        if not owed:
             return
-        assert len(styled.frames) <= len(self._in_flight), "engines return only what they got"
-        sources = [self._in_flight.popleft() for _ in styled.frames]
-        captures = [source.capture_ts_ns or source.publish_ts_ns for source in sources]
-        if any(FrameFlags.LOCKSTEP in source.flags for source in sources):
-            due_ns, self._pacing = [0] * len(sources), Pacing()
+        made_ns = now_ns()
+        if any(FrameFlags.LOCKSTEP in source.flags for source, _ in owed):
+            due_ns, self._pacing = [0] * len(owed), Pacing()
         else:
-            due_ns, self._pacing = pace(self._pacing, now_ns(), captures)
+            captures = [one.captured_ns for one in owed]
+            due_ns, self._pacing = pace(self._pacing, made_ns, captures)
         metas = [
             FrameMeta(
                 width=pixels.shape[1],
                 height=pixels.shape[0],
-                alpha=source.alpha,
-                flags=source.flags & FrameFlags.LOCKSTEP,
-                capture_ts_ns=now_ns(),
-                source_frame=source.frame,
-                source_capture_ts_ns=capture_ns,
+                alpha=one.source.alpha,
+                flags=one.source.flags & FrameFlags.LOCKSTEP,
+                capture_ts_ns=made_ns,
+                source_frame=one.source.frame,
+                source_capture_ts_ns=one.captured_ns,
                 user_tag=version,
                 present_ts_ns=due,
+                times=one.times,
             )
-            for pixels, source, capture_ns, due in zip(
-                styled.frames, sources, captures, due_ns, strict=True
-            )
+            for pixels, one, due in zip(styled.frames, owed, due_ns, strict=True)
         ]
         self._publish(styled.frames, metas)
 

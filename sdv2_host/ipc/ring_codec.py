@@ -26,18 +26,27 @@ from sdv2_host.ipc.ring_layout import (
     READY,
     SEGMENT_HEADER_BYTES,
     SLOT_HEADER_BYTES,
+    UPLOAD_UNIT_US,
     Geometry,
 )
-from sdv2_host.types import AlphaMode, FrameFlags, FrameMeta, Orientation, PixelFormat
+from sdv2_host.types import (
+    AlphaMode,
+    FrameFlags,
+    FrameMeta,
+    Orientation,
+    PixelFormat,
+    StageTimes,
+)
 
 _SEGMENT = struct.Struct("<8sHHIIIQQ16sQIIQQQIIQQIIQ64s")  # 0x000 .. 0x0C8
-_SLOT = struct.Struct("<QQQQIIIBBBBBBHIqqQqQIIq16x")  # 0x00 .. 0x80
-_SLOT_AFTER_LOCK = struct.Struct("<QQQIIIBBBBBBHIqqQqQIIq16x")  # 0x08 .. 0x80
+_SLOT = struct.Struct("<QQQQIIIBBBBBBHIqqQqQIIqIIIHH")  # 0x00 .. 0x80
+_SLOT_AFTER_LOCK = struct.Struct("<QQQIIIBBBBBBHIqqQqQIIqIIIHH")  # 0x08 .. 0x80
 SEGMENT_FIXED_BYTES = _SEGMENT.size
 """The part of the segment header that never changes once READY is set."""
 
 # ITU-T H.273: BT.709 primaries, sRGB transfer, identity matrix, full range.
 _SRGB_FULL = (1, 13, 0, 1)
+_U16, _U32 = 0xFFFF, 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,7 @@ def pack_slot_body(
 
     `frame` and `publish_ts_ns` are the writer's, those in `meta` are not used.
     """
+    times = meta.times
     return _SLOT_AFTER_LOCK.pack(
         frame,
         payload_bytes,
@@ -148,15 +158,20 @@ def pack_slot_body(
         meta.orientation,
         *_SRGB_FULL,
         meta.flags,
-        min(meta.dropped_before, 0xFFFFFFFF),
+        min(meta.dropped_before, _U32),
         meta.capture_ts_ns,
         publish_ts_ns,
         meta.source_frame,
         meta.source_capture_ts_ns,
         meta.user_tag,
         0,
-        0,
+        _within(times.wait_us, _U32),
         meta.present_ts_ns,
+        _within(times.encode_us, _U32),
+        _within(times.denoise_us, _U32),
+        _within(times.decode_us, _U32),
+        _within(times.upload_us // UPLOAD_UNIT_US, _U16),
+        _within(times.download_us // UPLOAD_UNIT_US, _U16),
     )
 
 
@@ -169,7 +184,8 @@ def parse_slot_header(raw: bytes, frame: int, capacity: int) -> SlotHeader:
     (
         _lock, got_frame, payload_bytes, row_stride, width, height, format_code, alpha, orientation,
         _primaries, _transfer, _matrix, _full_range, flags, dropped_before, capture_ts_ns,
-        publish_ts_ns, source_frame, source_capture_ts_ns, user_tag, _crc, _r0, present_ts_ns,
+        publish_ts_ns, source_frame, source_capture_ts_ns, user_tag, _crc, wait_us, present_ts_ns,
+        encode_us, denoise_us, decode_us, upload_16us, download_16us,
     ) = _SLOT.unpack(raw)  # fmt: skip
     _expect("frame", got_frame, frame)
     _expect_range("payload_bytes", payload_bytes, 0, capacity)
@@ -200,8 +216,20 @@ def parse_slot_header(raw: bytes, frame: int, capacity: int) -> SlotHeader:
         source_capture_ts_ns=source_capture_ts_ns,
         user_tag=user_tag,
         present_ts_ns=present_ts_ns,
+        times=StageTimes(
+            wait_us,
+            upload_16us * UPLOAD_UNIT_US,
+            encode_us,
+            denoise_us,
+            decode_us,
+            download_16us * UPLOAD_UNIT_US,
+        ),
     )
     return SlotHeader(meta, row_stride, payload_bytes)
+
+
+def _within(value: int, most: int) -> int:
+    return min(max(value, 0), most)
 
 
 def _expect(field: str, value: object, wanted: object) -> None:

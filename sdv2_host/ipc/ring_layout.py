@@ -103,11 +103,23 @@ SLOT_FIELDS: dict[str, tuple[int, int]] = {
     "source_capture_ts_ns": (0x50, 8),
     "user_tag": (0x58, 8),
     "crc32c": (0x60, 4),
-    "reserved0": (0x64, 4),
+    "wait_us": (0x64, 4),
     "present_ts_ns": (0x68, 8),
-    "reserved1": (0x70, 16),
+    "encode_us": (0x70, 4),
+    "denoise_us": (0x74, 4),
+    "decode_us": (0x78, 4),
+    "upload_16us": (0x7C, 2),
+    "download_16us": (0x7E, 2),
 }
-"""name: (offset, bytes) in a slot header; no gaps, 128 bytes in all."""
+"""name: (offset, bytes) in a slot header; no gaps, 128 bytes in all.
+
+Stage times are `types.StageTimes`: 0 = not told, which is what writers of other frames leave there;
+a time too long for its field is the longest that the field holds, 71 minutes and, where a unit is
+16 microseconds, one second.
+"""
+
+UPLOAD_UNIT_US = 16
+"""Of `upload_16us` and `download_16us`."""
 
 # Indices of the hot words when the segment is seen as 64-bit words.
 PUBLISH_SEQ_WORD = SEGMENT_FIELDS["publish_seq"][0] // 8

@@ -62,7 +62,8 @@ static void print_offsets(void) {
     SLOT(pixel_format); SLOT(alpha); SLOT(orientation); SLOT(primaries); SLOT(transfer);
     SLOT(matrix); SLOT(full_range); SLOT(flags); SLOT(dropped_before); SLOT(capture_ts_ns);
     SLOT(publish_ts_ns); SLOT(source_frame); SLOT(source_capture_ts_ns); SLOT(user_tag);
-    SLOT(crc32c); SLOT(reserved0); SLOT(present_ts_ns); SLOT(reserved1);
+    SLOT(crc32c); SLOT(wait_us); SLOT(present_ts_ns); SLOT(encode_us); SLOT(denoise_us);
+    SLOT(decode_us); SLOT(upload_16us); SLOT(download_16us);
 }
 
 static void check_headers(void) {

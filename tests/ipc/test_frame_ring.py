@@ -34,6 +34,7 @@ from sdv2_host.ipc.ring_layout import (
     PIXEL_LAYOUTS,
     SEGMENT_HEADER_BYTES,
     SLOT_HEADER_BYTES,
+    UPLOAD_UNIT_US,
 )
 from sdv2_host.ipc.shm import SegmentStore
 from sdv2_host.types import (
@@ -43,6 +44,7 @@ from sdv2_host.types import (
     FrameMeta,
     Orientation,
     PixelFormat,
+    StageTimes,
 )
 from tests.ipc import ring_process
 from tests.ipc.ring_process import PATTERN_PERIOD
@@ -52,6 +54,9 @@ on_linux = pytest.mark.skipif(
 )
 U64 = st.integers(0, 2**64 - 1)
 I64 = st.integers(-(2**63), 2**63 - 1)
+U32 = st.integers(0, 2**32 - 1)
+U16_UNITS = st.integers(0, 2**16 - 1).map(lambda units: units * UPLOAD_UNIT_US)
+TIMES = st.builds(StageTimes, U32, U16_UNITS, U32, U32, U32, U16_UNITS)
 
 
 FLAGS = [FrameFlags.NONE, FrameFlags.REPEATED, FrameFlags.LOCKSTEP, FrameFlags(0xFF00)]
@@ -149,6 +154,7 @@ def frames(draw: st.DrawFn) -> tuple[FrameMeta, NDArray[Any]]:
         source_capture_ts_ns=draw(I64),
         user_tag=draw(U64),
         present_ts_ns=draw(I64),
+        times=draw(TIMES),
     )
     return meta, pixels
 
@@ -174,7 +180,7 @@ def test_a_frame_read_equals_the_frame_written(
     assert before_ns <= frame.meta.publish_ts_ns <= now_ns()
     for field in ("width", "height", "pixel_format", "alpha", "orientation", "flags", "user_tag",
                   "dropped_before", "capture_ts_ns", "source_frame", "source_capture_ts_ns",
-                  "present_ts_ns"):  # fmt: skip
+                  "present_ts_ns", "times"):  # fmt: skip
         assert getattr(frame.meta, field) == getattr(meta, field)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sdv2_host.errors import RingError
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter, RingStatus
@@ -30,7 +32,14 @@ from sdv2_host.ipc.ring_layout import (
     SLOT_HEADER_BYTES,
     Geometry,
 )
-from sdv2_host.types import AlphaMode, FrameFlags, FrameMeta, Orientation, PixelFormat
+from sdv2_host.types import (
+    AlphaMode,
+    FrameFlags,
+    FrameMeta,
+    Orientation,
+    PixelFormat,
+    StageTimes,
+)
 from tests.ipc import ring_process
 
 INCLUDE = Path(__file__).parents[2] / "plugins" / "include"
@@ -101,6 +110,7 @@ def test_the_codec_puts_every_field_at_its_offset() -> None:
         3, 5, PixelFormat.RGBA16F, AlphaMode.PREMULTIPLIED, Orientation.BOTTOM_FIRST, frame=99,
         dropped_before=12, capture_ts_ns=-13, publish_ts_ns=98, source_frame=15,
         source_capture_ts_ns=-16, user_tag=17, present_ts_ns=-18,
+        times=StageTimes(19, 20 * 16, 21, 22, 23, 24 * 16),
     )  # fmt: skip
     slot = bytes(8) + pack_slot_body(meta, 11, 14, 24, 120)
     geometry = Geometry(4, 8192)
@@ -111,7 +121,9 @@ def test_the_codec_puts_every_field_at_its_offset() -> None:
                    "transfer": 13, "matrix": 0, "full_range": 1, "dropped_before": 12,
                    "capture_ts_ns": -13 % 2**64, "publish_ts_ns": 14, "source_frame": 15,
                    "source_capture_ts_ns": -16 % 2**64, "user_tag": 17,
-                   "present_ts_ns": -18 % 2**64}  # fmt: skip
+                   "present_ts_ns": -18 % 2**64, "wait_us": 19, "upload_16us": 20,
+                   "encode_us": 21, "denoise_us": 22, "decode_us": 23,
+                   "download_16us": 24}  # fmt: skip
     segment_values = {"abi_major": 1, "abi_minor": 0, "header_bytes": 4096,
                       "endian_tag": 0x01020304, "segment_bytes": 4096 + 4 * 8192,
                       "generation": 21, "ready": 0, "slot_count": 4, "slot_header_bytes": 128,
@@ -240,6 +252,44 @@ def test_flags_that_a_reader_does_not_know_are_no_reason_to_refuse_a_frame(
 
     assert done.stdout == b"1"
     assert parse_slot_header(header, 1, 1 << 16).meta.flags == flags
+
+
+def test_a_picture_with_any_stage_times_is_taken_by_every_reader(peer: Path) -> None:
+    rng = random.Random(5)
+    sound = bytes(8) + pack_slot_body(FrameMeta(64, 64), 1, 0, 256, 64 * 256)
+    headers = [
+        sound[:0x64] + rng.randbytes(4) + sound[0x68:0x70] + rng.randbytes(16) for _ in range(200)
+    ]
+
+    done = subprocess.run(
+        [peer, "check-slot", str(1 << 16)], input=b"".join(headers), capture_output=True, check=True
+    )
+    budgets = [parse_slot_header(header, 1, 1 << 16).meta.budget for header in headers]
+
+    assert done.stdout == b"1" * 200
+    # Captured, made and published at 0: the parts still add up.
+    assert [budget.latency_us for budget in budgets] == [0] * 200
+
+
+@given(st.tuples(*[st.integers(-(2**40), 2**40)] * 6), st.tuples(*[st.integers(0, 2**62)] * 3))
+def test_times_of_any_length_fit_their_fields_and_still_add_up(
+    times: tuple[int, ...], stamps_ns: tuple[int, ...]
+) -> None:
+    captured_ns, made_ns, published_ns = stamps_ns
+    meta = FrameMeta(
+        8, 8, capture_ts_ns=made_ns, source_capture_ts_ns=captured_ns, times=StageTimes(*times)
+    )
+
+    header = bytes(8) + pack_slot_body(meta, 1, published_ns, 32, 256)
+    told = parse_slot_header(header, 1, 256).meta
+
+    longest = (2**32 - 1, 0xFFFF * 16, *[2**32 - 1] * 3, 0xFFFF * 16)
+    unit_us = (1, 16, 1, 1, 1, 16)
+    assert told.times == tuple(
+        min(max(us, 0), most) // unit * unit
+        for us, most, unit in zip(times, longest, unit_us, strict=True)
+    )
+    assert told.budget.latency_us == published_ns // 1000 - captured_ns // 1000
 
 
 @pytest.mark.parametrize("standard", ["c++17", "c++20"])
