@@ -31,11 +31,15 @@ from sdv2_host.commands.options import (
     Name,
     ObsPort,
     OscFrom,
+    OutputFps,
     Overlap,
     Port,
+    Prompt,
     RecordingsDir,
+    Seed,
     SizeText,
     Steps,
+    TextDevice,
     Threads,
     Vae,
     VirtualCamera,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from sdv2_host.checkup.doctor import Wanted
 
 PANEL = "Before the doors open"
+OUT = Path("sdv2-soundcheck")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Quick = Annotated[
@@ -55,7 +60,7 @@ Quick = Annotated[
 
 def add_checkup_commands(app: typer.Typer) -> None:
     """doctor, soundcheck and support."""
-    for command in (doctor,):
+    for command in (doctor, soundcheck):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -115,3 +120,63 @@ def doctor(
     from sdv2_host.commands.doctor import doctor as look
 
     return look(_wanted(ctx.params, config_file, is_quick=quick), as_json=json)
+
+
+def soundcheck(
+    ctx: typer.Context,
+    minutes: Annotated[float, typer.Option(help="Length of the show that is played.")] = 5.0,
+    out: Annotated[Path, typer.Option(help="Folder for the page and the numbers.")] = OUT,
+    source: Annotated[
+        str, typer.Option("--input", metavar="FILE|test|camera", help="Where pictures come from.")
+    ] = "test",
+    camera: Annotated[int, typer.Option(help="Number of the camera, from 0.")] = 0,
+    quick: Quick = False,
+    engine: Engine = None,
+    size: SizeText = None,
+    prompt: Prompt = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    lora: Lora = None,
+    threads: Threads = None,
+    compile: Compile = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    vae: Vae = None,
+    mode: Mode = None,
+    layout: Layout = None,
+    max_steps: MaxSteps = None,
+    graphs: Graphs = None,
+    attention: Attention = None,
+    linears: Linears = None,
+    overlap: Overlap = None,
+    output_fps: OutputFps = None,
+    text_device: TextDevice = None,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
+    recordings_dir: RecordingsDir = None,
+    file_rings: FileRings = None,
+    virtual_camera: VirtualCamera = None,
+    camera_device: CameraDevice = None,
+    config_file: ConfigFile = None,
+) -> int:
+    """Play a show to nobody, and write a page that says whether it is ready: verdict.html.
+
+    The doctor, then a host of its own with the test pattern, a file or the camera: prompts, faders,
+    presets, panic and resume, an engine that stands still for a second. Takes the options of run.
+    Exit code 1 where it is not ready.
+
+    Examples:
+
+      sdv2-host soundcheck
+
+      sdv2-host soundcheck --minutes 30 --engine wan-1.3b --input camera --out friday
+    """
+    from sdv2_host.commands.demo import source_args
+    from sdv2_host.commands.settings import check_range
+    from sdv2_host.commands.soundcheck import SoundcheckPlan
+    from sdv2_host.commands.soundcheck import soundcheck as check
+
+    check_range("--minutes", minutes, 0.1, 1440)
+    wanted = _wanted(ctx.params, config_file, is_quick=quick)
+    source_of = source_args(source, camera, wanted.config)
+    return check(SoundcheckPlan(wanted, source_of, 60 * minutes, out))
