@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from sdv2_host.commands.bench_app import bench_app
+from sdv2_host.commands.checkup_app import add_checkup_commands
 from sdv2_host.commands.models_app import models_app
 from sdv2_host.commands.obs_app import obs_app
 from sdv2_host.commands.options import (
@@ -362,6 +363,7 @@ def styles(
 
 # Here, not above: --help lists commands in the order in which they were added.
 add_play_commands(app)
+add_checkup_commands(app)
 app.add_typer(obs_app, name="obs", rich_help_panel="Prepare")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 FOLDERS_WITH_PROCESSES = frozenset(
     (
-        *("client", "control", "host", "ipc", "obs", "peers", "ring", "sinks", "sources"),
+        *("checkup", "client", "control", "host", "ipc", "obs", "peers", "ring", "sinks"),
+        "sources",
         "touchdesigner",
     )
 )

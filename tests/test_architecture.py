@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"base", "ipc", "models"},
     "obs": {"base", "ipc", "control"},
     "host": {"base", "ipc", "models", "control", "obs", "scheduling"},
+    "checkup": {"base", "ipc", "models", "control", "obs", "host", "sinks", "sources"},
     "worker": {
         *("base", "ipc", "control", "host", "stream", "gpu", "models", "wan", "scheduling"),
         "stages",
@@ -75,7 +76,7 @@ UNCHECKED = {"cli", "commands", "bench", "__init__", "__main__"}
 """The top: may import anything, each command what it needs, when it needs it."""
 TORCH_FREE_LAYERS = {
     *("base", "ipc", "client", "models", "sources", "sinks", "surfaces", "control", "obs", "host"),
-    "scheduling",
+    *("scheduling", "checkup"),
 }
 
 

@@ -1,0 +1,188 @@
+"""Graphics card, driver, torch and the memory that the engine will take, and how fast it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sdv2_host.checkup.asking import Ask
+from sdv2_host.checkup.child import NoAnswerError, ask_child
+from sdv2_host.checkup.finding import Finding, Subject
+from sdv2_host.config import Config
+from sdv2_host.params import Params
+
+GROUP = "Graphics card and engine"
+GIB = 2**30
+FACTS_S = 90.0
+"""torch on a cold disk, and the plan of a Wan engine."""
+CAMERA_FPS = 30.0
+HOST_SHARE = 0.85
+"""Of engine tiny alone, what a host makes that also feeds, mixes and shows its pictures: they share
+the processor. An engine on a graphics card has it for itself."""
+HOT_C = 85.0
+_QUERY = "name,driver_version,memory.total,memory.used,temperature.gpu"
+NVIDIA_SMI = ("nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An NVIDIA card, as its driver tells of it."""
+
+    name: str
+    driver: str
+    total_mib: float
+    used_mib: float
+    celsius: float | None
+    """None = it does not say."""
+
+
+def read_cards(text: str) -> list[Card]:
+    """From what NVIDIA_SMI prints; lines that are no card are left out."""
+    cards = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) == 5 and (total := _number(cells[2])) is not None:
+            used, celsius = _number(cells[3]), _number(cells[4])
+            cards.append(Card(cells[0], cells[1], total, used or 0.0, celsius))
+    return cards
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:  # "[N/A]"
+        return None
+
+
+def check_driver(config: Config, ask: Ask) -> list[Finding]:
+    """The NVIDIA driver, if there is one."""
+    said = ask(NVIDIA_SMI)
+    return list(driver_findings(config, None if said is None else read_cards(said)))
+
+
+def driver_findings(config: Config, cards: list[Card] | None) -> Iterator[Finding]:
+    """`cards` None = no driver answers."""
+    subject = Subject(GROUP, "NVIDIA driver")
+    if cards is None:
+        if config.device.startswith("cuda"):
+            yield subject.trouble(
+                f"no driver answers (nvidia-smi), but --device {config.device} is asked for",
+                "the engine cannot start",
+                "install NVIDIA's driver and restart the computer, or use --device auto",
+            )
+        else:
+            yield subject.ok("none; engine tiny and passthrough need none")
+        return
+    for index, card in enumerate(cards):
+        heat = f", {card.celsius:.0f} °C" if card.celsius is not None else ""
+        seen = (
+            f"{card.name}, driver {card.driver}, "
+            f"{(card.total_mib - card.used_mib) / 1024:.1f} of {card.total_mib / 1024:.1f} GiB "
+            f"free{heat}"
+        )
+        one = Subject(GROUP, f"card {index}")
+        if card.celsius is not None and card.celsius > HOT_C:
+            yield one.warning(
+                seen,
+                "a card this hot slows itself down, and frames come late",
+                "clean its fans, give it air, and look again",
+            )
+        else:
+            yield one.ok(seen)
+
+
+def check_engine(config: Config) -> list[Finding]:
+    """What torch says, in a process of its own."""
+    facts = ask_child("sdv2_host.bench.engine_facts", config.model_dump(), FACTS_S)
+    return list(engine_findings(config, facts))
+
+
+def engine_findings(config: Config, facts: dict[str, Any]) -> Iterator[Finding]:
+    """`facts` as `bench/engine_facts.py` answers."""
+    is_wan = config.engine.startswith("wan")
+    seen = f"torch {facts['torch']}, built for {facts['build']}"
+    num_cuda = facts["num_cuda"]
+    if facts["build"].startswith("CUDA"):
+        seen += f", finds {num_cuda} NVIDIA card{'' if num_cuda == 1 else 's'}"
+    yield Subject(GROUP, "torch").ok(seen)
+    subject = Subject(GROUP, f"engine {config.engine}")
+    if facts["problem"]:
+        yield subject.trouble(facts["problem"], "the engine cannot start", "as it says")
+        return
+    if is_wan:
+        yield from _plan_findings(config, subject, facts)
+    elif facts["compiled"] is False and config.compile != "off":
+        yield subject.ok(
+            f"not compiled for {config.size}; sdv2-host compile --size {config.size} makes it "
+            "faster, once, and takes a minute or two"
+        )
+    elif facts["compiled"]:
+        yield subject.ok(f"compiled for {config.size}, and it fits this torch and processor")
+    else:
+        yield subject.ok("nothing to prepare")
+
+
+def _plan_findings(config: Config, subject: Subject, facts: dict[str, Any]) -> Iterator[Finding]:
+    device, plan = facts["device"], facts["plan"]
+    seen = (
+        f"{config.size}, up to {plan['steps']} steps: {plan['total'] / GIB:.1f} GiB of "
+        f"{device['free'] / GIB:.1f} GiB free on {device['name']}"
+    )
+    if plan["advice"]:
+        yield subject.trouble(
+            f"does not fit: {seen}",
+            "the engine cannot start, or ends when memory runs out",
+            plan["advice"],
+        )
+    elif device["kind"] == "cpu":
+        yield subject.warning(
+            f"fits, but on the processor: {seen}",
+            "seconds for each picture, which is no show",
+            "use a machine with a graphics card, or --engine tiny",
+        )
+    else:
+        yield subject.ok(f"fits: {seen}")
+
+
+def check_fps(config: Config, params: Params, seconds: float, limit_s: float) -> list[Finding]:
+    """Measures, in a process of its own; about `seconds` and the loading."""
+    subject = Subject(GROUP, "expected speed")
+    if config.engine == "passthrough":
+        return [subject.ok("engine passthrough keeps up with any camera")]
+    asked = {"config": config.model_dump(), "params": params.model_dump(mode="json")}
+    try:
+        answer = ask_child("sdv2_host.bench.expected_fps", asked, limit_s, [str(seconds)])
+    except NoAnswerError as error:
+        return [
+            subject.warning(
+                f"could not be measured: {error}",
+                "not known how fast the engine goes",
+                "put right what the other lines say, then look again",
+            )
+        ]
+    return [fps_finding(config, params, float(answer["fps"]), float(answer["warm_up_s"]))]
+
+
+def fps_finding(config: Config, params: Params, engine_fps: float, start_s: float) -> Finding:
+    """`engine_fps` is of the engine alone, `start_s` what it takes to load and warm up."""
+    subject = Subject(GROUP, "expected speed")
+    expected = engine_fps * HOST_SHARE if config.engine == "tiny" else engine_fps
+    what = f"engine {config.engine} at {config.size}, {_steps(params.steps)}"
+    seen = (
+        f"{what}: {engine_fps:.0f} fps alone, about {expected:.0f} in a show, "
+        f"ready {start_s:.0f} s after a start"
+    )
+    if expected >= CAMERA_FPS:
+        return subject.ok(f"{seen}; a {CAMERA_FPS:.0f} fps camera is kept up with")
+    shown = f"about {expected:.0f} of a {CAMERA_FPS:.0f} fps camera's pictures a second are styled"
+    return subject.warning(
+        seen,
+        f"{shown}, the others are left out evenly; it looks less fluid",
+        "fewer steps, a smaller --size"
+        + (", or sdv2-host compile" if config.engine == "tiny" else ", --vae taehv"),
+    )
+
+
+def _steps(steps: int) -> str:
+    return f"{steps} step{'' if steps == 1 else 's'}"

@@ -1,0 +1,192 @@
+"""What a soundcheck measured: samples of the host, its output frame by frame, and what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sdv2_host.types import Size
+
+PAUSE_FRAMES = 2.5
+"""An output that shows nothing for longer than this many frames has paused: one that is late by
+less is not seen."""
+TENTHS = 10
+NOTED_PAUSES = 20
+
+
+class Sample(NamedTuple):
+    """The host at one moment."""
+
+    at_s: float
+    """Since the measurement began."""
+    fps: float
+    p50_ms: float
+    p99_ms: float
+    dropped: int
+    """Since the host's start."""
+    restarts: int
+    host_mib: float
+    """Of daemon and worker."""
+    cpu_share: float
+    """0..1 of all cores, by everything."""
+    gpu_mib: float | None
+    celsius: float | None
+    """Of the card; None = it does not say, or there is none."""
+
+
+class Event(NamedTuple):
+    """Something that the soundcheck did, as a show would."""
+
+    at_s: float
+    what: str
+    answer: str = ""
+    """What the host said to it."""
+    is_refused: bool = False
+
+
+class Pause(NamedTuple):
+    """The output showed nothing new, not even a picture again."""
+
+    at_s: float
+    ms: float
+
+
+@dataclass(slots=True)
+class OutputLog:
+    """The output ring, frame by frame. Grows with the run: 30 numbers a second."""
+
+    published_s: list[float] = field(default_factory=list)
+    """Since the measurement began."""
+    latency_ms: list[float] = field(default_factory=list)
+    """Capture to publication, of fresh frames; NaN of others."""
+    lost: int = 0
+    """Frames that were gone before this watcher took them."""
+
+    def add(self, published_s: float, latency_ms: float | None) -> None:
+        """`latency_ms` None = the frame is an older picture, again."""
+        self.published_s.append(published_s)
+        self.latency_ms.append(float("nan") if latency_ms is None else latency_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from capture to output."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """A run that is over."""
+
+    engine: str
+    size: Size
+    source: str
+    source_fps: float
+    ready_s: float
+    """From the start to the first live picture."""
+    seconds: float
+    """That were measured."""
+    planned_s: float
+    samples: Sequence[Sample]
+    events: Sequence[Event]
+    output: OutputLog
+    ended: str = ""
+    """Why it ended before its time; '' = it did not."""
+
+    @property
+    def num_fresh(self) -> int:
+        return int(np.count_nonzero(~np.isnan(self.output.latency_ms)))
+
+    @property
+    def fresh_fps(self) -> float:
+        return self.num_fresh / self.seconds if self.seconds else 0.0
+
+    @property
+    def styled_share(self) -> float:
+        """Of the source's pictures, 0..1."""
+        return min(1.0, self.fresh_fps / self.source_fps) if self.source_fps else 0.0
+
+    @property
+    def latency(self) -> Latency:
+        return latency_of(np.asarray(self.output.latency_ms))
+
+    @property
+    def latency_ends(self) -> tuple[Latency, Latency]:
+        """Of the first and the last tenth of the fresh frames."""
+        values = np.asarray(self.output.latency_ms)
+        fresh = values[~np.isnan(values)]
+        tenth = max(1, len(fresh) // TENTHS)
+        return latency_of(fresh[:tenth]), latency_of(fresh[-tenth:])
+
+    @property
+    def pauses(self) -> list[Pause]:
+        """Longest first."""
+        times = np.asarray(self.output.published_s)
+        if len(times) < 2 or not self.source_fps:
+            return []
+        gaps_s = np.diff(times)
+        late = np.flatnonzero(gaps_s > PAUSE_FRAMES / self.source_fps)
+        found = [Pause(float(times[i]), float(gaps_s[i]) * 1000) for i in late]
+        return sorted(found, key=lambda pause: -pause.ms)
+
+    @property
+    def dropped(self) -> int:
+        """Frames of the source, meanwhile, that were never shown."""
+        return self.samples[-1].dropped - self.samples[0].dropped if self.samples else 0
+
+    @property
+    def restarts(self) -> int:
+        """Of the worker, meanwhile."""
+        return self.samples[-1].restarts - self.samples[0].restarts if self.samples else 0
+
+    @property
+    def memory_growth_mib(self) -> float:
+        """From the second fifth to the last: what a start settles is over by then."""
+        fifth = len(self.samples) // 5
+        if not fifth:
+            return 0.0
+        held = [sample.host_mib for sample in self.samples]
+        return median(held[-fifth:]) - median(held[fifth : 2 * fifth])
+
+    @property
+    def hottest(self) -> float | None:
+        known = [one.celsius for one in self.samples if one.celsius is not None]
+        return max(known, default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the output frame by frame."""
+        return {
+            "engine": self.engine,
+            "size": str(self.size),
+            "source": self.source,
+            "source_fps": self.source_fps,
+            "ready_s": round(self.ready_s, 2),
+            "seconds": round(self.seconds, 2),
+            "planned_s": self.planned_s,
+            "ended": self.ended,
+            "fresh_fps": round(self.fresh_fps, 2),
+            "styled_share": round(self.styled_share, 4),
+            "latency_ms": asdict(self.latency),
+            "dropped": self.dropped,
+            "worker_restarts": self.restarts,
+            "pauses": [pause._asdict() for pause in self.pauses[:NOTED_PAUSES]],
+            "memory_growth_mib": round(self.memory_growth_mib, 1),
+            "hottest_celsius": self.hottest,
+            "events": [event._asdict() for event in self.events],
+            "samples": [sample._asdict() for sample in self.samples],
+        }
+
+
+def latency_of(values_ms: np.ndarray[Any, Any]) -> Latency:
+    """Of the values that are numbers; 0 where there are none."""
+    fresh = values_ms[~np.isnan(values_ms)]
+    if not len(fresh):
+        return Latency(0.0, 0.0, 0.0)
+    return Latency(*(round(float(value), 1) for value in np.percentile(fresh, (50, 95, 99))))
