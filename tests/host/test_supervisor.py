@@ -3,17 +3,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.config import Config
-from sdv2_host.host import worker_life
 from sdv2_host.host.limits import CrashLoop, Limits
 from sdv2_host.host.supervisor import STARTED_ANEW, Supervisor
-from sdv2_host.host.worker_life import WorkerLife
+from sdv2_host.host.worker_life import WORKER, WorkerLife
 from sdv2_host.ipc.messages import FromWorker, Heartbeat, Progress, Ready, SetParams
 from sdv2_host.params import Params
 
@@ -105,12 +104,10 @@ def test_silence_before_ready_ends_the_worker(run_dir: Path, stream: str) -> Non
     assert "gave no sign of life for 0.01 s" in reason
 
 
-def test_a_process_that_cannot_be_made_is_a_death(
-    run_dir: Path, stream: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_life, "WORKER", (str(run_dir / "none"),))
+def test_a_process_that_cannot_be_made_is_a_death(run_dir: Path, stream: str) -> None:
+    limits, missing = Limits(max_deaths=1), (str(run_dir / "none"),)
 
-    reason = asyncio.run(make_supervisor(Witness(), run_dir, stream, Limits(max_deaths=1)).run())
+    reason = asyncio.run(make_supervisor(Witness(), run_dir, stream, limits, missing).run())
 
     assert "the last one could not be started: " in reason
 
@@ -217,11 +214,18 @@ def test_who_withdraws_a_wish_is_told_that_nothing_is_prepared(run_dir: Path, st
     asyncio.run(run())
 
 
-def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
+def make_supervisor(
+    witness: Witness,
+    run_dir: Path,
+    stream: str,
+    limits: Limits,
+    worker: Sequence[str] = WORKER,
+) -> Supervisor:
     return Supervisor(
         Config(name=stream, engine="passthrough"),
         SetParams(version=0, params=Params()),
         witness,
         run_dir=run_dir,
         limits=limits,
+        worker=worker,
     )
