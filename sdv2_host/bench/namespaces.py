@@ -1,7 +1,8 @@
-"""Linux: a network of its own for the calling thread, and a network device that a program serves.
+"""Linux: a network of its own for the calling thread, and a network device that a program serves;
+a view of the files of its own, and small file systems in it.
 
-Nothing made here has a name in the system. A network ends with the last thread and process that is
-in it, a device with its file, so nothing is left however the program ends.
+Nothing made here has a name in the system. A network or a view ends with the last thread and
+process that is in it, a device with its file, so nothing is left however the program ends.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ MTU_BYTES = 32768
 """Large: whoever serves the device in Python handles few packets."""
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
+_CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000  # linux/mount.h
 _TUNSETIFF = 0x400454CA  # linux/if_tun.h
 _IFF_TUN_NO_PI = 0x1001
 _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFMTU = 0x8914, 0x8916, 0x891C, 0x8922
@@ -41,6 +44,29 @@ if sys.platform == "linux":
             raise _not_allowed("network namespace", os.strerror(ctypes.get_errno()))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             _ask(sock, _SIOCSIFFLAGS, b"lo", struct.pack("H", _IFF_UP))
+
+    def leave_mounts() -> None:
+        """What the calling thread, and what it starts from now on, mounts is seen by them alone.
+
+        Raises:
+            ConfigError: the system does not let this user.
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(_CLONE_FS | _CLONE_NEWNS) or libc.mount(
+            None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None
+        ):
+            raise _not_allowed("mount namespace", os.strerror(ctypes.get_errno()))
+
+    def mount_small(folder: Path, num_bytes: int) -> None:
+        """The folder is empty and has room for so many bytes, in memory; after `leave_mounts`.
+
+        Raises:
+            ConfigError: the system does not let this user.
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        options = f"size={num_bytes},mode=1777".encode()
+        if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", ctypes.c_ulong(0), options):
+            raise _not_allowed("file system", os.strerror(ctypes.get_errno()))
 
     def open_device(address: str) -> int:
         """The calling thread's network has a device with this address, in a /24; a file to read
@@ -97,9 +123,15 @@ if sys.platform == "linux":
         return struct.pack("HH4s", socket.AF_INET, 0, socket.inet_aton(address))
 
 else:
-    _ONLY_LINUX = "network namespaces are a thing of Linux: run it there"
+    _ONLY_LINUX = "namespaces are a thing of Linux: run it there"
 
     def leave_network() -> None:
+        raise ConfigError(_ONLY_LINUX)
+
+    def leave_mounts() -> None:
+        raise ConfigError(_ONLY_LINUX)
+
+    def mount_small(folder: Path, num_bytes: int) -> None:
         raise ConfigError(_ONLY_LINUX)
 
     def open_device(address: str) -> int:

@@ -14,6 +14,8 @@ import torch
 
 from sdv2_host.bench import (
     control,
+    fault_report,
+    faults,
     hour,
     hour_report,
     measured_report,
@@ -292,3 +294,17 @@ def bench_hour(
 def bench_two_hosts(plan: two_hosts.WayPlan, json_path: Path | None) -> None:
     """A stream over two machines: near, far, and with a cable that is cut. Raises: HostError."""
     _report(lambda progress: two_hosts.run(plan, progress), two_hosts.format_table, json_path)
+
+
+def bench_faults(plan: faults.FaultsPlan, json_path: Path | None, png: Path | None) -> None:
+    """What everything that can go wrong does to a show. Raises: HostError."""
+    if png is not None:
+        check_writable(png)
+
+    def measure(progress: ProgressFn) -> dict[str, Any]:
+        result = faults.run(plan, progress)
+        if png is not None:
+            fault_report.draw(png, result)
+        return result
+
+    _report(measure, fault_report.format_table, json_path)

@@ -186,3 +186,39 @@ def bench_two_hosts(
         check_range("--lanes", count, 1, 64)
     compared = tuple(lanes or (2, 4, 5, 6, 8))
     measure(WayPlan(delay_ms, stage_ms, steps, compared, chunks, turns, cuts), json_file)
+
+
+@bench_app.command("faults")
+def bench_faults(
+    engine: Engine = None,
+    size: SizeText = None,
+    times: Annotated[int, typer.Option(help="Each fault, at random moments.")] = 20,
+    only: Annotated[str, typer.Option(help="Faults with commas between, such as kill,nan.")] = "",
+    output_fps: Annotated[
+        float, typer.Option(help="Of the output's own clock; 0 = it follows the source.")
+    ] = 30.0,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+    json_file: JsonFile = None,
+    png: Annotated[Path | None, typer.Option(help="Picture of what the output did.")] = None,
+) -> None:
+    """Faults: everything that can go wrong does, under a running show, and how it recovers.
+
+    A host, a source and a viewer of their own; nothing of other hosts is touched. Full disks and
+    full shared memory are mounts of its own, which takes Linux and root. About 20 minutes.
+
+    Examples:
+
+      sdv2-host bench faults --size 64x64 --json faults.json --png faults.png
+
+      sdv2-host bench faults --only kill,nan,source --times 3
+    """
+    from sdv2_host.bench.fault_stage import StagePlan
+    from sdv2_host.bench.faults import FaultsPlan, chosen
+    from sdv2_host.commands.bench import bench_faults as measure
+    from sdv2_host.commands.settings import check_range, make_config
+
+    check_range("--times", times, 1, 10_000)
+    check_range("--output-fps", output_fps, 0, 240)
+    config = make_config({"engine": engine, "size": size or "64x64"})
+    stage = StagePlan(config.engine, config.size, output_fps=output_fps)
+    measure(FaultsPlan(stage, chosen(only), times, seed), json_file, png)

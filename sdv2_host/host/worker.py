@@ -13,12 +13,14 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 import psutil
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
+from sdv2_host.config import Config
 from sdv2_host.errors import AlreadyRunningError, ProtocolError
 from sdv2_host.host.child_side import ChildExit, Send, die_with_daemon, exit_child, run_child
 from sdv2_host.host.engines import build_engine
@@ -37,7 +39,7 @@ from sdv2_host.ipc.messages import (
     SetParams,
     decode_to_worker,
 )
-from sdv2_host.types import Engine
+from sdv2_host.types import Engine, ProgressFn
 
 IDLE_S = 0.1
 """Without input, the time between two looks at the messages, and between heartbeats."""
@@ -49,6 +51,8 @@ GRACE_S = 0.7
 MAX_PROBLEM_CHARS = 2000
 TAKEOVER_S = 3.0
 """Time for the worker of a killed daemon to let go of the work ring."""
+BuildEngine = Callable[[Config, ProgressFn], Engine]
+"""`build_engine`, or what a bench has in its place."""
 
 
 class Inbox:
@@ -107,7 +111,7 @@ def main(send: Send) -> None:
     run(Inbox(sys.stdin.buffer), send)
 
 
-def run(inbox: Inbox, send: Send) -> None:
+def run(inbox: Inbox, send: Send, build: BuildEngine = build_engine) -> None:
     """Warm the engine, then style chunk after chunk until the inbox says stop.
 
     Raises:
@@ -121,7 +125,7 @@ def run(inbox: Inbox, send: Send) -> None:
 
     begin_ns = now_ns()
     die_with_daemon(True)
-    engine = build_engine(config, progress)
+    engine = build(config, progress)
     engine.warm_up(inbox.configure.params, progress)
     # Weights and code live as long as the process: keep the collector from walking them.
     gc.collect()

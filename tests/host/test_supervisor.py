@@ -3,18 +3,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.config import Config
-from sdv2_host.host import worker_life
 from sdv2_host.host.limits import CrashLoop, Limits
 from sdv2_host.host.stand_in import StandIn
 from sdv2_host.host.supervisor import STARTED_ANEW, Supervisor
-from sdv2_host.host.worker_life import WorkerLife
+from sdv2_host.host.worker_life import WORKER, WorkerLife
 from sdv2_host.ipc.messages import FromWorker, Heartbeat, Progress, Ready, SetParams
 from sdv2_host.params import Params
 
@@ -116,12 +115,10 @@ def test_silence_before_ready_ends_the_worker(run_dir: Path, stream: str) -> Non
     assert "the last time it gave no sign of life for 0.01 s" in reason
 
 
-def test_a_process_that_cannot_be_made_is_a_death(
-    run_dir: Path, stream: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_life, "WORKER", (str(run_dir / "none"),))
+def test_a_process_that_cannot_be_made_is_a_death(run_dir: Path, stream: str) -> None:
+    limits, missing = Limits(max_deaths=1), (str(run_dir / "none"),)
 
-    reason = asyncio.run(reason_of_giving_up(run_dir, stream, Limits(max_deaths=1)))
+    reason = asyncio.run(reason_of_giving_up(run_dir, stream, limits, missing))
 
     assert "the last time it could not be started: " in reason
 
@@ -231,19 +228,29 @@ def test_who_withdraws_a_wish_is_told_that_nothing_is_prepared(run_dir: Path, st
     asyncio.run(run())
 
 
-def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
+def make_supervisor(
+    witness: Witness,
+    run_dir: Path,
+    stream: str,
+    limits: Limits,
+    worker: Sequence[str] = WORKER,
+) -> Supervisor:
     return Supervisor(
         Config(name=stream, engine="passthrough"),
         SetParams(version=0, params=Params()),
         witness,
         run_dir=run_dir,
         limits=limits,
+        worker=worker,
     )
 
 
-async def reason_of_giving_up(run_dir: Path, stream: str, limits: Limits) -> str:
+async def reason_of_giving_up(
+    run_dir: Path, stream: str, limits: Limits, worker: Sequence[str] = WORKER
+) -> str:
     witness = Witness()
-    running = asyncio.create_task(make_supervisor(witness, run_dir, stream, limits).run())
+    supervisor = make_supervisor(witness, run_dir, stream, limits, worker)
+    running = asyncio.create_task(supervisor.run())
     async with asyncio.timeout(20):
         await witness.gave_up.wait()
     running.cancel()

@@ -1,0 +1,175 @@
+"""`sdv2-host bench faults`: everything that can go wrong does, at random moments, again and again.
+
+A host with its source and a viewer, each a process of its own; what counts is what the viewer saw.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sdv2_host.bench.fault_kinds import BY_NAME, Fault, Place, newcomer_ms
+from sdv2_host.bench.fault_measure import Occurrence, num_missed, outcome, trusted
+from sdv2_host.bench.fault_stage import Stage, StagePlan
+from sdv2_host.bench.fault_verdicts import Round, Shown, growth, summary, timeline, verdicts
+from sdv2_host.bench.namespaces import leave_mounts, mount_small
+from sdv2_host.clock import NS_PER_S, now_ns
+from sdv2_host.errors import ConfigError
+from sdv2_host.ipc.shm import LINUX_SEGMENT_DIR
+from sdv2_host.types import ProgressFn
+
+MOMENT_S = 0.5
+"""A fault comes at any moment of this time, which is some chunks."""
+RECOVERY_S = 60.0
+AFTER_S = 0.5
+"""Looked at after the recovery: a show that is back must stay so."""
+SMALL_MEMORY_BYTES = 24 << 20
+SMALL_DISK_BYTES = 4 << 20
+LOG_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FaultsPlan:
+    stage: StagePlan
+    names: tuple[str, ...]
+    """Of the faults, in order."""
+    times: int
+    """Each, in one show."""
+    seed: int
+
+
+def run(plan: FaultsPlan, progress: ProgressFn) -> dict[str, Any]:
+    """The matrix; fits JSON.
+
+    Raises:
+        HostError: a show could not be begun.
+    """
+    rows = []
+    begin_ns = now_ns()
+    for number, name in enumerate(plan.names):
+
+        def told(text: str, share: float, name: str = name, number: int = number) -> None:
+            progress(f"{name}: {text}", (number + share) / len(plan.names))
+
+        rows.append(_row(plan, BY_NAME[name], told))
+    return {
+        "engine": plan.stage.engine,
+        "size": str(plan.stage.size),
+        "fps": plan.stage.fps,
+        "output_fps": plan.stage.output_fps,
+        "silence_s": plan.stage.silence_s,
+        "times": plan.times,
+        "seed": plan.seed,
+        "took_s": round((now_ns() - begin_ns) / NS_PER_S),
+        "rows": rows,
+    }
+
+
+def chosen(only: str) -> tuple[str, ...]:
+    """Names of faults, from a list with commas; '' = all.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    if not only:
+        return tuple(BY_NAME)
+    names = tuple(name.strip() for name in only.split(","))
+    for name in names:
+        if name not in BY_NAME:
+            raise ConfigError(f"--only {name}: no such fault, there are {', '.join(BY_NAME)}")
+    return names
+
+
+def _row(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, Any]:
+    told = {"name": fault.name, "what": fault.what}
+    reason = _why_not(plan, fault)
+    if not reason:
+        try:
+            return {**told, **_in_place(fault.place, lambda: _played(plan, fault, progress))}
+        except ConfigError as error:  # this system has no such place for us
+            reason = str(error)
+    return {**told, "skipped": reason}
+
+
+def _why_not(plan: FaultsPlan, fault: Fault) -> str:
+    if fault.name == "nan" and plan.stage.engine == "passthrough":
+        return "engine passthrough has no numbers that could be NaN"
+    if (fault.name.startswith("ring-") or fault.is_forged) and sys.platform != "linux":
+        return "only on Linux a ring is a file that can be deleted or written to"
+    return ""
+
+
+def _in_place(place: Place, play: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """In a thread of its own where the place is one: mounts are a thread's, and of its children."""
+    if place is Place.PLAIN:
+        return play()
+
+    def apart() -> dict[str, Any]:
+        leave_mounts()
+        mount_small(LINUX_SEGMENT_DIR, SMALL_MEMORY_BYTES)
+        return play()
+
+    with ThreadPoolExecutor(1) as alone:
+        return alone.submit(apart).result()
+
+
+def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, Any]:
+    """One show, in which the fault comes again and again, as long as it recovers."""
+    rng = random.Random(f"{plan.seed} {fault.name}")
+    rounds: list[Round] = []
+    with tempfile.TemporaryDirectory(prefix="sdv2-faults-") as path:
+        stage = Stage(plan.stage, Path(path))
+        if fault.place is Place.CRAMPED:
+            mount_small(stage.data_dir, SMALL_DISK_BYTES)
+        try:
+            progress("starting the show", 0.0)
+            stage.open()
+            before, num_lines = stage.belongings(), len(stage.host.log())
+            while len(rounds) < plan.times and all(one.has_recovered for one in rounds):
+                progress(f"{len(rounds) + 1} of {plan.times}", len(rounds) / plan.times)
+                rounds.append(_once(stage, fault, rng))
+            after, said = stage.belongings(), stage.said_since(num_lines)
+        finally:
+            log = stage.host.log()[-LOG_LINES:]
+            left = stage.close()
+    grown = {} if fault.is_host_gone else growth(before, after)
+    shown = Shown(rounds, grown, left, said)
+    return {
+        **summary(shown),
+        "num_missed": num_missed(stage.sights),
+        "verdicts": verdicts(fault, plan.times, shown),
+        "timeline": timeline(stage.sights, rounds[0].injected_ns),
+        "log": [] if all(one.has_recovered for one in rounds) else log,
+    }
+
+
+def _once(stage: Stage, fault: Fault, rng: random.Random) -> Round:
+    """The fault at a random moment, until the show is whole again or too long."""
+    time.sleep(rng.uniform(0, MOMENT_S))
+    deed = fault.do(stage, rng)
+    newcomer = None
+    if deed.newcomer and deed.undo is None:
+        newcomer = newcomer_ms(stage, deed.newcomer, deed.injected_ns)
+    time.sleep(rng.uniform(*fault.hold_s))
+    healed_ns = deed.injected_ns
+    if deed.undo is not None:
+        healed_ns = now_ns()
+        deed.undo()
+        if deed.newcomer:
+            newcomer = newcomer_ms(stage, deed.newcomer, healed_ns)
+    stage.until(lambda: stage.has_recovered(healed_ns), RECOVERY_S)
+    time.sleep(AFTER_S)
+    wrong = deed.check() if deed.check is not None else ""
+    when = Occurrence(deed.injected_ns, healed_ns, now_ns())
+    sights = trusted(stage.sights) if fault.is_forged else stage.sights
+    seen = outcome(sights, when, stage.plan.interval_ns)
+    if fault.is_forged:  # numbers of frames may have been anybody's
+        seen = replace(seen, num_wrong=0, num_lost=0)
+    return Round(deed.injected_ns, seen, bool(deed.newcomer), newcomer, wrong)
