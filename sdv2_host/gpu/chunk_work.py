@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -78,6 +78,12 @@ class Made(NamedTuple):
         return Finished(is_sound, pixels, told, spans_ms)
 
 
+class Clean(Protocol):
+    """A chunk that is done."""
+
+    x_BFCHW: Tensor
+
+
 class ChunkWork:
     """The parts of one step of a stream, for `Lanes.give`. Lifetime: the step."""
 
@@ -123,7 +129,7 @@ class ChunkWork:
         return Made(self._staging.send(frames_BTCHW, numbers_2), self._spans, None)
 
 
-def sums(done: Sequence[ChunkInFlight], frames_BTCHW: Tensor) -> list[Tensor]:
+def sums(done: Sequence[Clean], frames_BTCHW: Tensor) -> list[Tensor]:
     """Sum of all clean latents and of all pictures, float32 [1] each: finite where each of their
     numbers is, and no other way.
 

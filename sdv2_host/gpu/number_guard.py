@@ -6,14 +6,11 @@ Prompts, LoRAs and looks are not of the stream and stay.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from sdv2_host.errors import ModelError
 from sdv2_host.gpu.chunk_work import Finished
-
-log = logging.getLogger(__name__)
 
 MAX_IN_A_ROW = 3
 """Streams begun anew in vain: what three did not help against is in the weights."""
@@ -88,7 +85,6 @@ class NumberGuard:
             f"{what}: they are not shown, and the stream began anew, "
             f"{self._num_in_a_row} of {MAX_IN_A_ROW} times in a row{suspect}"
         )
-        log.warning("%s", self.problem)
 
 
 def _chunk_of(broken: Finished) -> str:
