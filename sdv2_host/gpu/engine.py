@@ -17,6 +17,7 @@ from sdv2_host.gpu.chunk_work import ChunkWork, Finished
 from sdv2_host.gpu.headroom import Headroom
 from sdv2_host.gpu.lanes import OneLane, lanes_of
 from sdv2_host.gpu.look_shelf import LookShelf
+from sdv2_host.gpu.lora_memory import advanced_
 from sdv2_host.gpu.notes import Newest
 from sdv2_host.gpu.number_guard import NumberGuard
 from sdv2_host.gpu.out_of_memory import naming_memory
@@ -334,7 +335,7 @@ class StreamEngine:
         if not self._lora.is_due(params):
             return self._lora.advance_(params).problem
         with spans.span("lora"):
-            step = self._lora.advance_(params)
+            step = advanced_(self._lora, params)
         if step.changed_text:
             self._state.texts.forget_()
         self._state.has_new_weights |= step.has_settled
