@@ -52,6 +52,11 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._sources)
 
+    @property
+    def sources(self) -> tuple[FrameMeta, ...]:
+        """Frames whose pictures have not come, oldest first."""
+        return tuple(self._sources)
+
     def give(self, frames: list[Frame], begin_ns: int) -> None:
         """The engine is given these at that time."""
         self._sources.extend(frame.meta for frame in frames)
