@@ -40,6 +40,11 @@ CARD_EVERY = 10
 """Samples between two looks at the card: nvidia-smi takes some 50 ms of a core."""
 WATCH_S = 0.003
 STOP_S = 15.0
+PLAYED = (
+    *("prompt", "prompt_b", "crossfade", "steps", "noise_s_min", "noise_s_max", "motion_gain"),
+    "mix",
+)
+"""What the script and the presets in it set."""
 MIB = 2**20
 
 
@@ -54,7 +59,6 @@ class ShowPlan:
     source: Sequence[str]
     """Of `python -m sdv2_host.sources`, without the stream."""
     engine: EngineName
-    size: Size
     seconds: float
     log: Path
     """Where what the host says goes."""
@@ -97,7 +101,7 @@ async def run_show(plan: ShowPlan, ask: Ask, progress: ProgressFn) -> Measures:
             await source.stop()
         return Measures(
             engine=plan.engine,
-            size=plan.size,
+            size=run.size,
             source=source.title,
             source_fps=source.fps,
             ready_s=ready_s,
@@ -177,6 +181,7 @@ class _Run:
         self.output = OutputLog()
         self.ended = ""
         self.seconds = 0.0
+        self.size: Size | None = None
         self._plan = plan
         self._client = client
         self._host = host
@@ -237,6 +242,7 @@ class _Run:
                 self.ended = self._host.why_ended() or str(error)
                 return
             self.samples.append(self._sample_of(at_s, status))
+            self.size = Size(**status["size"]) if status["size"] else self.size
             left_s = self._plan.seconds - at_s
             progress(
                 f"playing, {left_s:.0f} s left, {status['fps']:.0f} fps", at_s / (at_s + left_s)
@@ -264,7 +270,11 @@ class _Run:
         )
 
     async def _play_script(self) -> None:
-        stage = Stage(self._set, self._client.call, self._hiccup)
+        begun = await asyncio.to_thread(self._client.get, "/api/state")
+        values = {name: begun["values"][name] for name in PLAYED}
+        stage = Stage(
+            self._set, self._client.call, self._hiccup, lambda: self._set(values, fade_s=0.0)
+        )
         for step in show_script(self._plan.engine):
             await asyncio.sleep(max(0.0, step.at * self._plan.seconds - self._at_s))
             await self._do(step, stage)
@@ -278,7 +288,8 @@ class _Run:
             answer = refusal = str(error)
         if step.what or refusal:
             what = step.what or "a fader"
-            self.events.append(Event(round(at_s, 2), what, answer, bool(refusal)))
+            halted_s = 0.0 if refusal else step.halts_s
+            self.events.append(Event(round(at_s, 2), what, answer, bool(refusal), halted_s))
 
     def _set(self, values: dict[str, Any], fade_s: float) -> str:
         """Raises: HostError, also where one of the values is refused."""

@@ -15,6 +15,8 @@ from sdv2_host.config import ENGINES, EngineName
 HICCUP_S = 1.0
 """How long the engine's process is stopped: longer than any stutter of a system, far shorter than
 what the host takes for a hang."""
+CATCH_UP_S = 0.5
+"""Until the pictures are made of frames that came after it."""
 SWEEP_STEPS = 40
 SWEEP_SHARE = 0.1
 """Of the run, for one fader to go up and down."""
@@ -38,6 +40,8 @@ class Stage(NamedTuple):
     call: Callable[..., str]
     hiccup: Callable[[float], str]
     """The engine's process stands still for so many seconds."""
+    restore: Callable[[], str]
+    """All that can be set is as it was at the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Step:
     what: str
     """As the page names it; '' = not worth a line, one of many."""
     act: Callable[[Stage], str]
+    halts_s: float = 0.0
+    """How long no pictures can be styled for it."""
 
 
 def show_script(engine: EngineName) -> list[Step]:
@@ -76,9 +82,10 @@ def show_script(engine: EngineName) -> list[Step]:
             0.75,
             f"engine stopped for {HICCUP_S:g} s",
             lambda stage: stage.hiccup(HICCUP_S),
+            HICCUP_S + CATCH_UP_S,
         ),
         Step(0.85, f"preset '{presets[1]}'", lambda stage: stage.call("preset_load", presets[1])),
-        Step(0.92, "steady until the end", lambda stage: ""),
+        Step(0.91, "as at the beginning, until the end", lambda stage: stage.restore()),
     ]
     return sorted(steps, key=lambda step: step.at)
 

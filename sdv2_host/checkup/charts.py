@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 760, 150
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 22
+WIDE, NARROW, HEIGHT = 936, 456, 150
+LEFT, RIGHT, TOP, BOTTOM = 62, 18, 16, 22
 MAX_POINTS = 600
-NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
+NICE = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
 class Series(NamedTuple):
@@ -34,33 +34,41 @@ class Chart:
     seconds: float
     """Length of the axis."""
     marks_s: Sequence[float] = ()
-    """Where something happened."""
+    """Where something happened: numbered from 1."""
     wanted: float | None = None
     """A dashed line at what is wished for."""
+    most: float | None = None
+    """Values above are drawn at the upper edge, so that one that stands out does not flatten the
+    others."""
+    width: int = WIDE
+
+    def x_of(self, time_s: float) -> float:
+        share = min(1.0, max(0.0, time_s / max(self.seconds, 1e-9)))
+        return LEFT + (self.width - LEFT - RIGHT) * share
+
+    @property
+    def top(self) -> float:
+        """The upper edge's value."""
+        known = [v for one in self.series for v in one.values if not math.isnan(v)]
+        most = max(known, default=0.0)
+        if self.most is not None:
+            most = min(most, self.most)
+        return nice_top(max(most, self.wanted or 0.0))
 
 
 def draw(chart: Chart) -> str:
     """An <svg> of its own, which needs the page's style."""
-    known = [v for one in chart.series for v in one.values if not math.isnan(v)]
-    top = nice_top(max([*known, chart.wanted or 0.0], default=0.0))
+    top = chart.top
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(chart.title)}">'
-    ]
-    parts += _grid(top, chart.unit, chart.seconds)
-    parts += [
-        f'<line class="mark" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>'
-        for x in (_x(mark, chart.seconds) for mark in chart.marks_s)
+        f'<svg class="chart" viewBox="0 0 {chart.width} {HEIGHT}" role="img" '
+        f'aria-label="{escape(chart.title)}">',
+        *_grid(chart, top),
+        *_marks(chart),
     ]
     if chart.wanted is not None:
-        y = _y(chart.wanted, top)
-        parts.append(
-            f'<line class="wanted" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>'
-        )
+        parts.append(_across("wanted", chart, _y(chart.wanted, top)))
     for one in chart.series:
-        parts += [
-            f'<path class="{one.css}" d="{path}"/>' for path in _paths(one, chart.seconds, top)
-        ]
+        parts += [f'<path class="{one.css}" d="{path}"/>' for path in _paths(one, chart, top)]
     return "\n".join((*parts, "</svg>"))
 
 
@@ -84,7 +92,7 @@ def thinned(times_s: Sequence[float], values: Sequence[float]) -> list[tuple[flo
     return points
 
 
-def _paths(one: Series, seconds: float, top: float) -> list[str]:
+def _paths(one: Series, chart: Chart, top: float) -> list[str]:
     """One for each stretch without a hole."""
     paths, words = list[str](), list[str]()
     for time_s, value in thinned(one.times_s, one.values):
@@ -93,28 +101,39 @@ def _paths(one: Series, seconds: float, top: float) -> list[str]:
             words = []
             continue
         letter = "L" if words else "M"
-        words.append(f"{letter}{_x(time_s, seconds):.1f},{_y(value, top):.1f}")
+        words.append(f"{letter}{chart.x_of(time_s):.1f},{_y(value, top):.1f}")
     return [path for path in (*paths, " ".join(words)) if path]
 
 
-def _grid(top: float, unit: str, seconds: float) -> list[str]:
+def _grid(chart: Chart, top: float) -> list[str]:
     lines = []
     for share in (0.0, 0.5, 1.0):
         y = _y(share * top, top)
-        lines.append(
-            f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>'
-        )
-        label = f"{share * top:g}" + (f" {unit}" if share == 1.0 else "")
-        lines.append(f'<text class="scale" x="{LEFT - 6}" y="{y + 4:.1f}">{escape(label)}</text>')
-    for time_s in time_ticks(seconds):
-        label = _clock(time_s)
-        x = _x(time_s, seconds)
-        lines.append(f'<text class="time" x="{x:.1f}" y="{HEIGHT - 6}">{label}</text>')
+        label = f"{share * top:g}" + (f" {chart.unit}" if share == 1.0 else "")
+        lines += [
+            _across("grid", chart, y),
+            f'<text class="scale" x="{LEFT - 6}" y="{y + 4:.1f}">{escape(label)}</text>',
+        ]
+    for time_s in time_ticks(chart.seconds):
+        x = chart.x_of(time_s)
+        lines.append(f'<text class="time" x="{x:.1f}" y="{HEIGHT - 6}">{_clock(time_s)}</text>')
     return lines
 
 
-def _across(css: str, y: float) -> str:
-    return f'<line class="{css}" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>'
+def _marks(chart: Chart) -> list[str]:
+    lines = []
+    for number, mark_s in enumerate(chart.marks_s, 1):
+        x = chart.x_of(mark_s)
+        lines += [
+            f'<line class="mark" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>',
+            f'<text class="number" x="{x:.1f}" y="{TOP - 4}">{number}</text>',
+        ]
+    return lines
+
+
+def _across(css: str, chart: Chart, y: float) -> str:
+    right = chart.width - RIGHT
+    return f'<line class="{css}" x1="{LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
 
 
 def time_ticks(seconds: float) -> list[float]:
@@ -126,10 +145,6 @@ def time_ticks(seconds: float) -> list[float]:
 
 def _clock(time_s: float) -> str:
     return f"{int(time_s) // 60}:{int(time_s) % 60:02d}"
-
-
-def _x(time_s: float, seconds: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, max(0.0, time_s / max(seconds, 1e-9)))
 
 
 def _y(value: float, top: float) -> float:

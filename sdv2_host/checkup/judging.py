@@ -25,6 +25,7 @@ GROWN_SHARE, GROWN_MS = 1.5, 50.0
 LEAK_MIB = 100.0
 LEAK_SECONDS = 60.0
 """Shorter runs say nothing of memory: a start settles for as long."""
+NEAR_S = 3.0
 PANIC = "panic"
 
 
@@ -81,8 +82,9 @@ def _sentences(
 
 def _seen(measures: Measures) -> str:
     latency = measures.latency
+    size = f" at {measures.size}" if measures.size is not None else ""
     return (
-        f"Engine {measures.engine} at {measures.size} styled {measures.fresh_fps:.1f} of "
+        f"Engine {measures.engine}{size} styled {measures.fresh_fps:.1f} of "
         f"{measures.source_fps:.0f} pictures a second for {_length(measures.seconds)}, each "
         f"{latency.p50:.0f} ms after the camera, 99 % within {latency.p99:.0f} ms."
     )
@@ -151,9 +153,10 @@ def _paused(measures: Measures) -> Iterator[Objection]:
 
 
 def _when(measures: Measures, pause: Pause) -> str:
-    """After which event, if shortly after one."""
-    before = [one for one in measures.events if 0 <= pause.at_s + pause.ms / 1000 - one.at_s < 3]
-    return f", at '{before[-1].what}'" if before else f", {pause.at_s:.0f} s after the beginning"
+    """After which event, if it began shortly after one or the event fell into it."""
+    end_s = pause.at_s + pause.ms / 1000
+    before = [one for one in measures.events if pause.at_s - NEAR_S <= one.at_s <= end_s]
+    return f", after {before[-1].what}" if before else f", {pause.at_s:.0f} s after the beginning"
 
 
 def _slow(measures: Measures) -> Iterator[Objection]:
@@ -168,6 +171,8 @@ def _slow(measures: Measures) -> Iterator[Objection]:
 
 
 def _faster(engine: str) -> str:
+    if engine == "passthrough":
+        return "close other programs: this engine only hands pictures on"
     if engine == "tiny":
         return "a smaller --size, fewer --steps, sdv2-host compile, or close other programs"
     return "fewer --steps, a smaller --size, --vae taehv, or close other programs"
@@ -185,10 +190,10 @@ def _late(measures: Measures) -> Iterator[Objection]:
 
 def _growing(measures: Measures) -> Iterator[Objection]:
     first, last = measures.latency_ends
-    if last.p99 > GROWN_SHARE * first.p99 and last.p99 > first.p99 + GROWN_MS:
+    if last.p95 > GROWN_SHARE * first.p95 and last.p95 > first.p95 + GROWN_MS:
         yield Objection(
             Verdict.WARNING,
-            f"latency grew, its 99 % from {first.p99:.0f} to {last.p99:.0f} ms",
+            f"latency grew, its 95 % from {first.p95:.0f} to {last.p95:.0f} ms at equal settings",
             "look whether the computer gets hot, or another program woke up; run it longer",
         )
 

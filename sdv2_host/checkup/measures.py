@@ -14,7 +14,8 @@ from sdv2_host.types import Size
 PAUSE_FRAMES = 2.5
 """An output that shows nothing for longer than this many frames has paused: one that is late by
 less is not seen."""
-TENTHS = 10
+END_SHARE = 0.05
+"""Of a run, its beginning and its end, where nothing is played and all is set alike."""
 NOTED_PAUSES = 20
 
 
@@ -46,6 +47,8 @@ class Event(NamedTuple):
     answer: str = ""
     """What the host said to it."""
     is_refused: bool = False
+    halted_s: float = 0.0
+    """For so long from then on no pictures were styled, by our own doing."""
 
 
 class Pause(NamedTuple):
@@ -86,7 +89,8 @@ class Measures:
     """A run that is over."""
 
     engine: str
-    size: Size
+    size: Size | None
+    """Of the output's pictures; None = there were none."""
     source: str
     source_fps: float
     ready_s: float
@@ -101,12 +105,22 @@ class Measures:
     """Why it ended before its time; '' = it did not."""
 
     @property
-    def num_fresh(self) -> int:
-        return int(np.count_nonzero(~np.isnan(self.output.latency_ms)))
+    def fair_latency_ms(self) -> np.ndarray[Any, Any]:
+        """Of fresh frames, but for the times when the soundcheck itself halted the engine."""
+        times = np.asarray(self.output.published_s)
+        values: np.ndarray[Any, Any] = np.asarray(self.output.latency_ms)
+        is_fair = ~np.isnan(values)
+        for event in self.events:
+            is_fair &= (times < event.at_s) | (times >= event.at_s + event.halted_s)
+        fair: np.ndarray[Any, Any] = values[is_fair]
+        return fair
 
     @property
     def fresh_fps(self) -> float:
-        return self.num_fresh / self.seconds if self.seconds else 0.0
+        """Styled pictures a second, but for those times."""
+        halted_s = sum(event.halted_s for event in self.events)
+        fair_s = self.seconds - halted_s
+        return len(self.fair_latency_ms) / fair_s if fair_s > 0 else 0.0
 
     @property
     def styled_share(self) -> float:
@@ -115,15 +129,14 @@ class Measures:
 
     @property
     def latency(self) -> Latency:
-        return latency_of(np.asarray(self.output.latency_ms))
+        return latency_of(self.fair_latency_ms)
 
     @property
     def latency_ends(self) -> tuple[Latency, Latency]:
-        """Of the first and the last tenth of the fresh frames."""
-        values = np.asarray(self.output.latency_ms)
-        fresh = values[~np.isnan(values)]
-        tenth = max(1, len(fresh) // TENTHS)
-        return latency_of(fresh[:tenth]), latency_of(fresh[-tenth:])
+        """Of the first and the last fresh frames."""
+        fresh = self.fair_latency_ms
+        count = max(1, round(len(fresh) * END_SHARE))
+        return latency_of(fresh[:count]), latency_of(fresh[-count:])
 
     @property
     def pauses(self) -> list[Pause]:
@@ -164,7 +177,7 @@ class Measures:
         """Without the output frame by frame."""
         return {
             "engine": self.engine,
-            "size": str(self.size),
+            "size": str(self.size) if self.size is not None else None,
             "source": self.source,
             "source_fps": self.source_fps,
             "ready_s": round(self.ready_s, 2),
@@ -185,8 +198,7 @@ class Measures:
 
 
 def latency_of(values_ms: np.ndarray[Any, Any]) -> Latency:
-    """Of the values that are numbers; 0 where there are none."""
-    fresh = values_ms[~np.isnan(values_ms)]
-    if not len(fresh):
+    """0 where there are none."""
+    if not len(values_ms):
         return Latency(0.0, 0.0, 0.0)
-    return Latency(*(round(float(value), 1) for value in np.percentile(fresh, (50, 95, 99))))
+    return Latency(*(round(float(value), 1) for value in np.percentile(values_ms, (50, 95, 99))))

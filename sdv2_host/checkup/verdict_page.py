@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
-from sdv2_host.checkup.charts import Chart, Series, draw
+from sdv2_host.checkup.charts import NARROW, WIDE, Chart, Series, draw
 from sdv2_host.checkup.finding import Finding, Verdict
 from sdv2_host.checkup.judging import Judgement, Readiness
-from sdv2_host.checkup.measures import Measures
+from sdv2_host.checkup.measures import Event, Measures
 
 STYLE = Path(__file__).with_name("verdict_page.css")
 CLASSES = {Readiness.READY: "ready", Readiness.CARE: "care", Readiness.NOT_READY: "not-ready"}
 NAN = float("nan")
+HEADROOM = 1.5
+"""Of the latency's chart over what 99 % stay within."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,10 @@ def verdict_page(
     """The whole page."""
     body = [_banner(judgement, facts)]
     if measures is not None:
-        body += [_tiles(measures), _charts(measures), _events(measures)]
-    body += [_objections(judgement), _table(findings), _footer(facts)]
+        body += [_tiles(measures), _objections(judgement), _charts(measures), _events(measures)]
+    else:
+        body.append(_objections(judgement))
+    body += [_table(findings), _footer(facts)]
     return "\n".join(
         (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -95,63 +99,59 @@ def _charts(measures: Measures) -> str:
 
 
 def charts_of(measures: Measures, marks_s: Sequence[float]) -> list[Chart]:
-    """Those that there is something to show in."""
+    """Those that there is something to show in: the wide ones first."""
     samples, output, seconds = measures.samples, measures.output, measures.seconds
     times = [sample.at_s for sample in samples]
-    gaps = [
+    period_ms = 1000 / measures.source_fps if measures.source_fps else None
+    gaps_ms = [
         1000 * (later - before)
         for before, later in zip(output.published_s, output.published_s[1:], strict=False)
     ]
 
-    def sampled(name: str, css: str, values: Sequence[float | None]) -> Series:
-        return Series(name, times, [NAN if one is None else one for one in values], css)
+    def sampled(title: str, unit: str, css: str, values: Sequence[float | None]) -> Chart:
+        known = [NAN if one is None else one for one in values]
+        return Chart(title, unit, [Series(title, times, known, css)], seconds, width=NARROW)
 
-    def chart(title: str, unit: str, *series: Series, wanted: float | None = None) -> Chart:
-        return Chart(title, unit, series, seconds, marks_s, wanted)
+    def framed(title: str, css: str, at_s: Sequence[float], values: Sequence[float]) -> Chart:
+        return Chart(title, "ms", [Series(title, at_s, values, css)], seconds, marks_s)
 
-    fps = sampled("styled", "a", [one.fps for one in samples])
-    latency = Series("each picture", output.published_s, output.latency_ms, "b")
+    fps = sampled("Styled pictures a second", "fps", "a", [one.fps for one in samples])
+    latency = framed("From the camera to the output", "b", output.published_s, output.latency_ms)
+    pauses = framed("From one output picture to the next", "c", output.published_s[1:], gaps_ms)
     charts = [
-        chart("Styled pictures a second", "fps", fps, wanted=measures.source_fps),
-        chart("From the camera to the output", "ms", latency),
-        chart(
-            "From one output picture to the next",
-            "ms",
-            Series("pause", output.published_s[1:], gaps, "c"),
-            wanted=1000 / measures.source_fps if measures.source_fps else None,
-        ),
-        chart("Memory of the host", "MiB", sampled("host", "a", [one.host_mib for one in samples])),
-        chart(
-            "Processor",
-            "%",
-            sampled("all cores", "b", [100 * one.cpu_share for one in samples]),
-            wanted=100.0,
+        replace(fps, marks_s=marks_s, wanted=measures.source_fps, width=WIDE),
+        replace(latency, most=HEADROOM * measures.latency.p99),
+        replace(pauses, wanted=period_ms),
+        sampled("Memory of the host", "MiB", "a", [one.host_mib for one in samples]),
+        replace(
+            sampled("Processor", "%", "b", [100 * one.cpu_share for one in samples]), wanted=100.0
         ),
     ]
     if any(one.gpu_mib is not None for one in samples):
-        memory = sampled("card", "a", [one.gpu_mib for one in samples])
-        charts.append(chart("Memory of the graphics card", "MiB", memory))
+        held = [one.gpu_mib for one in samples]
+        charts.append(sampled("Memory of the graphics card", "MiB", "a", held))
     if measures.hottest is not None:
-        heat = sampled("card", "c", [one.celsius for one in samples])
-        charts.append(chart("Heat of the graphics card", "°C", heat))
+        heat = [one.celsius for one in samples]
+        charts.append(sampled("Heat of the graphics card", "°C", "c", heat))
     return charts
 
 
 def _caption(chart: Chart) -> str:
-    dashed = " <i>- - as sent</i>" if chart.unit == "fps" else ""
-    return f"{escape(chart.title)}, {escape(chart.unit)}{dashed}"
+    dashed = " <i>dashed: as sent</i>" if chart.wanted is not None and chart.marks_s else ""
+    return f"{escape(chart.title)}{dashed}"
 
 
 def _events(measures: Measures) -> str:
-    rows = (
-        f'<tr class="{"trouble" if event.is_refused else ""}"><td>{_clock(event.at_s)}</td>'
-        f"<td>{escape(event.what)}</td><td>{escape(event.answer)}</td></tr>"
+    items = (
+        f'<li class="{"trouble" if event.is_refused else ""}">{_clock(event.at_s)} '
+        f"{escape(event.what)}{_answer(event)}</li>"
         for event in measures.events
     )
-    return (
-        "<section><h2>What was played</h2><p>The grey lines in the plots.</p>"
-        f"<table><tbody>{''.join(rows)}</tbody></table></section>"
-    )
+    return f'<section><h2>What was played</h2><ol class="played">{"".join(items)}</ol></section>'
+
+
+def _answer(event: Event) -> str:
+    return f" <small>{escape(event.answer)}</small>" if event.is_refused else ""
 
 
 def _clock(seconds: float) -> str:

@@ -81,12 +81,11 @@ def _measured(plan: SoundcheckPlan, narrator: Narrator) -> tuple[Measures | None
         host_args(config, plan.wanted.params, name),
         plan.source,
         config.engine,
-        config.size,
         plan.seconds,
         plan.out / LOG,
     )
     try:
-        return asyncio.run(run_show(show, ask, narrator.progress)), None
+        return asyncio.run(run_show(show, ask, LateProgress(narrator))), None
     except (WorkerError, SourceError) as error:
         what = "the host" if isinstance(error, WorkerError) else "the source"
         todo = "put right what the table says, then run the soundcheck again"
