@@ -19,7 +19,7 @@ from sdv2_host.bench.fault_kinds import BY_NAME, Fault, Place, newcomer_ms
 from sdv2_host.bench.fault_measure import Occurrence, num_missed, outcome, trusted
 from sdv2_host.bench.fault_stage import Stage, StagePlan
 from sdv2_host.bench.fault_verdicts import Round, Shown, growth, summary, timeline, verdicts
-from sdv2_host.bench.namespaces import leave_mounts, mount_small
+from sdv2_host.bench.namespaces import leave_mounts, mount_small, unmount
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.errors import ConfigError
 from sdv2_host.ipc.shm import LINUX_SEGMENT_DIR
@@ -139,6 +139,8 @@ def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, A
         finally:
             log = stage.host.log()[-LOG_LINES:]
             left = stage.close()
+            if fault.place is Place.CRAMPED:
+                unmount(stage.data_dir)
     grown = {} if fault.is_host_gone else growth(before, after)
     shown = Shown(rounds, grown, left, said)
     return {

@@ -68,6 +68,11 @@ if sys.platform == "linux":
         if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", ctypes.c_ulong(0), options):
             raise _not_allowed("file system", os.strerror(ctypes.get_errno()))
 
+    def unmount(folder: Path) -> None:
+        """What `mount_small` has put there is gone."""
+        detach = 2  # sys/mount.h: whoever has a file open there keeps it
+        ctypes.CDLL(None).umount2(os.fsencode(folder), detach)
+
     def open_device(address: str) -> int:
         """The calling thread's network has a device with this address, in a /24; a file to read
         what is sent through it from, packet by packet, and to write what arrives there to.
@@ -132,6 +137,9 @@ else:
         raise ConfigError(_ONLY_LINUX)
 
     def mount_small(folder: Path, num_bytes: int) -> None:
+        raise ConfigError(_ONLY_LINUX)
+
+    def unmount(folder: Path) -> None:
         raise ConfigError(_ONLY_LINUX)
 
     def open_device(address: str) -> int:

@@ -61,6 +61,17 @@ class WriterSegment:
         self.words[STATE_WORD] = STATE_LIVE
         fence()
         self.words[READY_WORD] = READY  # last: readers trust the header when they see it
+        self._head = self.map[:SEGMENT_FIXED_BYTES]
+
+    def can_be_attached(self, store: SegmentStore) -> bool:
+        """Whether a reader that comes now finds it, with the header that it was made with."""
+        try:
+            head = store.attach(self.name, SEGMENT_HEADER_BYTES)
+        except (OSError, RingError):
+            return False
+        with contextlib.closing(head):
+            is_as_made = head[: len(self._head)] == self._head
+        return is_as_made and self.words[STATE_WORD] == STATE_LIVE
 
     def release(self) -> None:
         """The mapping is closed, or will be when the last view that `begin` gave out is gone."""

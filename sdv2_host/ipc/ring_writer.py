@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdv2_host.clock import now_ns
+from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import RingError
 from sdv2_host.ipc.ring_codec import (
     SegmentHeader,
     pack_slot_body,
 )
 from sdv2_host.ipc.ring_descriptor import (
+    MAX_DESCRIPTOR_BYTES,
     Descriptor,
     check_stream,
     descriptor_path,
@@ -48,6 +50,7 @@ from sdv2_host.ipc.ring_segment import (
 from sdv2_host.ipc.run_dir import (
     default_run_dir,
     make_run_dir,
+    read_private_file,
     remove_file,
     write_private_file,
 )
@@ -59,6 +62,8 @@ from sdv2_host.ipc.shm import (
 from sdv2_host.types import FrameMeta
 
 DEFAULT_CAPACITY_BYTES = 256 * 256 * 4
+LOOK_INTERVAL_NS = 500 * NS_PER_MS
+"""Between two looks whether readers still find the stream; one takes 50 us."""
 _U32 = 0xFFFFFFFF
 
 
@@ -67,7 +72,11 @@ class FrameWriter:
 
     Used by one thread. A process that holds a writer must not fork: the child would keep the lock.
 
-    State, per life of the writer: the lock, the frame number. Per generation: the segment.
+    A stream whose files somebody deletes, as programs that tidy up /tmp or /dev/shm do, or whose
+    header somebody overwrites, is made anew within half a second; readers go over by themselves.
+
+    State, per life of the writer: the lock, the frame number. Per generation: the segment, the
+    bytes that its descriptor has, the payload that was asked for.
     """
 
     def __init__(
@@ -99,6 +108,9 @@ class FrameWriter:
         self._begun: FrameMeta | None = None
         self._begun_bytes = 0
         self._closed = False
+        self._next_look_ns = self._start_ns + LOOK_INTERVAL_NS
+        self._capacity_bytes = 0
+        self._descriptor = b""
         make_run_dir(self._run_dir)
         self._lock = lock_stream(stream, self._run_dir)
         try:
@@ -196,11 +208,16 @@ class FrameWriter:
         segment.words[HEARTBEAT_WORD] = now
         segment.bell[0] = (segment.bell[0] + 1) & _U32
         self._frame = frame
+        if now > self._next_look_ns:
+            self._look(now)
         return frame
 
     def heartbeat(self) -> None:
         """Readers know that the writer lives; call at 10 Hz or more when nothing is published."""
-        self._segment.words[HEARTBEAT_WORD] = now_ns()
+        now = now_ns()
+        self._segment.words[HEARTBEAT_WORD] = now
+        if now > self._next_look_ns and self._begun is None:
+            self._look(now)
 
     def close(self) -> None:
         """The stream is gone: nothing is left in shared memory or the run directory."""
@@ -208,10 +225,12 @@ class FrameWriter:
             return
         self._closed = True
         self._segment.words[STATE_WORD] = STATE_CLOSED
-        remove_file(descriptor_path(self._run_dir, self._stream))
+        with contextlib.suppress(RingError):  # no directory any more: nothing to remove from it
+            if self._has_name():
+                remove_file(descriptor_path(self._run_dir, self._stream))
+                remove_file(pending_path(self._run_dir, self._stream))
         self._segments.unlink(self._segment.name)
         self._segment.release()
-        remove_file(pending_path(self._run_dir, self._stream))
         self._lock.release()
 
     def __enter__(self) -> FrameWriter:
@@ -224,6 +243,30 @@ class FrameWriter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _look(self, now: int) -> None:
+        """Readers that come now find the stream, if that is to be had; else it is tried again."""
+        self._next_look_ns = now + LOOK_INTERVAL_NS
+        try:
+            make_run_dir(self._run_dir)
+            if self._has_name() and not self._is_found():
+                self._grow(self._capacity_bytes)
+        except RingError:
+            pass  # no memory, or a directory that is not ours: those who read go on reading
+
+    def _has_name(self) -> bool:
+        """Whether the stream is ours still. Where somebody removed its lock file and another writer
+        came since, it is not."""
+        return self._lock.is_in_place or self._lock.renew()
+
+    def _is_found(self) -> bool:
+        """Whether descriptor and segment are there, as they were made."""
+        try:
+            path = descriptor_path(self._run_dir, self._stream)
+            is_described = read_private_file(path, MAX_DESCRIPTOR_BYTES) == self._descriptor
+        except (OSError, RingError):
+            return False
+        return is_described and self._segment.can_be_attached(self._segments)
 
     def _grow(self, payload_bytes: int) -> None:
         old = self._segment
@@ -263,14 +306,14 @@ class FrameWriter:
         )
         try:
             segment = WriterSegment(name, self._segments, header, self._fence)
-            write_private_file(
-                descriptor_path(self._run_dir, self._stream), pack_descriptor(descriptor)
-            )
+            packed = pack_descriptor(descriptor)
+            write_private_file(descriptor_path(self._run_dir, self._stream), packed)
         except RingError as error:
             self._segments.unlink(name)
             remove_file(pending)
             raise RingError(f"stream {self._stream}: {error}") from error
         self._generation = header.generation
+        self._capacity_bytes, self._descriptor = capacity_bytes, packed
         if old_name is None:
             remove_file(pending)
         return segment

@@ -192,11 +192,29 @@ class WriterLock:
         os.close(fd)
         return False
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that others look at is the one that this process has locked."""
+        return self._fd is not None and _is_same_file(self._fd, self._path)
+
+    def renew(self) -> bool:
+        """Somebody has removed the file: it is there again, and locked. False: another was faster.
+
+        Raises:
+            RingError: the lock file cannot be made.
+        """
+        assert self._fd is not None, "only while it is held"
+        removed = self._fd
+        if not self.acquire():
+            return False
+        os.close(removed)
+        return True
+
     def release(self) -> None:
         """The lock is free and its file gone."""
         if self._fd is None:
             return
-        if sys.platform != "win32":
+        if sys.platform != "win32" and self.is_in_place:
             remove_file(self._path)
         os.close(self._fd)
         self._fd = None
