@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sdv2_host.bench.end_process import kill_at_once
 from sdv2_host.bench.soak_guests import Guests
+from sdv2_host.bench.soak_host import soak_host, told_errors
 from sdv2_host.bench.soak_script import (
     ACCIDENTS,
     CALM,
@@ -35,7 +34,6 @@ from sdv2_host.bench.soak_watch import Belongings, Mark, mark_process
 from sdv2_host.clock import now_ns
 from sdv2_host.commands.client import Client
 from sdv2_host.config import EngineName
-from sdv2_host.control.access import read_host_file
 from sdv2_host.errors import HostError, WorkerError
 from sdv2_host.ipc.host_file import HostFile
 from sdv2_host.types import ProgressFn, Size
@@ -46,9 +44,7 @@ NUM_MARKS = 200
 """Between the rests, so many more in all."""
 REST_FRAMES = 20
 REST_LOOKS = 5
-START_S = 120.0
 ACCIDENT_S = 120.0
-STOP_S = 20.0
 LOOK_S = 0.05
 LARGER_PX = 16
 """By so much the other size of engine and source is larger."""
@@ -110,53 +106,14 @@ async def _run(soak: SoakPlan, progress: ProgressFn) -> SoakTrace:
     name = f"soak-{now_ns() % 10**9}"
     belongings = Belongings(name)
     with tempfile.TemporaryDirectory(prefix="sdv2-soak-") as folder:
-        log = Path(folder) / "log"
-        async with _host(soak, name, Path(folder)) as (found, child):
+        hosting = soak_host(name, soak.engine, soak.size, Path(folder))
+        async with hosting as (found, child):
             show = _Show(soak, found, child, trace, belongings)
             await show.run(progress)
         trace.exit_code = child.returncode
-        trace.errors = _told(log)
+        trace.errors = told_errors(Path(folder))
     trace.left = belongings.look()
     return trace
-
-
-@asynccontextmanager
-async def _host(
-    soak: SoakPlan, name: str, folder: Path
-) -> AsyncIterator[tuple[HostFile, asyncio.subprocess.Process]]:
-    """A host with all its files in the folder; stopped as by Ctrl-C at the end."""
-    size = () if soak.engine == "passthrough" else ("--size", str(soak.size))
-    # One thread: two that wait for each other on a machine with other work take many times as long.
-    args = ("--name", name, "--engine", soak.engine, *size, "--threads", "1", "--port", "0")
-    folders = ("--data-dir", str(folder), "--recordings-dir", str(folder / "takes"))
-    with (folder / "log").open("wb") as log:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sdv2_host", "run", *args, *folders),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=log,
-        )
-    try:
-        yield await _opened(name, child, folder / "log"), child
-    finally:
-        if child.returncode is None:
-            child.terminate()
-        try:
-            async with asyncio.timeout(STOP_S):
-                await child.wait()
-        except TimeoutError:
-            child.kill()
-            await child.wait()
-
-
-async def _opened(name: str, child: asyncio.subprocess.Process, log: Path) -> HostFile:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and child.returncode is None:
-        found = read_host_file(name)
-        if found is not None and Client(found).get("/api/status")["worker_pid"]:
-            return found
-        await asyncio.sleep(LOOK_S)
-    raise WorkerError(f"the host did not start; its log ends with: {_tail(log)}")
 
 
 class _Show:
@@ -350,14 +307,3 @@ class _Show:
             f"soak: frame {frame}, {mark.fps:.0f} fps, {compressed:.1f} times as fast as the show; "
             f"daemon {mark.daemon.rss_mib:.1f} MiB, {mark.daemon.num_fds} fds; worker {worker};"
         )
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    return " / ".join(lines[-3:])
-
-
-def _told(log: Path) -> list[str]:
-    lines = log.read_text(errors="replace").splitlines()
-    marks = ("Traceback", "never retrieved", "ResourceWarning")
-    return [line for line in lines if any(mark in line for mark in marks)]
