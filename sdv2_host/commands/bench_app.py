@@ -11,6 +11,7 @@ import typer
 from sdv2_host.commands.bench_model_app import bench_model_app
 from sdv2_host.commands.bench_multi_app import bench_multi_app
 from sdv2_host.commands.bench_pictures_app import bench_pictures_app
+from sdv2_host.commands.bench_soak_app import bench_soak_app
 from sdv2_host.commands.options import (
     Compile,
     Engine,
@@ -25,6 +26,7 @@ bench_app = typer.Typer(help="Measure this computer and this build.")
 bench_app.add_typer(bench_pictures_app)
 bench_app.add_typer(bench_multi_app)
 bench_app.add_typer(bench_model_app)
+bench_app.add_typer(bench_soak_app)
 
 
 @bench_app.command("ring")
