@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sdv2_host.commands.bench_fuzz_app import bench_fuzz_app
 from sdv2_host.commands.bench_model_app import bench_model_app
 from sdv2_host.commands.bench_multi_app import bench_multi_app
 from sdv2_host.commands.bench_pictures_app import bench_pictures_app
@@ -27,6 +28,7 @@ bench_app.add_typer(bench_pictures_app)
 bench_app.add_typer(bench_multi_app)
 bench_app.add_typer(bench_model_app)
 bench_app.add_typer(bench_soak_app)
+bench_app.add_typer(bench_fuzz_app)
 
 
 @bench_app.command("ring")

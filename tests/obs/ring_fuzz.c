@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Hostile peers for the plugin's ring client, to be built with AddressSanitizer and UBSan.
  *
- *   ring_fuzz SEED SECONDS RUN
+ *   ring_fuzz SEED COUNT RUN
  *
- * Runs each kind of case for a share of the time and prints a line per kind: name, cases, accepted.
+ * Tries COUNT cases, each kind its share of them, and prints a line per kind: name, cases, accepted.
  * RUN is an empty directory of mode 0700. Whatever a peer writes, nothing is read or written
  * outside what was mapped and allocated; what is accepted is checked for being sound.
  */
@@ -253,26 +253,35 @@ static int try_leftovers(void) {
 typedef struct racer {
     uint8_t *memory;
     uint64_t bytes;
-    _Atomic bool is_stopping;
+    _Atomic bool is_running, is_stopping;
 } racer;
 
 static void *race(void *data) {
     racer *with = data;
     uint64_t own = 88172645463325252u, *words = (uint64_t *)(void *)with->memory;
+    uint64_t slot = (SDV2_RING_SEGMENT_HEADER_BYTES + 5 % SLOTS * SLOT_BYTES) / 8, sound[16], index;
 
+    memcpy(sound, words + slot, sizeof sound);
     while (!with->is_stopping) {
         own ^= own << 13, own ^= own >> 7, own ^= own << 17;
+        if (own % 8 == 0) { /* and a pause: else hardly a frame would be taken at all */
+            for (index = 0; index < 16; ++index)
+                words[slot + index] = sound[index];
+            words[32] = 5;
+            for (index = (own >> 8) % 512; index > 0; --index)
+                sdv2_ring_fence();
+        }
         /* The hot line, and the headers of the slots: all that a reader looks at. */
-        words[32 + own % 3] = own >> 60;
+        words[32 + (own >> 4) % 3] = own >> 60;
+        with->is_running = true;
         words[(SDV2_RING_SEGMENT_HEADER_BYTES + (own >> 8) % SLOTS * SLOT_BYTES) / 8 +
               (own >> 16) % 7] = (own >> 24) % 5 == 0 ? own : (own >> 24) % 8192;
     }
     return NULL;
 }
 
-static uint64_t race_for(double seconds, uint64_t *accepted) {
-    uint64_t bytes = SDV2_RING_SEGMENT_HEADER_BYTES + (uint64_t)SLOTS * SLOT_BYTES, cases = 0;
-    uint64_t stop_ns = platform_now_ns() + (uint64_t)(seconds * 1e9);
+static uint64_t race_for(uint64_t cases) {
+    uint64_t bytes = SDV2_RING_SEGMENT_HEADER_BYTES + (uint64_t)SLOTS * SLOT_BYTES, accepted = 0;
     racer with = {.memory = aligned_alloc(4096, bytes), .bytes = bytes};
     sdv2_ring_reader reader;
     pthread_t thread;
@@ -280,43 +289,41 @@ static uint64_t race_for(double seconds, uint64_t *accepted) {
     sound_segment(with.memory, 5);
     expect(sdv2_ring_check(with.memory, bytes, &reader) == NULL, "a sound segment was refused");
     pthread_create(&thread, NULL, race, &with);
-    while (platform_now_ns() < stop_ns) {
+    while (!with.is_running)
+        ;
+    while (cases-- > 0) {
         reader.last = 0;
-        *accepted += (uint64_t)take(&reader);
-        ++cases;
+        accepted += (uint64_t)take(&reader);
     }
     with.is_stopping = true;
     pthread_join(thread, NULL);
     free(with.memory);
-    return cases;
+    return accepted;
 }
 
 int main(int count, char **arg) {
     static const struct {
         const char *name;
         int (*attempt)(void);
-    } kinds[] = {{"descriptor", try_descriptor}, {"noise", try_noise},
-                 {"header", try_header},         {"slot", try_slot},
-                 {"attach", try_attach},         {"leftovers", try_leftovers}};
-    const size_t num_kinds = sizeof kinds / sizeof *kinds;
-    uint64_t stop_ns, cases, accepted;
-    double seconds;
+        uint64_t per_mille; /* those with files take a hundred times as long as the others */
+    } kinds[] = {{"descriptor", try_descriptor, 150}, {"noise", try_noise, 20},
+                 {"header", try_header, 300},         {"slot", try_slot, 400},
+                 {"attach", try_attach, 10},          {"leftovers", try_leftovers, 5}};
+    uint64_t all, left, cases, index, accepted;
     size_t kind;
 
     if (count != 4)
         return 2;
     state = strtoull(arg[1], NULL, 10);
-    seconds = atof(arg[2]) / (double)(num_kinds + 1);
+    left = all = strtoull(arg[2], NULL, 10);
     run_dir = arg[3];
-    for (kind = 0; kind < num_kinds; ++kind) {
-        cases = accepted = 0;
-        stop_ns = platform_now_ns() + (uint64_t)(seconds * 1e9);
-        for (; platform_now_ns() < stop_ns; ++cases)
+    for (kind = 0; kind < sizeof kinds / sizeof *kinds; ++kind) {
+        cases = all * kinds[kind].per_mille / 1000;
+        for (accepted = 0, index = 0; index < cases; ++index)
             accepted += (uint64_t)kinds[kind].attempt();
         printf("%s %" PRIu64 " %" PRIu64 "\n", kinds[kind].name, cases, accepted);
+        left -= cases;
     }
-    accepted = 0;
-    cases = race_for(seconds, &accepted);
-    printf("race %" PRIu64 " %" PRIu64 "\n", cases, accepted);
+    printf("race %" PRIu64 " %" PRIu64 "\n", left, race_for(left));
     return 0;
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sdv2_host.bench import fuzz_client
 from tests.hosts import orphans
 
 ROOT = Path(__file__).parents[2]
@@ -39,24 +40,44 @@ def compiled(name: str, sanitizer: list[str], folder: Path) -> Path:
     return program
 
 
-@pytest.mark.parametrize(("seed", "seconds"), [(1, 5), pytest.param(2, 90, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("seed", "count"), [(1, 100_000), pytest.param(2, 1_000_000, marks=pytest.mark.soak)]
+)
 def test_no_hostile_peer_can_harm_the_client(
-    tmp_path: Path, run_dir: Path, seed: int, seconds: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run_dir: Path, seed: int, count: int
 ) -> None:
-    fuzz = compiled("ring_fuzz", ADDRESS, tmp_path)
+    fuzz = tmp_path / "ring_fuzz"
+    fuzz_client.build(fuzz)
 
-    done = finished([fuzz, str(seed), str(seconds), run_dir])
+    done = finished([fuzz, str(seed), str(count), run_dir])
 
     assert done.returncode == 0, done.stderr[-4000:]
     kinds = {name: (int(cases), int(taken)) for name, cases, taken in map(str.split, lines(done))}
-    with capsys.disabled():
-        for name, (cases, taken) in kinds.items():
-            print(f"\n{name}: {cases / (seconds / len(kinds)):.0f} cases/s, {taken} taken", end="")
+    assert sum(cases for cases, _ in kinds.values()) == count
     for name in ("descriptor", "header", "slot", "attach"):
         cases, taken = kinds[name]
         assert 0.05 * cases < taken < 0.95 * cases  # both ways out were gone
     assert kinds["noise"][1] == 0
     assert kinds["race"][1] > 0
+
+
+def test_a_client_that_does_not_look_where_the_last_row_ends_is_found_out(
+    tmp_path: Path, run_dir: Path
+) -> None:
+    header = (ROOT / "plugins" / "include" / "sdv2_ring.h").read_text(encoding="utf-8")
+    check = "header->row_stride * (header->height - 1u) + row_bytes <= header->payload_bytes"
+    assert header.count(check) == 1
+    broken = tmp_path / "checkout"
+    (broken / "plugins" / "include").mkdir(parents=True)
+    (broken / "plugins" / "obs").symlink_to(SOURCES.parent)
+    (broken / "tests").symlink_to(ROOT / "tests")
+    (broken / "plugins" / "include" / "sdv2_ring.h").write_text(header.replace(check, "1"))
+    fuzz_client.build(tmp_path / "ring_fuzz", broken)
+
+    done = finished([tmp_path / "ring_fuzz", "1", "100000", run_dir])
+
+    assert done.returncode != 0
+    assert "AddressSanitizer" in done.stderr or "larger than its slot" in done.stderr
 
 
 @pytest.mark.parametrize("sanitizer", [ADDRESS, THREAD], ids=["address", "thread"])
