@@ -17,6 +17,43 @@ class Percentiles(NamedTuple):
     p99: float = 0.0
 
 
+class StageMs(NamedTuple):
+    """One part of the latency, in milliseconds. Means of all parts add up to the mean latency;
+    percentiles do not."""
+
+    mean: float = 0.0
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+
+
+class StagesMs(NamedTuple):
+    """Parts of the way from the capture of a frame to its picture on the output ring: what
+    `FrameBudget` says of them. Neither the camera nor the screen is in it."""
+
+    wait: StageMs = StageMs()
+    upload: StageMs = StageMs()
+    encode: StageMs = StageMs()
+    denoise: StageMs = StageMs()
+    decode: StageMs = StageMs()
+    download: StageMs = StageMs()
+    between: StageMs = StageMs()
+    publish: StageMs = StageMs()
+
+
+class LatencyBudget(NamedTuple):
+    """Of fresh pictures of the last 10 s."""
+
+    stages_ms: StagesMs = StagesMs()
+    slowest: str = ""
+    """The part that takes most of the latency; '' = no picture came."""
+    limits_rate: str = ""
+    """Why not more pictures come: the engine's longest stage per chunk, or 'input' where it could
+    make more than it is given; '' = not known."""
+    says: str = ""
+    """Both in one line for a person."""
+
+
 @dataclass(slots=True)
 class OscCounts:
     """Since the start. Every message is counted as applied, called, asked, unknown or rejected."""
@@ -127,6 +164,8 @@ class HostStatus:
     lock-step client reckons with. 0 while no worker is ready."""
     latency_ms: Percentiles = field(default_factory=Percentiles)
     """Capture of the input slot to publication of the output slot."""
+    budget: LatencyBudget = field(default_factory=LatencyBudget)
+    """Where that time goes."""
     ttff_ms: float | None = None
     spans_ms: dict[str, float] = field(default_factory=dict)
     """Per stage and chunk, mean of the last 32 chunks."""
@@ -167,9 +206,15 @@ class HostStatus:
     obs: ObsCounts = field(default_factory=ObsCounts)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts, numbers and texts; `latency_ms` and `size` by name."""
+        """Plain dicts, numbers and texts; named tuples by name."""
         fields = asdict(self)
         fields["state"] = self.state.value
         fields["latency_ms"] = self.latency_ms._asdict()
+        fields["budget"] = {
+            **self.budget._asdict(),
+            "stages_ms": {
+                name: stage._asdict() for name, stage in self.budget.stages_ms._asdict().items()
+            },
+        }
         fields["size"] = self.size._asdict() if self.size else None
         return fields

@@ -147,6 +147,7 @@ def _status_text(answer: dict[str, Any]) -> str:
         f"prompt    {answer['prompt']}",
         f"fps       {answer['fps']:.1f}, {answer['dropped']} dropped of {answer['frames_in']}",
         f"latency   {latency['p50']:.0f} ms median, {latency['p95']:.0f} ms p95",
+        *_budget_lines(answer.get("budget")),
         f"chunk     {spans} ms" if spans else "",
         f"problem   {answer['problem']}" if answer["problem"] else "",
         f"encoding  {answer['encoding']}" if answer["encoding"] else "",
@@ -160,6 +161,18 @@ def _status_text(answer: dict[str, Any]) -> str:
         f"{answer['web']['clients']} pages",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _budget_lines(budget: dict[str, Any] | None) -> list[str]:
+    """None: the host is older and tells none."""
+    if budget is None or not budget["says"]:
+        return []
+    parts = [
+        f"{name} {ms['p50']:.0f}/{ms['p95']:.0f}/{ms['p99']:.0f}"
+        for name, ms in budget["stages_ms"].items()
+        if ms["p99"] > 0
+    ]
+    return [f"budget    {budget['says']}", f"          p50/p95/p99 in ms: {', '.join(parts)}"]
 
 
 def monitor(client: Client) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from sdv2_host import __version__
-from sdv2_host.status import HostState, HostStatus
+from sdv2_host.status import HostState, HostStatus, StagesMs
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MS_PER_S = 1000
@@ -72,10 +72,19 @@ def _frames(status: HostStatus) -> tuple[Metric, ...]:
     latency = status.latency_ms
     quantiles = {"0.5": latency.p50, "0.95": latency.p95, "0.99": latency.p99}
     seconds = [(key, value / MS_PER_S) for key, value in quantiles.items()]
+    budget = status.budget
+    bottlenecks = {"latency": budget.slowest, "rate": budget.limits_rate}
     spans = [(key, value / MS_PER_S) for key, value in status.spans_ms.items()]
     return (
         _gauge("fps", "Fresh frames per second on the output.", status.fps),
         _labelled("latency_seconds", "gauge", "From capture to output.", "quantile", seconds),
+        *_budget(budget.stages_ms),
+        Metric(
+            "sdv2_bottleneck",
+            "gauge",
+            "1 for the part that makes most of the latency, and for what limits the rate.",
+            tuple(({"of": of, "part": part}, 1) for of, part in bottlenecks.items() if part),
+        ),
         _labelled("stage_seconds", "gauge", "Per chunk, of the last chunks.", "stage", spans),
         _labelled("note", "gauge", "What the engine decided.", "name", status.notes.items()),
         _counter("frames_in", "Frames of the source.", status.frames_in),
@@ -85,6 +94,20 @@ def _frames(status: HostStatus) -> tuple[Metric, ...]:
         _counter("cadence_gaps", "Frames that came late.", status.cadence_gaps),
         _gauge("queue_depth", "Frames that wait.", status.queue_depth),
         _gauge("delay_frames", "Frames a picture comes after its own.", status.delay_frames),
+    )
+
+
+def _budget(stages_ms: StagesMs) -> tuple[Metric, ...]:
+    means: list[tuple[str, float]] = []
+    quantiles: list[tuple[dict[str, str], float]] = []
+    for part, ms in stages_ms._asdict().items():
+        means.append((part, ms.mean / MS_PER_S))
+        for quantile, value in (("0.5", ms.p50), ("0.95", ms.p95), ("0.99", ms.p99)):
+            quantiles.append(({"part": part, "quantile": quantile}, value / MS_PER_S))
+    name, help_ = "sdv2_budget_seconds", "From capture to output, by part."
+    return (
+        Metric(name, "gauge", help_, tuple(quantiles)),
+        _labelled("budget_mean_seconds", "gauge", "Means, which add up.", "part", means),
     )
 
 

@@ -280,6 +280,8 @@ def status_values(status: HostStatus) -> dict[str, OutValue]:
         STATUS_ROOT + "problem": status.problem,
         STATUS_ROOT + "encoding": status.encoding,
         STATUS_ROOT + "schedule": status.schedule,
+        STATUS_ROOT + "slowest": status.budget.slowest,
+        STATUS_ROOT + "limits_rate": status.budget.limits_rate,
         STATUS_ROOT + "live_prompt": status.prompt,
         STATUS_ROOT + "recording": status.recording,
         STATUS_ROOT + "delay_frames": status.delay_frames,
@@ -298,6 +300,10 @@ def metric_values(status: HostStatus) -> dict[str, float]:
         "restarts": status.worker_restarts,
         "chunk_ms": sum(status.spans_ms.values()),
         **{f"span_{stage}_ms": span_ms for stage, span_ms in status.spans_ms.items()},
+        **{
+            f"budget_{part}_ms": stage.mean
+            for part, stage in status.budget.stages_ms._asdict().items()
+        },
         **status.notes,
     }
     return {METRICS_ROOT + name: float(value) for name, value in metrics.items()}

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdv2_host.clock import NS_PER_MS, NS_PER_S
+from sdv2_host.clock import NS_PER_MS, NS_PER_S, NS_PER_US
+from sdv2_host.host.budget import Timed
 from sdv2_host.host.playout import PlayoutCounts
 from sdv2_host.status import Percentiles
 from sdv2_host.types import FrameFlags, FrameMeta
 
 LATENCY_WINDOW_NS = 10 * NS_PER_S
+MAX_RECENT = 1024
+"""Of the pictures of that window: all but where more than a hundred come a second."""
 FPS_WINDOW_NS = 3 * NS_PER_S
 
 
@@ -25,6 +28,8 @@ class PresenterStats:
     """Fresh frames per second; 0 when none came for a second."""
     latency_ms: Percentiles
     """From the input slot's capture to the output slot's publication."""
+    recent: tuple[Timed, ...]
+    """The newest of the same pictures."""
     ttff_ms: float | None
     """From the first input frame after the first ready to its picture on the output."""
     cadence_gaps: int
@@ -38,6 +43,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._latencies_ms: deque[tuple[int, float]] = deque()
+        self._recent: deque[Timed] = deque(maxlen=MAX_RECENT)
         self._fresh_ns: deque[int] = deque()
         self._ready_ns: int | None = None
         self._ttff_ms: float | None = None
@@ -49,10 +55,11 @@ class Meter:
             self._ready_ns = ready_ns
 
     def fresh(self, meta: FrameMeta, now: int, interval_ns: int) -> None:
-        """A frame that was not shown before is on the output since `now`."""
+        """A frame that was not shown before is on the output since `now`, published then."""
         self._latencies_ms.append((now, (now - meta.source_capture_ts_ns) / NS_PER_MS))
         while self._latencies_ms[0][0] < now - LATENCY_WINDOW_NS:
             self._latencies_ms.popleft()
+        self._recent.append(Timed(meta.source_capture_ts_ns // NS_PER_US, meta.budget))
         is_late = bool(self._fresh_ns) and now - self._fresh_ns[-1] > 2 * interval_ns
         self._gaps += is_late and FrameFlags.LOCKSTEP not in meta.flags
         self._fresh_ns.append(now)
@@ -72,4 +79,7 @@ class Meter:
         if self._latencies_ms:
             values = np.percentile([ms for _, ms in self._latencies_ms], [50, 95, 99])
             latency = Percentiles(*(round(float(value), 2) for value in values))
-        return PresenterStats(counts, round(fps, 2), latency, self._ttff_ms, self._gaps)
+        recent = list(self._recent)[-len(self._latencies_ms) :]
+        return PresenterStats(
+            counts, round(fps, 2), latency, tuple(recent), self._ttff_ms, self._gaps
+        )

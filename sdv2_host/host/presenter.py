@@ -311,12 +311,14 @@ class Presenter:
                 capture_ts_ns=shown.turn_of.capture_ts_ns,
                 source_frame=shown.turn_of.source_frame,
                 source_capture_ts_ns=shown.turn_of.source_capture_ts_ns,
+                times=shown.turn_of.times,
             )
         if not shown.is_fresh:
             meta = replace(meta, flags=meta.flags | FrameFlags.REPEATED)
         self._writer.publish(picture, meta)
         now = now_ns()
-        self._last = Frame(replace(meta, publish_ts_ns=now), picture)
+        meta = replace(meta, publish_ts_ns=now)
+        self._last = Frame(meta, picture)
         if shown.is_fresh:
             with self._lock:
                 self._meter.fresh(meta, now, self._playout.interval_ns)

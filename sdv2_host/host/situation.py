@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from sdv2_host.config import Config
+from sdv2_host.host.budget import Rate, budget_of
 from sdv2_host.host.meter import PresenterStats
 from sdv2_host.host.prompt_desk import Desk
 from sdv2_host.host.worker_log import WorkerLog
@@ -68,6 +69,9 @@ class Situation:
             cadence_gaps=stats.cadence_gaps,
             delay_frames=ready.delay_frames if ready is not None else 0,
             latency_ms=stats.latency_ms,
+            budget=budget_of(
+                stats.recent, Rate(stats.fps, self.worker.possible_fps, self.worker.spans_ms)
+            ),
             ttff_ms=stats.ttff_ms,
             spans_ms=self.worker.spans_ms,
             step_ms=ready.step_ms if ready is not None else {},

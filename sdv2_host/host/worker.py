@@ -214,6 +214,7 @@ def style_chunk(
     report = Report(
         version=snapshot.version,
         spans_ms=_finite(styled.spans_ms),
+        took_ms=(end_ns - begin_ns) / NS_PER_MS,
         notes=_finite({**styled.notes, "chunk_frames": float(len(chunk.frames))}),
         frames_in=counts.frames_in,
         frames_out=counts.taken - outlet.num_lost,

@@ -35,14 +35,15 @@ class Busy(NamedTuple):
 class WorkerLog:
     """What the workers reported, summed over their lives.
 
-    Fields: `ready` and `newest` of the living worker; `spans` of the last chunks; totals of the
-    workers before it.
+    Fields: `ready` and `newest` of the living worker; `spans` of the last chunks, and how many
+    frames each had and what it took; totals of the workers before it.
     """
 
     def __init__(self) -> None:
         self.ready: Ready | None = None
         self.newest: Report | None = None
         self._spans: deque[dict[str, float]] = deque(maxlen=SPANS_CHUNKS)
+        self._took: deque[tuple[float, float]] = deque(maxlen=SPANS_CHUNKS)
         self._frames_in = 0
         self._dropped = 0
         self._heard_ns = 0
@@ -57,6 +58,7 @@ class WorkerLog:
         elif isinstance(message, Report):
             self.newest = message
             self._spans.append(message.spans_ms)
+            self._took.append((message.notes.get("chunk_frames", 0.0), message.took_ms))
 
     def busy(self, now: int | None = None) -> Busy | None:
         """What the worker is at, None = it waits for input or has only just begun."""
@@ -75,6 +77,7 @@ class WorkerLog:
         self._frames_in = frames_in - (newest.frames_in if newest else 0)
         self._dropped = dropped - (newest.dropped if newest else 0)
         self._spans.clear()
+        self._took.clear()
         self._heard_ns = now_ns()
         self._is_idle = newest is None
 
@@ -92,6 +95,12 @@ class WorkerLog:
     @property
     def dropped(self) -> int:
         return self._dropped + (self.newest.dropped if self.newest else 0)
+
+    @property
+    def possible_fps(self) -> float:
+        """Pictures a second, were the engine always at work; 0 = not known."""
+        took_ms = sum(ms for _, ms in self._took)
+        return 1000 * sum(count for count, _ in self._took) / took_ms if took_ms else 0.0
 
     @property
     def spans_ms(self) -> dict[str, float]:

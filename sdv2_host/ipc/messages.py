@@ -103,6 +103,8 @@ class Report(_Message):
     version: int
     """Of the parameters that the chunk was made with."""
     spans_ms: dict[str, float]
+    took_ms: float = 0.0
+    """From this chunk to the next while there always is one; 0 = not known."""
     notes: dict[str, float]
     frames_in: int
     """Frames the source published, the ones missed included."""

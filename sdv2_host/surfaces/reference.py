@@ -17,6 +17,8 @@ OUT_ROWS = (
     ("/sdv2/status/live_prompt", "s", "the prompt in use"),
     ("/sdv2/status/encoding", "s", "what is being done for a newer one"),
     ("/sdv2/status/schedule", "s", "how long chunks are and why, or nothing"),
+    ("/sdv2/status/slowest", "s", "the part that takes most of the latency"),
+    ("/sdv2/status/limits_rate", "s", "the stage that keeps more pictures from coming, or input"),
     ("/sdv2/status/preset", "s", "the preset loaded last"),
     ("/sdv2/status/cue, next_cue, cue_list", "s", "where the show is"),
     ("/sdv2/status/recording, snapshot", "s", "files being written, written last"),
@@ -25,6 +27,9 @@ OUT_ROWS = (
     ("/sdv2/metrics/fps, latency_ms, latency_p95_ms, dropped, repeated, queue_depth, restarts, "
      "chunk_ms, chunk_frames, span_STAGE_ms, noise_scale, motion, drift, recached", "f",
      "five times a second, floats for CHOPs"),
+    ("/sdv2/metrics/budget_wait_ms, budget_upload_ms, budget_encode_ms, budget_denoise_ms, "
+     "budget_decode_ms, budget_download_ms, budget_between_ms, budget_publish_ms", "f",
+     "parts of the latency, means of 10 s; together they are all of it"),
     ("/sdv2/error", "s s", "address or origin, and the reason"),
     ("/sdv2/pong", "s s f", "answer to a ping: its token, version, uptime in s"),
 )  # fmt: skip

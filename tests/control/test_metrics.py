@@ -10,7 +10,17 @@ from dataclasses import replace
 import pytest
 
 from sdv2_host.control.metrics import CONTENT_TYPE, exposition
-from sdv2_host.status import HostState, HostStatus, ObsCounts, OscCounts, Percentiles, WebCounts
+from sdv2_host.status import (
+    HostState,
+    HostStatus,
+    LatencyBudget,
+    ObsCounts,
+    OscCounts,
+    Percentiles,
+    StageMs,
+    StagesMs,
+    WebCounts,
+)
 from tests.control.live_web import live_web
 
 STATUS = HostStatus(
@@ -24,6 +34,9 @@ STATUS = HostStatus(
     dropped=7,
     delay_frames=3,
     latency_ms=Percentiles(80.0, 95.0, 120.0),
+    budget=LatencyBudget(
+        StagesMs(wait=StageMs(30.0, 28.0, 50.0, 60.0)), slowest="wait", limits_rate="denoise"
+    ),
     spans_ms={"encode": 12.5, "denoise": 40.0},
     notes={"noise_scale": 0.45},
     worker_restarts=2,
@@ -88,6 +101,11 @@ def test_values_are_those_of_the_status_in_base_units() -> None:
     assert value(text, "sdv2_fps") == 24.5
     assert value(text, "sdv2_latency_seconds", quantile="0.95") == 0.095
     assert value(text, "sdv2_stage_seconds", stage="encode") == 0.0125
+    assert value(text, "sdv2_budget_seconds", part="wait", quantile="0.99") == 0.06
+    assert value(text, "sdv2_budget_seconds", part="publish", quantile="0.5") == 0
+    assert value(text, "sdv2_budget_mean_seconds", part="wait") == 0.03
+    assert value(text, "sdv2_bottleneck", of="latency", part="wait") == 1
+    assert value(text, "sdv2_bottleneck", of="rate", part="denoise") == 1
     assert value(text, "sdv2_note", name="noise_scale") == 0.45
     assert value(text, "sdv2_frames_in_total") == 100
     assert value(text, "sdv2_frames_dropped_total") == 7

@@ -13,10 +13,11 @@ from sdv2_host.control.osc_feedback import (
     MAX_TARGETS,
     Feedback,
     metric_values,
+    status_values,
 )
 from sdv2_host.ipc.osc_encode import OutValue, encode_message
 from sdv2_host.param_table import BY_ADDRESS, BY_NORM_ADDRESS
-from sdv2_host.status import HostState, HostStatus
+from sdv2_host.status import HostState, HostStatus, LatencyBudget, StageMs, StagesMs
 from tests.control.fake_stage import fake_console
 
 DESK = Peer("udp", "10.0.0.1", 5000)
@@ -255,6 +256,20 @@ def test_each_stage_of_a_chunk_has_its_time() -> None:
     assert told["/sdv2/metrics/span_encode_ms"] == 3.5
     assert told["/sdv2/metrics/span_denoise_ms"] == 20.25
     assert told["/sdv2/metrics/chunk_ms"] == 23.75
+
+
+def test_each_part_of_the_latency_has_its_mean_and_bottlenecks_their_names() -> None:
+    stages_ms = StagesMs(wait=StageMs(mean=30.5), publish=StageMs(mean=2.25))
+    budget = LatencyBudget(stages_ms, slowest="wait", limits_rate="input")
+    status = HostStatus(HostState.LIVE, "", "tiny", None, budget=budget)
+
+    told, texts = metric_values(status), status_values(status)
+
+    assert told["/sdv2/metrics/budget_wait_ms"] == 30.5
+    assert told["/sdv2/metrics/budget_publish_ms"] == 2.25
+    assert told["/sdv2/metrics/budget_between_ms"] == 0
+    assert texts["/sdv2/status/slowest"] == "wait"
+    assert texts["/sdv2/status/limits_rate"] == "input"
 
 
 def test_errors_reach_subscribers() -> None:

@@ -355,3 +355,43 @@ def test_every_control_can_be_reached_by_tab(room: Room) -> None:
     )
     assert set(ids) <= reached
     page.close()
+
+
+BUDGET = {
+    "stages_ms": {
+        "wait": {"mean": 30, "p50": 33.25, "p95": 61, "p99": 66},
+        "encode": {"mean": 0, "p50": 0, "p95": 0, "p99": 0},
+        "denoise": {"mean": 60, "p50": 57, "p95": 63, "p99": 90},
+    },
+    "slowest": "denoise",
+    "says": "denoise takes 60 of 90 ms from capture to output",
+}
+
+
+@pytest.mark.parametrize("size", [(1400, 900), (320, 800)], ids=str)
+def test_the_latency_budget_is_a_bar_a_table_and_a_sentence(
+    room: Room, size: tuple[int, int]
+) -> None:
+    page = room.page("", size)
+    # The host of these tests has no input: its own budget, five times a second, is none.
+    page.evaluate("import('/meters.js').then((m) => { m.Meters.prototype.show = () => {}; })")
+
+    page.evaluate("(budget) => import('/budget.js').then((m) => m.showBudget(budget))", BUDGET)
+
+    table = page.get_by_role("table", name="Latency budget")
+    expect(table.get_by_role("rowheader")).to_have_text(["wait", "denoise"])
+    wait = table.get_by_role("row", name="wait").get_by_role("cell")
+    expect(wait).to_have_text(["30.0", "33.3", "61.0", "66.0"])
+    expect(table.locator("[data-worst=true] th")).to_have_text("denoise")
+    expect(page.locator("#budget-text")).to_have_text(BUDGET["says"])
+    widths_px = [part.bounding_box()["width"] for part in page.locator("#budget-bar i").all()]
+    assert widths_px[1] == pytest.approx(2 * widths_px[0], abs=1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    if AXE.exists():
+        page.evaluate(AXE.read_text())
+        found = page.evaluate("axe.run('#spans-panel')")["violations"]
+        assert [(one["id"], [n["html"] for n in one["nodes"]]) for one in found] == []
+
+    page.evaluate("import('/budget.js').then((m) => m.showBudget(undefined))")
+    expect(table).to_be_hidden()
+    page.close()

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from sdv2_host.clock import now_ns
+from sdv2_host.clock import NS_PER_US, now_ns
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.limits import Limits
 from sdv2_host.host.text_process import TextSetup
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
-from sdv2_host.types import Frame, FrameFlags, FrameMeta
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, StageTimes
 
 FRAME_S = 1 / 50
 QUICK = Limits(first_delay_s=0.05, max_delay_s=0.05)
@@ -141,6 +141,18 @@ async def live_host(
     finally:
         stop.set()
         await asyncio.wait({stage.running})
+    check_budgets(stage.seen)
+
+
+def check_budgets(seen: list[Frame]) -> None:
+    """The parts of every picture's way add up to its latency; those of a picture that is shown
+    again are the fresh one's."""
+    times_of: dict[int, StageTimes] = {}
+    for meta in (frame.meta for frame in seen):
+        latency_us = meta.publish_ts_ns // NS_PER_US - meta.source_capture_ts_ns // NS_PER_US
+        assert sum(meta.budget) == latency_us
+        assert min(meta.budget) >= 0, meta.budget
+        assert times_of.setdefault(meta.source_frame, meta.times) == meta.times
 
 
 @asynccontextmanager

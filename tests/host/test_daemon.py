@@ -63,6 +63,10 @@ def test_the_status_tells_what_happens(run_dir: Path, stream: str) -> None:
         assert 0 < status.ttff_ms < 1000
         assert "convert" in status.spans_ms
         assert status.to_json()["latency_ms"].keys() == {"p50", "p95", "p99"}
+        means_ms = [part["mean"] for part in status.to_json()["budget"]["stages_ms"].values()]
+        assert 0 < sum(means_ms) < 1000
+        assert status.budget.limits_rate == "input"
+        assert status.budget.says.startswith(f"{status.budget.slowest} takes ")
 
     asyncio.run(run())
 

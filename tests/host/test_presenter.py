@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from sdv2_host.host.playout import PlayoutCounts
 from sdv2_host.host.presenter import Presenter
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
-from sdv2_host.types import Frame, FrameFlags, FrameMeta
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, StageTimes
 
 NO_COUNTS = PlayoutCounts(0, 0, 0)
 MS = NS_PER_MS
@@ -62,6 +63,38 @@ def test_frames_appear_when_due_with_their_tags(
     assert [frame.pixels[0, 0, 0] for frame in frames] == [0, 1, 2, 3]
     assert all(frame.meta.user_tag == 7 for frame in frames)
     assert all(0 <= late < 30 for late in late_ms)
+
+
+def test_a_picture_s_stage_times_go_with_it_also_when_it_is_shown_again(
+    work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    times = StageTimes(1, 16, 2, 3, 4, 32)
+    work.publish(picture(1), replace(meta(1, 0), times=times))
+    presenter.wake()
+    fresh = collect(output, lambda frames: len(frames) == 1)[0].meta
+
+    presenter.play(Params(blackout=True))
+    again = collect(output, lambda frames: len(frames) == 1)[0].meta
+
+    assert FrameFlags.REPEATED in again.flags
+    assert fresh.times == again.times == times
+    assert again.budget[:-1] == fresh.budget[:-1]
+    assert again.budget.publish_us > fresh.budget.publish_us >= 0
+
+
+def test_of_the_meter_s_pictures_the_budget_is_told(
+    work: FrameWriter, presenter: Presenter, output: FrameReader
+) -> None:
+    times = StageTimes(1, 16, 2, 3, 4, 32)
+    for number in range(3):
+        work.publish(picture(number), replace(meta(number, 0), times=times))
+    presenter.wake()
+    collect(output, lambda frames: len(frames) == 3)
+
+    recent = presenter.stats().recent
+
+    assert [one.budget[:6] for one in recent] == [times] * 3
+    assert all(one.budget.latency_us > 0 for one in recent)
 
 
 def test_the_last_frame_is_repeated_although_the_work_ring_is_gone(

@@ -45,6 +45,19 @@ def test_a_worker_that_waits_for_input_is_not_busy() -> None:
     assert log.busy(at(1.5)) is None
 
 
+def test_what_the_engine_could_make_is_of_its_frames_and_of_the_time_it_is_at_work() -> None:
+    log = WorkerLog()
+    assert log.possible_fps == 0
+    for num_frames, took_ms in ((1, 50.0), (4, 100.0), (5, 100.0)):
+        notes = {"chunk_frames": float(num_frames)}
+        log.heard(report(0.1).model_copy(update={"notes": notes, "took_ms": took_ms}))
+
+    assert log.possible_fps == 40
+
+    log.took_over(ready(), None)
+    assert log.possible_fps == 0
+
+
 def test_a_first_chunk_that_takes_long_is_told_as_that() -> None:
     log = WorkerLog()
     log.heard(ready(), at(0))

@@ -1,5 +1,6 @@
 // Numbers of now, the latency budget by stage, and the last minute as a picture and in words.
 
+import { showBudget } from "/budget.js";
 import { $, element, fill, setText } from "/dom.js";
 
 const HISTORY_LENGTH = 300; // five a second
@@ -27,6 +28,7 @@ export class Meters {
     put("frames-in", status.frames_in);
     put("frames-out", status.frames_out);
     put("worker-restarts", status.worker_restarts);
+    showBudget(status.budget);
     this.showSpans(status.spans_ms ?? {}, status.fps ?? 0, status.notes?.chunk_frames ?? USUAL_CHUNK_FRAMES);
     setText($("schedule"), status.schedule ?? "");
     const previous = this.history.at(-1);
