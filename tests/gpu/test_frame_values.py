@@ -49,6 +49,22 @@ def test_a_model_sees_of_any_frame_what_it_sees_of_its_8_bits(frame: Frame, size
 
 
 @given(any_frames(), MODEL_SIZES)
+def test_a_model_sees_a_transparent_frame_on_black(frame: Frame, size: Size) -> None:
+    staging = Staging(size, torch.device("cpu"), torch.float32)
+    plain = as_rgba8(frame)
+    levels = plain.pixels[..., :3].astype(float)
+    if frame.meta.alpha is AlphaMode.STRAIGHT:
+        levels *= plain.pixels[..., 3:] / 255
+    on_black = np.dstack([np.rint(levels), plain.pixels[..., 3]]).astype(np.uint8)
+    opaque = Frame(replace(plain.meta, alpha=AlphaMode.OPAQUE), on_black)
+
+    seen = staging.upload([frame])
+
+    # Half a level where a product is half way between two, and one for the rows' order.
+    assert float((seen - staging.upload([opaque])).abs().max()) <= 2 * LEVEL * 1.01
+
+
+@given(any_frames(), MODEL_SIZES)
 def test_the_input_in_a_mix_is_a_picture_of_the_outputs_size_opaque_where_the_frame_is(
     frame: Frame, size: Size
 ) -> None:
