@@ -237,6 +237,8 @@ class StyledChunk:
     parts: tuple[PartDone, ...] = ()
     """Every step of the session once, in order, when it is done, and what emptied a batch; together
     they made `frames`. Empty: what each picture took is not known."""
+    carries_alpha: bool = False
+    """The pictures have the alpha of their frames, premultiplied; else they are opaque."""
     ends_session: bool = False
     """What the engine owes beside `frames` never comes: its numbers were not finite any more. The
     next `step` begins a session, as after `reset`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import RingError
 from sdv2_host.host.in_flight import InFlight, Owed, captured_ns
+from sdv2_host.host.matte import Plane, carried, cut_out, matte_of
 from sdv2_host.host.output_mix import black
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.types import NOT_TOLD, Frame, FrameFlags, FrameMeta, StyledChunk
@@ -101,6 +103,7 @@ class Outlet:
         self._writer = writer
         self._pacing = Pacing()
         self._in_flight = InFlight()
+        self._mattes: deque[Plane | None] = deque()
         self._newest: Frame | None = None
         self.num_lost = 0
         """Input frames whose pictures are in no ring: their session was over before, or there is
@@ -127,10 +130,11 @@ class Outlet:
     def expect(self, sources: list[Frame]) -> None:
         """The engine is given these input frames. It may return them chunks later, in order."""
         self._in_flight.give(sources, now_ns())
+        self._mattes.extend(matte_of(frame) for frame in sources)
 
     def publish(self, styled: StyledChunk, version: int) -> None:
         """The chunk's frames are in the ring, with what their stages took, tagged with the version
-        of their parameters.
+        of their parameters, each as transparent as its source.
 
         Those made from lock-step frames say so, and are due at once. Where there is no room for
         pictures of their size they are lost, and `problem` says why: later ones may be smaller.
@@ -146,6 +150,8 @@ class Outlet:
             self.restart()
 
     def _show(self, styled: StyledChunk, owed: list[Owed], version: int) -> None:
+        mattes = [self._mattes.popleft() for _ in owed]
+        pictures = styled.frames if styled.carries_alpha else cut_out(styled.frames, mattes)
         made_ns = now_ns()
         if any(FrameFlags.LOCKSTEP in source.flags for source, _ in owed):
             due_ns, self._pacing = [0] * len(owed), Pacing()
@@ -156,7 +162,7 @@ class Outlet:
             FrameMeta(
                 width=pixels.shape[1],
                 height=pixels.shape[0],
-                alpha=one.source.alpha,
+                alpha=carried(one.source.alpha),
                 flags=one.source.flags & FrameFlags.LOCKSTEP,
                 capture_ts_ns=made_ns,
                 source_frame=one.source.frame,
@@ -165,10 +171,10 @@ class Outlet:
                 present_ts_ns=due,
                 times=one.times,
             )
-            for pixels, one, due in zip(styled.frames, owed, due_ns, strict=True)
+            for pixels, one, due in zip(pictures, owed, due_ns, strict=True)
         ]
-        if self._publish(styled.frames, metas):
-            self._newest = Frame(metas[-1], styled.frames[-1])
+        if self._publish(pictures, metas):
+            self._newest = Frame(metas[-1], pictures[-1])
         else:
             self.num_lost += len(metas)
 
@@ -212,6 +218,7 @@ class Outlet:
         """The next chunk begins a session: frames in flight are forgotten, the rhythm is new."""
         self.num_lost += len(self._in_flight)
         self._in_flight.clear()
+        self._mattes.clear()
         self._pacing = Pacing(previous_due_ns=self._pacing.previous_due_ns)
 
     def heartbeat(self) -> None:
