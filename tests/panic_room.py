@@ -25,7 +25,9 @@ from sdv2_host.client.courier import Courier
 from sdv2_host.client.mailbox import Wish
 from sdv2_host.commands.client import find_host
 from sdv2_host.control.console import Change, Notice
+from sdv2_host.control.state_file import initial_params, load_state
 from sdv2_host.control.web_messages import SUBPROTOCOL
+from sdv2_host.host.control_room import state_path
 from sdv2_host.host.limits import Limits
 from sdv2_host.ipc.frame_ring import FrameReader, default_run_dir
 from sdv2_host.ipc.osc_encode import encode_bundle, encode_message
@@ -42,7 +44,10 @@ CUES = {
     "format": "sdv2-cues",
     "version": 1,
     "name": "alarm",
-    "cues": [{"id": "1", "params": {"/sdv2/panicked": True}}],
+    "cues": [
+        {"id": "1", "params": {"/sdv2/panicked": True}},
+        {"id": "2", "params": {"/sdv2/seed": 7}},
+    ],
 }
 PAD = "/pad/1"
 """An address that the host learns."""
@@ -139,6 +144,23 @@ class PanicRoom:
         assert pid is not None, "it is ready"
         return pid
 
+    def check_next_frame(self) -> None:
+        """The safe picture came, at the latest with the frame after the one that was on its way to
+        the ring when the surfaces were told."""
+        self.until(lambda: self.told_at is not None)
+        assert self.told_at is not None
+        on_its_way = self.told_at + 1
+        self.until(lambda: self.seen and self.is_safe(self.seen[-1]))
+        later = [frame for frame in self.seen if frame.meta.frame > on_its_way]
+        assert all(self.is_safe(frame) for frame in later)
+
+    @property
+    def is_kept(self) -> bool:
+        """The next host of this name would begin in a panic."""
+        config = self.stage.daemon.config
+        kept = load_state(state_path(config))
+        return initial_params(kept, Params(), (), config.engine).panicked
+
     def calm(self) -> None:
         """No panic any more, and the output shows what is behind it, if there is anything."""
         self.set(panicked=False)
@@ -156,7 +178,7 @@ def panic_room(folder: Path, limits: Limits = PATIENT) -> Iterator[PanicRoom]:
     opened, ended = threading.Event(), asyncio.Event()
 
     async def live() -> None:
-        changes = {"data_dir": str(folder)}
+        changes = {"data_dir": str(folder), "resume": "last"}
         async with live_host(default_run_dir(), name, params, limits, changes=changes) as stage:
             await stage.until(stage.daemon.opened.is_set)
             viewer = asyncio.create_task(stage.view())
