@@ -30,6 +30,10 @@ NOT_RESTORED = frozenset(
     ("blackout", "freeze", "pause", "record", "engine", "vae", "width", "height")
 )
 
+PANIC = frozenset(("panicked", "safe", "panic_s"))
+"""They hold whatever engine comes next: only resume ends a panic."""
+WITH_ANY_ENGINE = PANIC | {"prompt", "prompt_b"}
+
 Name = Annotated[str, Field(max_length=64)]
 
 
@@ -69,7 +73,8 @@ def initial_params(
 ) -> Params:
     """The parameters to begin with: those `given` at the start, else those kept, else defaults.
 
-    A state of another engine gives its prompts alone: noise and steps mean something else there.
+    A state of another engine gives its prompts and its panic alone: noise and steps mean something
+    else there.
     """
     if state is None:
         return defaults
@@ -79,7 +84,7 @@ def initial_params(
         spec = BY_ADDRESS.get(address)
         if spec is None or spec.name in NOT_RESTORED or spec.name in given:
             continue
-        if is_same or spec.name in ("prompt", "prompt_b"):
+        if is_same or spec.name in WITH_ANY_ENGINE:
             kept[spec.name] = value
     result = coerce_all(kept)
     for text in result.errors.values():
@@ -90,36 +95,56 @@ def initial_params(
 class StateKeeper:
     """Writes the file when something changed, and at the end. A `Listener`."""
 
-    def __init__(self, console: Console, path: Path) -> None:
+    def __init__(self, console: Console, path: Path, after_s: float = SAVE_AFTER_S) -> None:
         self._console = console
         self._path = path
+        self._after_s = after_s
         self._written: State | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._has_failed = False
         self._lock = threading.Lock()
+        self._is_saving = self._is_stale = False
         self._number = 0
         self._saved_number = 0
 
     def on_change(self, change: Change) -> None:
-        if self._timer is None:
+        if "panicked" in change.values:
+            self._cancel()
+            self._save_soon()
+        elif self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(SAVE_AFTER_S, self._save_soon)
+            self._timer = loop.call_later(self._after_s, self._save_soon)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def on_notice(self, notice: Notice) -> None: ...
 
     def close(self) -> None:
         """What is in force now is in the file."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel()
+        self._is_stale = False
         self._number += 1
         self._save(self._state(), self._number)
 
     def _save_soon(self) -> None:
         self._timer = None
+        if self._is_saving:  # whoever toggles a panic as fast as a fader makes no queue of files
+            self._is_stale = True
+            return
+        self._is_saving, self._is_stale = True, False
         self._number += 1
         # Off the loop: fsync of a slow disk takes as long as many frames.
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, self._save, self._state(), self._number)
+        saving = loop.run_in_executor(None, self._save, self._state(), self._number)
+        saving.add_done_callback(self._saved)
+
+    def _saved(self, saving: asyncio.Future[None]) -> None:
+        saving.result()
+        self._is_saving = False
+        if self._is_stale:
+            self._save_soon()
 
     def _save(self, state: State, number: int) -> None:
         with self._lock:

@@ -252,7 +252,8 @@ class Daemon:
         reader = FrameReader(self._config.work_streams[0], run_dir=self._run_dir)
         dry = FrameReader(self._config.input_stream, run_dir=self._run_dir)
         ring = OutputRing(writer, tell)
-        presenter = Presenter(reader, ring, self._config.output_fps, fail, dry)
+        fps, size = self._config.output_fps, self._config.size
+        presenter = Presenter(reader, ring, fps, fail, dry, size)
         stack.callback(presenter.close)
         self._presenter = presenter
         presenter.play(self.params)

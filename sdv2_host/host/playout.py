@@ -112,7 +112,7 @@ class Playout:
         return self._fresh_ns
 
     def hold(self, frame: Frame) -> None:
-        """This is the picture on the output from now on; only where one is."""
+        """This is the picture on the output from now on."""
         self._held = frame
 
     def take_pending(self) -> list[Frame]:

@@ -9,18 +9,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import RingError
 from sdv2_host.host.absence import Absence
 from sdv2_host.host.handover import Handover
 from sdv2_host.host.meter import Meter, PresenterStats
-from sdv2_host.host.output_mix import OutputMix, Picture
+from sdv2_host.host.output_mix import OutputMix, Picture, black
 from sdv2_host.host.output_ring import RingEnd
 from sdv2_host.host.playout import Playout, Shown
 from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.params import Params
-from sdv2_host.types import Frame, FrameFlags, Size
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ DRY_POLL_S = 0.005
 """While the input is shown; the ring has no bell."""
 DRY_PATIENCE_NS = 500 * NS_PER_MS
 """A lock-step frame waits so long for the input that is to be mixed into it."""
+FIRST_SIZE = Size(256, 256)
 LONGEST_WAIT_S = 0.1
 """Readers want a sign of life ten times a second."""
 
@@ -75,13 +78,16 @@ class Presenter:
         output_fps: float,
         on_failure: Callable[[RingError], None],
         dry: FrameReader,
+        first_size: Size = FIRST_SIZE,
     ) -> None:
         """`on_failure` is called from the thread when the output ring cannot be written.
 
-        `dry` reads the input ring, and does so only while its pictures are needed.
+        `dry` reads the input ring, and does so only while its pictures are needed. `first_size` is
+        of a panic that comes before any picture.
         """
         self._reader = reader
         self._dry = dry
+        self._first_size = first_size
         self._writer = writer
         self._on_failure = on_failure
         self._lock = threading.Lock()
@@ -194,6 +200,8 @@ class Presenter:
         now = now_ns()
         if self._wanted is not self._mix.params:
             self._mix.play(self._wanted, now)
+        if self._mix.params.panicked and self._last is None:
+            self._begin_without_model()
         self._look_for_pictures(now)
         needs_dry = self._read_dry(now)
         lacks_dry = self._lacks_dry(now)
@@ -203,6 +211,14 @@ class Presenter:
         wait_s = DRY_POLL_S if lacks_dry else self._wait_s(needs_dry)
         if wait_s > 0:
             self._bell.wait(wait_s)
+
+    def _begin_without_model(self) -> None:
+        """The safe picture is shown over black, although no worker made one yet."""
+        width, height = self._first_size
+        blank = Frame(FrameMeta(width, height), black(np.empty((height, width, 4), np.uint8)))
+        with self._lock:
+            self._playout.hold(blank)
+        self._last = blank
 
     def _take_frames(self) -> None:
         """What came is offered to the playout; a handing over that is done is told."""

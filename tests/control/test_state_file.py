@@ -54,6 +54,49 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     assert (params.prompt, params.steps) == ("given", 4)
 
 
+def test_a_panic_stays_whatever_engine_comes_next(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    keep(path, "wan-1.3b", panicked=True, safe="black", panic_s=2.0, steps=4)
+
+    params = initial_params(load_state(path), Params(), (), "passthrough")
+
+    assert params == Params(panicked=True, safe="black", panic_s=2.0)
+
+
+def test_a_panic_is_kept_at_once_and_its_end_too(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+
+    async def run() -> None:
+        console, _, _ = fake_console()
+        console.listen(StateKeeper(console, path, after_s=3600.0))
+        console.set({"steps": 4}, "t")
+        for is_panicked in (True, False, True):
+            console.set({"panicked": is_panicked}, "t")
+            while not path.exists() or Params(panicked=is_panicked) != kept(path):
+                await asyncio.sleep(0.005)
+
+    def kept(at: Path) -> Params:
+        params = initial_params(load_state(at), Params(), (), "tiny")
+        return Params(panicked=params.panicked)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_of_a_panic_that_is_toggled_fast_the_last_state_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+
+    async def run() -> None:
+        console, _, _ = fake_console()
+        console.listen(StateKeeper(console, path, after_s=3600.0))
+        for number in range(500):
+            console.set({"panicked": number % 2 == 0, "seed": number}, "t")
+        while (state := load_state(path)) is None or state.params["/sdv2/seed"] != 499:
+            await asyncio.sleep(0.005)
+        assert state.params["/sdv2/panicked"] is False
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
 def test_a_state_of_another_engine_gives_its_prompts_alone(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     keep(path, "wan-1.3b", prompt="kept", noise_s_max=0.9)
