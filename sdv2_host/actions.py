@@ -17,6 +17,14 @@ from sdv2_host.picture_params import PROMPT_MAX_CHARS
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 """Of presets and cue lists: no path can be written with it."""
 NAME_SYNTAX = "1 to 64 letters, digits, spaces, '.', '_' and '-', no '.' in front"
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE)
+"""What Windows takes for a device in every folder, with and without a suffix."""
+
+
+def can_name_file(name: str) -> bool:
+    """Whether a file of this name can be in any folder of any system."""
+    return NAME.fullmatch(name) is not None and _DEVICE.fullmatch(name) is None
+
 
 MAX_FADE_S = 120.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdv2_host import __version__
-from sdv2_host.actions import NAME, NAME_SYNTAX, Args
+from sdv2_host.actions import NAME_SYNTAX, Args, can_name_file
 from sdv2_host.control.console import Change, Console, Handler, Held, Notice
 from sdv2_host.control.fader import Duration
 from sdv2_host.control.folder_watch import SUFFIX, follow_files, json_files
@@ -228,8 +228,11 @@ class PresetDeck:
 
     def _save(self, args: Args, origin: str) -> str:
         name = str(args[0]).strip()
-        if not NAME.fullmatch(name):
-            raise ParamError(f"/sdv2/preset/save {name[:80]!r}, expected {NAME_SYNTAX}")
+        if not can_name_file(name):
+            raise ParamError(
+                f"/sdv2/preset/save {name[:80]!r}, expected {NAME_SYNTAX}, and not a name of "
+                "devices of Windows such as CON, AUX or COM1"
+            )
         params = self._console.params
         chosen = {
             spec.address: getattr(params, spec.name) for spec in PARAMS.values() if spec.in_preset

@@ -124,9 +124,12 @@ class SegmentStore:
                     raise RingError(
                         f"segment {name} has {found.st_size} bytes, expected at least {num_bytes}"
                     )
-                return mmap.mmap(
-                    fd, num_bytes, flags=mmap.MAP_SHARED | _POPULATE, prot=mmap.PROT_READ
-                )
+                try:
+                    return mmap.mmap(
+                        fd, num_bytes, flags=mmap.MAP_SHARED | _POPULATE, prot=mmap.PROT_READ
+                    )
+                except ValueError as error:  # Python looks at the size, too: cut since we did
+                    raise RingError(f"segment {name} was cut while it was opened") from error
             finally:
                 os.close(fd)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -195,3 +197,26 @@ def test_the_barrier_can_be_called() -> None:
     fence = full_barrier()
 
     assert fence() is None
+
+
+@on_linux
+def test_a_segment_that_is_cut_while_it_is_opened_is_refused_by_name(tmp_path: Path) -> None:
+    """The moment is met by trying often: between a look at the size and the mapping."""
+    store = SegmentStore(tmp_path)
+    store.create(NAME, 8192).close()
+    is_over = threading.Event()
+
+    def cut_and_mend() -> None:
+        while not is_over.is_set():
+            os.truncate(tmp_path / NAME, 0)
+            os.truncate(tmp_path / NAME, 8192)
+
+    hostile = threading.Thread(target=cut_and_mend)
+    hostile.start()
+    try:
+        for _ in range(3000):
+            with contextlib.suppress(RingError):
+                store.attach(NAME, 8192).close()
+    finally:
+        is_over.set()
+        hostile.join()
