@@ -112,6 +112,12 @@ _ROWS = (
         ActionArg("height", int, "As /sdv2/output/height.", 0, 2048),
         sets=("width", "height"),
     ),
+    _action(
+        "engine_retry",
+        "/sdv2/engine/retry",
+        Group.MODEL,
+        "An engine that died too often and was given up is started once more, behind the picture.",
+    ),
     _action("seed_randomise", "/sdv2/seed/randomise", Group.MODEL, "A seed at random."),
     _action("panic", "/sdv2/panic", Group.SHOW, "The safe picture, at once and until resume."),
     _action(

@@ -378,6 +378,38 @@ def touchdesigner(
     write_touchdesigner(folder)
 
 
+@app.command(
+    "service",
+    rich_help_panel="Prepare",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def service(
+    ctx: typer.Context,
+    write: Annotated[
+        bool, typer.Option(help="Write it to this user's units, and say how to start it.")
+    ] = False,
+) -> None:
+    """Print the systemd unit (Linux) that runs a host from log-in on, and again after a crash.
+
+    Takes the options of sdv2-host run, which the unit then has.
+
+    Examples:
+
+      sdv2-host service
+
+      sdv2-host service --write --name stage1 --engine wan-1.3b --port 9401
+    """
+    from sdv2_host.commands.config_file import with_config_file
+    from sdv2_host.commands.service import make_service
+    from sdv2_host.commands.settings import make_config, make_params
+
+    command = typer.main.get_group(app).commands["run"]
+    given = command.make_context("sdv2-host run", list(ctx.args)).params
+    options = with_config_file(given, given["config_file"])
+    config, _ = make_config(options), make_params(options)
+    make_service(config.name, ctx.args, write=write)
+
+
 @app.command("compile", rich_help_panel="Prepare")
 def compile_(
     ctx: typer.Context,

@@ -76,7 +76,8 @@ class Params(PictureParams):
     )
     safe: Literal["input", "black", "hold"] = Field(
         "input",
-        description="The safe picture of a panic: the input as it is, black, or the last frame.",
+        description="The safe picture, of a panic and while the model makes none: the input as it "
+        "is, black, or the last frame.",
         json_schema_extra=state("/sdv2/panic/safe"),
     )
     panic_s: float = Field(
@@ -85,6 +86,15 @@ class Params(PictureParams):
         le=10.0,
         description="Time of the fade to the safe picture and back.",
         json_schema_extra=state("/sdv2/panic/seconds", unit="s"),
+    )
+    hold_s: float = Field(
+        2.0,
+        ge=0.0,
+        le=3600.0,
+        description="While the model makes no pictures the output holds its last one for so long, "
+        "then fades to the safe picture until it does; 0 = at once. Where the safe picture is "
+        "hold, it is held throughout.",
+        json_schema_extra=state("/sdv2/recover/hold_s", unit="s"),
     )
     record: bool = Field(
         False,
@@ -122,8 +132,8 @@ class Params(PictureParams):
     swap_mode: Literal["beside", "replace"] = Field(
         "beside",
         description="How another engine or size comes: beside = it is made ready beside the one "
-        "in use, which takes memory for both; replace = the one in use is stopped first, and the "
-        "output holds its picture meanwhile.",
+        "in use, which takes memory for both; replace = the one in use is stopped first; what the "
+        "output shows meanwhile /sdv2/recover/hold_s says.",
         json_schema_extra=state("/sdv2/swap/mode"),
     )
     swap_s: float = Field(

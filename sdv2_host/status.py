@@ -93,9 +93,13 @@ class HostState(StrEnum):
     WAITING = "waiting"
     """Ready, but no input comes."""
     RECOVERING = "recovering"
-    """The worker died; the output holds its last frame until the next one is ready."""
+    """The worker died, or does not answer; the output holds its last frame and after a while shows
+    the safe picture, until new ones come."""
+    SAFE = "safe"
+    """The engine died too often and was given up: the input is shown as it is, nothing is styled,
+    until it is tried again or another engine is chosen. `detail` says why."""
     FAILED = "failed"
-    """Not recovering by itself; `detail` says why."""
+    """Nothing makes pictures, and nothing will by itself; `detail` says why."""
 
 
 @dataclass(frozen=True, slots=True)

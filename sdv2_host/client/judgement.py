@@ -143,7 +143,12 @@ def _in_trouble(facts: Facts) -> Judgement | None:
     if facts.told_state == "recovering":
         return Judgement(
             State.RECOVERING,
-            f"The host recovers, the last picture is held: {_sentence(facts.told_detail)}",
+            "The host recovers, the last picture is held, then the safe one is shown: "
+            f"{_sentence(facts.told_detail)}",
+        )
+    if facts.told_state == "safe":
+        return Judgement(
+            State.SAFE, f"The input is shown as it is, unstyled: {_sentence(facts.told_detail)}"
         )
     return None
 

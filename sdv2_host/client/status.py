@@ -28,6 +28,8 @@ class State(Enum):
     SLOW = "slow"
     """Frames go out, but no fresh picture came for some seconds."""
     RECOVERING = "recovering"
+    SAFE = "safe"
+    """The host gave its engine up and shows the input as it is."""
     FAILED = "failed"
     UNANSWERED = "unanswered"
     """The host runs, but does not answer on its OSC port."""

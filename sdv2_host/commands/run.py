@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from sdv2_host.commands.interrupt import Interrupt
-from sdv2_host.commands.narrator import Narrator, summary
+from sdv2_host.commands.narrator import Narrator, describe, summary
 from sdv2_host.commands.preflight import check_installed
+from sdv2_host.commands.service_link import service_link
 from sdv2_host.commands.styles import prompt_buttons
 from sdv2_host.config import Config
 from sdv2_host.control.access import read_host_file
 from sdv2_host.control.state_file import initial_params, load_state
 from sdv2_host.errors import AlreadyRunningError
-from sdv2_host.host.control_room import state_path
+from sdv2_host.host.control_room import starts_path, state_path
 from sdv2_host.host.daemon import Daemon
+from sdv2_host.host.start_book import noted_start
 from sdv2_host.ipc.run_dir import default_run_dir, sandbox_run_dir
 from sdv2_host.params import Params
 
@@ -41,18 +44,31 @@ async def run(config: Config, params: Params, given: frozenset[str]) -> int:
     def styles() -> dict[str, str]:
         return prompt_buttons(daemon.config_in_use)
 
-    daemon = Daemon(config, params, run_dir=run_dir, styles=styles, kept=kept)
-    daemon.on_progress.append(narrator.progress)
-    narrator.say(f"starting engine {config.engine}; {rings(config)}")
-    told = asyncio.create_task(narrator.follow(daemon))
-    ready = asyncio.create_task(_tell_ready(daemon, narrator))
-    try:
-        await daemon.run(interrupt.stopped)
-    finally:
-        told.cancel()
-        ready.cancel()
+    with noted_start(starts_path(config)) as unsafe:
+        daemon = Daemon(config, params, run_dir=run_dir, styles=styles, kept=kept, stand_in=unsafe)
+        daemon.on_progress.append(narrator.progress)
+        narrator.say(f"starting engine {config.engine}; {rings(config)}")
+        await _run(daemon, narrator, interrupt.stopped)
     narrator.say(f"stopped; {summary(daemon.snapshot())}")
     return interrupt.exit_code
+
+
+async def _run(daemon: Daemon, narrator: Narrator, stopped: asyncio.Event) -> None:
+    """Until `stopped`, telling the terminal and whoever has started us."""
+    telling = [narrator.follow(daemon), _tell_ready(daemon, narrator)]
+    service = service_link(os.environ, os.getpid())
+    if service is not None:
+        telling.append(service.follow(daemon.opened, lambda: describe(daemon.snapshot())))
+        telling.append(service.tell_stopping(stopped))
+    tasks = [asyncio.create_task(one) for one in telling]
+    try:
+        await daemon.run(stopped)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        if service is not None:
+            service.close()
 
 
 async def _tell_ready(daemon: Daemon, narrator: Narrator) -> None:

@@ -182,6 +182,11 @@ class ControlRoom:
         )
 
 
+def starts_path(config: Config) -> Path:
+    """Where it is noted which starts of this host did not end in order."""
+    return folders(config).state / f"{config.name}.starts.json"
+
+
 def state_path(config: Config) -> Path:
     """Where the state of this host is kept."""
     return folders(config).state / f"{config.name}.json"

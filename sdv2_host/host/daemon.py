@@ -31,6 +31,7 @@ from sdv2_host.host.presenter import Presenter, output_slots
 from sdv2_host.host.prompt_desk import Decks, DeskListener, needs_bank
 from sdv2_host.host.rate_keeper import RateKeeper
 from sdv2_host.host.situation import Situation
+from sdv2_host.host.stand_in import is_safe_engine
 from sdv2_host.host.supervisor import Supervisor
 from sdv2_host.host.text_process import TextSetup
 from sdv2_host.host.worker_life import WORKER
@@ -71,11 +72,13 @@ class Daemon:
         text: TextSetup | None = None,
         styles: Callable[[], Mapping[str, str]] = dict,
         kept: State | None = None,
+        stand_in: str = "",
     ) -> None:
         """`run_dir` holds the rings' descriptors, None = the default; `text` is an encoder in
         place of the engine's own, `worker` the command of one; these and `limits` are for tests.
         `styles` are the buttons beside the page's prompt; `kept` the state of the last run, whose
-        parameters are in `params` already.
+        parameters are in `params` already; `stand_in` why the safe engine shall begin, '' = the
+        one configured.
         """
         self.ready = asyncio.Event()
         """Set once the first worker is warm: input frames are styled from here on."""
@@ -94,7 +97,8 @@ class Daemon:
         self._situation = Situation(config)
         self._begin = partial(Supervisor, run_dir=run_dir, limits=limits, worker=worker)
         self._supervisor: Supervisor | None = None
-        listener = DeskListener(self._on_prompt, self._on_prompt_problem, self._on_progress)
+        on_problem = partial(self._set_problem, "prompt")
+        listener = DeskListener(self._on_prompt, on_problem, self._on_progress)
         is_banked = needs_bank if text is None else lambda _: True
         self._desk = EnginePrompts(config, text, listener, self._texts_on_air, is_banked)
         self._engine_desk = EngineDesk(config, self.console, self._desk, self._set_problem)
@@ -102,8 +106,9 @@ class Daemon:
         self._presenter: Presenter | None = None
         self._room = ControlRoom(self.console, config, run_dir, styles)
         self._look_desk = LookDesk(self.console, self._order_look)
-        self.console.register(self._look_desk.handlers())
+        self.console.register(self._look_desk.handlers() | self._engine_desk.handlers())
         self._kept = kept
+        self._stand_in = stand_in
         self._fading: asyncio.Task[None] | None = None
         self._ring_failure: asyncio.Future[RingError] | None = None
 
@@ -148,6 +153,8 @@ class Daemon:
         changed = apply(before, self._engine_desk.allowed(patch))
         decks = Decks(changed.prompt, changed.prompt_b)
         if changed == before:
+            if "engine" in patch:  # which may have been given up
+                self._engine_desk.retry()
             if "prompt" in patch or "prompt_b" in patch:
                 self._ask_again(decks)
             return changed
@@ -161,7 +168,8 @@ class Daemon:
 
     def _order_look(self, verb: str, name: str, patch: Patch) -> None:
         """The worker's next chunk comes after this, with the patch, which holds at once."""
-        if verb == "save" and self._situation.worker.ready is None:
+        no_engine = self._situation.worker.ready is None or self._situation.stand_in
+        if verb == "save" and no_engine:
             # The next worker begins with these parameters and takes their orders for done.
             raise WorkerError(f"/sdv2/look/save {name!r}: no engine is ready to save it")
         before = self.params
@@ -206,7 +214,8 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then no process, socket or segment of ours is left.
 
-        When workers keep dying the host stays up in state FAILED with its last frame on the output.
+        When workers keep dying the safe engine stands in; should that one, too, the host stays up
+        in state FAILED with the safe picture on the output.
 
         Raises:
             AlreadyRunningError: a host of this name is running.
@@ -260,9 +269,7 @@ class Daemon:
             ends: set[asyncio.Future[Any]] = {supervised, encoding, stopped, self._ring_failure}
             await asyncio.wait(ends, return_when=first)
             if supervised.done() and not stopped.done():
-                self._situation.failure = supervised.result()
-                self.console.note("error", "host", self._situation.failure)
-                await asyncio.wait(ends - {supervised}, return_when=first)
+                supervised.result()
             if encoding.done():
                 encoding.result()
             if self._ring_failure.done():
@@ -274,7 +281,7 @@ class Daemon:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _supervise(self) -> str:
+    async def _supervise(self) -> None:
         """The worker's life, from when its first prompt is ready. See `Supervisor.run`."""
         await self._desk.first(Decks(self.params.prompt, self.params.prompt_b))
         self._on_prompt()
@@ -289,6 +296,8 @@ class Daemon:
         )
         newest = SetParams(version=self._version, params=self._sent)
         self._supervisor = supervisor = self._begin(self._config, newest, watch)
+        if self._stand_in and not is_safe_engine(self._config):
+            supervisor.stand_in(self._stand_in)
         supervised = asyncio.create_task(supervisor.run())
         swapping = asyncio.create_task(self._engine_desk.run(supervisor.prepare))
         try:
@@ -296,7 +305,7 @@ class Daemon:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if swapping.done():
                 swapping.result()
-            return await supervised
+            await supervised
         finally:
             for task in (supervised, swapping):
                 task.cancel()
@@ -322,9 +331,6 @@ class Daemon:
 
     def _texts_on_air(self) -> tuple[str, ...]:
         return tuple(part.text for part in prompts_of(self._on_air.at(self._now())))
-
-    def _on_prompt_problem(self, text: str) -> None:
-        self._set_problem("prompt", text)
 
     def _set_problem(self, origin: str, text: str) -> None:
         if self._situation.set_problem(origin, text):

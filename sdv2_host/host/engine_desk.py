@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sdv2_host.config import ENGINES, Config
-from sdv2_host.control.console import Console
+from sdv2_host.control.console import Console, Handler
 from sdv2_host.errors import HostError
 from sdv2_host.host.engine_prompts import EnginePrompts
 from sdv2_host.host.prompt_desk import needs_bank
+from sdv2_host.host.stand_in import StandIn
 from sdv2_host.host.worker_life import WorkerLife
 from sdv2_host.models.store import locate, models_dir, needed_parts
 from sdv2_host.param_table import ParamValue, Patch
@@ -80,7 +81,8 @@ class EngineDesk:
     """Fields, per process: `started` with what; `in_use` what the pictures are made with; `asked`
     what the parameters ask for, `_kept` the last of that which came into use; `_wanted` the newest
     wish, `_substitute` the newest that is not the parameters', and who is told that it cannot be
-    had."""
+    had; `_stand_in` the safe engine's while it makes the pictures in place of `in_use`;
+    `_is_given_up` whether nothing makes what is asked for."""
 
     def __init__(
         self,
@@ -96,6 +98,8 @@ class EngineDesk:
         self._on_problem = on_problem
         self._kept = self._wanted = config
         self._substitute: Config | None = None
+        self._stand_in: StandIn | None = None
+        self._is_given_up = False
         self._on_refused: Callable[[str], None] | None = None
         self._is_due = asyncio.Event()
 
@@ -138,6 +142,22 @@ class EngineDesk:
         self._substitute = config
         self._want(config, on_refused)
 
+    def give_up(self, stand_in: StandIn | None) -> None:
+        """The engine in use is not started any more; this makes the pictures, None = nothing."""
+        self._is_given_up = True
+        self._stand_in = stand_in or self._stand_in
+
+    def handlers(self) -> dict[str, Handler]:
+        return {"engine_retry": lambda _args, _origin: self.retry()}
+
+    def retry(self) -> str:
+        """An engine that was given up is started once more; says what was done."""
+        if not self._is_given_up:
+            return f"{told(self.in_use)} is in use: there is nothing to try again"
+        self._on_problem(ORIGIN, "")
+        self._want(self.asked, None)
+        return f"{told(self.asked)} is started again"
+
     @property
     def is_changing(self) -> bool:
         """Another engine than the one in use is wanted, and on its way."""
@@ -167,7 +187,7 @@ class EngineDesk:
                 admitting.result()
             except HostError as error:
                 self._refuse(wanted, str(error))
-                prepare(self.in_use)  # an earlier wish may be being prepared
+                prepare(self._at_work)  # an earlier wish may be being prepared
             else:
                 is_beside = self._console.params.swap_mode == "beside"
                 prepare(wanted, is_beside=is_beside)
@@ -180,7 +200,13 @@ class EngineDesk:
         await self._prompts.admit(config)
 
     def took_over(self, config: Config) -> None:
-        """The pictures are made with this from now on."""
+        """The pictures are made with this from now on.
+
+        The parameters stay those of the engine that another one only stands in for.
+        """
+        if isinstance(config, StandIn):
+            return
+        self._stand_in, self._is_given_up = None, False
         before, self.in_use = self.in_use, config
         self._prompts.settle(config)
         if config != self._substitute or config == self.asked:
@@ -211,7 +237,12 @@ class EngineDesk:
             return
         self.asked = self._kept
         self._console.set(values_of(self.started, self._kept), "host")
-        self._on_problem(ORIGIN, f"{told(config)}: {reason}; {told(self.in_use)} goes on")
+        self._on_problem(ORIGIN, f"{told(config)}: {reason}; {told(self._at_work)} goes on")
+
+    @property
+    def _at_work(self) -> Config:
+        """What makes the pictures, or did last."""
+        return self._stand_in or self.in_use
 
 
 def told(config: Config) -> str:

@@ -26,10 +26,15 @@ class Limits:
     send_gap_s: float = 0.004
     """At most one change of parameters in this time: faders send a thousand a second."""
     max_deaths: int = 5
-    """This many deaths within `death_window_s` and the supervisor gives up."""
+    """This many deaths within `death_window_s` and the engine is given up."""
     death_window_s: float = 60.0
     first_delay_s: float = 0.1
     max_delay_s: float = 5.0
+
+    def told_deaths(self, last: str) -> str:
+        """How often it died, and why it did the last time."""
+        often = f"{self.max_deaths} times within {self.death_window_s:.0f} s"
+        return f"died {often}, the last time it {last}"
 
 
 @dataclass(slots=True)
@@ -52,3 +57,7 @@ class CrashLoop:
             return None
         growth: float = 4.0 ** (num_deaths - 1)
         return min(self.limits.first_delay_s * growth, self.limits.max_delay_s)
+
+    def forget(self) -> None:
+        """What is started next has not died yet."""
+        self.deaths_ns.clear()

@@ -29,6 +29,8 @@ class PresenterStats:
     """From the first input frame after the first ready to its picture on the output."""
     cadence_gaps: int
     """Times that a fresh frame came more than two intervals after the one before it."""
+    is_missing: bool = False
+    """The model owes pictures which do not come: the safe picture is shown."""
 
 
 class Meter:

@@ -45,47 +45,85 @@ class _Dry(NamedTuple):
 
 
 @dataclass(slots=True)
+class Fade:
+    """A level from 0 to 1 on its way to `goal`, at a steady speed: all of it takes `seconds`."""
+
+    goal: float = 0.0
+    seconds: float = 0.0
+    _level: float = 0.0
+    _level_ns: int = 0
+
+    def level(self, now: int) -> float:
+        if self.seconds <= 0:
+            return self.goal
+        step = (now - self._level_ns) / (self.seconds * NS_PER_S)
+        if self.goal > self._level:
+            return min(self.goal, self._level + step)
+        return max(self.goal, self._level - step)
+
+    def go(self, goal: float, seconds: float, now: int) -> None:
+        """From where it is now."""
+        self._level, self._level_ns = self.level(now), now
+        self.goal, self.seconds = goal, seconds
+
+    def cut(self) -> None:
+        """It is at its goal."""
+        self._level = self.goal
+
+
+@dataclass(slots=True)
 class OutputMix:
-    """Fields, per process: the parameters that it follows; the fade to the safe picture and back,
-    as level, goal and times; the last input frames while they are needed; the one that the mixture
-    on the output was made of; the picture that a panic holds; the picture that was composed last;
-    whether the look changed since."""
+    """Fields, per process: the parameters that it follows; whether the model's pictures are
+    missing; the fades to the safe picture and back, of a panic and of what is missing; the last
+    input frames while they are needed; the one that the mixture on the output was made of; the
+    picture that a panic holds; the picture that was composed last; whether the look changed
+    since."""
 
     params: Params
     is_changed: bool = False
-    _level: float = 0.0
-    _level_ns: int = 0
+    is_missing: bool = False
+    _panic: Fade = field(default_factory=Fade)
+    _gap: Fade = field(default_factory=Fade)
     _dry: deque[_Dry] = field(default_factory=deque)
     _beside: _Beside | None = None
     _kept: Picture | None = None
     _last: Picture | None = None
 
+    def __post_init__(self) -> None:
+        self._panic = Fade(float(self.params.panicked), self.params.panic_s)
+
     def play(self, params: Params, now: int) -> None:
         """The output looks like this from the next picture on."""
-        self._level = self.safe_level(now)
-        self._level_ns = now
-        if params.panicked and not self.params.panicked and self._level <= 0:
-            self._kept = self._last
         self.is_changed |= _look(params) != _look(self.params)
-        self.params = params
+        self._aim(params, self.is_missing, now)
+
+    def miss(self, is_missing: bool, now: int) -> None:
+        """The model's pictures are missing: the safe one is shown until they are not."""
+        if is_missing != self.is_missing:
+            self.is_changed = True
+            self._aim(self.params, is_missing, now)
+
+    def _aim(self, params: Params, is_missing: bool, now: int) -> None:
+        """The safe picture fades in or out, from where it is."""
+        was_safe = self.params.panicked or self.is_missing or self.safe_level(now) > 0
+        if (params.panicked or is_missing) and not was_safe:
+            self._kept = self._last
+        self._panic.go(float(params.panicked), params.panic_s, now)
+        self._gap.go(float(is_missing), params.panic_s, now)
+        self.params, self.is_missing = params, is_missing
 
     def safe_level(self, now: int) -> float:
         """0 = the styled picture, 1 = the safe one."""
-        goal = 1.0 if self.params.panicked else 0.0
-        if self.params.panic_s <= 0:
-            return goal
-        step = (now - self._level_ns) / (self.params.panic_s * NS_PER_S)
-        if goal > self._level:
-            return min(goal, self._level + step)
-        return max(goal, self._level - step)
+        return max(self._panic.level(now), self._gap.level(now))
 
     def is_fading(self, now: int) -> bool:
-        return self.safe_level(now) != (1.0 if self.params.panicked else 0.0)
+        return self.safe_level(now) != max(self._panic.goal, self._gap.goal)
 
     def needs_dry(self, now: int) -> bool:
         """Input frames shall be offered: reading them costs a copy each."""
         shows_input = self.params.safe == "input" and self.safe_level(now) > 0
-        return self.params.mix < 1 or shows_input or self.params.panicked
+        will_show = self.params.panicked or self.is_missing
+        return self.params.mix < 1 or shows_input or will_show
 
     def offer(self, frame: Frame, size: Size, now: int) -> None:
         """The newest frame of the input, for pictures of this size."""
@@ -118,6 +156,8 @@ class OutputMix:
     def compose(self, styled: Frame, now: int) -> Picture:
         """The picture to show at `now` in place of `styled`; that itself where nothing is to do."""
         self.is_changed = False
+        if styled.is_lockstep and not self.is_missing:
+            self._gap.cut()  # a render's frames are what they are, from the first on
         level = self.safe_level(now)
         picture: Picture = styled.pixels
         if self.params.mix < 1 and level < 1 and not self.params.blackout:

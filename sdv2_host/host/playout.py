@@ -56,8 +56,9 @@ class Playout:
 
     Fields, all per process: `_pending` frames not shown yet, in order; `_held` the picture on the
     output, `_held_as` what it is shown as; `newest` what was shown last as fresh; `_interval_ns`
-    smoothed distance of due times; the last times of showing; until when nothing is shown again;
-    until when older frames than the newest are no fresh ones; counts.
+    smoothed distance of due times; `num_due` pictures that were shown, or left out, because they
+    were due: each is a sign of life of who makes them; the last times of showing; until when
+    nothing is shown again; until when older frames than the newest are no fresh ones; counts.
     """
 
     def __init__(self, tick_ns: int | None = None) -> None:
@@ -66,6 +67,7 @@ class Playout:
         self._held: Frame | None = None
         self._held_as: FrameMeta | None = None
         self.newest: FrameMeta | None = None
+        self.num_due = 0
         self._catch_up_until_ns: int | None = None
         self._is_frozen = False
         self._interval_ns = tick_ns or DEFAULT_INTERVAL_NS
@@ -192,6 +194,7 @@ class Playout:
             self._drop(1)
             self._counts[2] += 1
         frame = self._pending.popleft()
+        self.num_due += 1
         self._catch_up_until_ns = None
         self._quiet_until_ns = now + LOCKSTEP_QUIET_NS
         if self._is_frozen and self._held is not None:
@@ -234,6 +237,7 @@ class Playout:
     def _show_ordinary(self, now: int) -> Shown:
         self._quiet_until_ns = 0
         frame = self._pending.popleft()
+        self.num_due += 1
         until_ns = self._catch_up_until_ns
         if until_ns is None or now > until_ns or is_newer(frame.meta, self.newest):
             self._catch_up_until_ns = None
@@ -247,6 +251,7 @@ class Playout:
     def _drop(self, count: int) -> None:
         for _ in range(count):
             self._pending.popleft()
+        self.num_due += count
 
     def _earliest_ns(self) -> int:
         """Late frames follow each other at double speed, not all at once."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import RingError
+from sdv2_host.host.absence import Absence
 from sdv2_host.host.handover import Handover
 from sdv2_host.host.meter import Meter, PresenterStats
 from sdv2_host.host.output_mix import OutputMix, Picture
@@ -89,6 +90,7 @@ class Presenter:
         self._next: _Next | None = None
         self._withdrawn: deque[FrameReader] = deque()
         self._wanted = Params()
+        self._absence = Absence()
         self._mix = OutputMix(self._wanted)  # the thread's own
         self._last: Frame | None = None
         self._has_dry = False
@@ -104,8 +106,8 @@ class Presenter:
     def play(self, params: Params) -> None:
         """The output follows these from its next frame on, which comes at once.
 
-        Of them: freeze, blackout, mix, panicked, safe, panic_s and, for the next handing over,
-        swap_s.
+        Of them: freeze, blackout, pause, mix, panicked, safe, panic_s, hold_s, target_fps and, for
+        the next handing over, swap_s.
         """
         self._wanted = params
         self._bell.set()
@@ -118,6 +120,17 @@ class Presenter:
         """A worker takes frames from `ready_ns` on."""
         with self._lock:
             self._meter.ready(ready_ns)
+
+    def worker_came(self, delay_frames: int, step_ms: float) -> None:
+        """See `Absence.worker_came`."""
+        with self._lock:
+            self._absence.worker_came(delay_frames, step_ms)
+
+    def worker_left(self) -> None:
+        """No worker makes pictures: the output holds its last one, then fades to the safe one."""
+        with self._lock:
+            self._absence.worker_left(now_ns())
+        self._bell.set()
 
     def hand_over(self, reader: FrameReader, on_done: Callable[[], None]) -> None:
         """The pictures of this work ring come onto the output in place of those before.
@@ -151,7 +164,8 @@ class Presenter:
 
     def stats(self) -> PresenterStats:
         with self._lock:
-            return self._meter.stats(self._playout.counts, now_ns())
+            stats = self._meter.stats(self._playout.counts, now_ns())
+        return replace(stats, is_missing=self._mix.is_missing)
 
     def close(self) -> None:
         """The thread has ended and both rings are closed."""
@@ -180,6 +194,7 @@ class Presenter:
         now = now_ns()
         if self._wanted is not self._mix.params:
             self._mix.play(self._wanted, now)
+        self._look_for_pictures(now)
         needs_dry = self._read_dry(now)
         lacks_dry = self._lacks_dry(now)
         if not lacks_dry:
@@ -209,6 +224,14 @@ class Presenter:
         retired.close()
         following.on_done()
 
+    def _look_for_pictures(self, now: int) -> None:
+        """Where the model owes some that do not come, the safe picture comes."""
+        number = self._dry.peek(may_leave=not self._has_dry)
+        with self._lock:
+            self._absence.input_is(number, now)
+            is_missing = self._absence.look(self._playout.num_due, self._mix.params, now)
+        self._mix.miss(is_missing, now)
+
     def _show(self, now: int) -> None:
         """What is due is on the output."""
         with self._lock:
@@ -217,6 +240,7 @@ class Presenter:
             if shown is None and self._has_new_look(now) and now >= self._again_ns():
                 shown = self._playout.again(now)
             following = self._next
+        self._look_for_pictures(now)
         if shown is not None:
             handed = following.handover.compose(shown.frame, now) if following else shown.frame
             self._publish(shown, self._mix.compose(handed, now))

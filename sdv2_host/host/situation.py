@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Situation:
     """Fields, per process: the configuration in use; what the workers said; what is being done
-    while none is ready, and for one that is being prepared; why the host gave up ('' = it did
-    not); what of the parameters is not followed, by origin."""
+    while none is ready, and for one that is being prepared; why no worker is started any more, and
+    why the safe engine stands in for the one of the configuration ('' = it is not so); what of the
+    parameters is not followed, by origin."""
 
     config: Config
     worker: WorkerLog = field(default_factory=WorkerLog)
@@ -28,6 +29,7 @@ class Situation:
     detail: str = "starting"
     preparing: str = ""
     failure: str = ""
+    stand_in: str = ""
     problems: dict[str, str] = field(default_factory=dict)
 
     def set_problem(self, origin: str, text: str) -> bool:
@@ -82,22 +84,38 @@ class Situation:
     def _state(
         self, params: Params, stats: PresenterStats | None, desk: Desk
     ) -> tuple[HostState, str]:
+        is_missing = stats is not None and stats.is_missing
+        held = _held(params) or (_missing(params) if is_missing else "")
         if self.failure:
-            return HostState.FAILED, self.failure
+            return HostState.FAILED, f"{self.failure}{held}"
         doing = "".join(f"; {text}" for text in (self.preparing, desk.doing) if text)
-        held = _held(params)
         if self.worker.ready is None:
             state = HostState.RECOVERING if self.was_ready else HostState.STARTING
             return state, f"{self.detail}{held}"
-        if held:
+        if self.stand_in and not is_missing:
+            shown = held or "; the input is shown as it is"
+            return HostState.SAFE, f"{self.stand_in}{shown}{doing}"
+        if held and not is_missing:
             return HostState.LIVE, f"{held.removeprefix('; ')}{doing}"
-        if stats is not None and stats.fps > 0:
-            return HostState.LIVE, f"fresh frames reach the output{doing}"
+        state, text = self._flow(stats, is_missing)
+        return state, f"{text}{held}{doing}"
+
+    def _flow(self, stats: PresenterStats | None, is_missing: bool) -> tuple[HostState, str]:
+        """How the styled pictures come."""
+        if stats is not None and stats.fps > 0 and not is_missing:
+            return HostState.LIVE, "fresh frames reach the output"
         busy = self.worker.busy()
+        if busy is not None and is_missing:
+            return HostState.RECOVERING, "the model does not answer"
         if busy is not None:
             state = HostState.LIVE if busy.is_usual else HostState.WAITING
-            return state, f"{busy}{doing}"
-        return HostState.WAITING, f"no frames come in on ring {self.config.input_stream}{doing}"
+            return state, str(busy)
+        return HostState.WAITING, f"no frames come in on ring {self.config.input_stream}"
+
+
+def _missing(params: Params) -> str:
+    """What is shown where the model makes no pictures."""
+    return f"; the output shows the safe picture ({params.safe}) until there are new ones"
 
 
 def _held(params: Params) -> str:

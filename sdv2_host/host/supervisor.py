@@ -1,4 +1,8 @@
-"""Keeps a worker at work, and prepares the next one beside it when another engine is wanted."""
+"""Keeps a worker at work, and prepares the next one beside it when another engine is wanted.
+
+An engine that dies too often is given up: the safe one stands in for it, until a person asks for
+it again or for another one.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
+from sdv2_host.host.engine_desk import told
 from sdv2_host.host.limits import CrashLoop, Limits
+from sdv2_host.host.stand_in import RETRY, StandIn, is_safe_engine, stand_in_for
 from sdv2_host.host.worker_life import WORKER, Place, WorkerLife
 from sdv2_host.ipc.frame_ring import remove_stale
 from sdv2_host.ipc.messages import FromWorker, Ready, Report, SetParams
@@ -19,6 +25,7 @@ from sdv2_host.params import Params
 
 log = logging.getLogger(__name__)
 
+MEMORY_ADVICE = "choose a smaller size or engine, or close what else uses the memory; "
 STARTED_ANEW = "is started anew with other settings"
 """Why a worker ended that nothing was wrong with."""
 
@@ -31,7 +38,7 @@ class WorkerListener(Protocol):
         """The worker in use says this."""
 
     def on_death(self, reason: str) -> None:
-        """The worker in use has ended; another one will be started."""
+        """The worker in use has ended."""
 
     def on_next_message(self, life: WorkerLife, message: FromWorker) -> None:
         """The worker that is prepared says this."""
@@ -56,6 +63,12 @@ class WorkerListener(Protocol):
     def on_refused(self, life: WorkerLife, reason: str) -> None:
         """This one could not start; the worker in use goes on, or one like it is started."""
 
+    def on_stand_in(self, config: StandIn, reason: str) -> None:
+        """The engine in use is given up: the next worker is one of the safe engine."""
+
+    def on_given_up(self, reason: str) -> None:
+        """No worker is started any more, until something is asked for; '' = it was."""
+
 
 class _Wish(NamedTuple):
     config: Config
@@ -69,7 +82,8 @@ class Supervisor:
     pictures are shown, None between two lives; `_config` its configuration, or of the one to start;
     `_next` the one that is prepared; `_on_output` the one that was handed over to last; `_leaving`
     those that are being stopped; `_fallback` the configuration to return to when the worker that
-    took the place of another cannot start; `num_restarts` and the crash history (per process).
+    took the place of another cannot start; `_is_given_up` whether none is started; `num_restarts`
+    and the crash history (per process).
     """
 
     def __init__(
@@ -97,6 +111,7 @@ class Supervisor:
         self._leaving: list[WorkerLife] = []
         self._fallback: Config | None = None
         self._was_ready = False
+        self._is_given_up = False
         self._is_replacement = False
         self._start_ns = 0
         self._on_output: WorkerLife | None = None
@@ -118,7 +133,8 @@ class Supervisor:
 
     @property
     def _is_vacant(self) -> bool:
-        return self._in_use is None and self._next is None and self._is_free(self._place)
+        is_free = self._in_use is None and self._next is None and self._is_free(self._place)
+        return is_free and not self._is_given_up
 
     def set_params(self, version: int, params: Params) -> None:
         """The workers use these from their next chunk on; only the newest are sent."""
@@ -135,14 +151,28 @@ class Supervisor:
 
         Not `is_beside`: the worker in use is stopped first, for a machine that cannot hold both,
         and started again if the other one cannot start. So it is also while none is ready.
+
+        Where none was started any more, one is.
         """
         self._wish = _Wish(config, is_beside)
+        if self._is_given_up:
+            self._is_given_up = False
+            self._start_ns = 0
+            self._listener.on_given_up("")
         if self._next is None and config == self._config:
             self._listener.on_next_dropped()
         self._wake.set()
 
-    async def run(self) -> str:
-        """Keep a worker alive until cancelled; then none is left. Returns why it gave up.
+    def stand_in(self, reason: str) -> None:
+        """The safe engine makes the pictures, from the next worker on."""
+        safe = stand_in_for(self._config)
+        if self._wish.config == self._config:  # else something newer is wanted
+            self._wish = self._wish._replace(config=safe)
+        self._config = safe
+        self._listener.on_stand_in(safe, reason)
+
+    async def run(self) -> NoReturn:
+        """Keep a worker alive until cancelled; then none is left.
 
         Raises:
             HostError: no worker ever got ready because of something only the user can change:
@@ -152,9 +182,7 @@ class Supervisor:
             remove_stale(*place)
         try:
             while True:
-                verdict = self._turn(now_ns())
-                if verdict:
-                    return verdict
+                self._turn(now_ns())
                 await self._wait()
         finally:
             lives = self._lives
@@ -164,22 +192,19 @@ class Supervisor:
             if lives:
                 await asyncio.wait({life.ended for life in lives})
 
-    def _turn(self, now: int) -> str:
-        """What has happened is followed. Why it gives up, '' = it does not."""
+    def _turn(self, now: int) -> None:
+        """What has happened is followed."""
         self._leaving = [life for life in self._leaving if not life.ended.done()]
         if self._next is not None and self._on_output is self._next:
             self._take_over(self._next)
         if self._next is not None and self._next.ended.done():
             self._lose(self._next)
         if self._in_use is not None and self._in_use.ended.done():
-            verdict = self._bury(self._in_use, now)
-            if verdict:
-                return verdict
+            self._bury(self._in_use, now)
         self._follow_wish(now)
         if self._is_vacant and now >= self._start_ns:
             self._count_replacement()
             self._in_use = self._begin(self._config, self._place)
-        return ""
 
     async def _wait(self) -> None:
         """Until something has happened, or it is time to start a worker."""
@@ -260,8 +285,8 @@ class Supervisor:
         if self._wish.config == life.config:
             self._wish = self._wish._replace(config=self._config)
 
-    def _bury(self, life: WorkerLife, now: int) -> str:
-        """The worker in use has ended by itself. Why it gives up, '' = it does not."""
+    def _bury(self, life: WorkerLife, now: int) -> None:
+        """The worker in use has ended by itself."""
         self._in_use = None
         reason = life.ended.result()
         is_refusal = self._fallback is not None
@@ -274,13 +299,11 @@ class Supervisor:
         self._listener.on_death(reason)
         # One that never was at work is no crash: what is too large may be asked for repeatedly.
         delay_s = self._limits.first_delay_s if is_refusal else self._crash_loop.delay_s(now)
-        if delay_s is None:
-            return (
-                f"the worker died {self._limits.max_deaths} times within "
-                f"{self._limits.death_window_s:.0f} s, the last one {reason}; the output "
-                "keeps its last frame; restart the host when the cause is gone"
-            )
         self._is_replacement = True
+        if self._next is None and delay_s is None:
+            self._give_up(life, now)
+            return
+        delay_s = self._limits.max_delay_s if delay_s is None else delay_s
         if self._next is None:
             log.warning("worker %s; starting another in %.1f s", reason, delay_s)
         else:
@@ -288,7 +311,19 @@ class Supervisor:
             if self._next.ready is not None:
                 self._listener.cut()
         self._start_ns = now + round(delay_s * NS_PER_S)
-        return ""
+
+    def _give_up(self, life: WorkerLife, now: int) -> None:
+        """Its engine has died too often: the safe one, or where it was that one, none."""
+        self._crash_loop.forget()
+        self._start_ns = now
+        advice = MEMORY_ADVICE if life.ran_out_of_memory else ""
+        history = self._limits.told_deaths(life.ended.result())
+        reason = f"{told(life.config)} {history}; {advice}"
+        if is_safe_engine(life.config):
+            self._is_given_up = True
+            self._listener.on_given_up(f"{reason}{RETRY} starts it again")
+        else:
+            self.stand_in(f"{reason}{RETRY} starts it again, or choose another engine")
 
     def _follow_wish(self, now: int) -> None:
         """What is wanted is being prepared, as soon as there is a place for it."""

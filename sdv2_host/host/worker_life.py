@@ -13,6 +13,7 @@ from sdv2_host.errors import DeviceMemoryError, HostError, ProtocolError
 from sdv2_host.host import child_process
 from sdv2_host.host.child_process import Process
 from sdv2_host.host.limits import Limits
+from sdv2_host.host.stand_in import StandIn
 from sdv2_host.ipc.frame_ring import remove_stale
 from sdv2_host.ipc.messages import (
     Configure,
@@ -136,7 +137,12 @@ class WorkerLife:
                 await asyncio.sleep(self._limits.send_gap_s)
 
     def _followed(self, params: Params) -> Params:
-        """With no more steps than this worker has caches for: two of them may be told the same."""
+        """With no more steps than this worker has caches for: two of them may be told the same.
+
+        The safe engine's ask for the size that it stands in for.
+        """
+        if isinstance(self.config, StandIn):
+            params = self.config.sized(params)
         most = self.config.num_step_rows
         return params if params.steps <= most else params.model_copy(update={"steps": most})
 

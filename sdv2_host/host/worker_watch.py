@@ -17,6 +17,7 @@ from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.presenter import Presenter
 from sdv2_host.host.rate_keeper import RateKeeper
 from sdv2_host.host.situation import Situation
+from sdv2_host.host.stand_in import StandIn
 from sdv2_host.host.supervisor import STARTED_ANEW
 from sdv2_host.host.worker_life import WorkerLife
 from sdv2_host.ipc.frame_ring import FrameReader
@@ -60,11 +61,13 @@ class WorkerWatch:
 
     def on_message(self, life: WorkerLife, message: FromWorker) -> None:
         self.situation.worker.heard(message)
+        is_stand_in = isinstance(life.config, StandIn)
         if isinstance(message, Report):
             self.presenter.wake()
             self.calls.on_chunk(message)
-            self.desks.rate.heard(message)
-        elif isinstance(message, Heartbeat):
+        if is_stand_in and not isinstance(message, Progress | Ready):
+            return  # what is asked of the engine that it stands in for does not concern it
+        if isinstance(message, Report | Heartbeat):
             self.desks.rate.heard(message)
         elif isinstance(message, Progress):
             self.calls.on_progress(message.text, message.fraction)
@@ -72,6 +75,7 @@ class WorkerWatch:
             self.calls.on_problem("engine", message.text)
         elif isinstance(message, Ready):
             self.presenter.worker_ready(message.ready_ns)
+            self._expect(message)
             self.situation.was_ready = True
             self.calls.on_ready()
             _log_ready(message)
@@ -79,6 +83,7 @@ class WorkerWatch:
 
     def on_death(self, reason: str) -> None:
         self.situation.worker.died()
+        self.presenter.worker_left()
         self.desks.prompts.worker_died()
         self.desks.looks.lose(reason)
         self.calls.on_problem("engine", "")
@@ -99,6 +104,8 @@ class WorkerWatch:
         self.desks.engine.dropped()
 
     def hand_over(self, life: WorkerLife, on_done: Callable[[], None]) -> None:
+        assert life.ready is not None, "only then it is handed over to"
+        self._expect(life.ready)
         loop, stream = asyncio.get_running_loop(), life.place.work_stream
         self.situation.preparing = f"{told(life.config)} takes over"
 
@@ -126,7 +133,25 @@ class WorkerWatch:
         self.situation.preparing = ""
         self.desks.engine.refused(life, reason)
 
+    def on_stand_in(self, config: StandIn, reason: str) -> None:
+        self.situation.stand_in = reason
+        self.desks.engine.give_up(config)
+        self.console.note("error", "host", f"the input is shown as it is: {reason}")
+
+    def on_given_up(self, reason: str) -> None:
+        self.situation.failure = reason
+        if reason:
+            self.desks.engine.give_up(None)
+            self.console.note("error", "host", reason)
+
+    def _expect(self, ready: Ready) -> None:
+        """Its pictures, in the time that it takes for them."""
+        self.presenter.worker_came(ready.delay_frames, max(ready.step_ms.values(), default=0.0))
+
     def _in_use(self, config: Config, ready: Ready) -> None:
+        if isinstance(config, StandIn):
+            return
+        self.situation.stand_in = ""
         self.situation.config = config
         self.desks.engine.took_over(config)
         self.desks.rate.began(config, ready)

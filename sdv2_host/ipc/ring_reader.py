@@ -171,6 +171,16 @@ class FrameReader:
             self._last_new_ns = now
         return frame
 
+    def peek(self, *, may_leave: bool) -> int:
+        """How many frames the writer says it has published; takes none. 0 = there is no stream.
+
+        `may_leave` False: not a segment that may hold frames which `read_next` has yet to take.
+        """
+        now = now_ns()
+        self._watch(now)
+        self._look_around(None, now, may_leave=may_leave)
+        return self._segment.words[PUBLISH_SEQ_WORD] if self._segment is not None else 0
+
     def close(self) -> None:
         """The mapping is gone. A later read attaches again."""
         self._detach(RingStatus.ABSENT)

@@ -11,7 +11,7 @@ from sdv2_host.param_table import NORM_ROOT, PARAMS, ParamSpec
 
 OUT_ROWS = (
     ("/sdv2/status/heartbeat", "i", "counts once a second, from before the model is loaded"),
-    ("/sdv2/status/state", "s", "starting, live, waiting, recovering or failed"),
+    ("/sdv2/status/state", "s", "starting, live, waiting, recovering, safe or failed"),
     ("/sdv2/status/detail", "s", "one line for a person"),
     ("/sdv2/status/problem", "s", "what of the parameters is not followed, and why"),
     ("/sdv2/status/live_prompt", "s", "the prompt in use"),

@@ -38,6 +38,7 @@ PARAM_PAGES = {
     "panicked": Page.SHOW,
     "safe": Page.SHOW,
     "panic_s": Page.SHOW,
+    "hold_s": Page.SHOW,
 }
 ACTION_PAGES = {
     "preset_load": Page.PROMPT,
@@ -56,6 +57,7 @@ PARAM_PARS = {"engine": "Liveengine"}
 """Where the usual name is taken: `Engine` is what a host is started with."""
 LABELS = {
     "Liveengine": "Engine now",
+    "Engineretry": "Try engine again",
     "Seedrandomise": "Randomise seed",
     "Lora": "LoRA",
     "Lorastrength": "LoRA strength",
@@ -95,7 +97,8 @@ LABELS = {
     "Snapshot": "Take snapshot",
     "Panicked": "Panic is on",
     "Safe": "Safe picture",
-    "Panics": "Panic fade (s)",
+    "Panics": "Fade to safe (s)",
+    "Holds": "Hold, then safe (s)",
     "Bpm": "BPM",
     "Tap": "Tap tempo",
     "Cuesloadname": "Cue list",
@@ -106,7 +109,7 @@ LABELS = {
 }
 """What a person reads, where our name alone would not tell."""
 SHOW_ORDER = (
-    *("Panic", "Resume", "Panicked", "Safe", "Panics"),
+    *("Panic", "Resume", "Panicked", "Safe", "Panics", "Holds"),
     *("Cuesloadname", "Cuesload", "Cuegocue", "Cuego", "Cueback"),
     *("Bpm", "Tap", "Downbeat", "Beatsperbar", "Quantize"),
 )

@@ -64,7 +64,12 @@ SITUATIONS = {
     "the worker died": (
         replace(OPEN, told_state="recovering", told_detail="the worker was killed"),
         State.RECOVERING,
-        "the last picture is held: the worker was killed.",
+        "the last picture is held, then the safe one is shown: the worker was killed.",
+    ),
+    "the engine was given up": (
+        replace(OPEN, told_state="safe", told_detail="tiny died 5 times"),
+        State.SAFE,
+        "The input is shown as it is, unstyled: tiny died 5 times.",
     ),
     "gave up": (
         replace(OPEN, told_state="failed", told_detail="no memory; choose a smaller size"),

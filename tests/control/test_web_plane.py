@@ -435,6 +435,7 @@ def test_what_happens_can_be_followed_line_by_line() -> None:
         (HostState.WAITING, 200),
         (HostState.STARTING, 503),
         (HostState.RECOVERING, 503),
+        (HostState.SAFE, 503),
         (HostState.FAILED, 503),
     ],
 )

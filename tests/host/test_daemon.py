@@ -257,7 +257,7 @@ def test_a_taken_osc_port_is_refused_and_nothing_is_left(run_dir: Path, stream: 
     asyncio.run(run())
 
 
-def test_workers_that_keep_dying_end_in_failed_with_the_last_picture(
+def test_workers_of_the_safe_engine_that_keep_dying_end_in_failed_until_it_is_tried_again(
     run_dir: Path, stream: str
 ) -> None:
     async def run() -> None:
@@ -276,6 +276,9 @@ def test_workers_that_keep_dying_end_in_failed_with_the_last_picture(
             assert "5 times within 60 s" in stage.daemon.snapshot().detail
             assert stage.daemon.snapshot().worker_pid is None
             assert all(FrameFlags.REPEATED in f.meta.flags for f in stage.seen[begin:])
+
+            stage.daemon.console.call("engine_retry", (), "t")
+            await stage.until(lambda: stage.daemon.snapshot().state == "live")
 
     asyncio.run(run())
 

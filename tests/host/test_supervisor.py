@@ -11,6 +11,7 @@ import pytest
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.config import Config
 from sdv2_host.host.limits import CrashLoop, Limits
+from sdv2_host.host.stand_in import StandIn
 from sdv2_host.host.supervisor import STARTED_ANEW, Supervisor
 from sdv2_host.host.worker_life import WORKER, WorkerLife
 from sdv2_host.ipc.messages import FromWorker, Heartbeat, Progress, Ready, SetParams
@@ -39,6 +40,9 @@ class Witness:
         self.deaths: list[str] = []
         self.refused: list[str] = []
         self.took_over: list[Config] = []
+        self.stood_in: list[tuple[StandIn, str]] = []
+        self.given_up: list[str] = []
+        self.gave_up = asyncio.Event()
         self.num_cuts = 0
         self.ready = asyncio.Event()
         self.next_ready = asyncio.Event()
@@ -79,6 +83,13 @@ class Witness:
         self.refused.append(reason)
         self.next_ended.set()
 
+    def on_stand_in(self, config: StandIn, reason: str) -> None:
+        self.stood_in.append((config, reason))
+
+    def on_given_up(self, reason: str) -> None:
+        self.given_up.append(reason)
+        self.gave_up.set()
+
 
 def test_a_worker_tells_its_progress_before_it_is_ready(run_dir: Path, stream: str) -> None:
     async def run() -> list[type[FromWorker]]:
@@ -99,17 +110,17 @@ def test_a_worker_tells_its_progress_before_it_is_ready(run_dir: Path, stream: s
 def test_silence_before_ready_ends_the_worker(run_dir: Path, stream: str) -> None:
     limits = Limits(start_silence_s=0.01, stop_s=0.3, max_deaths=1)
 
-    reason = asyncio.run(make_supervisor(Witness(), run_dir, stream, limits).run())
+    reason = asyncio.run(reason_of_giving_up(run_dir, stream, limits))
 
-    assert "gave no sign of life for 0.01 s" in reason
+    assert "the last time it gave no sign of life for 0.01 s" in reason
 
 
 def test_a_process_that_cannot_be_made_is_a_death(run_dir: Path, stream: str) -> None:
     limits, missing = Limits(max_deaths=1), (str(run_dir / "none"),)
 
-    reason = asyncio.run(make_supervisor(Witness(), run_dir, stream, limits, missing).run())
+    reason = asyncio.run(reason_of_giving_up(run_dir, stream, limits, missing))
 
-    assert "the last one could not be started: " in reason
+    assert "the last time it could not be started: " in reason
 
 
 def test_the_reason_of_a_death_names_the_signal(run_dir: Path, stream: str) -> None:
@@ -140,7 +151,10 @@ def test_the_death_after_which_it_gives_up_is_told_too(run_dir: Path, stream: st
             await witness.ready.wait()
             assert supervisor.worker_pid is not None
             os.kill(supervisor.worker_pid, signal.SIGKILL)
-            assert "died 1 times" in await running
+            await witness.gave_up.wait()
+        running.cancel()
+        await asyncio.wait({running})
+        assert "passthrough at 256x256 died 1 times within 60 s" in witness.given_up[0]
         return witness.deaths
 
     assert asyncio.run(run()) == ["was killed by signal 9"]
@@ -229,3 +243,16 @@ def make_supervisor(
         limits=limits,
         worker=worker,
     )
+
+
+async def reason_of_giving_up(
+    run_dir: Path, stream: str, limits: Limits, worker: Sequence[str] = WORKER
+) -> str:
+    witness = Witness()
+    supervisor = make_supervisor(witness, run_dir, stream, limits, worker)
+    running = asyncio.create_task(supervisor.run())
+    async with asyncio.timeout(20):
+        await witness.gave_up.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    return witness.given_up[0]

@@ -64,6 +64,7 @@ const handlers = {
     const live = ["live", message.preparing, message.encoding].filter(Boolean).join("; ");
     showConnection(message.state, message.state === "live" ? live : `${message.state}: ${message.detail}`);
     $("notice").hidden = message.state === "live";
+    $("engine-retry").hidden = !["safe", "failed"].includes(message.state);
     setText($("notice"), message.detail || message.state);
     document.title = `${$("host-name").textContent}: ${message.state}`;
   },
