@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -12,25 +13,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.gpu.chunk_work import ChunkWork, Finished
 from sdv2_host.gpu.headroom import Headroom
 from sdv2_host.gpu.lanes import OneLane, lanes_of
 from sdv2_host.gpu.look_shelf import LookShelf
+from sdv2_host.gpu.lora_memory import advanced_
 from sdv2_host.gpu.notes import Newest
-from sdv2_host.gpu.out_of_memory import is_out_of_memory
+from sdv2_host.gpu.number_guard import NumberGuard
+from sdv2_host.gpu.out_of_memory import naming_memory
 from sdv2_host.gpu.overlap import BUSY_LANES, ENOUGH_FPS, MOST_BEHIND, Overlap, Pace, measured_pace
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.step_times import SLOW_CHUNK_MS, compose, filling
 from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.gpu.underway import Underway
-from sdv2_host.gpu.warm_up import Rehearsed, measured_session, rehearse
+from sdv2_host.gpu.warm_up import Rehearsed, blank_frames, measured_session, rehearse
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
-from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
+from sdv2_host.types import Frame, Layout, ProgressFn, Shape, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import StreamingVAE
@@ -96,6 +98,7 @@ class StreamEngine:
         self._underway = self._lanes if is_at_once else self._serial
         self._pace: Pace | None = None
         self._newest = Newest()
+        self._guard = NumberGuard(name)
         self._staging = Staging(self._size, spec.device, spec.dtype)
         self._lora = models.lora
         self._step_ms: dict[Shape, float] = {}
@@ -166,10 +169,11 @@ class StreamEngine:
                 self._choose_lanes(params)
         progress("warm", 1.0)
         self.reset()
+        self._guard.warmed()
         self._headroom.measured()
 
     def _run_blank(self, count: int, params: Params, layout: Layout | None) -> dict[str, float]:
-        return self._step(self._blank(count), params, layout).spans_ms
+        return self._step(blank_frames(self._size, count), params, layout).spans_ms
 
     def _choose_lanes(self, params: Params) -> None:
         """Whether stages overlap is settled, and `step_ms` says what steps take then.
@@ -187,13 +191,13 @@ class StreamEngine:
             log.info("overlap %s %s; a chunk takes %.0f ms", told, why, serial_ms)
             return
         params = params.model_copy(update={"steps": steps, "drift": "watch"})
-        blank = self._blank(self.chunk_frames)
+        blank = blank_frames(self._size, self.chunk_frames)
 
         def on(underway: Underway, most_behind: int) -> None:
             self._underway = underway
             self._step(blank, params, None, most_behind)
 
-        self._step(self._blank(self.first_chunk_frames), params)
+        self._step(blank_frames(self._size, self.first_chunk_frames), params)
         for _ in filling(self._spec):
             on(self._underway, 0)
         pace = measured_pace(partial(on, self._serial), partial(on, self._lanes))
@@ -204,10 +208,6 @@ class StreamEngine:
         self._underway, self._pace = self._lanes, pace
         self._step_ms = {shape: ms / pace.gain for shape, ms in self._step_ms.items()}
         log.info("overlap on: %s", pace)
-
-    def _blank(self, count: int) -> list[Frame]:
-        pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
-        return [Frame(FrameMeta(self._size.width, self._size.height), pixels)] * count
 
     def step(
         self, frames: list[Frame], params: Params, layout: Layout | None = None
@@ -220,6 +220,7 @@ class StreamEngine:
 
         Raises:
             DeviceMemoryError: the device's memory ran out.
+            ModelError: pictures are not finite numbers, however often the stream begins anew.
         """
         with self._naming_memory():
             return self._step(frames, params, layout, self._most_behind)
@@ -237,7 +238,7 @@ class StreamEngine:
             finished += self._underway.take(0)
         spans = ChunkSpans(self._spec.device)
         problem = self._merge_loras_(params, spans)
-        finished += self._do_looks_(params)
+        finished += self._do_looks_(params, finished)
         self._underway.give(self._work(spans), frames, params, layout)
         finished += self._underway.take(most_behind)
         problems = [problem, self._looks.problem]
@@ -260,10 +261,12 @@ class StreamEngine:
         self, finished: Sequence[Finished], params: Params, problems: list[str]
     ) -> StyledChunk:
         newest = self._newest
+        finished, is_broken = self._guard.sift(finished)
         newest.see(finished)
         if params.drift != "off":
             problems.append(newest.drift_problem(self.pipeline.reanchors(params)))
-        return StyledChunk(
+        problems.append(self._guard.problem)
+        styled = StyledChunk(
             self._pixels(finished),
             newest.spans_ms(),
             newest.notes,
@@ -272,6 +275,13 @@ class StreamEngine:
             self._looks.names,
             0.0 if self._pace is None else self._underway.interval_ms(self._pace),
         )
+        return self._begun_anew(styled) if is_broken else styled
+
+    def _begun_anew(self, styled: StyledChunk) -> StyledChunk:
+        """Nothing of what the stream remembered is left, nor of its prompts' keys and values."""
+        self.reset()
+        self._state.texts.forget_()
+        return replace(styled, ends_session=True)
 
     def _pixels(self, finished: Sequence[Finished]) -> NDArray[np.uint8]:
         parts = [one.pixels for one in finished if len(one.pixels)]
@@ -280,15 +290,17 @@ class StreamEngine:
         nothing = np.empty((0, self._size.height, self._size.width, 4), np.uint8)
         return np.concatenate([nothing, *parts])
 
-    def _do_looks_(self, params: Params) -> list[Finished]:
+    def _do_looks_(self, params: Params, before: list[Finished]) -> list[Finished]:
         """Looks are saved and recalled; frames of the chunks that were in flight before that.
 
         Not before a session's first chunk, which is of another length than those that follow a
-        look; what is asked for then is done a chunk later.
+        look, and not of a stream that has to begin anew; what is asked for then is done later.
         """
         if not self._looks.is_due(params.looks) or self._state.chunk_index == 0:
             return []
         finished = self._take_rest()
+        if not all(one.is_sound for one in (*before, *finished)):
+            return finished
         for order in self._looks.due(params.looks):
             self._looks.do_(order, self._state)
         return finished
@@ -308,8 +320,10 @@ class StreamEngine:
 
     def _pictures(self, finished: list[Finished]) -> StyledChunk:
         """The next step tells the rest."""
-        self._newest.see(finished)
-        return StyledChunk(self._pixels(finished), {}, {})
+        sound, is_broken = self._guard.sift(finished)
+        self._newest.see(sound)
+        styled = StyledChunk(self._pixels(sound), {}, {})
+        return self._begun_anew(styled) if is_broken else styled
 
     def _spare_bytes(self) -> int:
         """What a look may take: every step, and any prompt of it, still has what it needs."""
@@ -321,7 +335,7 @@ class StreamEngine:
         if not self._lora.is_due(params):
             return self._lora.advance_(params).problem
         with spans.span("lora"):
-            step = self._lora.advance_(params)
+            step = advanced_(self._lora, params)
         if step.changed_text:
             self._state.texts.forget_()
         self._state.has_new_weights |= step.has_settled
@@ -332,15 +346,5 @@ class StreamEngine:
         self._newest = Newest()
         self._state.reset_()
 
-    @contextmanager
-    def _naming_memory(self) -> Iterator[None]:
-        """Memory that runs out inside is an error with a name and a remedy."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DeviceMemoryError(
-                f"{self.name} at {self._size} ran out of memory on {self._spec.device}: "
-                f"{self._advice()}"
-            ) from error
+    def _naming_memory(self) -> AbstractContextManager[None]:
+        return naming_memory(f"{self.name} at {self._size}", self._spec.device, self._advice)

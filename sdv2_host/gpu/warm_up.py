@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
+
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.step_times import (
@@ -20,7 +22,7 @@ from sdv2_host.gpu.step_times import (
 )
 from sdv2_host.params import Params
 from sdv2_host.stream.spec import StreamSpec
-from sdv2_host.types import Layout, ProgressFn
+from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Size
 
 RunFn = Callable[[int, Params, Layout | None], dict[str, float]]
 """A step of so many blank frames, after which nothing is on its way; its spans."""
@@ -35,6 +37,12 @@ class Rehearsed(NamedTuple):
     """The next chunk's prompt is computed anew."""
     first_chunk_frames: int
     spec: StreamSpec
+
+
+def blank_frames(size: Size, count: int) -> list[Frame]:
+    """Black ones."""
+    pixels = np.zeros((size.height, size.width, 4), dtype=np.uint8)
+    return [Frame(FrameMeta(size.width, size.height), pixels)] * count
 
 
 def rehearse(engine: Rehearsed, params: Params) -> None:

@@ -102,7 +102,7 @@ class Backlog:
 
     @property
     def begins_session(self) -> bool:
-        """What waits first is the beginning of a source."""
+        """What waits first is the beginning of a source, or follows `begin_anew`."""
         return self.sessions[0].is_new
 
     def push(self, frame: Frame) -> None:
@@ -204,6 +204,10 @@ class Backlog:
         self._drop_ordinary()
         if self.previous is not None:
             self.sessions[-1].taken_number = self.previous.frame
+
+    def begin_anew(self) -> None:
+        """What waits first begins a session, as the beginning of a source does."""
+        self.sessions[0].is_new = True
 
     def next_count(self, first_frames: int, now_ns: int) -> int:
         """Frames of the next chunk, which wait; 0 = there are too few yet.

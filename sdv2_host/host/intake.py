@@ -26,7 +26,8 @@ class IntakeChunk(NamedTuple):
     frames: list[Frame]
     """Of one size and format, in order."""
     begins_session: bool
-    """The source began before these frames: no state of the engine should survive."""
+    """The source began before these frames, or the engine begins anew with them: no state of the
+    engine should survive."""
 
 
 class IntakeCounts(NamedTuple):
@@ -101,6 +102,11 @@ class Intake:
         """What waits is dropped, lock-step frames excepted: they wait for when it goes on."""
         with self._arrival:
             self._backlog.discard()
+
+    def begin_anew(self) -> None:
+        """The next chunk begins a session, in the middle of whatever source."""
+        with self._arrival:
+            self._backlog.begin_anew()
 
     def next_chunk(self, timeout_s: float) -> IntakeChunk | None:
         """The next frames for the engine, or None when too few came in time. Blocks until then.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.host.output_mix import black
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, StyledChunk
 
@@ -99,6 +101,7 @@ class Outlet:
         self._writer = writer
         self._pacing = Pacing()
         self._in_flight: deque[FrameMeta] = deque()
+        self._newest: Frame | None = None
         self.num_lost = 0
         """Input frames whose pictures are in no ring: their session was over before, or there is
         no room for them."""
@@ -130,9 +133,17 @@ class Outlet:
 
         Those made from lock-step frames say so, and are due at once. Where there is no room for
         pictures of their size they are lost, and `problem` says why: later ones may be smaller.
+
+        Where the engine ends the session, what it owes beside them is lost: the output holds its
+        picture. Each lock-step frame among it is answered with that, as its client waits for one.
         """
-        if not len(styled.frames):
-            return
+        if len(styled.frames):
+            self._show(styled, version)
+        if styled.ends_session:
+            self._answer(styled.frames.shape[1:], version)
+            self.restart()
+
+    def _show(self, styled: StyledChunk, version: int) -> None:
         assert len(styled.frames) <= len(self._in_flight), "engines return only what they got"
         sources = [self._in_flight.popleft() for _ in styled.frames]
         captures = [source.capture_ts_ns or source.publish_ts_ns for source in sources]
@@ -156,17 +167,43 @@ class Outlet:
                 styled.frames, sources, captures, due_ns, strict=True
             )
         ]
-        self._publish(styled.frames, metas)
+        if self._publish(styled.frames, metas):
+            self._newest = Frame(metas[-1], styled.frames[-1])
+        else:
+            self.num_lost += len(metas)
 
-    def _publish(self, pictures: NDArray[np.uint8], metas: list[FrameMeta]) -> None:
-        """All of them or, where the ring cannot grow to their size, none."""
+    def _publish(self, pictures: Iterable[NDArray[np.uint8]], metas: list[FrameMeta]) -> bool:
+        """Whether all of them are in the ring; where it cannot grow to their size, none is."""
         self.problem = ""
         try:
             for pixels, meta in zip(pictures, metas, strict=True):
                 self._writer.publish(pixels, meta)
         except RingError as error:
-            self.num_lost += len(metas)
             self.problem = f"pictures of {metas[0].width}x{metas[0].height} are not shown: {error}"
+        return not self.problem
+
+    def _answer(self, shape_HWC: tuple[int, ...], version: int) -> None:
+        """The newest picture again, black if there was none, for each lock-step frame in flight."""
+        sources = [source for source in self._in_flight if FrameFlags.LOCKSTEP in source.flags]
+        if not sources:
+            return
+        held = self._newest
+        if held is None:
+            height, width, _ = shape_HWC
+            held = Frame(FrameMeta(width, height), black(np.empty(shape_HWC, np.uint8)))
+        metas = [
+            replace(
+                held.meta,
+                flags=FrameFlags.LOCKSTEP,
+                capture_ts_ns=now_ns(),
+                source_frame=source.frame,
+                source_capture_ts_ns=source.capture_ts_ns or source.publish_ts_ns,
+                user_tag=version,
+                present_ts_ns=0,
+            )
+            for source in sources
+        ]
+        self._publish([held.pixels] * len(metas), metas)
 
     def restart(self) -> None:
         """The next chunk begins a session: frames in flight are forgotten, the rhythm is new."""

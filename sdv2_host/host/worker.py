@@ -39,7 +39,7 @@ from sdv2_host.ipc.messages import (
     SetParams,
     decode_to_worker,
 )
-from sdv2_host.types import Engine, ProgressFn
+from sdv2_host.types import Engine, ProgressFn, StyledChunk
 
 IDLE_S = 0.1
 """Without input, the time between two looks at the messages, and between heartbeats."""
@@ -191,7 +191,7 @@ def style_chunk(
     chunk = _next_chunk(inbox, engine, intake, outlet, idle_s)
     if chunk is None:
         if schedule.owes_pictures(now_ns(), intake.newest_ns):
-            outlet.publish(engine.finish(), inbox.newest.version)
+            _publish(engine.finish(), inbox.newest.version, intake, outlet)
         outlet.heartbeat()
         return Turn(Heartbeat(), None)
     if chunk.begins_session:
@@ -204,7 +204,7 @@ def style_chunk(
     outlet.expect(chunk.frames)
     with_steps = snapshot.params.model_copy(update={"steps": shape.steps})
     styled = engine.step(chunk.frames, with_steps, shape.layout)
-    outlet.publish(styled, snapshot.version)
+    _publish(styled, snapshot.version, intake, outlet)
     end_ns = now_ns()
     if styled.interval_ms:  # the engine goes on: it takes longer than the call, or not as long
         end_ns = begin_ns + round(styled.interval_ms * NS_PER_MS)
@@ -239,11 +239,17 @@ def _next_chunk(
         left_s = max(0.0, (deadline_ns - now_ns()) / NS_PER_S)
         wait_s = left_s
         if outlet.num_in_flight:
-            outlet.publish(engine.collect(), inbox.newest.version)
+            _publish(engine.collect(), inbox.newest.version, intake, outlet)
             wait_s = min(COLLECT_S, left_s)
         chunk = intake.next_chunk(wait_s)
         if chunk is not None or wait_s == left_s:
             return chunk
+
+
+def _publish(styled: StyledChunk, version: int, intake: Intake, outlet: Outlet) -> None:
+    outlet.publish(styled, version)
+    if styled.ends_session:
+        intake.begin_anew()
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

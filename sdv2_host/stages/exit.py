@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdv2_host.gpu.chunk_work import sums
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.stages.calls import RoutedChunk
 from sdv2_host.stages.stage_times import StageTimes
@@ -21,6 +24,9 @@ from sdv2_host.wan.bands import Rows
 from sdv2_host.wan.streaming_vae import BandedVAE
 
 DECODE = "decode"
+NOT_FINITE = "not_finite"
+"""Among a chunk's notes: numbers that its pictures were made of are not finite. Then it has no
+others that are not: what carries notes has no word for those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +93,7 @@ class Exit:
         if chunk.notes_2 is not None:
             noise_scale, motion = chunk.notes_2.tolist()
             notes |= {"noise_scale": noise_scale, "motion": motion}
+        if not torch.isfinite(torch.cat(sums([chunk], frames_BTCHW))).all():
+            notes = {name: value for name, value in notes.items() if math.isfinite(value)}
+            notes[NOT_FINITE] = 1.0
         self._on_pictures(Pictures(self._epoch, chunk.index, pixels, notes, self._rows))

@@ -16,9 +16,12 @@ import torch
 from sdv2_host.blend import Blend
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import ENGINES, Config, host_and_port
+from sdv2_host.gpu.chunk_work import Finished
 from sdv2_host.gpu.device import resolve_device, resolve_dtype
+from sdv2_host.gpu.number_guard import NumberGuard
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
+from sdv2_host.stages.exit import NOT_FINITE
 from sdv2_host.stages.join_token import read_token
 from sdv2_host.stages.members import MemberLimits
 from sdv2_host.stages.nccl_group import payload_group_of
@@ -166,6 +169,7 @@ class RingEngine:
         self._config = setup.config
         self._size = setup.config.size
         self._texts = RingTexts(text)
+        self._guard = NumberGuard(setup.config.engine)
         self._most_owed = 1
         self.driver = Driver(setup)
 
@@ -199,6 +203,7 @@ class RingEngine:
             self.step([blank] * self.chunk_frames, params)
         self.finish()
         self.reset()
+        self._guard.warmed()
         progress("warm", 1.0)
 
     def step(
@@ -249,6 +254,12 @@ class RingEngine:
 
     def _styled(self, done: list[Styled], begin_ns: int) -> StyledChunk:
         nothing = np.empty((0, self._size.height, self._size.width, 4), np.uint8)
+        sifted = self._guard.sift(
+            [Finished(NOT_FINITE not in one.notes, one.pixels, None, {}) for one in done]
+        )
+        done = done[: len(sifted.sound)]
+        if sifted.is_broken:
+            self.reset()
         standing = self.driver.standing
         notes = {
             **(done[-1].notes if done else {}),
@@ -260,7 +271,8 @@ class RingEngine:
             np.concatenate([nothing, *(one.pixels for one in done)]),
             {"ring": (now_ns() - begin_ns) / NS_PER_MS},
             notes,
-            standing.trouble,
+            "; ".join(filter(None, (standing.trouble, self._guard.problem))),
+            ends_session=sifted.is_broken,
         )
 
 

@@ -106,6 +106,20 @@ class LoraMerge:
         has_settled = bool(changed) and self._wish is None and not self._todo
         return LoraStep(any(map(_is_of_text, changed)), has_settled, self._problem)
 
+    def refuse_(self, why: str) -> None:
+        """What is asked for now is not done, and `problem` says why until something else is.
+
+        Where files were still being read the weights stay as they are. Where they were being merged
+        all are to be the model's own again: that takes no memory beside theirs.
+        """
+        self._problem = why
+        if self._wish is not None:
+            self._wish, self._readers = None, {}
+            self._loras = {lora.name: lora for lora, _ in self._target}
+        elif self._todo:
+            self._target, self._loras = (), {}
+            self._todo = self._plan()
+
     def _accept_(self, params: Params) -> None:
         """The request is the one being worked on, if all its files can be opened."""
         wish = tuple(
@@ -164,10 +178,11 @@ class LoraMerge:
         """Names of the weights that were brought to what is wanted."""
         changed: list[str] = []
         while self._todo and budget_bytes > 0:
-            name = self._todo.pop(0)
+            name = self._todo[0]
             weight, wanted = self._weights[name], self._wanted(name)
             self._write_(name, merged(self._base(name), name, wanted, weight))
             self._applied[name] = wanted
+            del self._todo[0]
             budget_bytes -= weight.nbytes
             changed.append(name)
         if changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdv2_host.errors import ModelError
+from sdv2_host.errors import DeviceMemoryError, ModelError
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.tiny_engine import build_tiny_engine, tiny_engine, tiny_spec
 from sdv2_host.models.loras import find_lora
@@ -20,6 +21,7 @@ from sdv2_host.stream.lora import LoraMerge
 from sdv2_host.types import Frame, FrameMeta, Layout, Size
 from sdv2_host.wan.dims import TINY_DIT
 from sdv2_host.wan.lora import read_lora
+from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.tiny_weights import TinyModels
 from tests.lora_files import factors, tensors_of, write
 from tests.toys import TOY_DIT
@@ -67,6 +69,86 @@ def live_engine(
     base = {name: value.clone() for name, value in own.dit.state_dict().items()}
     lora = LoraMerge(own.dit, base.__getitem__, partial(find_lora, models_dir), BUDGET_BYTES)
     return tiny_engine(own, tiny_spec({}, SIZE, layout=layout), lora)
+
+
+class ScarceMemory:
+    """Where the model's own weights come from, and LoRAs: once or for good there is no room."""
+
+    def __init__(self, models_dir: Path, dit: CausalWanModel) -> None:
+        self._weights = {name: value.clone() for name, value in dit.state_dict().items()}
+        self._models_dir = models_dir
+        self.num_until_none: float = math.inf
+        """Weights that can be merged, -1 of which none and no file."""
+        self.is_for_good = False
+
+    def base(self, name: str) -> torch.Tensor:
+        self.num_until_none -= 1
+        if self.num_until_none < 0:
+            self.num_until_none = 0 if self.is_for_good else math.inf
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nsome MiB")
+        return self._weights[name]
+
+    def find(self, name: str) -> Path:
+        if self.num_until_none == -1:
+            raise MemoryError("no room for a file")
+        return find_lora(self._models_dir, name)
+
+
+def scarce_engine(models: TinyModels, models_dir: Path) -> tuple[StreamEngine, ScarceMemory]:
+    own = models._replace(dit=copy.deepcopy(models.dit))
+    memory = ScarceMemory(models_dir, own.dit)
+    lora = LoraMerge(own.dit, memory.base, memory.find, BUDGET_BYTES)
+    return tiny_engine(own, tiny_spec({}, SIZE), lora), memory
+
+
+@pytest.mark.parametrize("num_merged", [0, 1, 5])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_lora_that_memory_runs_out_for_is_refused_and_the_model_is_its_own_again(
+    models: TinyModels, models_dir: Path, num_merged: int, is_first: bool
+) -> None:
+    engine, memory = scarce_engine(models, models_dir)
+    plain = play(live_engine(models, models_dir), PLAIN)
+    if not is_first:
+        play(engine, asking("oil"), FADED)
+
+    engine.reset()
+    memory.num_until_none = num_merged
+    styled = [engine.step(chunk, asking("ink, oil")) for chunk in clip(FADED)]
+    anew = play(engine, asking("ink, oil"))
+
+    assert sum(len(one.frames) for one in styled) == 1 + 4 * (FADED - 1)
+    assert styled[-1].problem.startswith(
+        "LoRA ink, oil: memory ran out while it was read or merged"
+    )
+    assert "(CUDA out of memory. Tried to allocate); fewer LoRAs" in styled[-1].problem
+    assert np.array_equal(anew, plain)
+    play(engine, asking("ink"), FADED)
+    assert engine.step(clip(2)[1], asking("ink")).problem == ""
+
+
+def test_a_lora_whose_file_memory_runs_out_for_leaves_those_in_use_as_they_are(
+    models: TinyModels, models_dir: Path
+) -> None:
+    engine, memory = scarce_engine(models, models_dir)
+    play(engine, asking("oil"), FADED)
+    before = play(engine, asking("oil"))
+
+    memory.num_until_none = -1
+    after = play(engine, asking("oil, ink"))
+
+    assert np.array_equal(after, before)
+
+
+def test_memory_that_stays_out_ends_the_engine_with_its_name(
+    models: TinyModels, models_dir: Path
+) -> None:
+    engine, memory = scarce_engine(models, models_dir)
+    play(engine, asking("oil"), FADED)
+
+    memory.num_until_none, memory.is_for_good = 0, True
+
+    with pytest.raises(DeviceMemoryError, match=r"tiny at 32x32 ran out of memory on cpu: use a"):
+        play(engine, asking("oil, ink"), FADED)
 
 
 def merged_models(models: TinyModels, models_dir: Path, **strengths: float) -> TinyModels:

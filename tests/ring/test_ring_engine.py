@@ -33,6 +33,7 @@ from tests.stages.toy_ring import (
     MEASURED,
     PATIENT,
     build_badly,
+    build_breaking,
     build_nothing,
     build_toy,
     build_uneven,
@@ -105,6 +106,24 @@ def test_the_stream_is_that_of_one_device_session_after_session() -> None:
 
         assert np.array_equal(first, expected)
         assert np.array_equal(second, whole(clip[:9], params[:9]))
+
+
+def test_a_stream_whose_numbers_are_not_finite_begins_anew_on_every_device() -> None:
+    with toy_ring(2, build=build_breaking) as engine:
+        engine.warm_up(STEADY[0], quiet)
+        styled = []
+        for frames in CHUNKS:
+            styled.append(engine.step(frames, STEADY[0]))
+            if styled[-1].ends_session:
+                break
+        anew = play(engine, CHUNKS[:4], STEADY[:4])
+
+    shown = np.concatenate([one.frames for one in styled])
+    assert styled[-1].ends_session
+    assert "a chunk came out as numbers that are not finite (NaN)" in styled[-1].problem
+    assert 0 < len(shown) < len(CHUNKS) * 4
+    assert np.array_equal(shown, whole(CHUNKS, STEADY)[: len(shown)])
+    assert np.array_equal(anew, whole(CHUNKS[:4], STEADY[:4]))
 
 
 def test_it_holds_back_no_more_than_it_says() -> None:

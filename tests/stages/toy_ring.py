@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
@@ -28,7 +30,10 @@ from sdv2_host.stages.ring_setup import Joining, RingSetup
 from sdv2_host.stages.route import RoutePlan
 from sdv2_host.stages.work import Route
 from sdv2_host.types import Frame, ProgressFn
+from sdv2_host.wan.streaming_vae import Band, DecodedBand
+from sdv2_host.wan.tiny_vae import TinyVAE
 from tests.stages.places import NUM_BLOCKS, SIZE, WholeModels, single, toy_models, toy_spec
+from tests.toys import TOY_VAE
 
 PATIENT = MemberLimits(silence_s=20.0, first_delay_s=0.05)
 """For a machine that is busy with other tests."""
@@ -74,6 +79,33 @@ def build_uneven(
     if load.rank > 0:
         return built
     return built._replace(rank=SlowRank(ring_models(), toy_spec(), on_pictures))
+
+
+class BreakingVAE(TinyVAE):
+    """Squashes its memory into numbers that are none, once: after a warm-up and some chunks."""
+
+    num_decoded = 0
+
+    def decode_band(self, z_BFCHW: Tensor, band: Band, is_first: bool) -> DecodedBand:
+        self.num_decoded += 1
+        if self.num_decoded == NUM_UNTIL_BROKEN:
+            z_BFCHW = torch.full_like(z_BFCHW, math.nan)
+        return super().decode_band(z_BFCHW, band, is_first)
+
+
+NUM_UNTIL_BROKEN = 8
+
+
+def build_breaking(
+    load: Load, device: torch.device, on_pictures: Callable[[Pictures], None], progress: ProgressFn
+) -> Built:
+    """The decoder breaks a stream in its middle, and is well again when another begins."""
+    built = build_toy(load, device, on_pictures, progress)
+    models = ring_models()
+    vae = BreakingVAE(TOY_VAE).double().eval().requires_grad_(False)
+    vae.load_state_dict(models.vae.state_dict())
+    models.vae = vae
+    return built._replace(rank=Rank(models, toy_spec(), on_pictures))
 
 
 def build_nothing(

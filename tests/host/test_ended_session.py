@@ -1,0 +1,147 @@
+"""An engine that ends a session loses what it owes: counted, answered, and the next one begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdv2_host.host.outlet import Outlet
+from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.ipc.messages import Report
+from sdv2_host.params import Params
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, Layout, StyledChunk
+from tests.host.one_turn_worker import OneTurnWorker, one_turn_worker
+from tests.naive_engine import NaiveEngine
+
+LOCKSTEP = FrameFlags.LOCKSTEP
+
+
+@dataclass
+class BreakingEngine(NaiveEngine):
+    """Ends the session with the step, or the look at what is done, that follows `breaks`."""
+
+    breaks: bool = False
+
+    def step(
+        self, frames: list[Frame], params: Params, layout: Layout | None = None
+    ) -> StyledChunk:
+        assert len(frames) == (4 if self.is_begun else 1), "a session begins with one frame"
+        return self._ending(super().step(frames, params, layout))
+
+    def collect(self) -> StyledChunk:
+        return self._ending(super().collect())
+
+    def _ending(self, styled: StyledChunk) -> StyledChunk:
+        if not self.breaks:
+            return styled
+        self.breaks = False
+        self.reset()
+        return replace(styled, frames=styled.frames[:0], ends_session=True)
+
+
+def broken_worker(worker: OneTurnWorker, layout: Layout) -> BreakingEngine:
+    engine = BreakingEngine(layout)
+    worker.engine = engine
+    worker.order(Params(steps=4))
+    return engine
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_frames_of_a_session_that_the_engine_ended_are_dropped_and_counted(
+    run_dir: Path, layout: Layout
+) -> None:
+    with one_turn_worker(run_dir, layout) as worker:
+        engine = broken_worker(worker, layout)
+        reports: list[Report] = []
+        num_owed = 0
+        for count in (1, 4, 4, 4, 4, 4, 4, 4):
+            worker.send(count)
+            engine.breaks = len(reports) == 3
+            num_owed = (engine.num_in_flight or 4) if engine.breaks else num_owed
+            message = worker.turn().message
+            reports += [message] if isinstance(message, Report) else []
+
+    last = reports[-1]
+    assert last.frames_in == 29
+    assert last.frames_in == last.frames_out + last.dropped + last.queue_depth
+    assert last.frames_out == len(worker.shown) + engine.num_in_flight
+    assert worker.outlet.num_lost == num_owed
+    assert last.dropped >= num_owed >= (4 if layout is Layout.SERIAL else 8)
+    sources = [frame.meta.source_frame for frame in worker.shown]
+    assert sources == sorted(set(sources))
+
+
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("breaks_at", [0, 2, 4])
+def test_every_lockstep_frame_is_answered_once_in_order_though_its_session_was_ended(
+    run_dir: Path, layout: Layout, breaks_at: int
+) -> None:
+    with one_turn_worker(run_dir, layout) as worker:
+        engine = broken_worker(worker, layout)
+        for index in range(12):
+            engine.breaks = index == breaks_at
+            worker.send(1 if index == 0 else 4, LOCKSTEP)
+            worker.turn()
+            worker.turn()
+        for _ in range(6):
+            worker.turn()
+        owed = engine.num_in_flight + len(worker.waiting)
+
+    metas = [frame.meta for frame in worker.shown]
+    assert [meta.source_frame for meta in metas] == list(range(1, 46 - owed))
+    assert all(meta.flags == LOCKSTEP for meta in metas)
+    assert owed <= engine.delay_frames
+
+
+def test_a_session_that_ends_between_two_chunks_is_followed_by_another(run_dir: Path) -> None:
+    with one_turn_worker(run_dir, Layout.BATCH) as worker:
+        engine = broken_worker(worker, Layout.BATCH)
+        for count in (1, 4):
+            worker.send(count)
+            worker.turn()
+
+        engine.breaks = True
+        worker.turn()
+        num_left = engine.num_in_flight
+        worker.send(4)
+        worker.turn()
+
+    assert num_left == 0
+    assert engine.is_begun
+
+
+def frame(number: int, flags: FrameFlags = FrameFlags.NONE) -> Frame:
+    meta = FrameMeta(2, 2, frame=number, capture_ts_ns=number, flags=flags)
+    return Frame(meta, np.zeros((2, 2, 4), np.uint8))
+
+
+def test_an_answer_is_the_newest_picture_or_black_before_the_first(
+    run_dir: Path, stream: str
+) -> None:
+    one = StyledChunk(np.full((1, 2, 2, 4), 7, np.uint8), {}, {})
+    broken = replace(one, frames=one.frames[:0], ends_session=True)
+    with (
+        FrameReader(stream, run_dir=run_dir) as reader,
+        Outlet(FrameWriter(stream, run_dir=run_dir)) as outlet,
+    ):
+        outlet.expect([frame(1, LOCKSTEP), frame(2), frame(3, LOCKSTEP)])
+        outlet.publish(broken, version=5)
+        outlet.expect([frame(4)])
+        outlet.publish(one, version=5)
+        outlet.expect([frame(5, LOCKSTEP)])
+        outlet.publish(broken, version=6)
+        frames = [reader.read_next() for _ in range(5)]
+
+    shown = [found for found in frames if found is not None]
+    assert [found.meta.source_frame for found in shown] == [1, 3, 4, 5]
+    assert [found.meta.user_tag for found in shown] == [5, 5, 5, 6]
+    assert [found.meta.present_ts_ns for found in shown if found.is_lockstep] == [0, 0, 0]
+    assert [found.pixels[0, 0].tolist() for found in shown] == [
+        *[[0, 0, 0, 255]] * 2,
+        *[[7, 7, 7, 7]] * 2,
+    ]
+    assert outlet.num_lost == 4
+    assert outlet.num_in_flight == 0
