@@ -65,9 +65,9 @@ class Fault:
     is_host_gone: bool = False
     """The output ring ends with it: its cadence is no question."""
     is_forged: bool = False
-    """What readers are told of frames meanwhile may be anybody's."""
-    must_be_told: bool = False
-    """A person has to learn of it."""
+    """What readers are told until it is undone may be anybody's: the show is judged after that."""
+    is_told_as: str = ""
+    """Words that a person has to find in the log; '' = nobody has to learn of it."""
 
 
 def _calm(stage: Stage, rng: random.Random) -> Deed:
@@ -242,9 +242,9 @@ FAULTS = (
         "shm-full",
         "shared memory is full, and the worker dies",
         _full_memory,
-        hold_s=(0.5, 1.5),
+        hold_s=(2.5, 3.5),
         place=Place.CRAMPED,
-        must_be_told=True,
+        is_told_as="shared memory is full",
     ),
     Fault(
         "disk-full",
@@ -252,7 +252,7 @@ FAULTS = (
         _full_disk,
         hold_s=(2.0, 3.0),
         place=Place.CRAMPED,
-        must_be_told=True,
+        is_told_as="No space left on device",
     ),
     Fault("clock", "the wall clock jumps by up to a day", _clock_jump, hold_s=(0.3, 0.6)),
     Fault("source", "the source dies; one of another size comes", _unplugged, hold_s=(0.2, 1.0)),
