@@ -29,7 +29,7 @@ SAVED_S = 1.6
 SCRIBBLE_S = 0.3
 SCRIBBLE_BYTES = 64
 DAY_S = 86400.0
-KEEP_FREE_BYTES = 4096
+REFILL_S = 1.0
 
 
 class Place(Enum):
@@ -104,6 +104,8 @@ def _full_memory(stage: Stage, rng: random.Random) -> Deed:
     _fill(filler)
     injected_ns = now_ns()
     kill_at_once(pid)
+    # What the dead one had is given back at some time in this.
+    stage.until(lambda: _fill(filler), REFILL_S)
     return Deed(injected_ns, filler.unlink)
 
 
@@ -286,12 +288,12 @@ def newcomer_ms(stage: Stage, stream: str, since_ns: int) -> float | None:
     return (now_ns() - since_ns) / 1e6
 
 
-def _fill(path: Path) -> None:
-    """No room is left where this file is, but for a page."""
-    block = bytes(KEEP_FREE_BYTES)
-    with path.open("wb", buffering=0) as file:
+def _fill(path: Path) -> bool:
+    """No room is left where this file is. False: it may be filled again."""
+    block = bytes(mmap.PAGESIZE)
+    with path.open("ab", buffering=0) as file:
         try:
             while True:
                 file.write(block)
         except OSError:
-            return
+            return False
