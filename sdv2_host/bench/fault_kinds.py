@@ -29,7 +29,7 @@ SAVED_S = 1.6
 SCRIBBLE_S = 0.3
 SCRIBBLE_BYTES = 64
 DAY_S = 86400.0
-KEEP_FREE_BYTES = 4096
+REFILL_S = 1.0
 
 
 class Place(Enum):
@@ -65,9 +65,9 @@ class Fault:
     is_host_gone: bool = False
     """The output ring ends with it: its cadence is no question."""
     is_forged: bool = False
-    """What readers are told of frames meanwhile may be anybody's."""
-    must_be_told: bool = False
-    """A person has to learn of it."""
+    """What readers are told until it is undone may be anybody's: the show is judged after that."""
+    is_told_as: str = ""
+    """Words that a person has to find in the log; '' = nobody has to learn of it."""
 
 
 def _calm(stage: Stage, rng: random.Random) -> Deed:
@@ -104,6 +104,8 @@ def _full_memory(stage: Stage, rng: random.Random) -> Deed:
     _fill(filler)
     injected_ns = now_ns()
     kill_at_once(pid)
+    # What the dead one had is given back at some time in this.
+    stage.until(lambda: _fill(filler), REFILL_S)
     return Deed(injected_ns, filler.unlink)
 
 
@@ -242,9 +244,9 @@ FAULTS = (
         "shm-full",
         "shared memory is full, and the worker dies",
         _full_memory,
-        hold_s=(0.5, 1.5),
+        hold_s=(2.5, 3.5),
         place=Place.CRAMPED,
-        must_be_told=True,
+        is_told_as="shared memory is full",
     ),
     Fault(
         "disk-full",
@@ -252,7 +254,7 @@ FAULTS = (
         _full_disk,
         hold_s=(2.0, 3.0),
         place=Place.CRAMPED,
-        must_be_told=True,
+        is_told_as="No space left on device",
     ),
     Fault("clock", "the wall clock jumps by up to a day", _clock_jump, hold_s=(0.3, 0.6)),
     Fault("source", "the source dies; one of another size comes", _unplugged, hold_s=(0.2, 1.0)),
@@ -286,12 +288,12 @@ def newcomer_ms(stage: Stage, stream: str, since_ns: int) -> float | None:
     return (now_ns() - since_ns) / 1e6
 
 
-def _fill(path: Path) -> None:
-    """No room is left where this file is, but for a page."""
-    block = bytes(KEEP_FREE_BYTES)
-    with path.open("wb", buffering=0) as file:
+def _fill(path: Path) -> bool:
+    """No room is left where this file is. False: it may be filled again."""
+    block = bytes(mmap.PAGESIZE)
+    with path.open("ab", buffering=0) as file:
         try:
             while True:
                 file.write(block)
         except OSError:
-            return
+            return False

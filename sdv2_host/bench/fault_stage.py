@@ -91,7 +91,7 @@ class Stage:
             engine=plan.engine,
             width=plan.size.width,
             height=plan.size.height,
-            compile="off" if plan.engine == "tiny" else "auto",
+            threads=1,  # threads that wait for each other on a busy machine take much longer
             output_fps=plan.output_fps,
             port=0,
             data_dir=str(self.data_dir),

@@ -18,7 +18,7 @@ MAX_GAP_INTERVALS = 2.0
 """Longest time without a publication, fresh or held, that is promised."""
 BEFORE_S, AFTER_S = 0.5, 6.0
 """Of the first round, in the picture."""
-MAX_SAID = 3
+MAX_SAID = 8
 POOL_THREADS = min(32, (os.cpu_count() or 1) + 4)
 """asyncio's pool makes them as it needs them, no more, and keeps them."""
 
@@ -50,6 +50,9 @@ class Shown:
     """What was there after the end."""
     said: list[str]
     """Warnings and errors in the host's log."""
+    engine: str
+    """In use after the last."""
+    wanted_engine: str
 
 
 def growth(before: Belongings, after: Belongings) -> dict[str, int]:
@@ -74,7 +77,7 @@ def summary(shown: Shown) -> dict[str, Any]:
         "num_wrong": sum(one.num_wrong for one in seen),
         "grown": shown.grown,
         "left": shown.left,
-        "said": shown.said[:MAX_SAID],
+        "said": list(dict.fromkeys(shown.said))[:MAX_SAID],
         "each": [asdict(one) for one in seen],
     }
 
@@ -95,8 +98,10 @@ def verdicts(fault: Fault, times: int, shown: Shown) -> list[str]:
     found += sorted({one.wrong for one in rounds if one.wrong})
     found += [f"{count} more {what} in the host" for what, count in shown.grown.items()]
     found += [f"left: {what}" for what in shown.left]
-    if fault.must_be_told and not shown.said:
-        found.append("nobody was told")
+    if fault.is_told_as and not any(fault.is_told_as in line for line in shown.said):
+        found.append(f"nobody was told: {fault.is_told_as}")
+    if shown.engine != shown.wanted_engine:
+        found.append(f"engine {shown.engine} is in use, not {shown.wanted_engine}")
     return found
 
 

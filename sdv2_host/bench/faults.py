@@ -136,13 +136,14 @@ def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, A
                 progress(f"{len(rounds) + 1} of {plan.times}", len(rounds) / plan.times)
                 rounds.append(_once(stage, fault, rng))
             after, said = stage.belongings(), stage.said_since(num_lines)
+            engine = str(stage.status()["engine"])
         finally:
             log = stage.host.log()[-LOG_LINES:]
             left = stage.close()
             if fault.place is Place.CRAMPED:
                 unmount(stage.data_dir)
     grown = {} if fault.is_host_gone else growth(before, after)
-    shown = Shown(rounds, grown, left, said)
+    shown = Shown(rounds, grown, left, said, engine, plan.stage.engine)
     return {
         **summary(shown),
         "num_missed": num_missed(stage.sights),
@@ -169,9 +170,10 @@ def _once(stage: Stage, fault: Fault, rng: random.Random) -> Round:
     stage.until(lambda: stage.has_recovered(healed_ns), RECOVERY_S)
     time.sleep(AFTER_S)
     wrong = deed.check() if deed.check is not None else ""
-    when = Occurrence(deed.injected_ns, healed_ns, now_ns())
+    begin_ns = healed_ns if fault.is_forged else deed.injected_ns
+    when = Occurrence(begin_ns, healed_ns, now_ns())
     sights = trusted(stage.sights) if fault.is_forged else stage.sights
     seen = outcome(sights, when, stage.plan.interval_ns)
-    if fault.is_forged:  # numbers of frames may have been anybody's
+    if fault.is_forged:  # what the last frame before was may have been anybody's word
         seen = replace(seen, num_wrong=0, num_lost=0)
     return Round(deed.injected_ns, seen, bool(deed.newcomer), newcomer, wrong)

@@ -42,9 +42,10 @@ def faulty_worker(orders: Path) -> tuple[str, ...]:
     return (*module_command("sdv2_host.bench.faulty_worker"), str(orders))
 
 
-def lone_faults(silence_s: float) -> Limits:
+def lone_faults(setup: Setup) -> Limits:
     """Every fault is met as the first for a long time: a bench has more of them than a year."""
-    return Limits(silence_s=silence_s, death_window_s=1.0)
+    worker = faulty_worker(setup.orders)
+    return Limits(silence_s=setup.silence_s, death_window_s=1.0, worker=worker)
 
 
 async def serve(setup: Setup) -> int:
@@ -60,8 +61,7 @@ async def serve(setup: Setup) -> int:
         setup.config,
         initial_params(kept, Params(), (), setup.config.engine),
         run_dir=setup.run_dir,
-        limits=lone_faults(setup.silence_s),
-        worker=faulty_worker(setup.orders),
+        limits=lone_faults(setup),
         kept=kept,
     )
     await daemon.run(interrupt.stopped)

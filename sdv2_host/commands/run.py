@@ -45,17 +45,16 @@ async def run(config: Config, params: Params, given: frozenset[str]) -> int:
         return prompt_buttons(daemon.config_in_use)
 
     with noted_start(starts_path(config)) as unsafe:
-        daemon = Daemon(config, params, run_dir=run_dir, styles=styles, kept=kept)
+        daemon = Daemon(config, params, run_dir=run_dir, styles=styles, kept=kept, stand_in=unsafe)
         daemon.on_progress.append(narrator.progress)
         narrator.say(f"starting engine {config.engine}; {rings(config)}")
-        await _run(daemon, narrator, interrupt.stopped, unsafe)
+        await _run(daemon, narrator, interrupt.stopped)
     narrator.say(f"stopped; {summary(daemon.snapshot())}")
     return interrupt.exit_code
 
 
-async def _run(daemon: Daemon, narrator: Narrator, stopped: asyncio.Event, unsafe: str) -> None:
-    """Until `stopped`, telling the terminal and whoever has started us. With the safe engine, where
-    the one configured is `unsafe`."""
+async def _run(daemon: Daemon, narrator: Narrator, stopped: asyncio.Event) -> None:
+    """Until `stopped`, telling the terminal and whoever has started us."""
     telling = [narrator.follow(daemon), _tell_ready(daemon, narrator)]
     service = service_link(os.environ, os.getpid())
     if service is not None:
@@ -63,7 +62,7 @@ async def _run(daemon: Daemon, narrator: Narrator, stopped: asyncio.Event, unsaf
         telling.append(service.tell_stopping(stopped))
     tasks = [asyncio.create_task(one) for one in telling]
     try:
-        await daemon.run(stopped, unsafe)
+        await daemon.run(stopped)
     finally:
         for task in tasks:
             task.cancel()

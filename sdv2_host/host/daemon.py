@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,6 @@ from sdv2_host.host.situation import Situation
 from sdv2_host.host.stand_in import is_safe_engine
 from sdv2_host.host.supervisor import Supervisor
 from sdv2_host.host.text_process import TextSetup
-from sdv2_host.host.worker_life import WORKER
 from sdv2_host.host.worker_watch import WatchCalls, WorkerDesks, WorkerWatch
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter, remove_all_stale
 from sdv2_host.ipc.messages import Report, SetParams
@@ -68,15 +67,15 @@ class Daemon:
         *,
         run_dir: Path | None = None,
         limits: Limits | None = None,
-        worker: Sequence[str] = WORKER,
         text: TextSetup | None = None,
         styles: Callable[[], Mapping[str, str]] = dict,
         kept: State | None = None,
+        stand_in: str = "",
     ) -> None:
         """`run_dir` holds the rings' descriptors, None = the default; `text` is an encoder in
-        place of the engine's own, `worker` the command of one; these and `limits` are for tests.
-        `styles` are the buttons beside the page's prompt; `kept` the state of the last run, whose
-        parameters are in `params` already.
+        place of the engine's own; these and `limits` are for tests. `styles` are the buttons
+        beside the page's prompt; `kept` the state of the last run, whose parameters are in
+        `params` already; `stand_in` why the safe engine shall begin, '' = the one configured.
         """
         self.ready = asyncio.Event()
         """Set once the first worker is warm: input frames are styled from here on."""
@@ -93,7 +92,7 @@ class Daemon:
         self._num_chunks = 0
         self._num_looks = 0
         self._situation = Situation(config)
-        self._begin = partial(Supervisor, run_dir=run_dir, limits=limits, worker=worker)
+        self._limits = limits
         self._supervisor: Supervisor | None = None
         on_problem = partial(self._set_problem, "prompt")
         listener = DeskListener(self._on_prompt, on_problem, self._on_progress)
@@ -106,7 +105,7 @@ class Daemon:
         self._look_desk = LookDesk(self.console, self._order_look)
         self.console.register(self._look_desk.handlers() | self._engine_desk.handlers())
         self._kept = kept
-        self._stand_in = ""
+        self._stand_in = stand_in
         self._fading: asyncio.Task[None] | None = None
         self._ring_failure: asyncio.Future[RingError] | None = None
 
@@ -209,10 +208,8 @@ class Daemon:
             await asyncio.sleep(FADE_PERIOD_S)
             self._send()
 
-    async def run(self, stop: asyncio.Event, stand_in: str = "") -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then no process, socket or segment of ours is left.
-
-        `stand_in` is why the safe engine shall begin, '' = the one configured does.
 
         When workers keep dying the safe engine stands in; should that one, too, the host stays up
         in state FAILED with the safe picture on the output.
@@ -222,7 +219,6 @@ class Daemon:
             ConfigError: the port cannot be used.
             HostError: the first worker cannot start, or shared memory is full.
         """
-        self._stand_in = stand_in
         async with AsyncExitStack() as stack:
             # The output ring first: its writer lock is what makes a name unique.
             writer = FrameWriter(
@@ -297,7 +293,9 @@ class Daemon:
             calls=WatchCalls(self._on_chunk, self._on_progress, self._set_problem, self.ready.set),
         )
         newest = SetParams(version=self._version, params=self._sent)
-        self._supervisor = supervisor = self._begin(self._config, newest, watch)
+        self._supervisor = supervisor = Supervisor(
+            self._config, newest, watch, run_dir=self._run_dir, limits=self._limits
+        )
         if self._stand_in and not is_safe_engine(self._config):
             supervisor.stand_in(self._stand_in)
         supervised = asyncio.create_task(supervisor.run())

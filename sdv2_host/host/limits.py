@@ -1,4 +1,5 @@
-"""How long the daemon waits for a process of its own, and how often it starts another."""
+"""The daemon's workers: how they are started, how long it waits for them and how often it starts
+another."""
 
 from __future__ import annotations
 
@@ -6,11 +7,15 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from sdv2_host.clock import NS_PER_S
+from sdv2_host.host.child_process import module_command
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long the supervisor waits, in seconds."""
+    """How long the supervisor waits, in seconds, and for what."""
+
+    worker: tuple[str, ...] = module_command("sdv2_host.host.worker")
+    """The command of a worker; a bench has one that fails when it is told to."""
 
     start_silence_s: float = 90.0
     """Before ready: longest time without a word. Loading may take any time, silence may not."""

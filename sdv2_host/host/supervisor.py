@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
@@ -18,7 +18,7 @@ from sdv2_host.config import Config
 from sdv2_host.host.engine_desk import told
 from sdv2_host.host.limits import CrashLoop, Limits
 from sdv2_host.host.stand_in import RETRY, StandIn, is_safe_engine, stand_in_for
-from sdv2_host.host.worker_life import WORKER, Place, WorkerLife
+from sdv2_host.host.worker_life import Place, WorkerLife
 from sdv2_host.ipc.frame_ring import remove_stale
 from sdv2_host.ipc.messages import FromWorker, Ready, Report, SetParams
 from sdv2_host.params import Params
@@ -94,13 +94,10 @@ class Supervisor:
         *,
         run_dir: Path | None = None,
         limits: Limits | None = None,
-        worker: Sequence[str] = WORKER,
     ) -> None:
-        """`worker` is the command that runs one."""
         self._newest = params
         self._listener = listener
         self._limits = limits or Limits()
-        self._worker = worker
         self._crash_loop = CrashLoop(self._limits)
         self._places = [Place(stream, run_dir) for stream in config.work_streams]
         self._place = self._places[0]
@@ -219,7 +216,7 @@ class Supervisor:
         self._wake.clear()
 
     def _begin(self, config: Config, place: Place) -> WorkerLife:
-        return WorkerLife(config, place, self._newest, self._hear, self._limits, self._worker)
+        return WorkerLife(config, place, self._newest, self._hear, self._limits)
 
     def _is_free(self, place: Place) -> bool:
         return not any(life.place == place for life in self._lives)

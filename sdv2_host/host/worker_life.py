@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +26,6 @@ from sdv2_host.ipc.messages import (
     decode_from_worker,
 )
 from sdv2_host.params import Params
-
-WORKER = child_process.module_command("sdv2_host.host.worker")
 
 
 class Place(NamedTuple):
@@ -53,9 +51,8 @@ class WorkerLife:
         params: SetParams,
         on_message: Callable[[WorkerLife, FromWorker], None],
         limits: Limits,
-        command: Sequence[str] = WORKER,
     ) -> None:
-        """`on_message` is told what it says, in the loop; `command` runs it."""
+        """`on_message` is told what it says, in the loop."""
         self.config = config
         self.place = place
         self.ready: Ready | None = None
@@ -65,7 +62,6 @@ class WorkerLife:
         self._params = params
         self._on_message = on_message
         self._limits = limits
-        self._command = command
         self._changed = asyncio.Event()
         self._process: Process | None = None
         self._task = asyncio.create_task(self._live(), name=f"worker on {place.work_stream}")
@@ -101,7 +97,7 @@ class WorkerLife:
     async def _live(self) -> str:
         try:
             try:
-                process = await child_process.spawn(self._command)
+                process = await child_process.spawn(self._limits.worker)
             except OSError as error:  # no memory or no file handles left: not the host's end
                 return f"could not be started: {error}"
             self._process = process

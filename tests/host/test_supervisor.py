@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from sdv2_host.config import Config
 from sdv2_host.host.limits import CrashLoop, Limits
 from sdv2_host.host.stand_in import StandIn
 from sdv2_host.host.supervisor import STARTED_ANEW, Supervisor
-from sdv2_host.host.worker_life import WORKER, WorkerLife
+from sdv2_host.host.worker_life import WorkerLife
 from sdv2_host.ipc.messages import FromWorker, Heartbeat, Progress, Ready, SetParams
 from sdv2_host.params import Params
 
@@ -116,9 +116,9 @@ def test_silence_before_ready_ends_the_worker(run_dir: Path, stream: str) -> Non
 
 
 def test_a_process_that_cannot_be_made_is_a_death(run_dir: Path, stream: str) -> None:
-    limits, missing = Limits(max_deaths=1), (str(run_dir / "none"),)
+    limits = Limits(max_deaths=1, worker=(str(run_dir / "none"),))
 
-    reason = asyncio.run(reason_of_giving_up(run_dir, stream, limits, missing))
+    reason = asyncio.run(reason_of_giving_up(run_dir, stream, limits))
 
     assert "the last time it could not be started: " in reason
 
@@ -228,29 +228,19 @@ def test_who_withdraws_a_wish_is_told_that_nothing_is_prepared(run_dir: Path, st
     asyncio.run(run())
 
 
-def make_supervisor(
-    witness: Witness,
-    run_dir: Path,
-    stream: str,
-    limits: Limits,
-    worker: Sequence[str] = WORKER,
-) -> Supervisor:
+def make_supervisor(witness: Witness, run_dir: Path, stream: str, limits: Limits) -> Supervisor:
     return Supervisor(
         Config(name=stream, engine="passthrough"),
         SetParams(version=0, params=Params()),
         witness,
         run_dir=run_dir,
         limits=limits,
-        worker=worker,
     )
 
 
-async def reason_of_giving_up(
-    run_dir: Path, stream: str, limits: Limits, worker: Sequence[str] = WORKER
-) -> str:
+async def reason_of_giving_up(run_dir: Path, stream: str, limits: Limits) -> str:
     witness = Witness()
-    supervisor = make_supervisor(witness, run_dir, stream, limits, worker)
-    running = asyncio.create_task(supervisor.run())
+    running = asyncio.create_task(make_supervisor(witness, run_dir, stream, limits).run())
     async with asyncio.timeout(20):
         await witness.gave_up.wait()
     running.cancel()
