@@ -146,11 +146,11 @@ class RecordedEngine:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """What was recorded is written; after a while it is left as it is."""
+    def close(self, timeout_s: float = CLOSE_S) -> None:
+        """What was recorded is written; after so long it is left as it is."""
         self._leave()
         for part in self._leaving:
-            part.join(CLOSE_S)
+            part.join(timeout_s)
 
     def take_news(self) -> list[ShowNews]:
         """What has become of parts that ended, told once."""
