@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdv2_host.errors import ConfigError
-from sdv2_host.host.show_format import Finish, SourceFrame, Step, digest_of
+from sdv2_host.host.show_format import MAX_STEP_FRAMES, Finish, SourceFrame, Step, digest_of
 from sdv2_host.host.show_reader import Part, RecordedCall, feed
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Remembering, StyledChunk
@@ -136,13 +136,12 @@ def replay(
 
 def _check_length(part: Part, engine: Engine, call: int, count: int, *, is_first: bool) -> None:
     """Raises: ConfigError: no chunk of this engine has so many frames."""
-    lengths = {engine.first_chunk_frames}
-    if not is_first:
-        lengths = {engine.chunk_frames, *(shape.chunk_frames for shape in engine.step_ms)}
-    if count not in lengths:
+    usual = engine.first_chunk_frames if is_first else engine.chunk_frames
+    most = max((shape.chunk_frames for shape in engine.step_ms), default=MAX_STEP_FRAMES)
+    if count < usual or (count - usual) % engine.chunk_frames or count > max(usual, most):
         raise ConfigError(
-            f"{part.folder}: call {call} gives {engine.name} {count} frames, "
-            f"expected {' or '.join(map(str, sorted(lengths)))}"
+            f"{part.folder}: call {call} gives {engine.name} {count} frames, expected {usual}"
+            f"{'' if most <= usual else f' or further {engine.chunk_frames}, at most {most}'}"
         )
 
 
