@@ -79,6 +79,7 @@ from sdv2_host.commands.options import (
 )
 from sdv2_host.commands.play_app import add_play_commands
 from sdv2_host.commands.prompts_app import prompts_app
+from sdv2_host.commands.replay_app import add_replay_command
 from sdv2_host.errors import ConfigError, HostError
 
 app = typer.Typer(
@@ -362,6 +363,7 @@ def styles(
 
 
 # Here, not above: --help lists commands in the order in which they were added.
+add_replay_command(app)
 add_play_commands(app)
 add_checkup_commands(app)
 app.add_typer(obs_app, name="obs", rich_help_panel="Prepare")

@@ -81,7 +81,7 @@ def _spec(name: str) -> ParamSpec:
 
 
 PARAMS: dict[str, ParamSpec] = {
-    name: _spec(name) for name in Params.model_fields if name not in {"blend", "looks"}
+    name: _spec(name) for name in Params.model_fields if name not in {"blend", "show", "looks"}
 }
 BY_ADDRESS: dict[str, ParamSpec] = {spec.address: spec for spec in PARAMS.values()}
 NORM_ROOT = "/sdv2/norm/"

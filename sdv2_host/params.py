@@ -101,6 +101,12 @@ class Params(PictureParams):
         description="Record the output to an MP4 in the recordings folder.",
         json_schema_extra=state("/sdv2/record"),
     )
+    record_show: bool = Field(
+        False,
+        description="Record the show itself: input frames and every change, for sdv2-host replay, "
+        "which makes its pictures again, the same or larger.",
+        json_schema_extra=state("/sdv2/record/show"),
+    )
     width: int = Field(
         0,
         ge=0,
@@ -192,6 +198,9 @@ class Params(PictureParams):
     blend: Blend = ()
     """What a chunk is conditioned on, where that is no more what the decks say: during a
     transition. Not a row of the table: set by the host, `prompts_of` reads it."""
+
+    show: str = ""
+    """Folder that the show is recorded to; '' = none. Not a row of the table: named by the host."""
 
     looks: tuple[LookOrder, ...] = ()
     """The newest orders, oldest first; an engine does each once. Not a row of the table: set by

@@ -27,6 +27,7 @@ from sdv2_host.bench import (
     precision,
     quality,
     quality_report,
+    replay,
     ring,
     slo,
     slo_report,
@@ -150,6 +151,11 @@ def _precision_models(
         models = load_models(config.vae, files, family, place, progress)
     text = precision.OneText(family.dit)
     return models._replace(text=text), wan_spec(config, place.device, place.dtype)
+
+
+def bench_replay(plan: replay.ReplayPlan, json_path: Path | None) -> None:
+    """Pictures of a recorded show beside those of its replay."""
+    _report(partial(replay.run, plan), replay.format_table, json_path)
 
 
 def _report(

@@ -121,6 +121,32 @@ def bench_swap(
     measure(SwapPlan(config.engine, config.size, other, fps, fade), json_file)
 
 
+@bench_app.command("replay")
+def bench_replay(
+    minutes: Annotated[float, typer.Option(help="Length of the session.")] = 10.0,
+    changes: Annotated[int, typer.Option(help="How often parameters change in it.")] = 200,
+    size: SizeText = "64x64",
+    fps: Annotated[float, typer.Option(help="Of the source.")] = 30.0,
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="Chooses the changes.")] = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Shows: one with everything changed at random is recorded and replayed. As fast as it goes.
+
+    Example: sdv2-host bench replay --minutes 10 --changes 200
+    """
+    from sdv2_host.bench.replay import ReplayPlan
+    from sdv2_host.commands.bench import bench_replay as measure
+    from sdv2_host.commands.settings import check_range
+    from sdv2_host.config import parse_size
+
+    check_range("--minutes", minutes, 0.01, 600)
+    check_range("--changes", changes, 0, 100_000)
+    check_range("--fps", fps, 1, 240)
+    wanted = parse_size(size or "64x64")
+    measure(ReplayPlan(minutes, changes, wanted, fps, seed, threads or 0), json_file)
+
+
 @bench_app.command("slo")
 def bench_slo(
     seconds: Annotated[

@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 SAVE_AFTER_S = 1.0
 """From a change to the file: a fader that moves makes one file, not a hundred."""
 NOT_RESTORED = frozenset(
-    ("blackout", "freeze", "pause", "record", "engine", "vae", "width", "height")
+    (
+        *("blackout", "freeze", "pause", "record", "record_show"),
+        *("engine", "vae", "width", "height"),
+    )
 )
 
 PANIC = frozenset(("panicked", "safe", "panic_s"))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from sdv2_host.gpu.chunk_work import ChunkWork, Finished
+from sdv2_host.gpu.engine_memory import StreamMemory
 from sdv2_host.gpu.headroom import Headroom
 from sdv2_host.gpu.lanes import OneLane, lanes_of
 from sdv2_host.gpu.look_shelf import LookShelf
@@ -108,6 +109,7 @@ class StreamEngine:
         self.pipeline = StreamPipeline(models.dit, models.vae, models.text, spec, calls=self._calls)
         with self._naming_memory():
             self._state = self.pipeline.fresh_state()
+        self.memory = StreamMemory(self._state, self._looks, self._lora)
 
     @property
     def size(self) -> Size:

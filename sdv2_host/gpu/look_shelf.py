@@ -35,6 +35,15 @@ class LookShelf:
         """Of all looks there are."""
         return tuple(self._looks)
 
+    @property
+    def states(self) -> tuple[StreamState, ...]:
+        """The looks in the order of their names."""
+        return tuple(self._looks.values())
+
+    def put_back_(self, looks: dict[str, StreamState], serial: int) -> None:
+        """These are the looks, and orders up to this one are done."""
+        self._looks, self._newest, self.problem = looks, serial, ""
+
     def skip(self, orders: tuple[LookOrder, ...]) -> None:
         """These were for an engine before this one."""
         self._newest = max((order.serial for order in orders), default=0)

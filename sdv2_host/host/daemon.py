@@ -23,6 +23,7 @@ from sdv2_host.errors import RingError, WorkerError
 from sdv2_host.host.control_room import ControlRoom
 from sdv2_host.host.engine_desk import EngineDesk
 from sdv2_host.host.engine_prompts import EnginePrompts
+from sdv2_host.host.folders import folders
 from sdv2_host.host.limits import Limits
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
@@ -30,6 +31,7 @@ from sdv2_host.host.output_ring import OutputRing
 from sdv2_host.host.presenter import Presenter, output_slots
 from sdv2_host.host.prompt_desk import Decks, DeskListener, needs_bank
 from sdv2_host.host.rate_keeper import RateKeeper
+from sdv2_host.host.show_desk import ShowDesk
 from sdv2_host.host.situation import Situation
 from sdv2_host.host.stand_in import is_safe_engine
 from sdv2_host.host.supervisor import Supervisor
@@ -102,6 +104,7 @@ class Daemon:
         self._rate_keeper = RateKeeper(self._engine_desk, self.console)
         self._presenter: Presenter | None = None
         self._room = ControlRoom(self.console, config, run_dir, styles)
+        self._shows = ShowDesk(self.console, folders(config).takes)
         self._look_desk = LookDesk(self.console, self._order_look)
         self.console.register(self._look_desk.handlers() | self._engine_desk.handlers())
         self._kept = kept
@@ -147,7 +150,7 @@ class Daemon:
         this but the console, which tells the others.
         """
         before = self.params
-        changed = apply(before, self._engine_desk.allowed(patch))
+        changed = self._shows.named(apply(before, self._engine_desk.allowed(patch)))
         decks = Decks(changed.prompt, changed.prompt_b)
         if changed == before:
             if "engine" in patch:  # which may have been given up
@@ -290,7 +293,13 @@ class Daemon:
             presenter=self._presenter,
             desks=WorkerDesks(self._engine_desk, self._look_desk, self._desk, self._rate_keeper),
             run_dir=self._run_dir,
-            calls=WatchCalls(self._on_chunk, self._on_progress, self._set_problem, self.ready.set),
+            calls=WatchCalls(
+                self._on_chunk,
+                self._on_progress,
+                self._set_problem,
+                self.ready.set,
+                self._shows.told,
+            ),
         )
         newest = SetParams(version=self._version, params=self._sent)
         self._supervisor = supervisor = Supervisor(

@@ -27,6 +27,7 @@ from sdv2_host.host.engines import build_engine
 from sdv2_host.host.intake import Intake, IntakeChunk
 from sdv2_host.host.outlet import WORK_RING_SLOTS, Outlet
 from sdv2_host.host.schedule import Schedule
+from sdv2_host.host.show_engine import RecordedEngine, ShowNews
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.messages import (
     MAX_LINE_BYTES,
@@ -37,6 +38,7 @@ from sdv2_host.ipc.messages import (
     Ready,
     Report,
     SetParams,
+    ShowTold,
     decode_to_worker,
 )
 from sdv2_host.types import Engine, ProgressFn, StyledChunk
@@ -125,13 +127,15 @@ def run(inbox: Inbox, send: Send, build: BuildEngine = build_engine) -> None:
 
     begin_ns = now_ns()
     die_with_daemon(True)
-    engine = build(config, progress)
-    engine.warm_up(inbox.configure.params, progress)
+    bare_engine = build(config, progress)
+    bare_engine.warm_up(inbox.configure.params, progress)
+    engine = RecordedEngine(bare_engine, config, inbox.configure.params)
     # Weights and code live as long as the process: keep the collector from walking them.
     gc.collect()
     gc.freeze()
     stream = inbox.configure.work_stream
     with (
+        engine,
         Outlet(_open_work_ring(stream, run_dir, _work_slots(engine), inbox)) as outlet,
         Intake(
             FrameReader(config.input_stream, run_dir=run_dir),
@@ -144,8 +148,11 @@ def run(inbox: Inbox, send: Send, build: BuildEngine = build_engine) -> None:
         problem = ""
         schedule = Schedule(engine, inbox.newest.params)
         while not inbox.is_stopped:
+            engine.follow(inbox.newest.params)
             turn = style_chunk(inbox, engine, intake, outlet, schedule)
             send(turn.message)
+            for news in engine.take_news():
+                send(_show_told(news))
             if turn.problem is not None and turn.problem != problem:
                 problem = turn.problem
                 send(Problem(text=problem[:MAX_PROBLEM_CHARS]))
@@ -256,6 +263,11 @@ def _publish(styled: StyledChunk, version: int, intake: Intake, outlet: Outlet) 
 def _finite(values: dict[str, float]) -> dict[str, float]:
     """Without what JSON cannot carry: a measure that is not known yet may be NaN."""
     return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _show_told(news: ShowNews) -> ShowTold:
+    text = news.text[:MAX_PROBLEM_CHARS]
+    return ShowTold(show=news.show, text=text, has_failed=news.has_failed)
 
 
 def _ready(engine: Engine, begin_ns: int) -> Ready:

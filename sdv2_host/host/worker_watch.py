@@ -21,7 +21,15 @@ from sdv2_host.host.stand_in import StandIn
 from sdv2_host.host.supervisor import STARTED_ANEW
 from sdv2_host.host.worker_life import WorkerLife
 from sdv2_host.ipc.frame_ring import FrameReader
-from sdv2_host.ipc.messages import FromWorker, Heartbeat, Problem, Progress, Ready, Report
+from sdv2_host.ipc.messages import (
+    FromWorker,
+    Heartbeat,
+    Problem,
+    Progress,
+    Ready,
+    Report,
+    ShowTold,
+)
 from sdv2_host.types import ProgressFn
 
 log = logging.getLogger(__name__)
@@ -46,6 +54,8 @@ class WatchCalls(NamedTuple):
     on_problem: Callable[[str, str], None]
     on_ready: Callable[[], None]
     """A worker in use takes frames."""
+    on_show: Callable[[ShowTold], None]
+    """Any of the workers has ended a part of a show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,8 @@ class WorkerWatch:
             self.desks.rate.heard(message)
         elif isinstance(message, Progress):
             self.calls.on_progress(message.text, message.fraction)
+        elif isinstance(message, ShowTold):
+            self.calls.on_show(message)
         elif isinstance(message, Problem):
             self.calls.on_problem("engine", message.text)
         elif isinstance(message, Ready):
@@ -96,6 +108,8 @@ class WorkerWatch:
             self.situation.preparing = f"preparing {told(life.config)}: {message.text}"
         elif isinstance(message, Report):
             self.presenter.wake()
+        elif isinstance(message, ShowTold):
+            self.calls.on_show(message)
         elif isinstance(message, Ready):
             _log_ready(message)
 

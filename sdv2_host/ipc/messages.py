@@ -2,7 +2,8 @@
 
     daemon -> worker    Configure first, then SetParams and Stop
     worker -> daemon    Progress, Ready once, then Report per chunk and Heartbeat between them,
-                        Problem when it changes, Failed before it exits on an error
+                        Problem and ShowTold when there is news, Failed before it exits on an
+                        error
     daemon -> text      ConfigureText first, then EncodePrompt, one at a time, and Stop
     text -> daemon      Progress, PromptEncoded for each EncodePrompt, Failed before it exits on
                         an error
@@ -141,6 +142,18 @@ class Problem(_Message):
     """One line for a person; '' = the last one is resolved."""
 
 
+class ShowTold(_Message):
+    """What has become of the show that was to be recorded."""
+
+    kind: Literal["show_told"] = "show_told"
+    show: str
+    """As `Params.show` named it; '' = one that was recorded before."""
+    text: str
+    """One line for a person."""
+    has_failed: bool
+    """It is not recorded any more."""
+
+
 class ConfigureText(_Message):
     """The text process' first line: everything it needs to load the encoder."""
 
@@ -174,7 +187,7 @@ class Failed(_Message):
 
 
 ToWorker = Configure | SetParams | Stop
-FromWorker = Progress | Ready | Report | Heartbeat | Problem | Failed
+FromWorker = Progress | Ready | Report | Heartbeat | Problem | ShowTold | Failed
 ToText = ConfigureText | EncodePrompt | Stop
 FromText = Progress | PromptEncoded | Failed
 

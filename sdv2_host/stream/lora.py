@@ -13,13 +13,14 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sdv2_host.errors import ModelError
-from sdv2_host.loras import LoraWish, parse_loras
+from sdv2_host.loras import LORA_NAME, MAX_LORAS, LoraWish, parse_loras
 from sdv2_host.params import Params
 from sdv2_host.wan.fp8 import FP8, quantised
 from sdv2_host.wan.lora import Lora, LoraReader, LoraTarget
@@ -36,6 +37,21 @@ BUDGET_BYTES = 128 * 1024 * 1024
 """Per chunk: 22 chunks for Wan 1.3B in bfloat16. At least one weight is done whatever its size."""
 
 _Applied = tuple[tuple[Lora, float], ...]
+
+
+class KeptLoras(BaseModel):
+    """What is in the weights, and where the next change begins: by it, the same changes take the
+    same chunks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    asked: tuple[str, float]
+    problem: str
+    held: list[tuple[Annotated[str, Field(pattern=f"^{LORA_NAME.pattern}$")], float]] = Field(
+        max_length=MAX_LORAS
+    )
+    """Names and strengths."""
+    cursor: int = Field(ge=0)
 
 
 class LoraStep(NamedTuple):
@@ -119,6 +135,39 @@ class LoraMerge:
         elif self._todo:
             self._target, self._loras = (), {}
             self._todo = self._plan()
+
+    @property
+    def is_settled(self) -> bool:
+        """All weights are as they were last asked to be."""
+        return self._wish is None and not self._todo
+
+    def kept(self) -> KeptLoras:
+        """Of a model that is settled."""
+        held = [(lora.name, strength) for lora, strength in self._target]
+        return KeptLoras(asked=self._asked, problem=self._problem, held=held, cursor=self._cursor)
+
+    @torch.inference_mode()
+    def put_back_(self, kept: KeptLoras | None) -> None:
+        """The weights are those of the model that it was kept of.
+
+        Raises:
+            ModelError: a LoRA is not there or damaged, or there can be no such weights.
+        """
+        if kept is None or kept.cursor >= len(self._weights):
+            raise ModelError("what was remembered is of another model")
+        self._problem = ""
+        self._wish = tuple(LoraWish(name, strength) for name, strength in kept.held)
+        self._readers = {
+            name: LoraReader(self._find(name), self._fits)
+            for name, _ in kept.held
+            if name not in self._loras
+        }
+        self._read_(math.inf)
+        if self._problem:
+            raise ModelError(self._problem)
+        self._merge_(math.inf)
+        self._has_begun = True
+        self._cursor, self._asked, self._problem = kept.cursor, kept.asked, kept.problem
 
     def _accept_(self, params: Params) -> None:
         """The request is the one being worked on, if all its files can be opened."""
@@ -211,6 +260,18 @@ class NoLoras:
     def advance_(self, params: Params) -> LoraStep:
         problem = "this engine takes no LoRAs" if params.lora else ""
         return LoraStep(changed_text=False, has_settled=False, problem=problem)
+
+    @property
+    def is_settled(self) -> bool:
+        return True
+
+    def kept(self) -> None:
+        return None
+
+    def put_back_(self, kept: KeptLoras | None) -> None:
+        """Raises: ModelError: there were LoRAs to merge."""
+        if kept is not None:
+            raise ModelError("what was remembered is of another model")
 
 
 NO_LORAS = NoLoras()

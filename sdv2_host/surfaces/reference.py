@@ -21,7 +21,7 @@ OUT_ROWS = (
     ("/sdv2/status/limits_rate", "s", "the stage that keeps more pictures from coming, or input"),
     ("/sdv2/status/preset", "s", "the preset loaded last"),
     ("/sdv2/status/cue, next_cue, cue_list", "s", "where the show is"),
-    ("/sdv2/status/recording, snapshot", "s", "files being written, written last"),
+    ("/sdv2/status/recording, show, snapshot", "s", "files being written, written last"),
     ("/sdv2/status/delay_frames", "i",
      "frames, at most, that follow a frame before its picture comes; 0 while not known"),
     ("/sdv2/metrics/fps, latency_ms, latency_p95_ms, dropped, repeated, queue_depth, restarts, "

@@ -19,6 +19,7 @@ from sdv2_host.ipc.messages import (
     Ready,
     Report,
     SetParams,
+    ShowTold,
     Stop,
     decode_from_text,
     decode_from_worker,
@@ -57,6 +58,7 @@ FROM_WORKER = [
         rss_bytes=1 << 33,
     ),
     Heartbeat(),
+    ShowTold(show="/v/a.show", text="the disk is full", has_failed=True),
     Problem(text="no LoRA nosuch"),
     Failed(error="ModelError", message="weights are missing"),
 ]

@@ -6,7 +6,7 @@ import { element, fill } from "/dom.js";
 const FLOAT_STEP = 0.01;
 const RANGE_LIMIT = 3000; // an integer with more values gets a number box alone, no slider
 // These have a place of their own on the page, as have the inputs that index.html marks data-param.
-const ELSEWHERE = new Set(["prompt", "prompt_b", "freeze", "blackout", "pause", "record", "panicked"]);
+const ELSEWHERE = new Set(["prompt", "prompt_b", "freeze", "blackout", "pause", "record", "record_show", "panicked"]);
 
 export class Controls {
   /**

@@ -1,0 +1,296 @@
+"""`sdv2-host replay`: a recorded show through the engine again, the same or better."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+
+from sdv2_host.clock import NS_PER_S
+from sdv2_host.commands.narrator import Narrator
+from sdv2_host.commands.preflight import check_installed
+from sdv2_host.commands.prompts import bank_prompts
+from sdv2_host.config import ENGINES, Config, parse_size
+from sdv2_host.errors import ConfigError
+from sdv2_host.host.engines import build_engine
+from sdv2_host.host.prompt_desk import needs_bank
+from sdv2_host.host.show_format import Machine, Step
+from sdv2_host.host.show_part import this_machine
+from sdv2_host.host.show_reader import Part, open_show, read_calls
+from sdv2_host.host.show_replay import Picture, digests_in, replay
+from sdv2_host.params import Params, prompts_of
+from sdv2_host.sinks.video_file import VideoFileSink
+from sdv2_host.types import Engine, ProgressFn
+
+X264_PRESET = "medium"
+LOCKSTEP_FPS = 30.0
+MIN_FPS, MAX_FPS = 1.0, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be other than in the show; None = as there."""
+
+    steps: int | None = None
+    size: str | None = None
+    seed: int | None = None
+    engine: str | None = None
+    vae: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    models_dir: str = ""
+
+    @property
+    def has_any(self) -> bool:
+        """The pictures will be others. Another device may give the same, but for the last bit."""
+        return any(
+            one is not None for one in (self.steps, self.size, self.seed, self.engine, self.vae)
+        )
+
+    def config(self, part: Part) -> Config:
+        """Raises: ConfigError: a value that cannot be."""
+        update: dict[str, object] = {"models_dir": self.models_dir}
+        if self.engine is not None:
+            if self.engine not in ENGINES:
+                known = ", ".join(ENGINES)
+                raise ConfigError(f"--engine {self.engine}: unknown engine, known are {known}")
+            update["engine"] = self.engine
+        if self.size is not None:
+            update |= parse_size(self.size)._asdict()
+        for name in ("vae", "device", "threads"):
+            if getattr(self, name) is not None:
+                update[name] = getattr(self, name)
+        if self.steps is not None and self.steps > part.config.num_step_rows:
+            update["max_steps"] = self.steps
+        try:
+            return Config.model_validate({**part.config.model_dump(), **update})
+        except ValueError as error:
+            raise ConfigError(f"command line: {error}") from None
+
+    def params(self, params: Params) -> Params:
+        """Those of a step."""
+        update: dict[str, object] = {}
+        if self.steps is not None:
+            update["steps"] = self.steps
+        if self.seed is not None:
+            update["seed"] = self.seed
+        if self.size is not None:
+            update |= parse_size(self.size)._asdict()
+        return params.model_copy(update=update)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How the pictures compare with those of the show."""
+
+    num_pictures: int = 0
+    num_equal: int = 0
+    first_other: str = ""
+    """Where the first is that differs; '' = none does."""
+    problems: list[str] = field(default_factory=list)
+
+    def see(self, picture: Picture, part: Part) -> None:
+        if picture.problem and picture.problem not in self.problems:
+            self.problems.append(picture.problem)
+        if picture.recorded is None:
+            return
+        self.num_pictures += 1
+        is_equal = picture.is_equal
+        self.num_equal += is_equal
+        if not is_equal and not self.first_other:
+            self.first_other = (
+                f"{part.folder.name}, call {picture.call}, frame {picture.source.number} of the "
+                "source"
+            )
+
+    @property
+    def text(self) -> str:
+        return f"{self.num_equal} pictures of {self.num_pictures} identical"
+
+
+class _Scanned(NamedTuple):
+    """What is known of a part before it is made again."""
+
+    part: Part
+    digests: dict[int, str]
+    num_frames: int
+    prompts: list[str]
+    captures_ns: list[int]
+    is_lockstep: bool
+
+
+def replay_show(show: Path, target: Path | None, changes: Changes, verify: bool) -> Verdict:
+    """The show's pictures are made again, and written where there is a target.
+
+    Raises:
+        ConfigError: it is no show, or the output cannot be written, or the options do not go
+            together.
+        HostError: the engine cannot be had.
+    """
+    if target is None and not verify:
+        raise ConfigError("say where to: sdv2-host replay SHOW OUT.mp4, or only compare: --verify")
+    if target is not None and target.suffix.lower() != ".mp4":
+        raise ConfigError(f"{target}: the output is an MP4 file, give it a name that ends in .mp4")
+    if verify and changes.has_any:
+        raise ConfigError(
+            "--verify compares with the show as it was: leave out --steps, --size, --seed, "
+            "--engine and --vae"
+        )
+    console = Console(stderr=True)
+    parts = [_scan(part) for part in open_show(show)]
+    verdict = Verdict()
+    with contextlib.ExitStack() as stack:
+        sink = stack.enter_context(_sink(target, parts)) if target is not None else None
+        for index, scanned in enumerate(parts):
+            later = parts[index + 1].captures_ns[:1] if index + 1 < len(parts) else []
+            end_ns = later[0] if later else None
+            config = changes.config(scanned.part)
+            _prepare(config, scanned, changes)
+            with _shown_progress(console) as progress:
+                engine = _warm_engine(config, scanned, changes, progress)
+            with _shown_progress(console) as progress:
+                for count, picture in enumerate(_pictures(scanned, engine, changes), 1):
+                    verdict.see(picture, scanned.part)
+                    if sink is not None and _is_shown(picture, end_ns):
+                        sink.write(picture)
+                    progress(f"replaying {scanned.part.folder.name}", _share(count, scanned))
+    for problem in verdict.problems:
+        print(f"sdv2-host: {problem}", file=sys.stderr)
+    return verdict
+
+
+def _pictures(scanned: _Scanned, engine: Engine, changes: Changes) -> Iterator[Picture]:
+    change = changes.params if changes.has_any else None
+    return replay(scanned.part, engine, scanned.digests, change)
+
+
+def _share(count: int, scanned: _Scanned) -> float:
+    return min(1.0, count / max(1, scanned.num_frames))
+
+
+def _is_shown(picture: Picture, end_ns: int | None) -> bool:
+    """A part's last pictures are left out where the next part has the same frames: while another
+    engine takes over, two are at work."""
+    return end_ns is None or picture.source.capture_ns < end_ns
+
+
+def _scan(part: Part) -> _Scanned:
+    """Reads the part's lines once, without its frames."""
+    digests = digests_in(read_calls(part))
+    prompts: dict[str, None] = {text: None for text in _texts(part.params)}
+    captures: list[int] = []
+    is_lockstep = False
+    for recorded in read_calls(part):
+        call = recorded.call
+        if isinstance(call, Step):
+            prompts |= dict.fromkeys(_texts(recorded.params))
+            captures += [frame.capture_ns for frame in call.frames]
+            is_lockstep |= call.is_lockstep
+    return _Scanned(part, digests, len(captures), list(prompts), captures, is_lockstep)
+
+
+def _texts(params: Params) -> list[str]:
+    return [one.text for one in prompts_of(params)]
+
+
+def _prepare(config: Config, scanned: _Scanned, changes: Changes) -> None:
+    """What the engine needs is there, its prompts too."""
+    check_installed(config, changes.params(scanned.part.params))
+    if needs_bank(config.engine):
+        bank_prompts(config, scanned.prompts)
+
+
+def _warm_engine(
+    config: Config, scanned: _Scanned, changes: Changes, progress: ProgressFn
+) -> Engine:
+    """As the worker had it. Whether stages overlap is measured where the settings leave it open,
+    and lanes have other threads: so where it came out otherwise than in the show, it is said."""
+    params = changes.params(scanned.part.params)
+    engine = build_engine(config, progress)
+    engine.warm_up(params, progress)
+    recorded = scanned.part.facts.delay_frames
+    if changes.has_any or engine.delay_frames == recorded or config.overlap != "auto":
+        return engine
+    overlap = "on" if recorded > engine.delay_frames else "off"
+    engine = build_engine(config.model_copy(update={"overlap": overlap}), progress)
+    engine.warm_up(params, progress)
+    return engine
+
+
+def differences(then: Machine, now: Machine) -> list[str]:
+    """What is not as it was when the show was recorded, in words."""
+    return [
+        f"{name}: then {getattr(then, name) or 'unknown'}, now {getattr(now, name) or 'unknown'}"
+        for name in Machine.model_fields
+        if getattr(then, name) != getattr(now, name)
+    ]
+
+
+def explain(show: Path, verdict: Verdict, changes: Changes) -> list[str]:
+    """Lines for a person who expected equal pictures."""
+    found = [
+        text for part in open_show(show) for text in differences(part.facts.machine, this_machine())
+    ]
+    told = list(dict.fromkeys(found))
+    if changes.threads is not None or changes.device is not None:
+        told.append("--threads or --device")
+    lines = [f"the first that differs: {verdict.first_other}"]
+    lines += [f"not as it was: {text}" for text in told]
+    if not told:
+        lines.append(
+            "machine and versions are as they were; compiled code (sdv2-host compile), a LoRA or a "
+            "model file may have changed since"
+        )
+    return lines
+
+
+class _Film:
+    """The MP4: pictures at the times of their frames."""
+
+    def __init__(self, sink: VideoFileSink, fps: float) -> None:
+        self._sink = sink
+        self._fps = fps
+        self._first_ns: int | None = None
+        self._count = 0
+
+    def write(self, picture: Picture) -> None:
+        capture_ns = picture.source.capture_ns
+        if self._first_ns is None:
+            self._first_ns = capture_ns
+        number = round((capture_ns - self._first_ns) * self._fps / NS_PER_S)
+        self._sink.write(picture.pixels, self._count if picture.is_lockstep else number)
+        self._count += 1
+
+
+@contextlib.contextmanager
+def _sink(target: Path, parts: list[_Scanned]) -> Iterator[_Film]:
+    fps = _fps(parts)
+    with VideoFileSink(target, fps, preset=X264_PRESET) as sink:
+        yield _Film(sink, fps)
+
+
+def _fps(parts: list[_Scanned]) -> float:
+    """That of the source, as a rule."""
+    if any(scanned.is_lockstep for scanned in parts):
+        return LOCKSTEP_FPS
+    gaps = [b - a for scanned in parts for a, b in pairwise(scanned.captures_ns) if b > a]
+    return min(max(NS_PER_S / median(gaps), MIN_FPS), MAX_FPS) if gaps else LOCKSTEP_FPS
+
+
+@contextlib.contextmanager
+def _shown_progress(console: Console) -> Iterator[ProgressFn]:
+    """Progress told to this is a bar in a terminal, and a line a second elsewhere."""
+    if not console.is_terminal:
+        yield Narrator().progress
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda text, fraction: bar.update(task, description=text, completed=fraction)
