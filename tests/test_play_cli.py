@@ -16,7 +16,9 @@ from typing import NamedTuple
 import pytest
 from pythonosc.udp_client import SimpleUDPClient
 
+from sdv2_host.commands.play import status_text
 from sdv2_host.ipc.run_dir import default_run_dir
+from sdv2_host.status import HostState, HostStatus, LatencyBudget, StageMs, StagesMs
 from tests.hosts import RunningHost, sdv2_host, unique_name
 
 
@@ -264,3 +266,18 @@ def test_the_shell_starts_without_torch_or_aiohttp() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert not {"torch", "aiohttp", "av", "transformers"} & set(done.stdout.split())
+
+
+def test_status_says_where_the_latency_goes() -> None:
+    stages_ms = StagesMs(wait=StageMs(30.0, 28.4, 50.0, 60.0), publish=StageMs(2.0, 2.0, 2.0, 3.0))
+    budget = LatencyBudget(stages_ms, "wait", "input", "wait takes 30 of 32 ms")
+    told = HostStatus(HostState.LIVE, "fine", "tiny", None, budget=budget).to_json()
+    older = {key: value for key, value in told.items() if key != "budget"}
+
+    lines = status_text({**told, "name": "h"}).splitlines()
+
+    assert lines[-3:-1] == [
+        "budget    wait takes 30 of 32 ms",
+        "          p50/p95/p99 in ms: wait 28/50/60, publish 2/2/3",
+    ]
+    assert "budget" not in status_text({**older, "name": "h"})

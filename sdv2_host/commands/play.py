@@ -131,13 +131,14 @@ def status(client: Client, as_json: bool, watch: bool) -> int:
         if as_json:
             print(json.dumps(answer, indent=2))
         else:
-            print((CLEAR if watch else "") + _status_text(answer), flush=True)
+            print((CLEAR if watch else "") + status_text(answer), flush=True)
         if not watch:
             return 0 if answer["state"] == "live" else 1
         time.sleep(WATCH_S)
 
 
-def _status_text(answer: dict[str, Any]) -> str:
+def status_text(answer: dict[str, Any]) -> str:
+    """What the command prints of the answer at /api/status."""
     size = answer["size"]
     latency = answer["latency_ms"]
     spans = ", ".join(f"{name} {ms:.1f}" for name, ms in answer["spans_ms"].items())

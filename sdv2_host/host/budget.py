@@ -46,7 +46,7 @@ class Rate(NamedTuple):
 
 
 class _Fill(NamedTuple):
-    """How long a chunk's first frame waits for its last one."""
+    """A usual chunk, and how much earlier its first frame was captured than its last."""
 
     num_frames: int
     ms: float
@@ -65,7 +65,7 @@ def budget_of(pictures: Sequence[Timed], rate: Rate) -> LatencyBudget:
     told = [
         f"{slowest} takes {means_ms[slowest]:.0f} of {sum(means_ms.values()):.0f} ms "
         "from capture to output",
-        _told_fill(_fill_of(pictures)),
+        _told_fill(_fill_of(pictures), limit),
         _told_limit(limit, rate),
     ]
     return LatencyBudget(stages, slowest, limit, "; ".join(filter(None, told)))
@@ -100,7 +100,9 @@ def _fill_of(pictures: Sequence[Timed]) -> _Fill:
     return _Fill(round(num_frames), median(fills_us) / US_PER_MS)
 
 
-def _told_fill(fill: _Fill) -> str:
+def _told_fill(fill: _Fill, limit: str) -> str:
     if fill.num_frames < 2:
         return ""
+    if limit not in (INPUT, ""):  # its frames are from the time the engine took for the last one
+        return f"the chunk of {fill.num_frames} frames spans {fill.ms:.0f} ms of the input"
     return f"the chunk of {fill.num_frames} frames waits {fill.ms:.0f} ms to fill"

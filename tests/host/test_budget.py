@@ -65,7 +65,7 @@ def test_the_sentence_names_what_takes_most_how_a_chunk_fills_and_what_limits_th
     assert (budget.slowest, budget.limits_rate) == ("denoise", "denoise")
     assert budget.says == (
         "denoise takes 57 of 102 ms from capture to output; "
-        "the chunk of 4 frames waits 66 ms to fill; "
+        "the chunk of 4 frames spans 66 ms of the input; "
         "denoise limits the rate, 57 ms of each chunk"
     )
 
@@ -83,6 +83,7 @@ def test_an_engine_that_could_make_more_waits_for_the_input() -> None:
 
     assert budget.limits_rate == "input"
     assert budget.says.endswith(
+        "the chunk of 4 frames waits 66 ms to fill; "
         "the input limits the rate: 24.0 frames a second come through, the engine could make 41"
     )
 

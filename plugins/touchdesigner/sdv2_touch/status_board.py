@@ -12,6 +12,7 @@ import td
 
 import sdv2_host
 from sdv2_host.client.status import State, Status
+from sdv2_host.types import STAGES as PARTS
 
 LIVE_STATES = {State.LIVE, State.LOCKSTEP}
 STAGES = ("upload", "encode", "denoise", "decode", "download")
@@ -19,10 +20,11 @@ NUMBERS = (
     *("fps", "latency_ms", "latency_p95_ms", "dropped", "heartbeat", "live", "delay_frames"),
     *("input_fps", "output_fps"),
     *(f"{stage}_ms" for stage in STAGES),
+    *(f"budget_{part}_ms" for part in PARTS),
 )
 FACTS = (
     *("state", "sentence", "host", "version", "error", "detail", "problem", "input"),
-    *("transfer", "process"),
+    *("transfer", "process", "slowest", "limits_rate"),
     *("preset", "cue", "next_cue", "cue_list", "live_prompt", "recording", "snapshot"),
 )
 
@@ -52,6 +54,7 @@ def numbers_of(status: Status, extra: Extra) -> dict[str, float]:
         "input_fps": extra.input_fps,
         "output_fps": extra.output_fps,
         **{f"{stage}_ms": status.spans_ms.get(stage, 0.0) for stage in STAGES},
+        **{name: status.metrics.get(name, 0.0) for name in (f"budget_{part}_ms" for part in PARTS)},
     }
     return {name: found[name] for name in NUMBERS}
 
