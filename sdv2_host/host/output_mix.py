@@ -53,6 +53,9 @@ class OutputMix:
 
     params: Params
     is_changed: bool = False
+    keeps_past: bool = False
+    """Pictures of older input frames than was shown may come: another worker takes over, whose
+    pictures are later."""
     _level: float = 0.0
     _level_ns: int = 0
     _dry: deque[_Dry] = field(default_factory=deque)
@@ -141,9 +144,11 @@ class OutputMix:
             numbers = [dry.number for dry in self._dry]
             if styled.meta.source_frame not in numbers:
                 return None
-            for _ in range(numbers.index(styled.meta.source_frame)):
-                self._dry.popleft()
-            self._beside = _Beside(*wanted, self._dry[0].picture)
+            index = numbers.index(styled.meta.source_frame)
+            self._beside = _Beside(*wanted, self._dry[index].picture)
+            if not self.keeps_past:
+                for _ in range(index):
+                    self._dry.popleft()
         return resized(self._beside.picture, _size(styled.pixels))
 
     def _safe(self, picture: Picture, now: int) -> Picture:
