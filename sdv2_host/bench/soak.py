@@ -261,7 +261,8 @@ class _Show:
         """Raises: HostError."""
         self._client.call("resume")
         self._client.post("/api/set", {"values": dict(CALM), "fade": 0.0})
-        for name in self._client.get("/api/state")["board"]["looks"]:
+        board = self._client.get("/api/state")["board"]
+        for name in board.get("looks", ()):
             self._client.call("look_forget", name)
 
     async def _until(self, condition: Callable[[], object], otherwise: str) -> None:

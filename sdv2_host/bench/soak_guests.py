@@ -38,7 +38,7 @@ PATHS = (
 RESET = struct.pack("ii", 1, 0)
 """For SO_LINGER: the connection ends with a reset, as of a program that was killed."""
 GUEST_S = 60.0
-"""Longer than any of them should stay."""
+"""Longer than any of them should stay, but for controllers."""
 
 
 class Guests:
@@ -74,8 +74,8 @@ class Guests:
         for way in (Way.SIZES, Way.SLIP):
             reader, writer = await asyncio.open_connection(self._host.address, self._host.port)
             self._streams[way] = writer
-            self._spawn("controller", _read_on(reader))
-        self._spawn("controller", self._listen(self._socket))
+            self._spawn("controller", _read_on(reader), None)
+        self._spawn("controller", self._listen(self._socket), None)
 
     async def close(self) -> None:
         """Nobody is there any more."""
@@ -110,14 +110,18 @@ class Guests:
         for order in turn.orders:
             self._spawn(turn.way.value, self._give(order, turn.way))
 
-    def _spawn(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._watched(kind, work))
+    def _spawn(
+        self, kind: str, work: Coroutine[Any, Any, None], stays_s: float | None = GUEST_S
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(self._watched(kind, work, stays_s))
         self._there.add(task)
         task.add_done_callback(self._there.discard)
 
-    async def _watched(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _watched(
+        self, kind: str, work: Coroutine[Any, Any, None], stays_s: float | None
+    ) -> None:
         try:
-            async with asyncio.timeout(GUEST_S):
+            async with asyncio.timeout(stays_s):
                 await work
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             self.broke[f"{kind}: {type(error).__name__}"] += 1

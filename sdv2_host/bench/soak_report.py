@@ -20,7 +20,7 @@ def format_table(result: dict[str, Any]) -> str:
         f"killed, {came.get('engine swap', 0)} engines swapped; faders at 60 Hz of the show",
     ]
     for verdict in result["verdicts"]:
-        word = "flat " if verdict["holds"] else "NOT  "
+        word = "ok " if verdict["holds"] else "NOT"
         lines.append(f"{word} {verdict['what']:<40} {verdict['says']}")
     p50, p99 = result["latency_p50_ms"], result["latency_p99_ms"]
     lines.append("latency by tenths, ms   p50 " + " ".join(_number(one) for one in p50))
@@ -58,7 +58,9 @@ def draw(path: Path, result: dict[str, Any]) -> Path:
 
 
 def _panel(title: str, values: Sequence[float]) -> Panel:
-    return Panel(title, values, 0.0, max(*values, 1.0) * 1.1)
+    """From 0, but for what hardly moves: of that the movement is shown."""
+    low, high = min(values), max(*values, 1.0)
+    return Panel(title, values, low - 1 if low > high / 2 else 0.0, high + max(1.0, high / 50))
 
 
 def _steps(times_s: Sequence[float], result: dict[str, Any]) -> list[float]:

@@ -85,6 +85,9 @@ class OutputMix:
     params: Params
     is_changed: bool = False
     is_missing: bool = False
+    keeps_past: bool = False
+    """Pictures of older input frames than was shown may come: another worker takes over, whose
+    pictures are later."""
     _panic: Fade = field(default_factory=Fade)
     _gap: Fade = field(default_factory=Fade)
     _dry: deque[_Dry] = field(default_factory=deque)
@@ -184,9 +187,11 @@ class OutputMix:
             numbers = [dry.number for dry in self._dry]
             if styled.meta.source_frame not in numbers:
                 return None
-            for _ in range(numbers.index(styled.meta.source_frame)):
-                self._dry.popleft()
-            self._beside = _Beside(*wanted, self._dry[0].picture)
+            index = numbers.index(styled.meta.source_frame)
+            self._beside = _Beside(*wanted, self._dry[index].picture)
+            if not self.keeps_past:
+                for _ in range(index):
+                    self._dry.popleft()
         return resized(self._beside.picture, _size(styled.pixels), styled.meta.alpha)
 
     def _safe(self, styled: Frame, now: int) -> Picture:

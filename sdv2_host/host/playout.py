@@ -111,6 +111,11 @@ class Playout:
         """When a fresh frame was shown last, 0 = never."""
         return self._fresh_ns
 
+    @property
+    def is_catching_up(self) -> bool:
+        """Older pictures than the newest may be shown; see `begin_catch_up`."""
+        return self._catch_up_until_ns is not None
+
     def hold(self, frame: Frame) -> None:
         """This is the picture on the output from now on."""
         self._held = frame

@@ -256,6 +256,7 @@ class Presenter:
             if shown is None and self._has_new_look(now) and now >= self._again_ns():
                 shown = self._playout.again(now)
             following = self._next
+            self._mix.keeps_past = following is not None or self._playout.is_catching_up
         self._look_for_pictures(now)
         if shown is not None:
             handed = following.handover.compose(shown.frame, now) if following else shown.frame

@@ -147,7 +147,7 @@ def leaking_descriptors(trace: SoakTrace) -> SoakTrace:
 
 
 def leaking_threads(trace: SoakTrace) -> SoakTrace:
-    marks = [replace(m, daemon=process(90, 20, 7 + m.frame // 5_000)) for m in trace.marks]
+    marks = [replace(m, daemon=process(90, 20, 7 + m.frame // 50)) for m in trace.marks]
     return replace(trace, marks=marks)
 
 
