@@ -14,7 +14,7 @@ from sdv2_host.control.state_file import initial_params, load_state
 from sdv2_host.errors import AlreadyRunningError
 from sdv2_host.host.control_room import state_path
 from sdv2_host.host.daemon import Daemon
-from sdv2_host.ipc.run_dir import default_run_dir, sandbox_run_dir
+from sdv2_host.ipc.run_dir import default_run_dir, keep_files_private, sandbox_run_dir
 from sdv2_host.params import Params
 
 
@@ -24,6 +24,7 @@ async def run(config: Config, params: Params, given: frozenset[str]) -> int:
     Raises:
         HostError: the daemon cannot start, or shared memory was lost.
     """
+    keep_files_private()
     kept = load_state(state_path(config)) if config.resume == "last" else None
     params = initial_params(kept, params, given, config.engine)
     params = params.model_copy(update={"steps": min(params.steps, config.num_step_rows)})
