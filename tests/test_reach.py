@@ -19,16 +19,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
+import numpy as np
 import pytest
 
 import sdv2_host
 from sdv2_host.actions import ACTIONS, can_name_file
+from sdv2_host.clock import now_ns
+from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.ipc.osc_encode import encode_message
 from sdv2_host.ipc.run_dir import default_run_dir, sandbox_run_dir
 from sdv2_host.param_table import PARAMS
+from sdv2_host.types import FrameMeta
 from tests.hosts import RunningHost, unique_name
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at files in /dev/shm")
@@ -113,39 +117,50 @@ class Siege:
         self._udp.close()
 
 
-@pytest.fixture
-def witnessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Siege, Path]]:
-    """A host whose every act is in the file, and somebody who can reach it."""
-    log = tmp_path / "acts"
-    python_path = os.pathsep.join([str(WITNESS), str(Path(sdv2_host.__file__).parents[1])])
-    monkeypatch.setenv("PYTHONPATH", python_path)
-    monkeypatch.setenv("WITNESS", str(log))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    data = tmp_path / "data"
-    (data / "presets").mkdir(parents=True)
-    (tmp_path / "outside.json").write_text("mine")
-    (data / "presets" / "linked.json").symlink_to(tmp_path / "outside.json")
-    options = ("--engine", "passthrough", "--port", "0", "--data-dir", str(data))
-    with RunningHost("run", "--name", unique_name(), *options) as host:
-        url = host.wait_for("control page").split("control page")[1].split()[-1]
+class Witnessed(NamedTuple):
+    """A host whose every act is in a file, and somebody who can reach it."""
+
+    siege: Siege
+    name: str
+    folder: Path
+    """Holds `acts`, the folder `data`, and a file that is nobody's business."""
+
+    def acts(self) -> list[Act]:
+        return acts(self.folder / "acts")
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Witnessed]:
+    folder = tmp_path_factory.mktemp("reach")
+    presets = folder / "data" / "presets"
+    presets.mkdir(parents=True)
+    (folder / "outside.json").write_text("mine")
+    (presets / "linked.json").symlink_to(folder / "outside.json")
+    name = unique_name()
+    options = ("--engine", "passthrough", "--port", "0", "--data-dir", str(folder / "data"))
+    before = os.umask(0)  # the host must not need the caution of who starts it
+    with pytest.MonkeyPatch.context() as changes:
+        package = Path(sdv2_host.__file__).parents[1]
+        changes.setenv("PYTHONPATH", os.pathsep.join([str(WITNESS), str(package)]))
+        changes.setenv("WITNESS", str(folder / "acts"))
+        changes.setenv("HOME", str(folder / "home"))
+        running = RunningHost("run", "--name", name, *options)
+    os.umask(before)
+    with running:
+        url = running.wait_for("control page").split("control page")[1].split()[-1]
         # A host whose words nobody reads would stand still when the pipe is full.
-        assert host.process.stderr is not None
-        threading.Thread(target=host.process.stderr.read, daemon=True).start()
+        assert running.process.stderr is not None
+        threading.Thread(target=running.process.stderr.read, daemon=True).start()
         siege = Siege(url)
-        yield siege, log
+        while b'"state":"waiting"' not in siege.raw_get("/api/status"):
+            time.sleep(0.1)
+        yield Witnessed(siege, name, folder)
         siege.close()
 
 
-def test_no_name_from_the_network_leads_to_a_file_of_its_own(
-    witnessed: tuple[Siege, Path], tmp_path: Path
-) -> None:
-    siege, log = witnessed
-    deadline_s = time.monotonic() + 60
-    while (
-        b'"state":"waiting"' not in siege.raw_get("/api/status") and time.monotonic() < deadline_s
-    ):
-        time.sleep(0.1)
-    before = len(acts(log))
+def test_no_name_from_the_network_leads_to_a_file_of_its_own(host: Witnessed) -> None:
+    siege, folder = host.siege, host.folder
+    before = len(host.acts())
 
     _play_everything(siege)
     asyncio.run(_play_socket(siege.socket_url))
@@ -153,29 +168,78 @@ def test_no_name_from_the_network_leads_to_a_file_of_its_own(
     siege.call("preset_save", "linked")
 
     assert saved[0] == 200, saved
-    seen = acts(log)[before:]
-    data = tmp_path / "data"
+    seen = host.acts()[before:]
+    data = folder / "data"
     assert any(str(data / "presets" / "fine.json") in act.paths for act in seen)  # it does see
     own = (data, default_run_dir(), Path("/dev/shm"))
     to_read = (
         Path(sys.prefix), Path(sys.base_prefix), Path(sdv2_host.__file__).parents[1],
-        Path("/proc"), Path("/sys"), sandbox_run_dir(), tmp_path / "home",
+        Path("/proc"), Path("/sys"), sandbox_run_dir(), folder / "home",
     )  # fmt: skip
     assert reached(seen, own, to_read) == []
-    assert (tmp_path / "outside.json").read_text() == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["acts", "data", "outside.json"]
+    assert (folder / "outside.json").read_text() == "mine"
+    assert sorted(path.name for path in folder.iterdir()) == ["acts", "data", "outside.json"]
+
+
+def test_what_a_host_leaves_can_be_read_by_its_user_alone(host: Witnessed) -> None:
+    with FrameWriter(f"{host.name}-in") as camera:
+        _record_and_save(host, camera)
+
+        left = [*_left(host), *_segments(host.name)]
+
+        kinds = {path.suffix for path in left}
+        assert {".json", ".lock", ".host", ".mp4", ".png"} <= kinds, left
+        assert any(path.parent == Path("/dev/shm") for path in left)
+        others = {
+            str(path): oct(path.lstat().st_mode) for path in left if path.lstat().st_mode & 0o077
+        }
+        assert others == {}
+        assert {path.lstat().st_uid for path in left} == {os.geteuid()}
+
+
+def _record_and_save(host: Witnessed, camera: FrameWriter) -> None:
+    """A recording, a snapshot, a preset, a learnt address and a state are on the disk."""
+    siege, takes = host.siege, host.folder / "data" / "takes"
+    siege.call("preset_save", "kept")
+    siege.post("/api/learn", {"target": "steps"})
+    siege.osc("/somebody/fader", "1")
+    siege.post("/api/set", {"values": {"record": True}})
+    is_asked = False
+    deadline_s = time.monotonic() + 60
+    while not any(takes.glob("*.mp4")):
+        assert time.monotonic() < deadline_s, list(takes.glob("*"))
+        camera.publish(np.zeros((64, 64, 4), np.uint8), FrameMeta(64, 64, capture_ts_ns=now_ns()))
+        if not is_asked:
+            is_asked = siege.call("snapshot")[0] == 200
+        if any(takes.glob("*.png")) and any(takes.glob("*.mp4.part")):
+            siege.post("/api/set", {"values": {"record": False}})
+        time.sleep(0.05)
+
+
+def _left(host: Witnessed) -> list[Path]:
+    """Files and folders that the host made; the test made `data` and `data/presets`."""
+    data = host.folder / "data"
+    made = [path for path in data.rglob("*") if not path.is_symlink() and path != data / "presets"]
+    return [*made, default_run_dir(), *default_run_dir().glob(f"{host.name}*")]
+
+
+def _segments(name: str) -> list[Path]:
+    named = (json.loads(path.read_text()) for path in default_run_dir().glob(f"{name}*.json"))
+    return [Path("/dev/shm") / fields["segment"] for fields in named]
 
 
 def _play_everything(siege: Siege) -> None:
     for name in (*NAMES, *DEVICES):
         for action in ACTIONS.values():
-            if action.name != "panic":
+            if action.args:
                 status, answer = siege.call(action.name, name)
                 assert status < 500, answer
             siege.osc(action.address, name)
+        assert siege.post("/api/set", {"values": dict.fromkeys(PARAMS, name)})[0] < 500
         for param in PARAMS.values():
-            assert siege.post("/api/set", {"values": {param.name: name}})[0] < 500
             siege.osc(param.address, name)
+            if param.kind is str:
+                assert siege.post("/api/set", {"values": {param.name: name}})[0] < 500
         siege.osc(f"/sdv2/{name}", name)
         siege.osc(f"/{name}")
         for body in ({"target": name}, {"address": name}):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,6 +27,9 @@ SETTLED = 8
 """Chunks of an anchor until nothing of what was before is in the window or the autoencoder."""
 
 Floats = NDArray[np.float32]
+
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile, TokenError)
+"""What numpy raises for a file that is none of its own; a header is read as Python's literals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ class Trace:
         try:
             with np.load(path) as file:
                 return cls(**{field.name: file[field.name] for field in fields(cls)})
-        except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile) as error:
+        except _UNREADABLE as error:
             raise ConfigError(f"{path} is no trace of bench hour ({error}): run it anew") from error
 
 

@@ -152,6 +152,15 @@ def _replace(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
+def keep_files_private() -> None:
+    """What this process and its children make from now on is for this user alone, whatever the
+    shell that started it allows: recordings, state, presets, logs, what compilers leave.
+
+    On Windows, which has no such thing, folders of the user's profile are the user's already.
+    """
+    os.umask(0o077)
+
+
 def remove_file(path: Path) -> None:
     """The file is gone, if this user may remove it."""
     with contextlib.suppress(OSError):
