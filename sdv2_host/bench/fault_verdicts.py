@@ -105,12 +105,17 @@ def verdicts(fault: Fault, times: int, shown: Shown) -> list[str]:
     return found
 
 
-def timeline(sights: Sequence[Sight], injected_ns: int) -> list[tuple[float, bool]]:
-    """Publications around the first round: seconds from the fault, and whether fresh."""
+def timeline(sights: Sequence[Sight], rounds: Sequence[Round]) -> list[tuple[float, bool]]:
+    """Publications around the first round, up to the next: seconds from the fault, and whether
+    fresh."""
+    injected_ns = rounds[0].injected_ns
+    begin_ns = injected_ns - round(BEFORE_S * NS_PER_S)
+    end_ns = injected_ns + round(AFTER_S * NS_PER_S)
+    end_ns = min([end_ns, *(one.injected_ns for one in rounds[1:2])])
     return [
         (round((one.publish_ns - injected_ns) / NS_PER_S, 4), one.is_fresh)
         for one in sights
-        if -BEFORE_S <= (one.publish_ns - injected_ns) / NS_PER_S <= AFTER_S
+        if begin_ns <= one.publish_ns < end_ns
     ]
 
 

@@ -148,7 +148,7 @@ def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, A
         **summary(shown),
         "num_missed": num_missed(stage.sights),
         "verdicts": verdicts(fault, plan.times, shown),
-        "timeline": timeline(stage.sights, rounds[0].injected_ns),
+        "timeline": timeline(stage.sights, rounds),
         "log": [] if all(one.has_recovered for one in rounds) else log,
     }
 
