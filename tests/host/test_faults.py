@@ -45,9 +45,7 @@ def test_the_show_goes_on(name: str, tmp_path: Path) -> None:
 
 @linux_only
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    "name", [n for n in BY_NAME if n not in {"exception", "ring-out", "nan"}]
-)
+@pytest.mark.parametrize("name", [n for n in BY_NAME if n not in {"exception", "ring-out", "nan"}])
 def test_the_show_goes_on_whatever_happens(name: str) -> None:
     row = matrix((name,), 2)["rows"][0]
     if "skipped" in row:
