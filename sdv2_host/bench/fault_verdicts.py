@@ -31,6 +31,8 @@ class Round:
     seen: Outcome
     wants_newcomer: bool
     newcomer_ms: float | None
+    pause_intervals: float
+    """Longest wait of the metronome meanwhile: what of a gap may be the machine."""
     wrong: str
     """What is not as it should be beside the pictures; '' = nothing."""
 
@@ -69,6 +71,7 @@ def summary(shown: Shown) -> dict[str, Any]:
         "rounds": len(seen),
         "recovered": sum(one.has_recovered for one in shown.rounds),
         "gap_intervals": _worst([one.gap_intervals for one in seen]),
+        "pause_intervals": _worst([one.pause_intervals for one in shown.rounds]),
         "fresh_gap_ms": _worst([one.fresh_gap_ms for one in seen]),
         "held_ms": _worst([one.held_ms for one in seen]),
         "recovered_ms": _worst([one.recovered_ms for one in seen]),

@@ -7,7 +7,7 @@ from sdv2_host.bench.fault_measure import Outcome
 from sdv2_host.bench.fault_stage import Belongings
 from sdv2_host.bench.fault_verdicts import POOL_THREADS, Round, Shown, growth, summary, verdicts
 
-GOOD = Round(0, Outcome(1.2, 40.0, 50.0, 900.0, 12, 0), False, None, "")
+GOOD = Round(0, Outcome(1.2, 40.0, 50.0, 900.0, 12, 0), False, None, 1.0, "")
 SHOW = Shown([GOOD, GOOD], {}, [], [], "tiny", "tiny")
 KILL = BY_NAME["kill"]
 
