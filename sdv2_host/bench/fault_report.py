@@ -34,7 +34,8 @@ def format_table(report: dict[str, Any]) -> str:
             continue
         cells = (
             f"{_pair(row['gap_intervals'], 2):>16}{_pair(row['pause_intervals'], 2):>14}"
-            f"{_pair(row['held_ms'], 0):>16}{_pair(row['recovered_ms'], 0):>18}{_pair(row['lost'], 0):>14}"
+            f"{_pair(row['held_ms'], 0):>16}{_pair(row['recovered_ms'], 0):>18}"
+            f"{_pair(row['lost'], 0):>14}"
         )
         verdict = "; ".join(row["verdicts"]) or "ok"
         lines.append(f"{row['name']:12}{cells}  {row['recovered']}/{row['rounds']} {verdict}")
