@@ -23,12 +23,11 @@ class ServiceLink:
     """Fields, per process: the socket, which never blocks; how long the manager waits for a sign
     of life, None = it does not; the status told last; whether a datagram was lost already."""
 
-    def __init__(self, address: str, watchdog_s: float | None) -> None:
-        """Raises: OSError, when no such socket can be made."""
-        assert sys.platform != "win32", "there is no such service manager"
+    def __init__(self, sender: socket.socket, address: str, watchdog_s: float | None) -> None:
+        """`sender` is a datagram socket, which is taken over; `address` that of the manager."""
         self._address = address
         self._watchdog_s = watchdog_s
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket = sender
         self._socket.setblocking(False)
         self._status = ""
         self._has_failed = False
@@ -69,8 +68,10 @@ class ServiceLink:
 def service_link(environ: Mapping[str, str], pid: int) -> ServiceLink | None:
     """The link that the environment of process `pid` names; None: no service manager has started
     us that wants to be told."""
+    if sys.platform == "win32":
+        return None
     address = environ.get("NOTIFY_SOCKET", "")
-    if not address or sys.platform == "win32":
+    if not address:
         return None
     if address[0] not in "@/":
         log.warning(
@@ -80,4 +81,5 @@ def service_link(environ: Mapping[str, str], pid: int) -> ServiceLink | None:
     is_for_us = environ.get("WATCHDOG_PID", str(pid)) == str(pid)
     micros = environ.get("WATCHDOG_USEC", "") if is_for_us else ""
     watchdog_s = int(micros) / 1e6 if micros.isdecimal() and int(micros) else None
-    return ServiceLink(address.replace("@", "\0", 1) if address[0] == "@" else address, watchdog_s)
+    name = address.replace("@", "\0", 1) if address[0] == "@" else address
+    return ServiceLink(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), name, watchdog_s)

@@ -34,6 +34,7 @@ def test_a_slider_moves_the_other_page_and_the_osc_subscriber(room: Room) -> Non
 
     ear.until("/sdv2/steps", 4)
     expect(second.get_by_role("slider", name="steps", exact=True)).to_have_value("4")
+    expect(first.locator("#engine-retry")).to_be_hidden()
     expect(second.get_by_label("steps, as a number")).to_have_value("4")
     first.close()
     second.close()

@@ -268,6 +268,17 @@ def test_a_rate_that_was_asked_for_is_waited_for() -> None:
     assert looks == [False] * 9 + [True, True]  # owed from 1 s on, 8 s to fill a chunk, 1 s held
 
 
+def test_what_a_dead_worker_has_left_is_shown_and_begins_the_hold_anew() -> None:
+    absence, params = Absence(), Params(hold_s=1.0)
+    absence.worker_came(3, 0.0)
+    absence.look(1, params, 0)
+    absence.worker_left(0)
+    absence.look(2, params, NS_PER_S // 2)
+
+    assert not absence.look(2, params, NS_PER_S * 14 // 10)
+    assert absence.look(2, params, NS_PER_S * 15 // 10)
+
+
 def test_before_the_first_picture_nothing_is_missing() -> None:
     show = Show(Params(hold_s=0.0), is_hung=True)
 

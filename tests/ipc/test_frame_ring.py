@@ -388,6 +388,20 @@ def test_a_reader_may_come_before_the_writer_and_stay_after_it(place: Place) -> 
             eventually(lambda: number(reader.read_next()), 1)
 
 
+def test_a_peek_tells_how_many_were_published_and_takes_none(place: Place) -> None:
+    with place.reader() as reader:
+        assert reader.peek(may_leave=True) == 0
+
+        with place.writer(capacity_bytes=256) as writer:
+            publish(writer)
+            eventually(lambda: reader.peek(may_leave=True), 1)
+            publish(writer, 300, 200)  # in another segment
+
+            assert reader.peek(may_leave=False) == 1
+            eventually(lambda: reader.peek(may_leave=True), 2)
+            assert number(reader.read_newest()) == 2
+
+
 def test_frames_of_a_closed_stream_can_still_be_taken(place: Place) -> None:
     with place.reader() as reader:
         with place.writer() as writer:
