@@ -164,6 +164,8 @@ class StyledChunk:
     interval_ms: float = 0.0
     """What the engine takes from one chunk to the next while it always has one, where it goes on by
     itself when `step` has returned; 0 = as long as `step` takes."""
+    carries_alpha: bool = False
+    """The pictures have the alpha of their frames, premultiplied; else they are opaque."""
     ends_session: bool = False
     """What the engine owes beside `frames` never comes: its numbers were not finite any more. The
     next `step` begins a session, as after `reset`."""

@@ -16,6 +16,7 @@ BASE = {
     "errors",
     "clock",
     "types",
+    "alpha",
     "loras",
     "prompts",
     "look_orders",

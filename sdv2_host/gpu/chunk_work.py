@@ -21,7 +21,7 @@ from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.state import StreamState
 from sdv2_host.stream.step_parts import Begun, Denoised
 from sdv2_host.stream.stream_batch import ChunkInFlight
-from sdv2_host.types import Frame, Layout
+from sdv2_host.types import Frame, Layout, Size
 
 
 class Told(NamedTuple):
@@ -47,6 +47,15 @@ class Finished(NamedTuple):
     told: Told | None
     """None = it was no step."""
     spans_ms: dict[str, float]
+
+
+def pixels_of(finished: Sequence[Finished], size: Size) -> NDArray[np.uint8]:
+    """[T, H, W, 4]: the pictures of all, in that order."""
+    parts = [one.pixels for one in finished if len(one.pixels)]
+    if len(parts) == 1:
+        return parts[0]
+    nothing = np.empty((0, size.height, size.width, 4), np.uint8)
+    return np.concatenate([nothing, *parts])
 
 
 class Made(NamedTuple):

@@ -9,11 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from sdv2_host.gpu.chunk_work import ChunkWork, Finished
+from sdv2_host.gpu.chunk_work import ChunkWork, Finished, pixels_of
 from sdv2_host.gpu.headroom import Headroom
 from sdv2_host.gpu.lanes import OneLane, lanes_of
 from sdv2_host.gpu.look_shelf import LookShelf
@@ -267,7 +265,7 @@ class StreamEngine:
             problems.append(newest.drift_problem(self.pipeline.reanchors(params)))
         problems.append(self._guard.problem)
         styled = StyledChunk(
-            self._pixels(finished),
+            pixels_of(finished, self._size),
             newest.spans_ms(),
             newest.notes,
             "; ".join(filter(None, problems)),
@@ -282,13 +280,6 @@ class StreamEngine:
         self.reset()
         self._state.texts.forget_()
         return replace(styled, ends_session=True)
-
-    def _pixels(self, finished: Sequence[Finished]) -> NDArray[np.uint8]:
-        parts = [one.pixels for one in finished if len(one.pixels)]
-        if len(parts) == 1:
-            return parts[0]
-        nothing = np.empty((0, self._size.height, self._size.width, 4), np.uint8)
-        return np.concatenate([nothing, *parts])
 
     def _do_looks_(self, params: Params, before: list[Finished]) -> list[Finished]:
         """Looks are saved and recalled; frames of the chunks that were in flight before that.
@@ -322,7 +313,7 @@ class StreamEngine:
         """The next step tells the rest."""
         sound, is_broken = self._guard.sift(finished)
         self._newest.see(sound)
-        styled = StyledChunk(self._pixels(sound), {}, {})
+        styled = StyledChunk(pixels_of(sound, self._size), {}, {})
         return self._begun_anew(styled) if is_broken else styled
 
     def _spare_bytes(self) -> int:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from sdv2_host.alpha import premultiplied
 from sdv2_host.gpu.transfer import Arrival, transfer_of
-from sdv2_host.types import Frame, Orientation, PixelFormat, Size, centre_crop
+from sdv2_host.types import AlphaMode, Frame, Orientation, PixelFormat, Size, centre_crop
 
 _MAX_8 = 255
 _MAX_16 = 65535
@@ -66,7 +67,9 @@ class Staging:
     def upload(self, frames: Sequence[Frame]) -> Tensor:
         """[1, T, 3, H, W] in [-1, 1] on the device, each frame cropped and scaled to fit.
 
-        Alpha is not looked at. Frames of one call may differ in size and format. Does not wait.
+        Of a transparent frame what it is on black, as screens show it: straight colours are
+        multiplied by their alpha, premultiplied ones are that already. Frames of one call may
+        differ in size and format. Does not wait.
         """
         parts = [self._fit(kind, list(alike)) for kind, alike in groupby(frames, _kind)]
         return (torch.cat(parts) if len(parts) > 1 else parts[0]).unsqueeze(0)
@@ -95,7 +98,7 @@ class Staging:
         is_flipped = kind.orientation is Orientation.BOTTOM_FIRST
         if is_flipped:
             rows = slice(height - rows.stop, height - rows.start)
-        pictures = [to_bytes(_with_channels(frame)[rows, columns]) for frame in frames]
+        pictures = [_on_black(frame, rows, columns) for frame in frames]
         scaled = [self._scale(x_THWC) for x_THWC in self._transfer.up(pictures)]
         x = _rgb(torch.cat(scaled) if len(scaled) > 1 else scaled[0], kind.pixel_format)
         if is_flipped:
@@ -111,6 +114,13 @@ class Staging:
         if self._device.type != "cpu":
             x = x.float()
         return F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _on_black(frame: Frame, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    """That part of a frame, in its own order of rows and colours."""
+    part = to_bytes(_with_channels(frame)[rows, columns])
+    is_straight = frame.meta.alpha is AlphaMode.STRAIGHT and part.shape[-1] == 4
+    return premultiplied(part) if is_straight else part
 
 
 def _kind(frame: Frame) -> _Kind:

@@ -9,13 +9,14 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from sdv2_host.alpha import premultiplied
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import Config
 from sdv2_host.host.output_mix import fitted
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
 from sdv2_host.params import Params
-from sdv2_host.types import Engine, Frame, Layout, ProgressFn, Shape, Size, StyledChunk
+from sdv2_host.types import AlphaMode, Engine, Frame, Layout, ProgressFn, Shape, Size, StyledChunk
 
 
 def build_engine(config: Config, progress: ProgressFn) -> Engine:
@@ -54,9 +55,9 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
 class PassthroughEngine:
     """Gives back the pictures it was given as RGBA8: for plumbing, tests and a dry signal.
 
-    At the size that the parameters ask for, cropped and opaque as every engine's; without one each
-    picture is of its own size, untouched. Chunked like the streaming models, 1 frame and then 4, so
-    that everything around it sees the same rhythm.
+    At the size that the parameters ask for, cropped as every engine's; without one each picture is
+    of its own size, untouched. Alpha that is straight comes back premultiplied. Chunked like the
+    streaming models, 1 frame and then 4, so that everything around it sees the same rhythm.
     """
 
     name = "passthrough"
@@ -81,7 +82,7 @@ class PassthroughEngine:
         if params.looks and params.looks[-1].verb != "forget":
             problem = "engine passthrough has no looks: it remembers nothing"
         look_serial = params.looks[-1].serial if params.looks else 0
-        return StyledChunk(pictures, spans_ms, {}, problem, look_serial)
+        return StyledChunk(pictures, spans_ms, {}, problem, look_serial, carries_alpha=True)
 
     def collect(self) -> StyledChunk:
         return self.finish()
@@ -96,6 +97,7 @@ class PassthroughEngine:
 def _picture(frame: Frame, params: Params) -> NDArray[np.uint8]:
     """[H, W, 4]; a side that is not asked for is the frame's own."""
     if not params.width and not params.height:
-        return to_rgba8(frame)
+        picture = to_rgba8(frame)
+        return premultiplied(picture) if frame.meta.alpha is AlphaMode.STRAIGHT else picture
     meta = frame.meta
     return fitted(frame, Size(params.width or meta.width, params.height or meta.height))

@@ -117,7 +117,7 @@ class Handover:
         in mid-fade."""
         scaled = self._scaled
         if scaled is None or scaled[0] is not frame or scaled[1] != size:
-            self._scaled = scaled = frame, size, resized(frame.pixels, size)
+            self._scaled = scaled = frame, size, resized(frame.pixels, size, frame.meta.alpha)
         return scaled[2]
 
     def _meets(self, playout: Playout, now: int) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import RingError
+from sdv2_host.host.matte import Plane, carried, cut_out, matte_of
 from sdv2_host.host.output_mix import black
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, StyledChunk
@@ -101,6 +102,7 @@ class Outlet:
         self._writer = writer
         self._pacing = Pacing()
         self._in_flight: deque[FrameMeta] = deque()
+        self._mattes: deque[Plane | None] = deque()
         self._newest: Frame | None = None
         self.num_lost = 0
         """Input frames whose pictures are in no ring: their session was over before, or there is
@@ -127,9 +129,11 @@ class Outlet:
     def expect(self, sources: list[Frame]) -> None:
         """The engine was given these input frames. It may return them chunks later, in order."""
         self._in_flight.extend(frame.meta for frame in sources)
+        self._mattes.extend(matte_of(frame) for frame in sources)
 
     def publish(self, styled: StyledChunk, version: int) -> None:
-        """The chunk's frames are in the ring, tagged with the version of their parameters.
+        """The chunk's frames are in the ring, tagged with the version of their parameters, each as
+        transparent as its source.
 
         Those made from lock-step frames say so, and are due at once. Where there is no room for
         pictures of their size they are lost, and `problem` says why: later ones may be smaller.
@@ -146,6 +150,8 @@ class Outlet:
     def _show(self, styled: StyledChunk, version: int) -> None:
         assert len(styled.frames) <= len(self._in_flight), "engines return only what they got"
         sources = [self._in_flight.popleft() for _ in styled.frames]
+        mattes = [self._mattes.popleft() for _ in styled.frames]
+        pictures = styled.frames if styled.carries_alpha else cut_out(styled.frames, mattes)
         captures = [source.capture_ts_ns or source.publish_ts_ns for source in sources]
         if any(FrameFlags.LOCKSTEP in source.flags for source in sources):
             due_ns, self._pacing = [0] * len(sources), Pacing()
@@ -155,7 +161,7 @@ class Outlet:
             FrameMeta(
                 width=pixels.shape[1],
                 height=pixels.shape[0],
-                alpha=source.alpha,
+                alpha=carried(source.alpha),
                 flags=source.flags & FrameFlags.LOCKSTEP,
                 capture_ts_ns=now_ns(),
                 source_frame=source.frame,
@@ -164,11 +170,11 @@ class Outlet:
                 present_ts_ns=due,
             )
             for pixels, source, capture_ns, due in zip(
-                styled.frames, sources, captures, due_ns, strict=True
+                pictures, sources, captures, due_ns, strict=True
             )
         ]
-        if self._publish(styled.frames, metas):
-            self._newest = Frame(metas[-1], styled.frames[-1])
+        if self._publish(pictures, metas):
+            self._newest = Frame(metas[-1], pictures[-1])
         else:
             self.num_lost += len(metas)
 
@@ -209,6 +215,7 @@ class Outlet:
         """The next chunk begins a session: frames in flight are forgotten, the rhythm is new."""
         self.num_lost += len(self._in_flight)
         self._in_flight.clear()
+        self._mattes.clear()
         self._pacing = Pacing(previous_due_ns=self._pacing.previous_due_ns)
 
     def heartbeat(self) -> None:

@@ -1,7 +1,9 @@
 """What is done to a picture on its way out: wet and dry, panic, blackout. Pure, clock given.
 
-Pictures are RGBA8, top row first, opaque. A mixture is rounded once per stage, to the nearest of
-256 levels; at its ends it is one of the two pictures, untouched.
+Pictures are RGBA8, top row first, opaque or premultiplied, and so are their mixtures: the input
+that is mixed in is as transparent as the picture that was made of it. Black is opaque. A mixture is
+rounded once per stage, to the nearest of 256 levels; at its ends it is one of the two pictures,
+untouched.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sdv2_host.alpha import OPAQUE, premultiplied
 from sdv2_host.clock import NS_PER_S
+from sdv2_host.host.matte import matte_of, scaled_plane
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
-from sdv2_host.types import Frame, FrameMeta, Size, centre_crop
+from sdv2_host.types import AlphaMode, Frame, FrameMeta, Size, centre_crop
 
 Picture = NDArray[np.uint8]
 
@@ -25,7 +29,6 @@ MAX_DRY_FRAMES = 120
 MAX_DRY_BYTES = 128 * 1024 * 1024
 STALE_NS = NS_PER_S
 """An input that is older than this is no live picture: panic shows black instead."""
-OPAQUE = 255
 
 
 class _Beside(NamedTuple):
@@ -164,7 +167,7 @@ class OutputMix:
             dry = self._aligned(styled)
             picture = mixed(dry, picture, self.params.mix) if dry is not None else picture
         if level > 0 and not self.params.blackout:
-            picture = mixed(picture, self._safe(picture, now), level)
+            picture = mixed(picture, self._safe(styled, now), level)
         if self.params.blackout:
             picture = black(picture)
         self._last = picture
@@ -184,15 +187,16 @@ class OutputMix:
             for _ in range(numbers.index(styled.meta.source_frame)):
                 self._dry.popleft()
             self._beside = _Beside(*wanted, self._dry[0].picture)
-        return resized(self._beside.picture, _size(styled.pixels))
+        return resized(self._beside.picture, _size(styled.pixels), styled.meta.alpha)
 
-    def _safe(self, picture: Picture, now: int) -> Picture:
+    def _safe(self, styled: Frame, now: int) -> Picture:
+        size, alpha = _size(styled.pixels), styled.meta.alpha
         if self.params.safe == "hold" and self._kept is not None:
-            return resized(self._kept, _size(picture))
+            return resized(self._kept, size, alpha)
         is_live = bool(self._dry) and now - self._dry[-1].at_ns < STALE_NS
         if self.params.safe == "input" and is_live:
-            return resized(self._dry[-1].picture, _size(picture))
-        return black(picture)
+            return resized(self._dry[-1].picture, size, alpha)
+        return black(styled.pixels)
 
 
 def _look(params: Params) -> tuple[float, bool, bool, str]:
@@ -223,7 +227,13 @@ def mixed(first: Picture, second: Picture, share: float) -> Picture:
 
 
 def fitted(frame: Frame, size: Size) -> Picture:
-    """The frame as an opaque picture of this size, cropped as the engine crops it."""
+    """The frame as a picture of this size, cropped as the engine crops it: premultiplied where it
+    has alpha, else opaque."""
+    if matte_of(frame) is not None:
+        whole = to_rgba8(frame)
+        is_straight = frame.meta.alpha is AlphaMode.STRAIGHT
+        own = resized(premultiplied(whole) if is_straight else whole, size, frame.meta.alpha)
+        return own.copy() if np.shares_memory(own, frame.pixels) else own
     pixels = resized(to_rgba8(frame), size)
     if np.shares_memory(pixels, frame.pixels):
         pixels = pixels.copy()
@@ -231,8 +241,9 @@ def fitted(frame: Frame, size: Size) -> Picture:
     return pixels
 
 
-def resized(picture: Picture, size: Size) -> Picture:
-    """Of this size and opaque, cropped as the engine crops it; itself where it has the size."""
+def resized(picture: Picture, size: Size, alpha: AlphaMode = AlphaMode.OPAQUE) -> Picture:
+    """Of this size, cropped as the engine crops it; itself where it has the size. Without `alpha`
+    a resized one is opaque, whatever the picture has there."""
     if _size(picture) == size:
         return picture
     rows, columns = centre_crop(_size(picture), size)
@@ -240,4 +251,6 @@ def resized(picture: Picture, size: Size) -> Picture:
     scaled = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
     made: Picture = np.empty((*scaled.shape[:2], 4), np.uint8)
     made[..., :3], made[..., 3] = scaled, OPAQUE
+    if alpha is not AlphaMode.OPAQUE:
+        made[..., 3] = scaled_plane(picture[..., 3], size)
     return made

@@ -70,4 +70,4 @@ class OutputRing:
 
     def _publish_at(self, size: Size, pixels: Picture, meta: FrameMeta) -> int:
         smaller = replace(meta, width=size.width, height=size.height)
-        return self._writer.publish(resized(pixels, size), smaller)
+        return self._writer.publish(resized(pixels, size, meta.alpha), smaller)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from sdv2_host.alpha import straight
 from sdv2_host.errors import ConfigError
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.models.whole_file import write_whole
-from sdv2_host.types import Frame
+from sdv2_host.types import AlphaMode, Frame
 
 
 async def take_snapshot(frame: Frame, folder: Path) -> Path:
@@ -33,7 +34,10 @@ def take_name(suffix: str) -> str:
 
 def _write(frame: Frame, folder: Path) -> Path:
     picture = io.BytesIO()
-    Image.fromarray(to_rgba8(frame)).save(picture, "PNG", compress_level=4)
+    pixels = to_rgba8(frame)
+    # A PNG's colours are never multiplied by its alpha.
+    pixels = straight(pixels) if frame.meta.alpha is AlphaMode.PREMULTIPLIED else pixels
+    Image.fromarray(pixels).save(picture, "PNG", compress_level=4)
     path = folder / take_name(".png")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,12 @@ def to_rgba8(frame: Frame) -> NDArray[np.uint8]:
     return rgba
 
 
+def alpha8(frame: Frame) -> NDArray[np.uint8]:
+    """The last of four channels as uint8 [H, W], top row first: as `to_rgba8` has it."""
+    plane = _as_uint8(frame.pixels[..., 3], frame.meta.pixel_format)
+    return plane[::-1] if frame.meta.orientation == Orientation.BOTTOM_FIRST else plane
+
+
 def to_bgra8(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A copy of [H, W, 4] with red and blue exchanged."""
     bgra = np.empty_like(rgba)

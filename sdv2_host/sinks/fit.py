@@ -21,12 +21,14 @@ def fit(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
         min(max(1, round(width * scale)), size.width),
         min(max(1, round(height * scale)), size.height),
     )
-    image = Image.fromarray(np.ascontiguousarray(pixels))
     left, top = (size.width - inner.width) // 2, (size.height - inner.height) // 2
     fitted = np.zeros((size.height, size.width, 4), np.uint8)
     fitted[..., 3] = 255
-    scaled = np.asarray(image.resize(inner, Image.Resampling.BILINEAR))
-    fitted[top : top + inner.height, left : left + inner.width] = scaled
+    window = fitted[top : top + inner.height, left : left + inner.width]
+    # Apart: of four channels Pillow takes the colours for straight ones, and these are on black.
+    for channels in (slice(0, 3), 3):
+        image = Image.fromarray(np.ascontiguousarray(pixels[..., channels]))
+        window[..., channels] = np.asarray(image.resize(inner, Image.Resampling.BILINEAR))
     return fitted
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdv2_host.errors import ProtocolError
 from sdv2_host.stages.messages import MAX_SIDE_PX, FrameHeader, Text
-from sdv2_host.types import Frame, FrameMeta, Orientation, PixelFormat
+from sdv2_host.types import AlphaMode, Frame, FrameMeta, Orientation, PixelFormat
 
 _TEXT_TYPES = {
     "float32": torch.float32,
@@ -30,6 +30,7 @@ def pack_frames(frames: Sequence[Frame]) -> tuple[tuple[FrameHeader, ...], bytes
             dtype=frame.pixels.dtype.name,
             pixel_format=frame.meta.pixel_format,
             orientation=frame.meta.orientation,
+            alpha=frame.meta.alpha,
         )
         for frame in frames
     )
@@ -60,6 +61,7 @@ def unpack_frames(headers: Sequence[FrameHeader], payload: bytearray) -> list[Fr
                 width=header.shape[1],
                 height=header.shape[0],
                 pixel_format=PixelFormat(header.pixel_format),
+                alpha=AlphaMode(header.alpha),
                 orientation=Orientation(header.orientation),
             )
         except ValueError as error:

@@ -73,6 +73,7 @@ class FrameHeader(_Message):
     dtype: Literal["uint8", "uint16", "float16", "float32"]
     pixel_format: int
     orientation: int
+    alpha: int = 0
 
 
 class Chunk(_Message):

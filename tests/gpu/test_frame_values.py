@@ -10,13 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdv2_host.alpha import premultiplied
 from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.host.engines import PassthroughEngine
 from sdv2_host.host.output_mix import fitted
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
-from sdv2_host.types import Frame, FrameMeta, Orientation, PixelFormat, Size
+from sdv2_host.types import AlphaMode, Frame, FrameMeta, Orientation, PixelFormat, Size
 from sdv2_host.wan.tiny_weights import TinyModels
 from tests.any_frames import any_frames
 
@@ -48,14 +49,30 @@ def test_a_model_sees_of_any_frame_what_it_sees_of_its_8_bits(frame: Frame, size
 
 
 @given(any_frames(), MODEL_SIZES)
-def test_the_input_in_a_mix_is_an_opaque_picture_of_the_outputs_size(
+def test_a_model_sees_a_transparent_frame_on_black(frame: Frame, size: Size) -> None:
+    staging = Staging(size, torch.device("cpu"), torch.float32)
+    plain = as_rgba8(frame)
+    levels = plain.pixels[..., :3].astype(float)
+    if frame.meta.alpha is AlphaMode.STRAIGHT:
+        levels *= plain.pixels[..., 3:] / 255
+    on_black = np.dstack([np.rint(levels), plain.pixels[..., 3]]).astype(np.uint8)
+    opaque = Frame(replace(plain.meta, alpha=AlphaMode.OPAQUE), on_black)
+
+    seen = staging.upload([frame])
+
+    # Half a level where a product is half way between two, and one for the rows' order.
+    assert float((seen - staging.upload([opaque])).abs().max()) <= 2 * LEVEL * 1.01
+
+
+@given(any_frames(), MODEL_SIZES)
+def test_the_input_in_a_mix_is_a_picture_of_the_outputs_size_opaque_where_the_frame_is(
     frame: Frame, size: Size
 ) -> None:
     picture, plain = fitted(frame, size), fitted(as_rgba8(frame), size)
 
     assert picture.shape == (size.height, size.width, 4)
     assert picture.dtype == np.uint8
-    assert (picture[..., 3] == 255).all()
+    assert frame.meta.alpha is not AlphaMode.OPAQUE or (picture[..., 3] == 255).all()
     assert np.array_equal(picture, plain)
 
 
@@ -64,7 +81,9 @@ def test_passed_through_a_frame_is_its_8_bits_whatever_it_was(frame: Frame) -> N
     styled = PassthroughEngine().step([frame] * 2, Params())
 
     assert styled.frames.shape == (2, frame.meta.height, frame.meta.width, 4)
-    assert np.array_equal(styled.frames[1], as_rgba8(frame).pixels)
+    pixels = as_rgba8(frame).pixels
+    is_straight = frame.meta.alpha is AlphaMode.STRAIGHT
+    assert np.array_equal(styled.frames[1], premultiplied(pixels) if is_straight else pixels)
 
 
 @settings(max_examples=10)

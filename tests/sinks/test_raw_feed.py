@@ -236,3 +236,16 @@ def test_fit_keeps_the_aspect_between_black_bars() -> None:
     assert (fitted[:, 5:15] == 255).all()
     assert (fitted[:, :5] == (0, 0, 0, 255)).all()
     assert (fitted[:, 15:] == (0, 0, 0, 255)).all()
+
+
+def test_a_transparent_picture_is_scaled_as_what_it_is_on_black() -> None:
+    random = np.random.default_rng(2)
+    picture = random.integers(0, 256, (8, 8, 4), np.uint8)
+    opaque = picture.copy()
+    opaque[..., 3] = 255
+
+    scaled = fit(picture, Size(4, 4))
+
+    assert np.array_equal(scaled[..., :3], fit(opaque, Size(4, 4))[..., :3])
+    opaque[..., 0] = picture[..., 3]
+    assert np.array_equal(scaled[..., 3], fit(opaque, Size(4, 4))[..., 0])

@@ -22,7 +22,7 @@ def seen(frame: Frame) -> object:
     """What a model is shown of it."""
     meta, pixels = frame.meta, frame.pixels
     return (
-        (meta.width, meta.height, meta.pixel_format, meta.orientation),
+        (meta.width, meta.height, meta.pixel_format, meta.orientation, meta.alpha),
         (pixels.shape, pixels.dtype, pixels.tobytes()),
     )
 
@@ -58,6 +58,7 @@ def test_rows_that_do_not_lie_side_by_side_come_out_as_they_are_seen() -> None:
         ({"shape": (1 << 40, 1 << 40)}, 6, "shape"),
         ({"pixel_format": 1}, 6, "frame: 1 is not a valid PixelFormat"),
         ({"orientation": 2}, 6, "frame: 2 is not a valid Orientation"),
+        ({"alpha": 3}, 6, "frame: 3 is not a valid AlphaMode"),
     ],
 )
 def test_frames_that_cannot_be_are_refused(
