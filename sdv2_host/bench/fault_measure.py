@@ -74,6 +74,12 @@ def outcome(sights: Sequence[Sight], when: Occurrence, interval_ns: int) -> Outc
     )
 
 
+def longest_pause(pauses: Sequence[tuple[int, int]], when: Occurrence, interval_ns: int) -> float:
+    """Of a metronome meanwhile, in intervals: what a process that does nothing had to wait."""
+    spans = [end - begin for begin, end in pauses if when.injected_ns <= end <= when.end_ns]
+    return max(spans, default=interval_ns) / interval_ns
+
+
 def num_missed(sights: Sequence[Sight]) -> int:
     """Publications that the viewer itself did not see."""
     pairs = itertools.pairwise(sights)

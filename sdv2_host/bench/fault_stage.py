@@ -72,8 +72,8 @@ class Belongings(NamedTuple):
 class Stage:
     """From `open` to `close`, which is also for one that could not be opened.
 
-    Fields: the processes; all that the viewer saw; every segment that a ring of it was in and
-    every process that was its worker, to look for at the end.
+    Fields: the processes; all that the viewer saw and how long a metronome had to wait; every
+    segment that a ring of it was in and every process that was its worker, to look for at the end.
     """
 
     def __init__(self, plan: StagePlan, folder: Path) -> None:
@@ -83,6 +83,8 @@ class Stage:
         self.data_dir = folder / "data"
         self.orders = Orders(folder / "orders")
         self.sights: list[Sight] = []
+        self.pauses: list[tuple[int, int]] = []
+        """Of the metronome: begin and end."""
         self._setup_path = folder / "setup.json"
         for one in (self.run_dir, self.data_dir, folder / "orders"):
             one.mkdir(mode=0o700)
@@ -107,6 +109,7 @@ class Stage:
         self.host = HostProcess(run_dir=self.run_dir)
         self._source: subprocess.Popen[bytes] | None = None
         self._viewer: subprocess.Popen[bytes] | None = None
+        self._metronome: subprocess.Popen[bytes] | None = None
         self._segments: set[str] = set()
         self._pids: set[int] = set()
 
@@ -116,6 +119,8 @@ class Stage:
         self.start_source(self.plan.size)
         self._viewer = self._begin("fault_viewer", self.config.output_stream, str(self.run_dir))
         threading.Thread(target=self._read_sights, args=(self._viewer,), daemon=True).start()
+        self._metronome = self._begin("fault_metronome", str(self.plan.interval_ns))
+        threading.Thread(target=self._read_pauses, args=(self._metronome,), daemon=True).start()
         begin_ns = now_ns()
         if not self.until(lambda: self.has_recovered(begin_ns), START_S):
             said = "; ".join(self.host.log()[-3:])
@@ -128,7 +133,7 @@ class Stage:
         self.host.stop()
         self.until(lambda: not self.host.status.is_running, END_S)
         self.host.close(stops=True)
-        for process in (self._viewer, self._source):
+        for process in (self._viewer, self._source, self._metronome):
             if process is not None:
                 _end(process)
         time.sleep(0.2)
@@ -240,6 +245,12 @@ class Stage:
         assert viewer.stdout is not None, "a pipe"
         for line in viewer.stdout:
             self.sights.append(Sight(*json.loads(line)))
+
+    def _read_pauses(self, metronome: subprocess.Popen[bytes]) -> None:
+        assert metronome.stdout is not None, "a pipe"
+        for line in metronome.stdout:
+            begin, end = line.split()
+            self.pauses.append((int(begin), int(end)))
 
     def _pid_of_worker(self) -> int | None:
         try:

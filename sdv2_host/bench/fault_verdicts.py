@@ -31,6 +31,8 @@ class Round:
     seen: Outcome
     wants_newcomer: bool
     newcomer_ms: float | None
+    pause_intervals: float
+    """Longest wait of the metronome meanwhile: what of a gap may be the machine."""
     wrong: str
     """What is not as it should be beside the pictures; '' = nothing."""
 
@@ -69,6 +71,7 @@ def summary(shown: Shown) -> dict[str, Any]:
         "rounds": len(seen),
         "recovered": sum(one.has_recovered for one in shown.rounds),
         "gap_intervals": _worst([one.gap_intervals for one in seen]),
+        "pause_intervals": _worst([one.pause_intervals for one in shown.rounds]),
         "fresh_gap_ms": _worst([one.fresh_gap_ms for one in seen]),
         "held_ms": _worst([one.held_ms for one in seen]),
         "recovered_ms": _worst([one.recovered_ms for one in seen]),
@@ -105,12 +108,17 @@ def verdicts(fault: Fault, times: int, shown: Shown) -> list[str]:
     return found
 
 
-def timeline(sights: Sequence[Sight], injected_ns: int) -> list[tuple[float, bool]]:
-    """Publications around the first round: seconds from the fault, and whether fresh."""
+def timeline(sights: Sequence[Sight], rounds: Sequence[Round]) -> list[tuple[float, bool]]:
+    """Publications around the first round, up to the next: seconds from the fault, and whether
+    fresh."""
+    injected_ns = rounds[0].injected_ns
+    begin_ns = injected_ns - round(BEFORE_S * NS_PER_S)
+    end_ns = injected_ns + round(AFTER_S * NS_PER_S)
+    end_ns = min([end_ns, *(one.injected_ns for one in rounds[1:2])])
     return [
         (round((one.publish_ns - injected_ns) / NS_PER_S, 4), one.is_fresh)
         for one in sights
-        if -BEFORE_S <= (one.publish_ns - injected_ns) / NS_PER_S <= AFTER_S
+        if begin_ns <= one.publish_ns < end_ns
     ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sdv2_host.bench.fault_kinds import BY_NAME, Fault, Place, newcomer_ms
-from sdv2_host.bench.fault_measure import Occurrence, num_missed, outcome, trusted
+from sdv2_host.bench.fault_measure import Occurrence, longest_pause, num_missed, outcome, trusted
 from sdv2_host.bench.fault_stage import Stage, StagePlan
 from sdv2_host.bench.fault_verdicts import Round, Shown, growth, summary, timeline, verdicts
 from sdv2_host.bench.namespaces import leave_mounts, mount_small, unmount
@@ -148,7 +148,7 @@ def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, A
         **summary(shown),
         "num_missed": num_missed(stage.sights),
         "verdicts": verdicts(fault, plan.times, shown),
-        "timeline": timeline(stage.sights, rounds[0].injected_ns),
+        "timeline": timeline(stage.sights, rounds),
         "log": [] if all(one.has_recovered for one in rounds) else log,
     }
 
@@ -176,4 +176,5 @@ def _once(stage: Stage, fault: Fault, rng: random.Random) -> Round:
     seen = outcome(sights, when, stage.plan.interval_ns)
     if fault.is_forged:  # what the last frame before was may have been anybody's word
         seen = replace(seen, num_wrong=0, num_lost=0)
-    return Round(deed.injected_ns, seen, bool(deed.newcomer), newcomer, wrong)
+    pause = longest_pause(stage.pauses, when, stage.plan.interval_ns)
+    return Round(deed.injected_ns, seen, bool(deed.newcomer), newcomer, pause, wrong)

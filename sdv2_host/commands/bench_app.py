@@ -242,13 +242,15 @@ def bench_faults(
 
       sdv2-host bench faults --only kill,nan,source --times 3
     """
+    from sdv2_host.bench.fault_kinds import CALLS
     from sdv2_host.bench.fault_stage import StagePlan
     from sdv2_host.bench.faults import FaultsPlan, chosen
     from sdv2_host.commands.bench import bench_faults as measure
-    from sdv2_host.commands.settings import check_range, make_config
+    from sdv2_host.commands.settings import check_choice, check_range, make_config
 
     check_range("--times", times, 1, 10_000)
     check_range("--output-fps", output_fps, 0, 240)
     config = make_config({"engine": engine, "size": size or "64x64"})
+    check_choice("--engine", config.engine, tuple(CALLS))
     stage = StagePlan(config.engine, config.size, output_fps=output_fps)
     measure(FaultsPlan(stage, chosen(only), times, seed), json_file, png)

@@ -21,6 +21,9 @@ from sdv2_host.cli import main
         (("two-hosts", "--chunks", "5"), "--chunks 5: expected 20..10000"),
         (("control", "--rounds", "0"), "--rounds 0: expected 1..1000"),
         (("control", "--rate", "nan"), "--rate nan: expected 1..100000"),
+        (("faults", "--only", "kill,fire"), "--only fire: no such fault, there are calm, kill"),
+        (("faults", "--times", "0"), "--times 0: expected 1..10000"),
+        (("faults", "--engine", "wan-1.3b"), "--engine wan-1.3b: expected tiny or passthrough"),
     ],
 )
 def test_it_is_one_line(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdv2_host.bench.fault_measure import Occurrence, num_missed, outcome, trusted
+from sdv2_host.bench.fault_measure import Occurrence, longest_pause, num_missed, outcome, trusted
 from sdv2_host.bench.fault_viewer import Sight
 from sdv2_host.clock import NS_PER_MS
 
@@ -110,3 +110,10 @@ def test_times_that_the_host_cannot_have_written_are_not_believed() -> None:
     long_ago = [one._replace(seen_ns=one.seen_ns + 2 * 10**9) for one in forged]
 
     assert trusted([true, *long_ago, forged[0]]) == [true]
+
+
+def test_the_longest_wait_of_a_metronome_meanwhile_counts() -> None:
+    pauses = [(0, 90), (100, 180), (190, 250), (300, 900)]
+
+    assert longest_pause(pauses, Occurrence(100, 100, 260), 40) == 2.0
+    assert longest_pause([], Occurrence(100, 100, 260), 40) == 1.0
