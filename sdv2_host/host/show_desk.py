@@ -28,10 +28,10 @@ class ShowDesk:
         return params.model_copy(update={"show": show})
 
     def told(self, message: ShowTold) -> None:
-        """A worker has ended a part of a show."""
+        """A worker has ended a part of a show, or cannot begin one yet."""
         if not message.has_failed:
-            self._console.note("info", ORIGIN, f"recorded the show: {message.text}")
+            self._console.note("info", ORIGIN, message.text)
             return
-        self._console.note("error", ORIGIN, f"the show is not recorded any more: {message.text}")
+        self._console.note("error", ORIGIN, message.text)
         if message.show == self._console.params.show:
             self._console.set({"record_show": False}, ORIGIN)
