@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from sdv2_host.config import Config
 from sdv2_host.control.console import Console
+from sdv2_host.host.folders import folders
 from sdv2_host.host.snapshot import take_name
 from sdv2_host.ipc.messages import ShowTold
 from sdv2_host.params import Params
@@ -15,9 +15,9 @@ ORIGIN = "record_show"
 class ShowDesk:
     """Used in the daemon's loop. Board 'show': the folder of the show that is recorded."""
 
-    def __init__(self, console: Console, folder: Path) -> None:
+    def __init__(self, console: Console, config: Config) -> None:
         self._console = console
-        self._folder = folder
+        self._folder = folders(config).takes
 
     def named(self, params: Params) -> Params:
         """The parameters with the folder of the show, which is another one each time."""

@@ -37,7 +37,7 @@ from sdv2_host.types import (
     StyledChunk,
 )
 from tests.any_params import any_params
-from tests.host.show_steps import CLOSE_S, frames_of, record_steps, recorded_engine
+from tests.host.show_steps import CLOSE_S, frames_of, record_steps, recorded_engine, wait_for
 from tests.naive_engine import NaiveEngine
 
 DTYPES = {PixelFormat.RGBA16: np.uint16, PixelFormat.RGBA16F: np.float16}
@@ -264,6 +264,9 @@ HOSTILE: list[tuple[Damage, str]] = [
     (partial(rewrite, PART, '"engine": "passthrough"', '"engine": "evil"'), "engine"),
     (partial(rewrite, PART, '"devices": ""', '"models_dir": "/etc"'), "unknown setting"),
     (partial(rewrite, PART, '"width": 256', '"width": "x"'), "width"),
+    (partial(rewrite, PART, '"width": 256', '"width": 99984'), "sides must be"),
+    (partial(rewrite, PART, '"threads": 0', '"threads": 99999'), "allowed are 1024"),
+    (partial(rewrite, PART, '"devices": ""', f'"devices": "{"cpu," * 99}cpu"'), "100 devices"),
     (partial(rewrite, PART, '"steps": 2', '"steps": 99'), "steps"),
     (partial(rewrite, STEPS, '"video":1', '"video":0'), "video"),
     (partial(rewrite, STEPS, '"video":1', '"video":"../../x"'), "video"),
@@ -339,12 +342,3 @@ def test_nothing_of_the_machine_is_in_it(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     assert {"osc_to", "models_dir", "data_dir"}.isdisjoint(json.loads(text)["config"])
     assert plain_params(Params(show="/x"))["show"] == ""
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    ticks = threading.Event()
-    for _ in range(int(CLOSE_S / 0.01)):
-        if condition():
-            return
-        ticks.wait(0.01)
-    raise AssertionError("it never came")
