@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -72,8 +73,10 @@ class Changes:
             update["max_steps"] = self.steps
         try:
             return Config.model_validate({**part.config.model_dump(), **update})
-        except ValueError as error:
-            raise ConfigError(f"command line: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = f"--{first['loc'][0]} {first['input']}"
+            raise ConfigError(f"{option:.100}: {first['msg']}") from None
 
     def params(self, params: Params) -> Params:
         """Those of a step."""

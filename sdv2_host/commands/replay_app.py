@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sdv2_host.commands.options import Device, Engine, ModelsDir, SizeText, Threads, Vae
+from sdv2_host.commands.options import Device, ModelsDir, Threads, Vae
 
 
 def add_replay_command(app: typer.Typer) -> None:
@@ -28,11 +28,16 @@ def add_replay_command(app: typer.Typer) -> None:
             int | None,
             typer.Option(min=1, max=4, help="Denoising steps of every picture, 1..4."),
         ] = None,
-        size: SizeText = None,
+        size: Annotated[
+            str | None,
+            typer.Option(metavar="WxH", help="Size of the pictures; else that of the show."),
+        ] = None,
         seed: Annotated[
             int | None, typer.Option(min=0, max=2**31 - 1, help="The noise of every picture.")
         ] = None,
-        engine: Engine = None,
+        engine: Annotated[
+            str | None, typer.Option(help="Another engine; else that of the show.")
+        ] = None,
         vae: Vae = None,
         device: Device = None,
         threads: Threads = None,

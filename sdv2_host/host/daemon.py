@@ -23,7 +23,6 @@ from sdv2_host.errors import RingError, WorkerError
 from sdv2_host.host.control_room import ControlRoom
 from sdv2_host.host.engine_desk import EngineDesk
 from sdv2_host.host.engine_prompts import EnginePrompts
-from sdv2_host.host.folders import folders
 from sdv2_host.host.limits import Limits
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
@@ -104,7 +103,7 @@ class Daemon:
         self._rate_keeper = RateKeeper(self._engine_desk, self.console)
         self._presenter: Presenter | None = None
         self._room = ControlRoom(self.console, config, run_dir, styles)
-        self._shows = ShowDesk(self.console, folders(config).takes)
+        self._shows = ShowDesk(self.console, config)
         self._look_desk = LookDesk(self.console, self._order_look)
         self.console.register(self._look_desk.handlers() | self._engine_desk.handlers())
         self._kept = kept
@@ -176,9 +175,8 @@ class Daemon:
         self._num_looks += 1
         order = LookOrder.model_validate({"serial": self._num_looks, "verb": verb, "name": name})
         looks = (*before.looks, order)[-MAX_LOOK_ORDERS:]
-        changed = apply(before, self._engine_desk.allowed(patch)).model_copy(
-            update={"looks": looks}
-        )
+        allowed = self._engine_desk.allowed(patch)
+        changed = apply(before, allowed).model_copy(update={"looks": looks})
         self._desk.ask(Decks(changed.prompt, changed.prompt_b))
         self._on_air.ask(changed, AT_ONCE, self._desk.live, self._now())
         self._send()
@@ -294,11 +292,8 @@ class Daemon:
             desks=WorkerDesks(self._engine_desk, self._look_desk, self._desk, self._rate_keeper),
             run_dir=self._run_dir,
             calls=WatchCalls(
-                self._on_chunk,
-                self._on_progress,
-                self._set_problem,
-                self.ready.set,
-                self._shows.told,
+                *(self._on_chunk, self._on_progress, self._set_problem),
+                *(self.ready.set, self._shows.told),
             ),
         )
         newest = SetParams(version=self._version, params=self._sent)

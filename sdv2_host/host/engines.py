@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -52,6 +53,21 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
     return build_wan_engine(config, progress)
 
 
+class NoMemory:
+    """Of an engine that remembers nothing."""
+
+    can_keep = True
+
+    def keep(self) -> NoMemory:
+        return self
+
+    def write(self, path: Path) -> None:
+        path.write_bytes(b"")
+
+    def recall(self, path: Path) -> None:
+        """There is nothing to put back."""
+
+
 class PassthroughEngine:
     """Gives back the pictures it was given as RGBA8: for plumbing, tests and a dry signal.
 
@@ -67,6 +83,7 @@ class PassthroughEngine:
     layout = Layout.SERIAL
     delay_frames = 3
     step_ms: Mapping[Shape, float] = MappingProxyType({})
+    memory = NoMemory()
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         progress("passthrough needs no warm-up", 1.0)

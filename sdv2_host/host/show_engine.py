@@ -28,6 +28,11 @@ from sdv2_host.types import (
 CLOSE_S = 0.5
 """For what waits when the worker ends: less than the supervisor gives it."""
 
+WAITS = (
+    "the show is recorded from the next session on, when the source begins anew: this engine "
+    "cannot tell what it remembers"
+)
+
 OpenPart = Callable[[Path, Beginning], ShowPart]
 
 
@@ -45,12 +50,12 @@ class RecordedEngine:
     """An `Engine`, used as the one it has. It begins and ends parts as `Params.show` says.
 
     A recording that begins in the middle of a session begins with what the engine remembers;
-    where an engine cannot give that, with a session of its own.
+    where an engine cannot give that, with its next session.
 
     Fields, per process: the engine, its configuration and what it was warmed up with; the show that
     is recorded, '' = none; the part of it that is written, None = not begun; those that end;
-    whether the newest ended by itself; whether the engine has been at work; whether the next step
-    begins a session.
+    whether the newest ended by itself; news not told yet, and of which show it was told that it
+    waits; whether the engine has been at work; whether the next step begins a session.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class RecordedEngine:
         self._show = ""
         self._part: ShowPart | None = None
         self._leaving: list[ShowPart] = []
+        self._news: list[ShowNews] = []
+        self._waiting_for = ""
         self._has_worked = False
         self._begins_session = True
         self._has_failed = False
@@ -156,7 +163,8 @@ class RecordedEngine:
         """What has become of parts that ended, told once."""
         written = [part for part in self._leaving if part.is_written]
         self._leaving = [part for part in self._leaving if part not in written]
-        return [_news(part) for part in written]
+        news, self._news = [*self._news, *map(_news, written)], []
+        return news
 
     def _begin(self) -> StyledChunk | None:
         """The next step is the first of a part, unless a LoRA is being merged: then a later one.
@@ -169,12 +177,17 @@ class RecordedEngine:
                 return None
             earlier = engine.finish()
             kept = engine.memory.keep()
-        elif self._has_worked:
-            earlier = engine.finish()
-            self.reset()
+        elif self._has_worked and not self._begins_session:
+            self._say_it_waits()
+            return None
         beginning = Beginning(self._config, self._params, engine.delay_frames, kept)
         self._part = self._open_part(Path(self._show), beginning)
         return earlier
+
+    def _say_it_waits(self) -> None:
+        if self._waiting_for != self._show:
+            self._waiting_for = self._show
+            self._news.append(ShowNews(self._show, WAITS, False))
 
     def _returned(self, do: Literal["finish", "collect"], styled: StyledChunk) -> StyledChunk:
         # A finish without pictures counts too: it may end a batch that fills anew then.
@@ -191,6 +204,10 @@ class RecordedEngine:
 
 def _news(part: ShowPart) -> ShowNews:
     if not part.problem:
-        return ShowNews(str(part.show), f"{part.folder} is there, {part.num_steps} chunks", False)
-    text = f"{part.problem}; {part.num_steps} chunks are in {part.folder}, for sdv2-host replay"
+        text = f"recorded the show: {part.num_steps} chunks in {part.folder}"
+        return ShowNews(str(part.show), text, False)
+    text = (
+        f"the show is not recorded any more: {part.problem}; {part.num_steps} chunks are in "
+        f"{part.folder}, for sdv2-host replay"
+    )
     return ShowNews(str(part.show), text, True)

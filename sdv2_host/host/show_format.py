@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from sdv2_host.config import Config
+from sdv2_host.config import Config, parse_size
 from sdv2_host.control.documents import Format, parse_json
 from sdv2_host.errors import ConfigError
 from sdv2_host.params import Params
@@ -41,6 +41,8 @@ MAX_STEP_FRAMES = 256
 MAX_STEPS = 20_000_000
 """Of a part: weeks."""
 DIGEST_BYTES = 8
+MAX_THREADS = 1024
+MAX_DEVICES = 64
 
 CONFIG_NAMES = frozenset(
     (
@@ -98,7 +100,14 @@ class PartFile(BaseModel):
         unknown = self.config.keys() - CONFIG_NAMES
         if unknown:
             raise ConfigError(f"{where}: unknown setting {min(unknown)!r:.60}")
-        return _validated(Config, self.config, where)
+        config = _validated(Config, self.config, where)
+        parse_size(f"{config.width}x{config.height}", f"{where}: size")
+        if config.threads > MAX_THREADS or len(config.ring_devices) > MAX_DEVICES:
+            raise ConfigError(
+                f"{where}: {config.threads} threads on {len(config.ring_devices)} devices, allowed "
+                f"are {MAX_THREADS} on {MAX_DEVICES}"
+            )
+        return config
 
     def made_params(self, where: str) -> Params:
         """Raises: ConfigError: not parameters of this version."""

@@ -30,6 +30,9 @@ from sdv2_host.host.show_video import VideoReader, as_it_was, meta_of
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, Size
 
+MAX_STEP_BYTES = 1 << 30
+"""Of the frames of one step: eight of 4096x4096."""
+
 
 class Part(NamedTuple):
     """What one worker made."""
@@ -93,8 +96,6 @@ def _open_part(folder: Path) -> Part:
     path = _file(folder / PART_FILE)
     facts = PART.read(path).value
     config, params = facts.made_config(str(path)), facts.made_params(str(path))
-    if config.is_ring and config.join_listen:
-        raise ConfigError(f"{path}: names an address")
     return Part(folder, facts, config, params.model_copy(update={"show": ""}))
 
 
@@ -164,6 +165,12 @@ def feed(part: Part) -> Iterator[FedCall]:
 
 
 def _frames(video: VideoReader, call: Step) -> list[Frame]:
+    num_bytes = 4 * video.size.num_pixels * len(call.frames)
+    if num_bytes > MAX_STEP_BYTES:
+        raise ConfigError(
+            f"a step of {len(call.frames)} frames of {video.size} takes {num_bytes >> 20} MiB, "
+            f"allowed are {MAX_STEP_BYTES >> 20}"
+        )
     frames = []
     for pixels, source in zip(video.take(len(call.frames)), call.frames, strict=False):
         height, width = pixels.shape[:2]

@@ -49,6 +49,9 @@ _OPAQUE = _Codec(
     "libx264rgb", "bgr0", {"preset": "ultrafast", "qp": "0", "tune": "zerolatency", "g": "30"}
 )
 _ALPHA = _Codec("ffv1", "bgra", {"level": "3", "coder": "0", "context": "0", "g": "1"})
+_SMALL_ALPHA = _Codec("ffv1", "bgra", {**_ALPHA.options, "level": "1"})
+"""Without slices, which FFmpeg cannot cut some sizes of a few pixels into."""
+SMALL_PX = 64
 _READ = frozenset(("h264", "ffv1"))
 
 
@@ -68,7 +71,8 @@ class VideoWriter:
 
     def __init__(self, path: Path, kind: VideoKind) -> None:
         """Raises: OSError, FFmpegError: it cannot be written."""
-        codec = _ALPHA if kind.has_alpha else _OPAQUE
+        with_alpha = _SMALL_ALPHA if min(kind.size) < SMALL_PX else _ALPHA
+        codec = with_alpha if kind.has_alpha else _OPAQUE
         # Clusters reach the file when they end: with one a frame, no more is lost by a kill.
         options = {"cluster_time_limit": "0", "flush_packets": "1"}
         self.kind = kind
@@ -134,7 +138,7 @@ class VideoReader:
             raise ConfigError(
                 f"{path}: {stream.width}x{stream.height}, sides can be {MAX_SIDE_PX} px at most"
             )
-        self._size = Size(stream.width, stream.height)
+        self.size = Size(stream.width, stream.height)
         self._frames = self._decode(stream)
 
     def __enter__(self) -> VideoReader:
@@ -164,7 +168,7 @@ class VideoReader:
         try:
             for picture in self._container.decode(stream):
                 assert isinstance(picture, VideoFrame), "it is a stream of pictures"
-                if (picture.width, picture.height) != self._size:
+                if (picture.width, picture.height) != self.size:
                     raise ConfigError(f"{self._path}: its pictures change their size")
                 yield picture.to_ndarray(format="rgba").astype(np.uint8, copy=False)
         except FFmpegError:

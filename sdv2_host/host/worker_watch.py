@@ -55,7 +55,7 @@ class WatchCalls(NamedTuple):
     on_ready: Callable[[], None]
     """A worker in use takes frames."""
     on_show: Callable[[ShowTold], None]
-    """Any of the workers has ended a part of a show."""
+    """Any of the workers has news of the show that it records."""
 
 
 @dataclass(frozen=True, slots=True)

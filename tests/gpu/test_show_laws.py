@@ -86,7 +86,7 @@ def replayed(engine: StreamEngine, show: Path) -> list[Picture]:
     return list(replay(part, engine, digests_in(read_calls(part))))
 
 
-@settings(max_examples=10)
+@settings(max_examples=8)
 @given(
     st.sampled_from(Layout),
     st.sampled_from(["off", "off", "on"]),

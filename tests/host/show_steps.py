@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +43,12 @@ def record_steps(show: Path, num_steps: int = 3, open_part: OpenPart = ShowPart)
         engine.step(frames_of(first, 4 if index else 1), Params(show=str(show), seed=index))
     engine.close(CLOSE_S)
     return engine
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    ticks = threading.Event()
+    for _ in range(int(CLOSE_S / 0.01)):
+        if condition():
+            return
+        ticks.wait(0.01)
+    raise AssertionError("it never came")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
+from sdv2_host.host.show_engine import WAITS
 from sdv2_host.host.show_format import Step, form_of, plain_params
 from sdv2_host.host.show_part import Beginning, ShowPart, Stepped
 from sdv2_host.host.show_reader import feed, open_show, read_calls
@@ -36,7 +37,7 @@ from sdv2_host.types import (
     StyledChunk,
 )
 from tests.any_params import any_params
-from tests.host.show_steps import CLOSE_S, frames_of, record_steps, recorded_engine
+from tests.host.show_steps import CLOSE_S, frames_of, record_steps, recorded_engine, wait_for
 from tests.naive_engine import NaiveEngine
 
 DTYPES = {PixelFormat.RGBA16: np.uint16, PixelFormat.RGBA16F: np.float16}
@@ -109,7 +110,7 @@ def test_frames_of_other_sizes_and_with_alpha_are_in_files_of_their_own(tmp_path
     assert len(list(part.folder.glob("input-*.mkv"))) == 3
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(any_params(), min_size=1, max_size=4))
 def test_parameters_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, params: list[Params]
@@ -233,14 +234,17 @@ def test_another_show_begins_where_one_ends(tmp_path: Path) -> None:
     engine.step(frames_of(1, 1), Params(show=str(tmp_path / "a.show")))
     engine.step(frames_of(2, 4), Params())
     engine.step(frames_of(6, 4), Params(show=str(tmp_path / "b.show")))
+    engine.reset()
+    engine.step(frames_of(10, 1), Params(show=str(tmp_path / "b.show")))
     engine.close(CLOSE_S)
 
     (first,), (second,) = open_show(tmp_path / "a.show"), open_show(tmp_path / "b.show")
     steps = [fed.recorded.call for fed in feed(second)]
 
     assert sum(1 for _ in feed(first)) == 1
-    # This engine cannot say what it remembers, so it began anew.
+    # This engine cannot say what it remembers, so it begins with a session.
     assert [isinstance(one, Step) and one.begins_session for one in steps] == [True]
+    assert engine.take_news()[0].text == WAITS
 
 
 Damage = Callable[[Path], None]
@@ -260,6 +264,9 @@ HOSTILE: list[tuple[Damage, str]] = [
     (partial(rewrite, PART, '"engine": "passthrough"', '"engine": "evil"'), "engine"),
     (partial(rewrite, PART, '"devices": ""', '"models_dir": "/etc"'), "unknown setting"),
     (partial(rewrite, PART, '"width": 256', '"width": "x"'), "width"),
+    (partial(rewrite, PART, '"width": 256', '"width": 99984'), "sides must be"),
+    (partial(rewrite, PART, '"threads": 0', '"threads": 99999'), "allowed are 1024"),
+    (partial(rewrite, PART, '"devices": ""', f'"devices": "{"cpu," * 99}cpu"'), "100 devices"),
     (partial(rewrite, PART, '"steps": 2', '"steps": 99'), "steps"),
     (partial(rewrite, STEPS, '"video":1', '"video":0'), "video"),
     (partial(rewrite, STEPS, '"video":1', '"video":"../../x"'), "video"),
@@ -308,7 +315,7 @@ def test_no_link_is_followed(tmp_path: Path, name: str) -> None:
         play_all(show)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 def test_whatever_a_file_holds_it_is_played_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -335,12 +342,3 @@ def test_nothing_of_the_machine_is_in_it(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     assert {"osc_to", "models_dir", "data_dir"}.isdisjoint(json.loads(text)["config"])
     assert plain_params(Params(show="/x"))["show"] == ""
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    ticks = threading.Event()
-    for _ in range(int(CLOSE_S / 0.01)):
-        if condition():
-            return
-        ticks.wait(0.01)
-    raise AssertionError("it never came")

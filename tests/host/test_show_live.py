@@ -1,0 +1,167 @@
+"""A show recorded on a running host, through the death of a worker, and replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+from sdv2_host.commands.replay import Changes, replay_show
+from sdv2_host.errors import ConfigError
+from sdv2_host.host.show_reader import open_show, read_calls
+from tests.host.live_host import Stage, live_host, streaming_host
+from tests.host.show_steps import record_steps
+
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+def has_chunks(show: Path, part: int, count: int) -> bool:
+    steps = show / f"part-{part:03}" / "steps.jsonl"
+    return steps.exists() and steps.read_bytes().count(b"\n") >= count
+
+
+async def recording(stage: Stage) -> Path:
+    """The folder of the show that the host records from now on."""
+    stage.send_osc("/sdv2/record/show", 1)
+    await stage.until(lambda: bool(stage.daemon.console.board.get("show")))
+    return Path(str(stage.daemon.console.board["show"]))
+
+
+async def ended(stage: Stage) -> list[str]:
+    """What the host says of the show that it recorded."""
+    stage.send_osc("/sdv2/record/show", 0)
+    notices = stage.daemon.console.notices
+    await stage.until(lambda: any("recorded the show" in notice.text for notice in notices))
+    return [notice.text for notice in notices]
+
+
+def test_a_show_goes_on_with_the_next_worker_and_is_replayed_as_it_was(
+    run_dir: Path, stream: str, tmp_path: Path
+) -> None:
+    async def run() -> Path:
+        async with streaming_host(run_dir, stream) as stage:
+            show = await recording(stage)
+            await stage.until(lambda: has_chunks(show, 1, 3))
+            pid = stage.daemon.snapshot().worker_pid
+            assert pid is not None
+            os.kill(pid, KILL)
+            await stage.until(lambda: has_chunks(show, 2, 3))
+            stage.send_osc("/sdv2/seed", 7)
+            texts = await ended(stage)
+            assert any(str(show) in text for text in texts)
+            assert not stage.daemon.params.show
+            assert stage.daemon.console.board["show"] == ""
+            return show
+
+    show = asyncio.run(run())
+
+    verdict = replay_show(show, tmp_path / "again.mp4", Changes(), verify=True)
+
+    assert verdict.num_equal == verdict.num_pictures >= 9
+    assert len(open_show(show)) >= 2
+    with av.open(str(tmp_path / "again.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 9
+
+
+def test_the_embedded_model_is_replayed_from_the_middle_of_a_session(
+    run_dir: Path, stream: str
+) -> None:
+    changes = {"engine": "tiny", "width": 64, "height": 64, "compile": "off", "threads": 1}
+
+    async def run() -> Path:
+        async with live_host(run_dir, stream, changes=changes) as stage:
+            source = asyncio.create_task(stage.publish_frames())
+            await stage.until(stage.daemon.ready.is_set, 120)
+            await stage.until(lambda: stage.daemon.snapshot().frames_out > 10, 60)
+            show = await recording(stage)
+            for number, prompt in enumerate(("ink", "gold", "neon outline"), 1):
+                await stage.until(lambda n=number: has_chunks(show, 1, 2 * n), 60)
+                stage.daemon.console.set({"prompt": prompt, "seed": number}, "t")
+            await ended(stage)
+            source.cancel()
+            return show
+
+    show = asyncio.run(run())
+    (part,) = open_show(show)
+    prompts = {recorded.params.prompt for recorded in read_calls(part)}
+
+    verdict = replay_show(show, None, Changes(threads=1), verify=True)
+
+    assert part.memory is not None
+    assert {"ink", "gold"} <= prompts
+    assert verdict.num_equal == verdict.num_pictures >= 20
+
+
+def test_a_show_is_made_larger(tmp_path: Path) -> None:
+    record_steps(tmp_path / "a.show")
+    target = tmp_path / "large.mp4"
+
+    done = run_cli("replay", str(tmp_path / "a.show"), str(target), "--size", "96x80")
+
+    assert done.stdout.strip() == f"wrote {target}"
+    with av.open(str(target)) as container:
+        sizes = [(one.width, one.height) for one in container.decode(video=0)]
+    assert sizes == [(96, 80)] * 9
+
+
+def test_verify_says_what_differs(tmp_path: Path) -> None:
+    record_steps(tmp_path / "a.show")
+    steps = tmp_path / "a.show" / "part-001" / "steps.jsonl"
+    equal = run_cli("replay", str(tmp_path / "a.show"), "--verify")
+    digest = re.findall(r'"([0-9a-f]{16})"', steps.read_text())[1]
+    steps.write_text(steps.read_text().replace(digest, "0" * 16))
+
+    other = run_cli("replay", str(tmp_path / "a.show"), "--verify")
+
+    assert (equal.returncode, equal.stdout.strip()) == (0, "9 pictures of 9 identical")
+    assert other.returncode == 2
+    assert "8 pictures of 9 identical" in other.stdout
+    assert "the first that differs: part-001, call 2, frame 2" in other.stdout
+
+
+def run_cli(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sdv2_host", *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_show_that_cannot_be_written_is_told_and_switched_off(run_dir: Path, stream: str) -> None:
+    async def run() -> None:
+        (run_dir.parent / "takes").write_text("a file")
+        async with streaming_host(run_dir, stream) as stage:
+            stage.send_osc("/sdv2/record/show", 1)
+            console = stage.daemon.console
+            await stage.until(lambda: any(one.level == "error" for one in console.notices))
+            await stage.until(lambda: not stage.daemon.params.record_show)
+            seen = len(stage.fresh)
+            await stage.until(lambda: len(stage.fresh) > seen + 4)
+
+            texts = [one.text for one in console.notices if one.level == "error"]
+            assert any("the show is not recorded any more: cannot write" in one for one in texts)
+            assert stage.daemon.snapshot().worker_restarts == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "verify", "what"),
+    [
+        (None, Changes(), False, "say where to"),
+        ("a.avi", Changes(), False, "ends in .mp4"),
+        ("a.mp4", Changes(steps=3), True, "leave out --steps"),
+        ("a.mp4", Changes(), False, "is not a recorded show"),
+    ],
+)
+def test_what_cannot_be_replayed_is_told(
+    tmp_path: Path, target: str | None, changes: Changes, verify: bool, what: str
+) -> None:
+    path = tmp_path / target if target is not None else None
+
+    with pytest.raises(ConfigError, match=what):
+        replay_show(tmp_path, path, changes, verify)
