@@ -180,10 +180,11 @@ def fps_finding(config: Config, params: Params, engine_fps: float, start_s: floa
     )
     if expected >= CAMERA_FPS:
         return subject.ok(f"{seen}; a {CAMERA_FPS:.0f} fps camera is kept up with")
+    shown = f"of a {CAMERA_FPS:.0f} fps camera's pictures {_rate(expected)} a second are styled"
     look = "the others are left out evenly: less fluid" if expected >= FLUID_FPS else "a slide show"
     return subject.warning(
         seen,
-        f"of a {CAMERA_FPS:.0f} fps camera's pictures {_rate(expected)} a second are styled, {look}",
+        f"{shown}, {look}",
         "fewer steps, a smaller --size"
         + (", or sdv2-host compile" if config.engine == "tiny" else ", --vae taehv"),
     )
