@@ -85,9 +85,9 @@ from sdv2_host.errors import ConfigError, HostError
 app = typer.Typer(
     name="sdv2-host",
     help="Live AI video as an instrument: restyles live video by prompt.",
-    epilog="Exit codes: 0 done; 1 status: not live; 2 refused, with the reason; 3 shared memory; "
-    "4 no such picture source; 5 model; 6 name in use; 7 worker; 9 device; 10 no host answers; "
-    "130 Ctrl-C.",
+    epilog="Exit codes: 0 done; 1 not live (status), not ready (doctor, soundcheck); 2 refused, "
+    "with the reason; 3 shared memory; 4 no such picture source; 5 model; 6 name in use; 7 worker; "
+    "9 device; 10 no host answers; 130 Ctrl-C.",
     add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -65,6 +65,10 @@ BAD_OPTIONS = {
     "noise infinite": (["demo", "--noise-s-max", "inf"], "= inf, expected 0..1"),
     "seed negative": (["demo", "--seed", "-1"], "seed = -1, expected 0..2147483647"),
     "prompt too long": (["demo", "--prompt", "x" * 2001], "at most 2000 characters"),
+    "soundcheck of no length": (
+        ["soundcheck", "--minutes", "0"],
+        "--minutes 0.0: expected 0.1..1440",
+    ),
     "style unknown": (["demo", "--style", "baroque"], "unknown style, known are watercolor,"),
     "style and prompt": (["demo", "--style", "neon", "--prompt", "x"], "use one of them"),
     "size odd": (["demo", "--size", "250x130"], "the nearest is --size 256x128"),

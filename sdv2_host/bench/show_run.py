@@ -34,7 +34,6 @@ from sdv2_host.types import FrameFlags, ProgressFn, Size
 
 START_S = 900.0
 """A Wan engine may load, compile and warm up for many minutes."""
-SETTLE_S = 3.0
 SAMPLE_S = 0.5
 CARD_EVERY = 10
 """Samples between two looks at the card: nvidia-smi takes some 50 ms of a core."""
@@ -62,6 +61,8 @@ class ShowPlan:
     seconds: float
     log: Path
     """Where what the host says goes."""
+    settle_s: float = 3.0
+    """From the first picture to the beginning of the measurement."""
 
 
 class _Process(NamedTuple):
@@ -94,7 +95,7 @@ async def run_show(plan: ShowPlan, ask: Ask, progress: ProgressFn) -> Measures:
             begin_ns = now_ns()
             client = await _live(plan, host, progress)
             ready_s = (now_ns() - begin_ns) / NS_PER_S
-            await asyncio.sleep(SETTLE_S)
+            await asyncio.sleep(plan.settle_s)
             run = _Run(plan, client, host, ask)
             await run.play(progress)
         finally:
@@ -195,7 +196,7 @@ class _Run:
         return (now_ns() - self._begin_ns) / NS_PER_S
 
     async def play(self, progress: ProgressFn) -> None:
-        """Until the time is over or the host ends."""
+        """Until the time is over and all was played, or the host ends."""
         stop = threading.Event()
         self._begin_ns = now_ns()
         # A thread, as the output is to be read at its own pace, whatever the rest waits for.
@@ -203,13 +204,13 @@ class _Run:
         watcher.start()
         script = asyncio.create_task(self._play_script())
         try:
-            await self._sample(progress)
+            await self._sample(script, progress)
         finally:
+            self.seconds = self._at_s
             script.cancel()
             stop.set()
             await asyncio.to_thread(watcher.join)
             await asyncio.wait({script})
-            self.seconds = min(self._at_s, self._plan.seconds) if not self.ended else self._at_s
         if not script.cancelled():
             script.result()
 
@@ -226,10 +227,10 @@ class _Run:
                     self.output.add(at_s, late_ms if is_fresh else None)
             self.output.lost = reader.lost
 
-    async def _sample(self, progress: ProgressFn) -> None:
+    async def _sample(self, script: asyncio.Task[None], progress: ProgressFn) -> None:
         number = 0
         psutil.cpu_percent()  # the first answer is of nothing
-        while (at_s := self._at_s) < self._plan.seconds:
+        while (at_s := self._at_s) < self._plan.seconds or not script.done():
             if ended := self._host.why_ended():
                 self.ended = ended
                 return

@@ -96,7 +96,7 @@ def _length(seconds: float) -> str:
 
 def _objections(measures: Measures | None, findings: Sequence[Finding]) -> Iterator[Objection]:
     if measures is not None:
-        for rule in (_ended, _died, _refused, _paused, _slow, _late, _growing, _leaking, _hot):
+        for rule in (_ended, _died, _refused, _slow, _paused, _late, _growing, _leaking, _hot):
             yield from rule(measures)
     for finding in findings:
         if finding.verdict is not Verdict.OK:

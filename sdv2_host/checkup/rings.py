@@ -115,7 +115,7 @@ def round_trip(folder: Path, store: SegmentStore, size: Size, slots: int) -> Fin
                 run_dir=folder,
                 segments=store,
             ) as writer,
-            FrameReader(STREAM, run_dir=folder) as reader,
+            FrameReader(STREAM, run_dir=folder, segments=store) as reader,
         ):
             writer.publish(pixels, FrameMeta(size.width, size.height))
             frame = reader.read_newest()

@@ -60,7 +60,7 @@ Quick = Annotated[
 
 def add_checkup_commands(app: typer.Typer) -> None:
     """doctor, soundcheck and support."""
-    for command in (doctor, soundcheck):
+    for command in (doctor, soundcheck, support):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -179,4 +179,30 @@ def soundcheck(
     check_range("--minutes", minutes, 0.1, 1440)
     wanted = _wanted(ctx.params, config_file, is_quick=quick)
     source_of = source_args(source, camera, wanted.config)
-    return check(SoundcheckPlan(wanted, source_of, 60 * minutes, out))
+    return check(SoundcheckPlan(wanted, source_of, 60 * minutes, out, config_file))
+
+
+def support(
+    ctx: typer.Context,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.zip", help="Where to; else here, by the date.")
+    ] = None,
+    with_prompts: Annotated[bool, typer.Option(help="Leave prompts in it.")] = False,
+    engine: Engine = None,
+    size: SizeText = None,
+    models_dir: ModelsDir = None,
+    data_dir: DataDir = None,
+    config_file: ConfigFile = None,
+) -> int:
+    """Write a zip for whoever helps you: what the doctor sees, settings, logs, running hosts.
+
+    Without tokens, passwords, stream keys, prompts, your name and your folders. Prints what is in
+    it and what was taken out. Nothing is sent anywhere.
+
+    Example: sdv2-host support --out stage1.zip
+    """
+    from sdv2_host.commands.support import SupportPlan, default_name
+    from sdv2_host.commands.support import support as write
+
+    wanted = _wanted(ctx.params, config_file, is_quick=True)
+    return write(SupportPlan(wanted, config_file, out or Path(default_name()), with_prompts))

@@ -40,14 +40,19 @@ def with_config_file(options: Mapping[str, Any], path: Path | None) -> dict[str,
         ConfigError: naming the file, the key, its value and what is allowed.
     """
     if path is None:
-        folder = options.get("data_dir")
-        own = Path(folder).expanduser() if folder else _user_folder()
-        path = own / FILE_NAME
+        path = config_path(str(options.get("data_dir") or ""), None)
         if not path.is_file():
             return dict(options)
     settings = read_config_file(path)
     given = {name: value for name, value in options.items() if value is not None}
     return {**options, **settings, **given}
+
+
+def config_path(data_dir: str, given: Path | None) -> Path:
+    """The file `given`, else where the user's own is, if there is one."""
+    if given is not None:
+        return given
+    return (Path(data_dir).expanduser() if data_dir else _user_folder()) / FILE_NAME
 
 
 def _user_folder() -> Path:

@@ -22,12 +22,14 @@ from sdv2_host.checkup.verdict_page import Facts, verdict_page
 from sdv2_host.commands.doctor import LateProgress, json_report
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
+from sdv2_host.commands.support import LAST_SOUNDCHECK, SupportPlan, bundle_up
 from sdv2_host.config import ENGINES, Config
 from sdv2_host.errors import SourceError, WorkerError
+from sdv2_host.host.folders import folders
 from sdv2_host.params import Params
 from sdv2_host.sinks.video_file import cannot_write
 
-PAGE, NUMBERS, LOG = "verdict.html", "soundcheck.json", "host.log"
+PAGE, NUMBERS, LOG, BUNDLE = "verdict.html", "soundcheck.json", "host.log", "support.zip"
 NOT_OPTIONS = frozenset(("width", "height", "obs_scenes", "obs_follow", "name", "port", "resume"))
 """Fields of the config that `run` is not told by an option of their name, or not as they are."""
 PARAM_OPTIONS = ("prompt", "steps", "noise_s_min", "noise_s_max", "seed", "lora", "lora_strength")
@@ -42,6 +44,8 @@ class SoundcheckPlan:
     """Of `python -m sdv2_host.sources`, without the stream."""
     seconds: float
     out: Path
+    config_file: Path | None = None
+    """That was asked for, for the support bundle."""
 
 
 def soundcheck(plan: SoundcheckPlan) -> int:
@@ -69,6 +73,7 @@ def soundcheck(plan: SoundcheckPlan) -> int:
         worrying = [one for one in findings if one.verdict is not Verdict.OK]
         print("\n".join(table_lines(worrying)))
     narrator.say(f"wrote {plan.out / PAGE}, {NUMBERS} and {LOG}")
+    bundle_up(SupportPlan(plan.wanted, plan.config_file, plan.out / BUNDLE, False), findings)
     return 1 if judgement.readiness is Readiness.NOT_READY else 0
 
 
@@ -146,3 +151,9 @@ def _write(
         "measures": measures.to_json() if measures is not None else None,
     }
     write_json(plan.out / NUMBERS, content)
+    pointer = folders(plan.wanted.config).state / LAST_SOUNDCHECK
+    try:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        pointer.write_text(str(plan.out.absolute()), encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(pointer, error) from error

@@ -1,0 +1,117 @@
+"""A soundcheck with a real host, as short as can be; the arguments that it starts hosts with."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from sdv2_host.bench.show_script import LOOKS, Stage, show_script
+from sdv2_host.checkup.doctor import Wanted
+from sdv2_host.checkup.judging import PANIC, Readiness
+from sdv2_host.commands.settings import make_config, make_params
+from sdv2_host.commands.soundcheck import SoundcheckPlan, show_options, soundcheck
+from sdv2_host.config import ENGINES, Config, EngineName
+from sdv2_host.control.preset_file import PRESET
+from sdv2_host.host.folders import shipped
+from sdv2_host.param_table import PARAMS
+from sdv2_host.params import Params
+from sdv2_host.types import Size
+from tests.hosts import descriptors
+
+
+def plan(out: Path, data: Path, *source: str) -> SoundcheckPlan:
+    config = Config(engine="passthrough", data_dir=str(data))
+    return SoundcheckPlan(Wanted(config, Params(), is_quick=True), source, 3.0, out)
+
+
+def test_a_real_show_is_played_and_judged_and_nothing_runs_afterwards(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    code = soundcheck(plan(out, tmp_path / "data", "--pattern", "64x64"))
+
+    told = json.loads((out / "soundcheck.json").read_text())
+    measures = told["measures"]
+    assert code == (1 if told["readiness"] == Readiness.NOT_READY else 0)
+    assert told["readiness"] in (out / "verdict.html").read_text()
+    assert measures["fresh_fps"] > 0
+    assert measures["latency_ms"]["p50"] > 0
+    assert measures["ended"] == ""
+    assert {PANIC, "resume", "engine stopped for 1 s"} <= {
+        one["what"] for one in measures["events"]
+    }
+    assert [one for one in measures["events"] if one["is_refused"]] == []
+    assert measures["samples"][-1]["host_mib"] > 10
+    log = (out / "host.log").read_text()
+    name = re.search(r"input ring (check-\w+)-in", log)
+    assert name is not None
+    assert descriptors(name[1]) == []
+    assert "stopped;" in log.splitlines()[-1]
+    with zipfile.ZipFile(out / "support.zip") as bundle:
+        assert "soundcheck/soundcheck.json" in bundle.namelist()
+
+
+def test_a_source_that_cannot_be_opened_is_not_ready_and_says_why(tmp_path: Path) -> None:
+    code = soundcheck(plan(tmp_path / "out", tmp_path, "--file", str(tmp_path / "none.mp4")))
+
+    told = json.loads((tmp_path / "out" / "soundcheck.json").read_text())
+    page = (tmp_path / "out" / "verdict.html").read_text()
+    assert code == 1
+    assert told["readiness"] == "NOT READY"
+    assert "none.mp4" in told["sentences"][1]
+    assert "No picture was ever styled." in page
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_played_exists_and_changes_what_is_put_back(engine: str) -> None:
+    sets: list[dict[str, object]] = []
+    calls: list[tuple[object, ...]] = []
+
+    def remember(values: dict[str, object], fade_s: float) -> str:
+        sets.append(values)
+        return ""
+
+    def call(*words: object) -> str:
+        calls.append(words)
+        return ""
+
+    script = show_script(cast(EngineName, engine))
+    for step in script:
+        step.act(Stage(remember, call, str, lambda: "back"))
+
+    presets = {PRESET.read(path).value.name for path in shipped("presets").glob("*.json")}
+    assert {words[1] for words in calls if words[0] == "preset_load"} <= presets
+    assert {name for values in sets for name in values} <= set(PARAMS)
+    assert [step.at for step in script] == sorted(step.at for step in script)
+    assert all(0 <= step.at < 1 for step in script)
+    assert script[-1].act(Stage(remember, call, str, lambda: "back")) == "back"
+    assert set(LOOKS) <= set(ENGINES)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, []),
+        ({"engine": "wan-1.3b"}, ["--engine", "wan-1.3b"]),
+        (
+            {"engine": "tiny", "size": "128x64", "steps": 1, "prompt": "a b", "file_rings": True},
+            ["--size", "128x64", "--file-rings", "--prompt", "a b", "--steps", "1"],
+        ),
+        ({"name": "stage1", "port": 9500, "resume": "default", "vae": "taehv"}, ["--vae", "taehv"]),
+    ],
+)
+def test_a_host_is_started_with_the_options_that_were_given(
+    options: dict[str, object], said: list[str]
+) -> None:
+    config, params = make_config(options), make_params(options)
+
+    assert show_options(config, params) == said
+
+
+def test_the_size_of_the_engine_itself_is_not_said() -> None:
+    assert Config().size == Size(256, 256)
+    assert "--size" not in show_options(make_config({"engine": "wan-14b"}), Params())
