@@ -121,3 +121,17 @@ def test_silence_of_the_service_is_not_taken_for_a_clean_bill(
     assert audit.main() == code
 
     assert says in capsys.readouterr().out
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")
+    ]
+
+    assert len(named) > 15
+    assert missing == []

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdv2_host.ipc.shm import SegmentStore
+from sdv2_host.ipc.shm import FileSegmentStore
 
-HAS_GUARD_PAGES = sys.platform != "win32"
-GUARD_BYTES = mmap.ALLOCATIONGRANULARITY if HAS_GUARD_PAGES else 0
+GUARD_BYTES = mmap.PAGESIZE
 _PROT_NONE = 0
 
 if sys.platform != "win32":
@@ -41,7 +40,7 @@ def protect_end(mapping: mmap.mmap, num_bytes: int) -> None:
         raise OSError(ctypes.get_errno(), "mprotect of a guard page")
 
 
-class GuardedStore(SegmentStore):
+class GuardedStore(FileSegmentStore):
     """Segments of a folder, read through the real `attach`, each with a guard page.
 
     Their files are GUARD_BYTES longer than the segments, so that "too short" means the same.
