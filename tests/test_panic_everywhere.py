@@ -13,15 +13,8 @@ import pytest
 
 from sdv2_host.bench.end_process import kill_at_once
 from tests.host.live_host import QUICK
-from tests.panic_room import (
-    PATHS,
-    WORKERS,
-    PanicRoom,
-    is_black,
-    osc,
-    panic_room,
-    working,
-)
+from tests.panic_paths import PATHS, osc
+from tests.panic_room import WORKERS, PanicRoom, is_black, panic_room, working
 
 
 @pytest.fixture(scope="module", params=WORKERS, ids=lambda worker: worker.__name__)
