@@ -1,8 +1,8 @@
 """Makes .venv, installs the tested pins, then runs. Needs nothing but Python 3.11 to 3.13.
 
     python bootstrap.py demo                 live restyled picture in the browser
-    python bootstrap.py test                 ruff, mypy, pytest in two passes; more arguments go to
-                                             pytest, in one pass if they say more than --slow does
+    python bootstrap.py test                 ruff, mypy, pytest in three passes; more arguments go
+                                             to pytest, in one pass if they say more than --slow
     python bootstrap.py COMMAND [ARGS...]    any sdv2-host command: run, render, bench, params, ...
 
 A second run starts at once: .venv/bootstrap.json holds a hash of everything the install came from.
@@ -44,9 +44,9 @@ PROBED_DEV_MODULES = ("hypothesis", "mypy", "pytest", "ruff", "xdist")
 LOG_TAIL_LINES = 15
 MAX_WORKERS = 4
 """Of the tests that run beside each other: each loads PyTorch, in 1 GB."""
-ALIKE_IN_BOTH = ("--slow", "--soak", "--second-try", "--durations=", "--timeout=", "--tb=")
-"""Options of pytest that lose nothing in two passes: a report would be written over by the second,
-and a debugger has no terminal in the first."""
+ALIKE_IN_ALL = ("--slow", "--soak", "--second-try", "--durations=", "--timeout=", "--tb=")
+"""Options of pytest that lose nothing in several passes: a report would be written over by the
+next, and a debugger has no terminal in the first."""
 
 
 class BootstrapError(Exception):
@@ -264,17 +264,19 @@ def check_commands(python: Path) -> list[list[str]]:
 def pytest_commands(python: Path, pytest_args: list[str]) -> list[list[str]]:
     """The passes of pytest, in order.
 
-    The whole suite is two: what is pure side by side, then what talks to other processes, alone.
+    The whole suite is three: what is pure side by side, then what talks to other processes, file by
+    file side by side, then what of that needs the machine to itself.
     With an argument that chooses tests (a path, -k, --lf) or asks for one process, it is one, as
     typed.
     """
     pytest = [str(python), "-m", "pytest"]
-    if not all(arg.startswith(ALIKE_IN_BOTH) for arg in pytest_args):
+    if not all(arg.startswith(ALIKE_IN_ALL) for arg in pytest_args):
         return [[*pytest, *pytest_args]]
-    workers = ["-n", "logical", "--maxprocesses", str(MAX_WORKERS), "--dist", "worksteal"]
+    workers = ["-n", "logical", "--maxprocesses", str(MAX_WORKERS), "--dist"]
     return [
-        [*pytest, "--part", "pure", *workers, *pytest_args],
-        [*pytest, "--part", "live", *pytest_args],
+        [*pytest, "--part", "pure", *workers, "worksteal", *pytest_args],
+        [*pytest, "--part", "live", *workers, "loadfile", *pytest_args],
+        [*pytest, "--part", "alone", *pytest_args],
     ]
 
 

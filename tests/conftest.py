@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from sdv2_host.ipc.frame_ring import remove_all_stale
-from tests.parts import is_pure, talks_to_processes
+from tests.parts import part_of, talks_to_processes
 
 # What takes long on a machine that others use too is no fault of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,8 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the tests that only take time, too")
     parser.addoption(
         "--part",
-        choices=("pure", "live"),
-        help="run the tests that can run side by side, or those that talk to other processes",
+        choices=("pure", "live", "alone"),
+        help="run the tests that need nothing else, those that talk to other processes, or those "
+        "of them that need the machine to themselves",
     )
     parser.addoption(
         "--second-try",
@@ -36,7 +37,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     part = config.getoption("--part")
     if part is None or not collection_path.name.startswith("test_"):
         return None
-    return True if is_pure(collection_path) != (part == "pure") else None
+    return True if part_of(collection_path) != part else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

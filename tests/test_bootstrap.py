@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.parts import BUSY_FILES, TESTS, is_pure
+from tests.parts import ALONE_FILES, BUSY_FILES, TESTS, part_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -139,22 +139,28 @@ def test_chosen_tests_run_in_one_pass_as_typed(bootstrap: ModuleType, chosen: li
 
 
 @pytest.mark.parametrize("options", [[], ["--slow", "--durations=30"]])
-def test_the_whole_suite_is_two_passes_with_the_same_options(
+def test_the_whole_suite_is_three_passes_with_the_same_options(
     bootstrap: ModuleType, options: list[str]
 ) -> None:
-    pure, live = bootstrap.pytest_commands(Path("py"), options)
+    passes = bootstrap.pytest_commands(Path("py"), options)
 
-    assert pure[3:5] == ["--part", "pure"]
-    assert "-n" in pure
-    assert live == ["py", "-m", "pytest", "--part", "live", *options]
-    assert pure[len(pure) - len(options) :] == options
+    assert [one[3:5] for one in passes] == [
+        ["--part", "pure"],
+        ["--part", "live"],
+        ["--part", "alone"],
+    ]
+    assert ["-n" in one for one in passes] == [True, True, False]
+    assert all(one[len(one) - len(options) :] == options for one in passes)
 
 
-def test_what_is_busy_is_of_the_pure_pass_and_what_waits_for_others_is_not() -> None:
-    pure = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py") if is_pure(path)}
+def test_every_test_file_is_in_the_pass_that_it_needs() -> None:
+    part = {path.relative_to(TESTS).as_posix(): part_of(path) for path in TESTS.rglob("test_*.py")}
 
-    assert {"stream/test_slo.py", "gpu/test_dry_run.py", *BUSY_FILES} <= pure
-    assert not pure & {"host/test_daemon.py", "obs/test_source.py", "test_cli.py"}
+    pure = {"stream/test_slo.py", "gpu/test_dry_run.py", *BUSY_FILES}
+    alone = {"obs/test_source.py", "ring/test_live_ring.py", *ALONE_FILES}
+    assert {part[name] for name in pure} == {"pure"}
+    assert {part[name] for name in alone} == {"alone"}
+    assert {part[name] for name in ("host/test_daemon.py", "test_cli.py")} == {"live"}
 
 
 def test_a_check_that_fails_is_named_and_hides_none_after_it(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from sdv2_host.bench.hostile_descriptors import DescriptorCases
 from sdv2_host.bench.hostile_dice import Cases, Dice, FlawError
@@ -146,7 +147,8 @@ def run_batches(
     """All batches, tried in so many processes; `progress` gets the number of cases done."""
     tally = Tally()
     workers = [_Worker(work, batches[index::num_processes], seed) for index in range(num_processes)]
-    by_connection = {worker.connection: worker for worker in workers}
+    # `wait` gives back what it was given; on Windows that is of another type.
+    by_connection: dict[Any, _Worker] = {worker.connection: worker for worker in workers}
     while by_connection:
         ready = wait(list(by_connection), timeout=hang_s)
         if not ready:
@@ -155,7 +157,6 @@ def run_batches(
                 tally.flaws.append(f"{_name(worker.left[0], seed)}: said nothing for {hang_s} s")
             break
         for one in ready:
-            assert isinstance(one, Connection), "nothing else was waited for"
             worker = by_connection[one]
             if not _hear(worker, tally, seed):
                 del by_connection[one]

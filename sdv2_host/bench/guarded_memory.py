@@ -32,12 +32,11 @@ def protect_end(mapping: mmap.mmap, num_bytes: int) -> None:
 
     `num_bytes` that do not end with a page: from the next page on.
     """
-    if sys.platform == "win32":
-        return
-    start = -(-num_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-    address = np.frombuffer(mapping, np.uint8).ctypes.data
-    if _mprotect(address + start, len(mapping) - start, _PROT_NONE) != 0:
-        raise OSError(ctypes.get_errno(), "mprotect of a guard page")
+    if sys.platform != "win32":
+        start = -(-num_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        address = np.frombuffer(mapping, np.uint8).ctypes.data
+        if _mprotect(address + start, len(mapping) - start, _PROT_NONE) != 0:
+            raise OSError(ctypes.get_errno(), "mprotect of a guard page")
 
 
 class GuardedStore(FileSegmentStore):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from pathlib import Path
 
 from sdv2_host.bench.guarded_memory import GuardedStore, SegmentFile
@@ -200,7 +201,7 @@ class PeerCases:
         named = Descriptor(STREAM, SEGMENT, 1, UUID.hex(), 1, "fuzz", 1)
         raw = pack_descriptor(named) if dice.below(4) else disturbed_descriptor(fields, dice)
         way = dice.below(40)
-        if way == 0:
+        if way == 0 and sys.platform != "win32":
             os.mkfifo(self._path, 0o600)
         elif way == 1:
             self._path.symlink_to(dice.pick(("/dev/zero", "/etc/passwd", "nowhere", SEGMENT)))
