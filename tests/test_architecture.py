@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "sdv2_host"
 BASE = {
     "errors",
     "clock",
+    "log_stream",
     "types",
     "alpha",
     "loras",

@@ -22,6 +22,7 @@ from sdv2_host.commands.styles import prompt_buttons
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.ipc.run_dir import keep_files_private
+from sdv2_host.log_stream import log_without_waiting
 from sdv2_host.params import Params
 from sdv2_host.sources.process import SourceProcess
 
@@ -65,6 +66,7 @@ async def demo(
     interrupt = Interrupt()
     narrator = Narrator()
     keep_files_private()
+    log_without_waiting()
     daemon = Daemon(config, params, styles=lambda: prompt_buttons(daemon.config_in_use))
     daemon.on_progress.append(narrator.progress)
     async with _opened_source(config, source, interrupt) as feed:

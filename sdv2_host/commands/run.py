@@ -18,6 +18,7 @@ from sdv2_host.host.control_room import starts_path, state_path
 from sdv2_host.host.daemon import Daemon
 from sdv2_host.host.start_book import noted_start
 from sdv2_host.ipc.run_dir import default_run_dir, keep_files_private, sandbox_run_dir
+from sdv2_host.log_stream import log_without_waiting
 from sdv2_host.params import Params
 
 
@@ -28,6 +29,7 @@ async def run(config: Config, params: Params, given: frozenset[str]) -> int:
         HostError: the daemon cannot start, or shared memory was lost.
     """
     keep_files_private()
+    log_without_waiting()
     kept = load_state(state_path(config)) if config.resume == "last" else None
     params = initial_params(kept, params, given, config.engine)
     params = params.model_copy(update={"steps": min(params.steps, config.num_step_rows)})

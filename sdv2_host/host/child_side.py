@@ -12,6 +12,7 @@ from typing import BinaryIO, NoReturn
 
 from sdv2_host.errors import HostError
 from sdv2_host.ipc.messages import Failed, FromText, FromWorker, encode
+from sdv2_host.log_stream import drain_log, log_without_waiting
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def run_child(name: str, body: Callable[[Send], None]) -> int:
     replies = _take_stdout()
     # The terminal sends Ctrl-C to every process in it; the daemon decides when this one stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log_without_waiting()
     logging.basicConfig(
         stream=sys.stderr,
         level=os.environ.get("SDV2_LOG", "WARNING").upper(),
@@ -95,4 +97,5 @@ def exit_child(code: int) -> NoReturn:
     file that another thread reads. Whatever had to be closed is closed by now.
     """
     logging.shutdown()
+    drain_log()
     os._exit(code)
