@@ -78,6 +78,7 @@ from sdv2_host.commands.options import (
     VirtualCamera,
 )
 from sdv2_host.commands.play_app import add_play_commands
+from sdv2_host.commands.prepare_app import add_prepare_commands
 from sdv2_host.commands.prompts_app import prompts_app
 from sdv2_host.commands.replay_app import add_replay_command
 from sdv2_host.errors import ConfigError, HostError
@@ -367,81 +368,7 @@ add_replay_command(app)
 add_play_commands(app)
 add_checkup_commands(app)
 app.add_typer(obs_app, name="obs", rich_help_panel="Prepare")
-
-
-@app.command("touchdesigner", rich_help_panel="Prepare")
-def touchdesigner(
-    folder: Annotated[Path, typer.Argument(help="Where to.")] = Path("sdv2-touchdesigner"),
-) -> None:
-    """Write the TouchDesigner component's installer, and say how to run it there.
-
-    Example: sdv2-host touchdesigner ~/Documents/sdv2-touchdesigner
-    """
-    from sdv2_host.commands.touchdesigner import write_touchdesigner
-
-    write_touchdesigner(folder)
-
-
-@app.command(
-    "service",
-    rich_help_panel="Prepare",
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-)
-def service(
-    ctx: typer.Context,
-    write: Annotated[
-        bool, typer.Option(help="Write it to this user's units, and say how to start it.")
-    ] = False,
-) -> None:
-    """Print the systemd unit (Linux) that runs a host from log-in on, and again after a crash.
-
-    Takes the options of sdv2-host run, which the unit then has.
-
-    Examples:
-
-      sdv2-host service
-
-      sdv2-host service --write --name stage1 --engine wan-1.3b --port 9401
-    """
-    from sdv2_host.commands.config_file import with_config_file
-    from sdv2_host.commands.service import make_service
-    from sdv2_host.commands.settings import make_config, make_params
-
-    command = typer.main.get_group(app).commands["run"]
-    given = command.make_context("sdv2-host run", list(ctx.args)).params
-    options = with_config_file(given, given["config_file"])
-    config, _ = make_config(options), make_params(options)
-    make_service(config.name, ctx.args, write=write)
-
-
-@app.command("compile", rich_help_panel="Prepare")
-def compile_(
-    ctx: typer.Context,
-    engine: Engine = None,
-    size: SizeText = None,
-    threads: Threads = None,
-    seconds: Annotated[
-        float, typer.Option(help="Length of the measurement of what it gained; 0 = none.")
-    ] = 5.0,
-) -> None:
-    """Make engine tiny faster on this computer: compile its model for one size, once.
-
-    Hosts of that size use it from their next start on. Takes a minute or two and needs a C++
-    compiler. A new version of sdv2-host or torch needs it anew.
-
-    Examples:
-
-      sdv2-host compile
-
-      sdv2-host compile --size 384x256
-    """
-    from sdv2_host.commands.compile import compile_for
-    from sdv2_host.commands.settings import check_range, make_config
-
-    check_range("--seconds", seconds, 0, 3600)
-    compile_for(make_config(ctx.params), seconds)
-
-
+add_prepare_commands(app)
 app.add_typer(models_app, name="models", rich_help_panel="Prepare")
 app.add_typer(prompts_app, name="prompts", rich_help_panel="Prepare")
 app.add_typer(bench_app, name="bench", rich_help_panel="Prepare")
