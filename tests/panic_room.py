@@ -157,8 +157,8 @@ class PanicRoom:
 
 @contextmanager
 def panic_room(folder: Path, limits: Limits = PATIENT) -> Iterator[PanicRoom]:
-    """A host without a source; panics are cuts to black."""
-    params = Params(safe="black", panic_s=0.0)
+    """A host without a source; panics are cuts to black, and nothing else shows that."""
+    params = Params(safe="black", panic_s=0.0, hold_s=3600.0)
     name = unique_name()
     (folder / "cues").mkdir(parents=True)
     (folder / "cues" / "alarm.json").write_text(json.dumps(CUES))

@@ -37,6 +37,7 @@ ALONE_FILES = frozenset(
         "host/test_presenter.py",
         "host/test_presenter_laws.py",
         "host/test_schedule.py",
+        "touchdesigner/test_faults.py",
         "touchdesigner/test_thousand_cooks.py",
         "test_end_to_end.py",
         "test_interrupt.py",

@@ -317,7 +317,9 @@ def test_a_target_of_the_config_is_told_without_asking_and_for_ever() -> None:
         async with live_plane(Config(port=0, osc_to=f"{LOCAL}:{listener.port}")) as play:
             await play.until(lambda: listener.values("/sdv2/status/heartbeat"))
             await play.until(lambda: listener.values("/sdv2/steps"))
-            play.plane._feedback.parcels(now_ns() + 10 * LEASE_NS)
+            feedback = play.plane._feedback
+            await play.until(lambda: feedback.next_ns() is None)  # all is told
+            feedback.parcels(now_ns() + 10 * LEASE_NS)
             play.console.set({"seed": 77}, "t")
             await play.until(lambda: (77,) in listener.values("/sdv2/seed"))
         transport.close()

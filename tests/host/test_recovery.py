@@ -11,10 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from sdv2_host.config import Config
-from sdv2_host.host import worker_life
 from sdv2_host.host.limits import Limits
 from sdv2_host.host.stand_in import stand_in_for
 from sdv2_host.params import Params
@@ -90,9 +87,8 @@ def is_repeat(stage: Stage) -> bool:
 
 
 def test_an_engine_that_keeps_failing_is_stood_in_for_until_it_is_tried_again(
-    run_dir: Path, stream: str, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, stream: str
 ) -> None:
-    monkeypatch.setattr(worker_life, "WORKER", FAULTY)
     broken = run_dir / "broken"
 
     async def run() -> None:
@@ -133,9 +129,8 @@ def test_an_engine_that_keeps_failing_is_stood_in_for_until_it_is_tried_again(
 
 
 def test_a_safe_engine_that_dies_too_leaves_a_host_that_can_be_tried_again(
-    run_dir: Path, stream: str, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, stream: str
 ) -> None:
-    monkeypatch.setattr(worker_life, "WORKER", FAULTY)
     broken = run_dir / "broken"
 
     async def run() -> None:
@@ -160,7 +155,7 @@ def test_a_safe_engine_that_dies_too_leaves_a_host_that_can_be_tried_again(
 @asynccontextmanager
 async def tiny_host(run_dir: Path, stream: str, max_deaths: int = 2) -> AsyncIterator[Stage]:
     """What is tiny to the host is passthrough while there is no file `broken`."""
-    limits = replace(QUICK, max_deaths=max_deaths)
+    limits = replace(QUICK, max_deaths=max_deaths, worker=FAULTY)
     async with live_host(run_dir, stream, QUICK_FADE, limits, changes=TINY) as stage:
         await stage.until(stage.daemon.ready.is_set)
         peers = [asyncio.create_task(stage.view()), asyncio.create_task(stage.publish_frames())]
