@@ -138,7 +138,8 @@ class OutputMix:
         captured_ns = frame.meta.capture_ts_ns or frame.meta.publish_ts_ns
         self._dry.append(_Dry(frame.meta.frame, captured_ns, now, fitted(frame, size)))
         most = max(1, MAX_DRY_BYTES // self._dry[-1].picture.nbytes)
-        most = min(MAX_DRY_FRAMES, most) if self.params.mix < 1 else 1
+        has_past = self.params.mix < 1 or frame.is_lockstep  # whose pictures are still to come
+        most = min(MAX_DRY_FRAMES, most) if has_past else 1
         while len(self._dry) > most:
             self._dry.popleft()
         if self.params.safe == "input" and self.safe_level(now) > 0:
@@ -200,8 +201,17 @@ class OutputMix:
             return resized(self._kept, size, alpha)
         is_live = bool(self._dry) and now - self._dry[-1].at_ns < STALE_NS
         if self.params.safe == "input" and is_live:
-            return resized(self._dry[-1].picture, size, alpha)
+            return resized(self._live(styled), size, alpha)
         return black(styled.pixels)
+
+    def _live(self, styled: Frame) -> Picture:
+        """The newest input; behind a lock-step frame its own."""
+        wanted = styled.meta.source_frame, styled.meta.source_capture_ts_ns
+        if styled.is_lockstep:
+            for dry in self._dry:
+                if (dry.number, dry.captured_ns) == wanted:
+                    return dry.picture
+        return self._dry[-1].picture
 
 
 def _look(params: Params) -> tuple[float, bool, bool, str]:
