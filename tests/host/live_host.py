@@ -147,12 +147,13 @@ async def live_host(
 def check_budgets(seen: list[Frame]) -> None:
     """The parts of every picture's way add up to its latency; those of a picture that is shown
     again are the fresh one's."""
-    times_of: dict[int, StageTimes] = {}
+    times_of: dict[tuple[int, int], StageTimes] = {}  # another source begins at 1 again
     for meta in (frame.meta for frame in seen):
         latency_us = meta.publish_ts_ns // NS_PER_US - meta.source_capture_ts_ns // NS_PER_US
         assert sum(meta.budget) == latency_us
         assert min(meta.budget) >= 0, meta.budget
-        assert times_of.setdefault(meta.source_frame, meta.times) == meta.times
+        source = meta.source_frame, meta.source_capture_ts_ns
+        assert times_of.setdefault(source, meta.times) == meta.times
 
 
 @asynccontextmanager

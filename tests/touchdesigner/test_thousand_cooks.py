@@ -39,7 +39,7 @@ NUM_COOKS = 400
 the machine itself held up do not decide."""
 NUM_PICTURES = 10
 LIMIT_MS = 2.0
-SITUATIONS = ("alive", "slow", "dead", "restarting")
+SITUATIONS = ("alive", "hung", "dead", "restarting")
 NUM_RENDERED, DELAY = 16, 3
 OTHER_SIZE = (96, 64)
 MODEL = ("--engine", "tiny", "--size", "64x64")
@@ -123,7 +123,7 @@ def _play_all(stage: TouchStage, show: Show, folder: Path) -> set[str]:
         play.compare()
         workers = children(host.process.pid)
         _tell(workers, signal.SIGSTOP)
-        play.cook("slow", lambda: stage.status.state is State.SLOW)
+        play.cook("hung", lambda: stage.status.state is State.RECOVERING)
         _tell(workers, signal.SIGCONT)
         host.process.kill()
         play.cook("dead", lambda: stage.status.state is State.NO_HOST)
@@ -227,7 +227,7 @@ def test_new_pictures_come_all_along_while_the_host_lives(show: Show) -> None:
 
 def test_each_situation_was_seen_as_what_it_is(show: Show) -> None:
     assert State.LIVE in show.states["alive"]
-    assert State.SLOW in show.states["slow"]
+    assert State.RECOVERING in show.states["hung"]
     assert State.NO_HOST in show.states["dead"]
     assert {State.NO_HOST, State.STARTING, State.LIVE} <= show.states["restarting"]
 
