@@ -18,8 +18,8 @@ GROUP = "Computer"
 GIB = 2**30
 FEW_CORES = 2
 NEEDED_BYTES = {"passthrough": GIB // 2, "tiny": 2 * GIB, "wan-1.3b": 8 * GIB, "wan-14b": 40 * GIB}
-"""Free memory that a start wants: measured for tiny (a host of 256x256 takes 1.1 GiB with its
-processes); for Wan the weights, which pass through this memory on their way to the card."""
+"""Free memory that a start wants, estimated: for tiny a host at 256x256 with its processes and as
+much again; for Wan the weights, which pass through this memory on their way to the card."""
 SWAPPED_SHARE = 0.25
 BUSY_SHARE = 0.35
 COARSE_NS = 2 * NS_PER_MS

@@ -18,8 +18,7 @@ from sdv2_host.ipc.run_dir import check_run_dir, default_run_dir, sandbox_run_di
 GROUP = "Folders"
 GIB = 2**30
 RECORDING_BYTES_PER_PIXEL = 0.045
-"""Of a recorded frame: x264 at CRF 18 on styled pictures, 24 kbit for 256x256; measured on the test
-pattern styled as oil and comic."""
+"""Of a recorded frame: x264 at CRF 18 on styled pictures, estimated at 24 kbit for 256x256."""
 RECORDING_FPS = 30.0
 SHOW_MINUTES = 120.0
 SHORT_MINUTES = 30.0
