@@ -3,7 +3,7 @@
 Commands import what they need when they are called, so that `--help` is there at once: this is the
 one place of lazy imports in the project.
 """
-# ruff: noqa: PLC0415, PLR0913, PLR0917  (lazy imports, see above; an option is an argument)
+# ruff: noqa: PLC0415  (lazy imports, see above)
 
 from __future__ import annotations
 
@@ -22,60 +22,14 @@ from sdv2_host.commands.checkup_app import add_checkup_commands
 from sdv2_host.commands.models_app import models_app
 from sdv2_host.commands.obs_app import obs_app
 from sdv2_host.commands.options import (
-    Attention,
-    CameraDevice,
-    CameraFps,
-    Compile,
-    ConfigFile,
-    DataDir,
-    Device,
-    Devices,
-    Dtype,
-    Engine,
-    FileRings,
-    Graphs,
-    JoinCount,
-    JoinListen,
-    JoinTokenFile,
-    JoinWait,
+    FOLDERS,
+    MODEL,
+    OUTSIDE,
+    PICTURE,
+    SEVERAL_DEVICES,
+    TEXT,
     JsonFile,
-    Lanes,
-    Layout,
-    Linears,
-    Listen,
-    Lora,
-    LoraStrength,
-    MaxSteps,
-    Mode,
-    ModelsDir,
-    Name,
-    NoiseMax,
-    NoiseMin,
-    ObsAddress,
-    ObsFollow,
-    ObsPasswordFile,
-    ObsPort,
-    OscFrom,
-    OscTo,
-    OutputFps,
-    Overlap,
-    Port,
-    Prompt,
-    RecordingsDir,
-    Resume,
-    Route,
-    Seed,
-    SizeText,
-    SpareWeights,
-    Steps,
-    Style,
-    TextDevice,
-    TextIdle,
-    Threads,
-    TouchShm,
-    Transport,
-    Vae,
-    VirtualCamera,
+    takes,
 )
 from sdv2_host.commands.play_app import add_play_commands
 from sdv2_host.commands.prepare_app import add_prepare_commands
@@ -98,62 +52,12 @@ OUT = Path("sdv2-demo")
 
 
 @app.command()
-def run(
-    ctx: typer.Context,
-    name: Name = None,
-    engine: Engine = None,
-    size: SizeText = None,
-    threads: Threads = None,
-    compile: Compile = None,
-    listen: Listen = None,
-    port: Port = None,
-    osc_from: OscFrom = None,
-    osc_to: OscTo = None,
-    output_fps: OutputFps = None,
-    resume: Resume = None,
-    data_dir: DataDir = None,
-    recordings_dir: RecordingsDir = None,
-    prompt: Prompt = None,
-    style: Style = None,
-    steps: Steps = None,
-    noise_s_min: NoiseMin = None,
-    noise_s_max: NoiseMax = None,
-    seed: Seed = None,
-    lora: Lora = None,
-    lora_strength: LoraStrength = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    mode: Mode = None,
-    layout: Layout = None,
-    max_steps: MaxSteps = None,
-    graphs: Graphs = None,
-    attention: Attention = None,
-    linears: Linears = None,
-    overlap: Overlap = None,
-    devices: Devices = None,
-    route: Route = None,
-    transport: Transport = None,
-    lanes: Lanes = None,
-    join_listen: JoinListen = None,
-    join_token_file: JoinTokenFile = None,
-    join_count: JoinCount = None,
-    join_wait_s: JoinWait = None,
-    spare_weights: SpareWeights = None,
-    text_device: TextDevice = None,
-    text_idle_s: TextIdle = None,
-    models_dir: ModelsDir = None,
-    file_rings: FileRings = None,
-    virtual_camera: VirtualCamera = None,
-    camera_device: CameraDevice = None,
-    camera_fps: CameraFps = None,
-    touch_shm: TouchShm = None,
-    obs_port: ObsPort = None,
-    obs_follow: ObsFollow = None,
-    obs_address: ObsAddress = None,
-    obs_password_file: ObsPasswordFile = None,
-    config_file: ConfigFile = None,
-) -> int:
+@takes(
+    *("name", "engine", "size", "threads", "compile"),
+    *("listen", "port", "osc_from", "osc_to", "output_fps", "resume"),
+    *(*FOLDERS, *PICTURE, *MODEL, *SEVERAL_DEVICES, *TEXT, "file_rings", *OUTSIDE, "config_file"),
+)
+def run(ctx: typer.Context) -> int:
     """Run the daemon: styles what a plug-in writes into ring NAME-in, shows it on ring NAME-out.
 
     Examples:
@@ -172,7 +76,7 @@ def run(
     from sdv2_host.commands.run import run as run_daemon
     from sdv2_host.commands.settings import given_params, make_config, make_params
 
-    options = with_config_file(ctx.params, config_file)
+    options = with_config_file(ctx.params, ctx.params["config_file"])
     config, wanted = make_config(options), make_params(options)
     return asyncio.run(run_daemon(config, wanted, given_params(options)))
 
@@ -227,49 +131,21 @@ def agent(
 
 
 @app.command()
+@takes(
+    *(*PICTURE, "engine", "size", "threads", "compile"),
+    *("name", "listen", "port", "osc_from", "osc_to", *FOLDERS, *MODEL, *TEXT),
+)
 def demo(
     ctx: typer.Context,
     source: Annotated[
         str, typer.Option("--input", metavar="FILE|test|camera", help="Where pictures come from.")
     ] = "test",
     camera: Annotated[int, typer.Option(help="Number of the camera, from 0.")] = 0,
-    prompt: Prompt = None,
-    style: Style = None,
-    steps: Steps = None,
-    noise_s_min: NoiseMin = None,
-    noise_s_max: NoiseMax = None,
-    seed: Seed = None,
-    lora: Lora = None,
-    lora_strength: LoraStrength = None,
-    size: SizeText = None,
-    engine: Engine = None,
-    threads: Threads = None,
-    compile: Compile = None,
-    name: Name = None,
-    listen: Listen = None,
-    port: Port = None,
-    osc_from: OscFrom = None,
-    osc_to: OscTo = None,
-    data_dir: DataDir = None,
-    recordings_dir: RecordingsDir = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     headless: Annotated[bool, typer.Option(help="Record instead of showing a page.")] = False,
     frames: Annotated[int, typer.Option(help="Headless: number of frames to record.")] = 240,
     out: Annotated[Path, typer.Option(help="Headless: folder for out.mp4 and sheet.png.")] = OUT,
     json_file: JsonFile = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    mode: Mode = None,
-    layout: Layout = None,
-    max_steps: MaxSteps = None,
-    graphs: Graphs = None,
-    attention: Attention = None,
-    linears: Linears = None,
-    overlap: Overlap = None,
-    text_device: TextDevice = None,
-    text_idle_s: TextIdle = None,
-    models_dir: ModelsDir = None,
 ) -> int:
     """Show it: a source, the daemon, and a page with input beside output.
 
@@ -297,34 +173,11 @@ def demo(
 
 
 @app.command()
+@takes(*PICTURE, "engine", "size", "threads", *MODEL, *TEXT)
 def render(
     ctx: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN", help="A video that FFmpeg can read.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The MP4 to write.")],
-    prompt: Prompt = None,
-    style: Style = None,
-    steps: Steps = None,
-    noise_s_min: NoiseMin = None,
-    noise_s_max: NoiseMax = None,
-    seed: Seed = None,
-    lora: Lora = None,
-    lora_strength: LoraStrength = None,
-    size: SizeText = None,
-    engine: Engine = None,
-    threads: Threads = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    mode: Mode = None,
-    layout: Layout = None,
-    max_steps: MaxSteps = None,
-    graphs: Graphs = None,
-    attention: Attention = None,
-    linears: Linears = None,
-    overlap: Overlap = None,
-    text_device: TextDevice = None,
-    text_idle_s: TextIdle = None,
-    models_dir: ModelsDir = None,
 ) -> None:
     """Restyle a file: every frame, same pipeline, the same bytes for the same settings.
 

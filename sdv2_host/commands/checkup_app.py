@@ -1,6 +1,6 @@
 """The command line of `doctor`, `soundcheck` and `support`. Commands import what they need when
 called."""
-# ruff: noqa: PLC0415, PLR0913, PLR0917  (lazy imports, and an option is an argument: see cli.py)
+# ruff: noqa: PLC0415  (lazy imports: see cli.py)
 
 from __future__ import annotations
 
@@ -10,40 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdv2_host.commands.options import (
-    Attention,
-    CameraDevice,
-    Compile,
-    ConfigFile,
-    DataDir,
-    Device,
-    Dtype,
-    Engine,
-    FileRings,
-    Graphs,
-    Layout,
-    Linears,
-    Listen,
-    Lora,
-    MaxSteps,
-    Mode,
-    ModelsDir,
-    Name,
-    ObsPort,
-    OscFrom,
-    OutputFps,
-    Overlap,
-    Port,
-    Prompt,
-    RecordingsDir,
-    Seed,
-    SizeText,
-    Steps,
-    TextDevice,
-    Threads,
-    Vae,
-    VirtualCamera,
-)
+from sdv2_host.commands.options import FOLDERS, MODEL, takes
 
 if TYPE_CHECKING:
     from sdv2_host.checkup.doctor import Wanted
@@ -64,48 +31,25 @@ def add_checkup_commands(app: typer.Typer) -> None:
         app.command(rich_help_panel=PANEL)(command)
 
 
-def _wanted(options: Mapping[str, Any], config_file: Path | None, *, is_quick: bool) -> Wanted:
+def _wanted(options: Mapping[str, Any], *, is_quick: bool) -> Wanted:
     """The show that the options and the config file ask for, as `run` takes them."""
     from sdv2_host.checkup.doctor import Wanted
     from sdv2_host.commands.config_file import with_config_file
     from sdv2_host.commands.settings import make_config, make_params
 
-    merged = with_config_file(options, config_file)
+    merged = with_config_file(options, options["config_file"])
     return Wanted(make_config(merged), make_params(merged), is_quick)
 
 
+@takes(
+    *("name", "engine", "size", "steps", "lora", "threads", "compile", *MODEL, "models_dir"),
+    *("listen", "port", "osc_from", *FOLDERS, "file_rings"),
+    *("virtual_camera", "camera_device", "obs_port", "config_file"),
+)
 def doctor(
     ctx: typer.Context,
     json: Json = False,
     quick: Quick = False,
-    name: Name = None,
-    engine: Engine = None,
-    size: SizeText = None,
-    steps: Steps = None,
-    lora: Lora = None,
-    threads: Threads = None,
-    compile: Compile = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    mode: Mode = None,
-    layout: Layout = None,
-    max_steps: MaxSteps = None,
-    graphs: Graphs = None,
-    attention: Attention = None,
-    linears: Linears = None,
-    overlap: Overlap = None,
-    models_dir: ModelsDir = None,
-    listen: Listen = None,
-    port: Port = None,
-    osc_from: OscFrom = None,
-    data_dir: DataDir = None,
-    recordings_dir: RecordingsDir = None,
-    file_rings: FileRings = None,
-    virtual_camera: VirtualCamera = None,
-    camera_device: CameraDevice = None,
-    obs_port: ObsPort = None,
-    config_file: ConfigFile = None,
 ) -> int:
     """Look whether this computer is ready for the show, and say what to do where it is not.
 
@@ -119,9 +63,14 @@ def doctor(
     """
     from sdv2_host.commands.doctor import doctor as look
 
-    return look(_wanted(ctx.params, config_file, is_quick=quick), as_json=json)
+    return look(_wanted(ctx.params, is_quick=quick), as_json=json)
 
 
+@takes(
+    *("engine", "size", "prompt", "steps", "seed", "lora", "threads", "compile", *MODEL),
+    *("output_fps", "text_device", "models_dir", *FOLDERS, "file_rings"),
+    *("virtual_camera", "camera_device", "config_file"),
+)
 def soundcheck(
     ctx: typer.Context,
     minutes: Annotated[float, typer.Option(help="Length of the show that is played.")] = 5.0,
@@ -131,33 +80,6 @@ def soundcheck(
     ] = "test",
     camera: Annotated[int, typer.Option(help="Number of the camera, from 0.")] = 0,
     quick: Quick = False,
-    engine: Engine = None,
-    size: SizeText = None,
-    prompt: Prompt = None,
-    steps: Steps = None,
-    seed: Seed = None,
-    lora: Lora = None,
-    threads: Threads = None,
-    compile: Compile = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    mode: Mode = None,
-    layout: Layout = None,
-    max_steps: MaxSteps = None,
-    graphs: Graphs = None,
-    attention: Attention = None,
-    linears: Linears = None,
-    overlap: Overlap = None,
-    output_fps: OutputFps = None,
-    text_device: TextDevice = None,
-    models_dir: ModelsDir = None,
-    data_dir: DataDir = None,
-    recordings_dir: RecordingsDir = None,
-    file_rings: FileRings = None,
-    virtual_camera: VirtualCamera = None,
-    camera_device: CameraDevice = None,
-    config_file: ConfigFile = None,
 ) -> int:
     """Play a show to nobody, and write a page that says whether it is ready: verdict.html.
 
@@ -177,22 +99,18 @@ def soundcheck(
     from sdv2_host.commands.soundcheck import soundcheck as check
 
     check_range("--minutes", minutes, 0.1, 1440)
-    wanted = _wanted(ctx.params, config_file, is_quick=quick)
+    wanted = _wanted(ctx.params, is_quick=quick)
     source_of = source_args(source, camera, wanted.config)
-    return check(SoundcheckPlan(wanted, source_of, 60 * minutes, out, config_file))
+    return check(SoundcheckPlan(wanted, source_of, 60 * minutes, out, ctx.params["config_file"]))
 
 
+@takes("engine", "size", "models_dir", "data_dir", "config_file")
 def support(
     ctx: typer.Context,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.zip", help="Where to; else here, by the date.")
     ] = None,
     with_prompts: Annotated[bool, typer.Option(help="Leave prompts in it.")] = False,
-    engine: Engine = None,
-    size: SizeText = None,
-    models_dir: ModelsDir = None,
-    data_dir: DataDir = None,
-    config_file: ConfigFile = None,
 ) -> int:
     """Write a zip for whoever helps you: what the doctor sees, settings, logs, running hosts.
 
@@ -204,5 +122,7 @@ def support(
     from sdv2_host.commands.support import SupportPlan, default_name
     from sdv2_host.commands.support import support as write
 
-    wanted = _wanted(ctx.params, config_file, is_quick=True)
-    return write(SupportPlan(wanted, config_file, out or Path(default_name()), with_prompts))
+    wanted = _wanted(ctx.params, is_quick=True)
+    return write(
+        SupportPlan(wanted, ctx.params["config_file"], out or Path(default_name()), with_prompts)
+    )

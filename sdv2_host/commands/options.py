@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -198,3 +201,103 @@ JudgeDevice = Annotated[
         rich_help_panel="The paper's metrics",
     ),
 ]
+
+SHARED: dict[str, Any] = {
+    "prompt": Prompt,
+    "style": Style,
+    "steps": Steps,
+    "noise_s_min": NoiseMin,
+    "noise_s_max": NoiseMax,
+    "seed": Seed,
+    "lora": Lora,
+    "lora_strength": LoraStrength,
+    "engine": Engine,
+    "size": SizeText,
+    "threads": Threads,
+    "compile": Compile,
+    "name": Name,
+    "listen": Listen,
+    "port": Port,
+    "osc_from": OscFrom,
+    "osc_to": OscTo,
+    "output_fps": OutputFps,
+    "resume": Resume,
+    "data_dir": DataDir,
+    "recordings_dir": RecordingsDir,
+    "device": Device,
+    "dtype": Dtype,
+    "vae": Vae,
+    "mode": Mode,
+    "layout": Layout,
+    "max_steps": MaxSteps,
+    "graphs": Graphs,
+    "attention": Attention,
+    "linears": Linears,
+    "overlap": Overlap,
+    "text_device": TextDevice,
+    "text_idle_s": TextIdle,
+    "models_dir": ModelsDir,
+    "devices": Devices,
+    "route": Route,
+    "transport": Transport,
+    "lanes": Lanes,
+    "join_listen": JoinListen,
+    "join_token_file": JoinTokenFile,
+    "join_count": JoinCount,
+    "join_wait_s": JoinWait,
+    "spare_weights": SpareWeights,
+    "file_rings": FileRings,
+    "virtual_camera": VirtualCamera,
+    "camera_device": CameraDevice,
+    "camera_fps": CameraFps,
+    "touch_shm": TouchShm,
+    "obs_port": ObsPort,
+    "obs_follow": ObsFollow,
+    "obs_address": ObsAddress,
+    "obs_password_file": ObsPasswordFile,
+    "config_file": ConfigFile,
+}
+"""The options that a command can have by `takes`."""
+PICTURE = (
+    *("prompt", "style", "steps", "noise_s_min", "noise_s_max"),
+    *("seed", "lora", "lora_strength"),
+)
+"""What is painted."""
+MODEL = (
+    *("device", "dtype", "vae", "mode", "layout"),
+    *("max_steps", "graphs", "attention", "linears", "overlap"),
+)
+"""How the engine computes."""
+TEXT = ("text_device", "text_idle_s", "models_dir")
+FOLDERS = ("data_dir", "recordings_dir")
+SEVERAL_DEVICES = (
+    *("devices", "route", "transport", "lanes", "spare_weights"),
+    *("join_listen", "join_token_file", "join_count", "join_wait_s"),
+)
+OUTSIDE = (
+    *("virtual_camera", "camera_device", "camera_fps", "touch_shm"),
+    *("obs_port", "obs_follow", "obs_address", "obs_password_file"),
+)
+"""Cameras, TouchDesigner, OBS."""
+
+
+def takes(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The command has these of `SHARED` behind its own options, and finds what they were given in
+    `ctx.params`; None = not given."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(command, eval_str=True)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        shared = [
+            inspect.Parameter(name, kind, default=None, annotation=SHARED[name]) for name in names
+        ]
+
+        @functools.wraps(command)
+        def with_shared(**given: Any) -> Any:
+            return command(**{name: given[name] for name in own.parameters})
+
+        signature = own.replace(parameters=[*own.parameters.values(), *shared])
+        with_shared.__signature__ = signature  # type: ignore[attr-defined]
+        return with_shared
+
+    return add
