@@ -181,6 +181,11 @@ class FrameMeta:
     """Of a repeated picture those of the fresh one."""
 
     @property
+    def captured_ns(self) -> int:
+        """When its writer captured it; where it does not say, when it published it."""
+        return self.capture_ts_ns or self.publish_ts_ns
+
+    @property
     def budget(self) -> FrameBudget:
         """Of a published picture that the host made."""
         captured_us, made_us, published_us = (

@@ -135,9 +135,9 @@ class OutputMix:
         """The newest frame of the input, for pictures of this size."""
         if self._dry and frame.meta.frame <= self._dry[-1].number:  # another source
             self._dry.clear()
-        captured_ns = frame.meta.capture_ts_ns or frame.meta.publish_ts_ns
-        self._dry.append(_Dry(frame.meta.frame, captured_ns, now, fitted(frame, size)))
-        most = max(1, MAX_DRY_BYTES // self._dry[-1].picture.nbytes)
+        picture = fitted(frame, size)
+        self._dry.append(_Dry(frame.meta.frame, frame.meta.captured_ns, now, picture))
+        most = max(1, MAX_DRY_BYTES // picture.nbytes)
         has_past = self.params.mix < 1 or frame.is_lockstep  # whose pictures are still to come
         most = min(MAX_DRY_FRAMES, most) if has_past else 1
         while len(self._dry) > most:

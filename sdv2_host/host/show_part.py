@@ -193,7 +193,7 @@ class _StepWriter:
 
     def _step(self, said: Stepped) -> Step:
         pictures = [to_rgba8(frame) for frame in said.frames]
-        captures = [frame.meta.capture_ts_ns or frame.meta.publish_ts_ns for frame in said.frames]
+        captures = [frame.meta.captured_ns for frame in said.frames]
         kind = kind_of(pictures)
         if self._video is None or self._video.kind != kind:
             self._next_video()
