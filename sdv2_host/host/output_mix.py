@@ -31,20 +31,21 @@ STALE_NS = NS_PER_S
 """An input that is older than this is no live picture: panic shows black instead."""
 
 
-class _Beside(NamedTuple):
-    """An input picture, and which frame of the source it is."""
-
-    source_frame: int
-    captured_ns: int
-    picture: Picture
-
-
 class _Dry(NamedTuple):
+    """An input picture."""
+
     number: int
     """In the input ring."""
     captured_ns: int
     at_ns: int
+    """When it was offered."""
     picture: Picture
+
+    def is_of(self, styled: FrameMeta) -> bool:
+        """Whether `styled` was made from it. Its number alone does not tell: another source begins
+        at 1 again."""
+        is_numbered = self.number == styled.source_frame
+        return is_numbered and self.captured_ns == styled.source_capture_ts_ns
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class OutputMix:
     _panic: Fade = field(default_factory=Fade)
     _gap: Fade = field(default_factory=Fade)
     _dry: deque[_Dry] = field(default_factory=deque)
-    _beside: _Beside | None = None
+    _beside: _Dry | None = None
     _kept: Picture | None = None
     _last: Picture | None = None
 
@@ -147,8 +148,7 @@ class OutputMix:
 
     def has_dry_of(self, styled: FrameMeta) -> bool:
         """The input frame that this one was made from was offered, and is still there."""
-        wanted = styled.source_frame, styled.source_capture_ts_ns
-        return any((dry.number, dry.captured_ns) == wanted for dry in self._dry)
+        return self._dry_of(styled) is not None
 
     def lacks(self, styled: FrameMeta, now: int) -> bool:
         """The input frame of this one is to be mixed in, and is not there."""
@@ -183,16 +183,13 @@ class OutputMix:
         After the mix left 1 that is so for as long as a frame takes through the host, and for a
         picture that is held until it moves again: the styled picture alone is shown until then.
         """
-        wanted = styled.meta.source_frame, styled.meta.source_capture_ts_ns
-        if self._beside is None or self._beside[:2] != wanted:
-            numbers = [dry.number for dry in self._dry]
-            if styled.meta.source_frame not in numbers:
+        if self._beside is None or not self._beside.is_of(styled.meta):
+            dry = self._dry_of(styled.meta)
+            if dry is None:
                 return None
-            index = numbers.index(styled.meta.source_frame)
-            self._beside = _Beside(*wanted, self._dry[index].picture)
-            if not self.keeps_past:
-                for _ in range(index):
-                    self._dry.popleft()
+            self._beside = dry
+            while not self.keeps_past and self._dry[0] is not dry:
+                self._dry.popleft()
         return resized(self._beside.picture, _size(styled.pixels), styled.meta.alpha)
 
     def _safe(self, styled: Frame, now: int) -> Picture:
@@ -206,12 +203,12 @@ class OutputMix:
 
     def _live(self, styled: Frame) -> Picture:
         """The newest input; behind a lock-step frame its own."""
-        wanted = styled.meta.source_frame, styled.meta.source_capture_ts_ns
-        if styled.is_lockstep:
-            for dry in self._dry:
-                if (dry.number, dry.captured_ns) == wanted:
-                    return dry.picture
-        return self._dry[-1].picture
+        own = self._dry_of(styled.meta) if styled.is_lockstep else None
+        return (own or self._dry[-1]).picture
+
+    def _dry_of(self, styled: FrameMeta) -> _Dry | None:
+        """The input frame that this one was made from, if it is there."""
+        return next((dry for dry in self._dry if dry.is_of(styled)), None)
 
 
 def _look(params: Params) -> tuple[float, bool, bool, str]:
