@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sdv2_host.alpha import OPAQUE, premultiplied
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.host.matte import matte_of, scaled_plane
+from sdv2_host.host.matte import matte_of, scaled
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
-from sdv2_host.types import AlphaMode, Frame, FrameMeta, Size, centre_crop
+from sdv2_host.types import AlphaMode, Frame, FrameMeta, Size
 
 Picture = NDArray[np.uint8]
 
@@ -241,16 +240,15 @@ def mixed(first: Picture, second: Picture, share: float) -> Picture:
 def fitted(frame: Frame, size: Size) -> Picture:
     """The frame as a picture of this size, cropped as the engine crops it: premultiplied where it
     has alpha, else opaque."""
-    if matte_of(frame) is not None:
-        whole = to_rgba8(frame)
-        is_straight = frame.meta.alpha is AlphaMode.STRAIGHT
-        own = resized(premultiplied(whole) if is_straight else whole, size, frame.meta.alpha)
-        return own.copy() if np.shares_memory(own, frame.pixels) else own
-    pixels = resized(to_rgba8(frame), size)
-    if np.shares_memory(pixels, frame.pixels):
-        pixels = pixels.copy()
-    pixels[..., 3] = OPAQUE
-    return pixels
+    has_alpha = matte_of(frame) is not None
+    alpha = frame.meta.alpha if has_alpha else AlphaMode.OPAQUE
+    whole = to_rgba8(frame)
+    picture = resized(premultiplied(whole) if alpha is AlphaMode.STRAIGHT else whole, size, alpha)
+    if np.shares_memory(picture, frame.pixels):
+        picture = picture.copy()
+    if not has_alpha:
+        picture[..., 3] = OPAQUE
+    return picture
 
 
 def resized(picture: Picture, size: Size, alpha: AlphaMode = AlphaMode.OPAQUE) -> Picture:
@@ -258,11 +256,7 @@ def resized(picture: Picture, size: Size, alpha: AlphaMode = AlphaMode.OPAQUE) -
     a resized one is opaque, whatever the picture has there."""
     if _size(picture) == size:
         return picture
-    rows, columns = centre_crop(_size(picture), size)
-    image = Image.fromarray(np.ascontiguousarray(picture[rows, columns, :3]))
-    scaled = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-    made: Picture = np.empty((*scaled.shape[:2], 4), np.uint8)
-    made[..., :3], made[..., 3] = scaled, OPAQUE
-    if alpha is not AlphaMode.OPAQUE:
-        made[..., 3] = scaled_plane(picture[..., 3], size)
+    made: Picture = np.empty((size.height, size.width, 4), np.uint8)
+    made[..., :3] = scaled(picture[..., :3], size)
+    made[..., 3] = OPAQUE if alpha is AlphaMode.OPAQUE else scaled(picture[..., 3], size)
     return made
