@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 MAX_LOOKS = 32
 """Kept at once."""
+MAX_ORDERS = 16
+"""Kept in the parameters: more than can be asked for between two chunks by hand."""
 
 
 class LookOrder(BaseModel):
@@ -19,3 +21,11 @@ class LookOrder(BaseModel):
     """Counts orders, from 1."""
     verb: Literal["save", "recall", "forget"]
     name: str
+
+
+def with_order(
+    orders: tuple[LookOrder, ...], serial: int, verb: str, name: str
+) -> tuple[LookOrder, ...]:
+    """The newest orders, oldest first, and this one after them."""
+    order = LookOrder.model_validate({"serial": serial, "verb": verb, "name": name})
+    return (*orders, order)[-MAX_ORDERS:]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sdv2_host.clock import NS_PER_US
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -183,6 +181,11 @@ class FrameMeta:
     """Of a repeated picture those of the fresh one."""
 
     @property
+    def captured_ns(self) -> int:
+        """When its writer captured it; where it does not say, when it published it."""
+        return self.capture_ts_ns or self.publish_ts_ns
+
+    @property
     def budget(self) -> FrameBudget:
         """Of a published picture that the host made."""
         captured_us, made_us, published_us = (
@@ -311,41 +314,3 @@ class Engine(Protocol):
 
     def reset(self) -> None:
         """The next `step` begins a session equal to a fresh engine's."""
-
-
-class KeptMemory(Protocol):
-    """A copy of what an engine remembers, in the host's memory."""
-
-    def write(self, path: Path) -> None:
-        """It is in the file. May take seconds; any thread.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-
-
-class EngineMemory(Protocol):
-    """All that an engine's next pictures depend on beside what they are made of."""
-
-    @property
-    def can_keep(self) -> bool:
-        """False while a LoRA is being merged: then the weights are neither as before nor as asked
-        for."""
-
-    def keep(self) -> KeptMemory:
-        """A copy. `can_keep`, and nothing may be on its way."""
-
-    def recall(self, path: Path) -> None:
-        """The engine goes on as the one whose memory was written.
-
-        Raises:
-            ModelError: the file is none, or of another engine, model or size.
-        """
-
-
-@runtime_checkable
-class Remembering(Protocol):
-    """An `Engine` whose memory can be kept; the others can only begin anew."""
-
-    @property
-    def memory(self) -> EngineMemory: ...

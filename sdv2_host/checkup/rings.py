@@ -15,7 +15,7 @@ from sdv2_host.checkup.finding import Finding, Subject
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import RingError
-from sdv2_host.host.presenter import output_slots
+from sdv2_host.host.output_ring import output_slots
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter, list_streams
 from sdv2_host.ipc.ring_descriptor import lock_path
 from sdv2_host.ipc.ring_layout import plan_geometry

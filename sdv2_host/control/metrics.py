@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from sdv2_host import __version__
-from sdv2_host.status import HostState, HostStatus, StagesMs
+from sdv2_host.status import HostState, HostStatus, Percentiles, StageMs, StagesMs
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MS_PER_S = 1000
@@ -69,15 +69,12 @@ def _health(status: HostStatus, uptime_s: float) -> tuple[Metric, ...]:
 
 
 def _frames(status: HostStatus) -> tuple[Metric, ...]:
-    latency = status.latency_ms
-    quantiles = {"0.5": latency.p50, "0.95": latency.p95, "0.99": latency.p99}
-    seconds = [(key, value / MS_PER_S) for key, value in quantiles.items()]
-    budget = status.budget
+    latencies, budget = _quantiles_s(status.latency_ms), status.budget
     bottlenecks = {"latency": budget.slowest, "rate": budget.limits_rate}
     spans = [(key, value / MS_PER_S) for key, value in status.spans_ms.items()]
     return (
         _gauge("fps", "Fresh frames per second on the output.", status.fps),
-        _labelled("latency_seconds", "gauge", "From capture to output.", "quantile", seconds),
+        _labelled("latency_seconds", "gauge", "From capture to output.", "quantile", latencies),
         *_budget(budget.stages_ms),
         Metric(
             "sdv2_bottleneck",
@@ -97,16 +94,21 @@ def _frames(status: HostStatus) -> tuple[Metric, ...]:
     )
 
 
+def _quantiles_s(ms: Percentiles | StageMs) -> list[tuple[str, float]]:
+    by_share = (("0.5", ms.p50), ("0.95", ms.p95), ("0.99", ms.p99))
+    return [(share, value / MS_PER_S) for share, value in by_share]
+
+
 def _budget(stages_ms: StagesMs) -> tuple[Metric, ...]:
-    means: list[tuple[str, float]] = []
-    quantiles: list[tuple[dict[str, str], float]] = []
-    for part, ms in stages_ms._asdict().items():
-        means.append((part, ms.mean / MS_PER_S))
-        for quantile, value in (("0.5", ms.p50), ("0.95", ms.p95), ("0.99", ms.p99)):
-            quantiles.append(({"part": part, "quantile": quantile}, value / MS_PER_S))
-    name, help_ = "sdv2_budget_seconds", "From capture to output, by part."
+    parts = stages_ms._asdict()
+    quantiles = tuple(
+        ({"part": part, "quantile": share}, value)
+        for part, ms in parts.items()
+        for share, value in _quantiles_s(ms)
+    )
+    means = [(part, ms.mean / MS_PER_S) for part, ms in parts.items()]
     return (
-        Metric(name, "gauge", help_, tuple(quantiles)),
+        Metric("sdv2_budget_seconds", "gauge", "From capture to output, by part.", quantiles),
         _labelled("budget_mean_seconds", "gauge", "Means, which add up.", "part", means),
     )
 

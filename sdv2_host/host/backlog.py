@@ -172,7 +172,7 @@ class Backlog:
         if self.target_fps <= 0:
             return True
         interval_ns = NS_PER_S / self.target_fps
-        time_ns = meta.capture_ts_ns or meta.publish_ts_ns
+        time_ns = meta.captured_ns
         gap_ns = time_ns - self.seen_ns if self.seen_ns else -1
         self.seen_ns = time_ns
         if not 0 <= gap_ns <= MAX_GAP_NS:  # another clock, or a pause: begin anew

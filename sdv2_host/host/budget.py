@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdv2_host.clock import US_PER_MS
 from sdv2_host.status import LatencyBudget, StageMs, StagesMs
 from sdv2_host.types import STAGES, FrameBudget
 
-US_PER_MS = 1000
 IDLE = 1.15
 """An engine that could make so many times as many pictures waits for the input."""
 INPUT = "input"

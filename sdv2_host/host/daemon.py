@@ -26,8 +26,8 @@ from sdv2_host.host.engine_prompts import EnginePrompts
 from sdv2_host.host.limits import Limits
 from sdv2_host.host.look_desk import LookDesk
 from sdv2_host.host.on_air import Moment, OnAir
-from sdv2_host.host.output_ring import OutputRing
-from sdv2_host.host.presenter import Presenter, output_slots
+from sdv2_host.host.output_ring import OutputRing, open_output_ring
+from sdv2_host.host.presenter import Presenter
 from sdv2_host.host.prompt_desk import Decks, DeskListener, needs_bank
 from sdv2_host.host.rate_keeper import RateKeeper
 from sdv2_host.host.show_desk import ShowDesk
@@ -38,7 +38,7 @@ from sdv2_host.host.text_process import TextSetup
 from sdv2_host.host.worker_watch import WatchCalls, WorkerDesks, WorkerWatch
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter, remove_all_stale
 from sdv2_host.ipc.messages import Report, SetParams
-from sdv2_host.look_orders import LookOrder
+from sdv2_host.look_orders import with_order
 from sdv2_host.param_table import Patch
 from sdv2_host.param_values import apply
 from sdv2_host.params import Params, prompts_of
@@ -47,8 +47,6 @@ from sdv2_host.types import ProgressFn, Size
 
 log = logging.getLogger(__name__)
 
-MAX_LOOK_ORDERS = 16
-"""Kept in the parameters: more than can be asked for between two chunks by hand."""
 FADE_PERIOD_S = 1 / 60
 """Between two looks at what a fade has come to: no output shows more frames than that."""
 
@@ -173,8 +171,7 @@ class Daemon:
             raise WorkerError(f"/sdv2/look/save {name!r}: no engine is ready to save it")
         before = self.params
         self._num_looks += 1
-        order = LookOrder.model_validate({"serial": self._num_looks, "verb": verb, "name": name})
-        looks = (*before.looks, order)[-MAX_LOOK_ORDERS:]
+        looks = with_order(before.looks, self._num_looks, verb, name)
         allowed = self._engine_desk.allowed(patch)
         changed = apply(before, allowed).model_copy(update={"looks": looks})
         self._desk.ask(Decks(changed.prompt, changed.prompt_b))
@@ -222,11 +219,7 @@ class Daemon:
         """
         async with AsyncExitStack() as stack:
             # The output ring first: its writer lock is what makes a name unique.
-            writer = FrameWriter(
-                self._config.output_stream,
-                slot_count=output_slots(self._config),
-                run_dir=self._run_dir,
-            )
+            writer = open_output_ring(self._config, self._run_dir)
             stack.callback(writer.close)
             # A host that was killed cannot free its memory, and may never start again by its name.
             if removed := remove_all_stale(self._run_dir):

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sdv2_host.clock import NS_PER_US
+from sdv2_host.clock import NS_PER_US, US_PER_MS
 from sdv2_host.types import Frame, FrameMeta, PartDone, StageTimes, StyledChunk
-
-US_PER_MS = 1000
 
 
 class Owed(NamedTuple):
@@ -18,10 +16,6 @@ class Owed(NamedTuple):
 
     source: FrameMeta
     times: StageTimes
-
-    @property
-    def captured_ns(self) -> int:
-        return captured_ns(self.source)
 
 
 @dataclass(slots=True)
@@ -91,7 +85,7 @@ class InFlight:
         for _ in range(num_frames):
             step, source = self._steps[0], self._sources.popleft()
             times = StageTimes(
-                wait_us=step.begin_ns // NS_PER_US - captured_ns(source) // NS_PER_US,
+                wait_us=step.begin_ns // NS_PER_US - source.captured_ns // NS_PER_US,
                 upload_us=step.spans_us.get("upload", 0),
                 encode_us=step.spans_us.get("encode", 0),
                 denoise_us=step.spans_us.get("denoise", 0),
@@ -103,8 +97,3 @@ class InFlight:
             if not step.num_owed:
                 self._steps.popleft()
         return popped
-
-
-def captured_ns(source: FrameMeta) -> int:
-    """When its writer captured it; where it does not say, when it published it."""
-    return source.capture_ts_ns or source.publish_ts_ns

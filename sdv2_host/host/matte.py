@@ -37,13 +37,13 @@ def matte_of(frame: Frame) -> Plane | None:
     return plane if plane.base is None else plane.copy()
 
 
-def scaled_plane(plane: Plane, size: Size) -> Plane:
-    """Of this size, cropped and scaled as pictures are."""
-    own = Size(plane.shape[1], plane.shape[0])
+def scaled(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """[H, W] or [H, W, 3] of this size, cropped as the engine crops; itself where it has it."""
+    own = Size(pixels.shape[1], pixels.shape[0])
     if own == size:
-        return plane
+        return pixels
     rows, columns = centre_crop(own, size)
-    image = Image.fromarray(np.ascontiguousarray(plane[rows, columns]))
+    image = Image.fromarray(np.ascontiguousarray(pixels[rows, columns]))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
@@ -54,6 +54,6 @@ def cut_out(pictures: NDArray[np.uint8], mattes: Sequence[Plane | None]) -> Sequ
     return [
         picture
         if matte is None
-        else on_black(picture, scaled_plane(matte, Size(picture.shape[1], picture.shape[0])))
+        else on_black(picture, scaled(matte, Size(picture.shape[1], picture.shape[0])))
         for picture, matte in zip(pictures, mattes, strict=True)
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.errors import RingError
-from sdv2_host.host.in_flight import InFlight, Owed, captured_ns
+from sdv2_host.host.in_flight import InFlight, Owed
 from sdv2_host.host.matte import Plane, carried, cut_out, matte_of
 from sdv2_host.host.output_mix import black
 from sdv2_host.ipc.frame_ring import FrameWriter
@@ -156,7 +156,7 @@ class Outlet:
         if any(FrameFlags.LOCKSTEP in source.flags for source, _ in owed):
             due_ns, self._pacing = [0] * len(owed), Pacing()
         else:
-            captures = [one.captured_ns for one in owed]
+            captures = [one.source.captured_ns for one in owed]
             due_ns, self._pacing = pace(self._pacing, made_ns, captures)
         metas = [
             FrameMeta(
@@ -166,7 +166,7 @@ class Outlet:
                 flags=one.source.flags & FrameFlags.LOCKSTEP,
                 capture_ts_ns=made_ns,
                 source_frame=one.source.frame,
-                source_capture_ts_ns=one.captured_ns,
+                source_capture_ts_ns=one.source.captured_ns,
                 user_tag=version,
                 present_ts_ns=due,
                 times=one.times,
@@ -205,7 +205,7 @@ class Outlet:
                 flags=FrameFlags.LOCKSTEP,
                 capture_ts_ns=now_ns(),
                 source_frame=source.frame,
-                source_capture_ts_ns=captured_ns(source),
+                source_capture_ts_ns=source.captured_ns,
                 user_tag=version,
                 present_ts_ns=0,
                 times=NOT_TOLD,

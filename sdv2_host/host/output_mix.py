@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sdv2_host.alpha import OPAQUE, premultiplied
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.host.matte import matte_of, scaled_plane
+from sdv2_host.host.matte import matte_of, scaled
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
-from sdv2_host.types import AlphaMode, Frame, FrameMeta, Size, centre_crop
+from sdv2_host.types import AlphaMode, Frame, FrameMeta, Size
 
 Picture = NDArray[np.uint8]
 
@@ -31,20 +30,21 @@ STALE_NS = NS_PER_S
 """An input that is older than this is no live picture: panic shows black instead."""
 
 
-class _Beside(NamedTuple):
-    """An input picture, and which frame of the source it is."""
-
-    source_frame: int
-    captured_ns: int
-    picture: Picture
-
-
 class _Dry(NamedTuple):
+    """An input picture."""
+
     number: int
     """In the input ring."""
     captured_ns: int
     at_ns: int
+    """When it was offered."""
     picture: Picture
+
+    def is_of(self, styled: FrameMeta) -> bool:
+        """Whether `styled` was made from it. Its number alone does not tell: another source begins
+        at 1 again."""
+        is_numbered = self.number == styled.source_frame
+        return is_numbered and self.captured_ns == styled.source_capture_ts_ns
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class OutputMix:
     _panic: Fade = field(default_factory=Fade)
     _gap: Fade = field(default_factory=Fade)
     _dry: deque[_Dry] = field(default_factory=deque)
-    _beside: _Beside | None = None
+    _beside: _Dry | None = None
     _kept: Picture | None = None
     _last: Picture | None = None
 
@@ -135,9 +135,9 @@ class OutputMix:
         """The newest frame of the input, for pictures of this size."""
         if self._dry and frame.meta.frame <= self._dry[-1].number:  # another source
             self._dry.clear()
-        captured_ns = frame.meta.capture_ts_ns or frame.meta.publish_ts_ns
-        self._dry.append(_Dry(frame.meta.frame, captured_ns, now, fitted(frame, size)))
-        most = max(1, MAX_DRY_BYTES // self._dry[-1].picture.nbytes)
+        picture = fitted(frame, size)
+        self._dry.append(_Dry(frame.meta.frame, frame.meta.captured_ns, now, picture))
+        most = max(1, MAX_DRY_BYTES // picture.nbytes)
         has_past = self.params.mix < 1 or frame.is_lockstep  # whose pictures are still to come
         most = min(MAX_DRY_FRAMES, most) if has_past else 1
         while len(self._dry) > most:
@@ -147,8 +147,7 @@ class OutputMix:
 
     def has_dry_of(self, styled: FrameMeta) -> bool:
         """The input frame that this one was made from was offered, and is still there."""
-        wanted = styled.source_frame, styled.source_capture_ts_ns
-        return any((dry.number, dry.captured_ns) == wanted for dry in self._dry)
+        return self._dry_of(styled) is not None
 
     def lacks(self, styled: FrameMeta, now: int) -> bool:
         """The input frame of this one is to be mixed in, and is not there."""
@@ -183,16 +182,13 @@ class OutputMix:
         After the mix left 1 that is so for as long as a frame takes through the host, and for a
         picture that is held until it moves again: the styled picture alone is shown until then.
         """
-        wanted = styled.meta.source_frame, styled.meta.source_capture_ts_ns
-        if self._beside is None or self._beside[:2] != wanted:
-            numbers = [dry.number for dry in self._dry]
-            if styled.meta.source_frame not in numbers:
+        if self._beside is None or not self._beside.is_of(styled.meta):
+            dry = self._dry_of(styled.meta)
+            if dry is None:
                 return None
-            index = numbers.index(styled.meta.source_frame)
-            self._beside = _Beside(*wanted, self._dry[index].picture)
-            if not self.keeps_past:
-                for _ in range(index):
-                    self._dry.popleft()
+            self._beside = dry
+            while not self.keeps_past and self._dry[0] is not dry:
+                self._dry.popleft()
         return resized(self._beside.picture, _size(styled.pixels), styled.meta.alpha)
 
     def _safe(self, styled: Frame, now: int) -> Picture:
@@ -206,12 +202,12 @@ class OutputMix:
 
     def _live(self, styled: Frame) -> Picture:
         """The newest input; behind a lock-step frame its own."""
-        wanted = styled.meta.source_frame, styled.meta.source_capture_ts_ns
-        if styled.is_lockstep:
-            for dry in self._dry:
-                if (dry.number, dry.captured_ns) == wanted:
-                    return dry.picture
-        return self._dry[-1].picture
+        own = self._dry_of(styled.meta) if styled.is_lockstep else None
+        return (own or self._dry[-1]).picture
+
+    def _dry_of(self, styled: FrameMeta) -> _Dry | None:
+        """The input frame that this one was made from, if it is there."""
+        return next((dry for dry in self._dry if dry.is_of(styled)), None)
 
 
 def _look(params: Params) -> tuple[float, bool, bool, str]:
@@ -244,16 +240,15 @@ def mixed(first: Picture, second: Picture, share: float) -> Picture:
 def fitted(frame: Frame, size: Size) -> Picture:
     """The frame as a picture of this size, cropped as the engine crops it: premultiplied where it
     has alpha, else opaque."""
-    if matte_of(frame) is not None:
-        whole = to_rgba8(frame)
-        is_straight = frame.meta.alpha is AlphaMode.STRAIGHT
-        own = resized(premultiplied(whole) if is_straight else whole, size, frame.meta.alpha)
-        return own.copy() if np.shares_memory(own, frame.pixels) else own
-    pixels = resized(to_rgba8(frame), size)
-    if np.shares_memory(pixels, frame.pixels):
-        pixels = pixels.copy()
-    pixels[..., 3] = OPAQUE
-    return pixels
+    has_alpha = matte_of(frame) is not None
+    alpha = frame.meta.alpha if has_alpha else AlphaMode.OPAQUE
+    whole = to_rgba8(frame)
+    picture = resized(premultiplied(whole) if alpha is AlphaMode.STRAIGHT else whole, size, alpha)
+    if np.shares_memory(picture, frame.pixels):
+        picture = picture.copy()
+    if not has_alpha:
+        picture[..., 3] = OPAQUE
+    return picture
 
 
 def resized(picture: Picture, size: Size, alpha: AlphaMode = AlphaMode.OPAQUE) -> Picture:
@@ -261,11 +256,7 @@ def resized(picture: Picture, size: Size, alpha: AlphaMode = AlphaMode.OPAQUE) -
     a resized one is opaque, whatever the picture has there."""
     if _size(picture) == size:
         return picture
-    rows, columns = centre_crop(_size(picture), size)
-    image = Image.fromarray(np.ascontiguousarray(picture[rows, columns, :3]))
-    scaled = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-    made: Picture = np.empty((*scaled.shape[:2], 4), np.uint8)
-    made[..., :3], made[..., 3] = scaled, OPAQUE
-    if alpha is not AlphaMode.OPAQUE:
-        made[..., 3] = scaled_plane(picture[..., 3], size)
+    made: Picture = np.empty((size.height, size.width, 4), np.uint8)
+    made[..., :3] = scaled(picture[..., :3], size)
+    made[..., 3] = OPAQUE if alpha is AlphaMode.OPAQUE else scaled(picture[..., 3], size)
     return made

@@ -4,12 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
+from sdv2_host.config import Config
 from sdv2_host.errors import RingError
 from sdv2_host.host.output_mix import Picture, resized
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.types import FrameMeta, Size
+
+OUTPUT_RING_SLOTS = 8
+"""Twice the usual: a file recorder may fall a quarter second behind without losing a frame.
+
+Also enough for a lock-step client, which has delay_frames + 1 under way: 4, or 5 where the first
+chunk is that long.
+"""
+BATCH_OUTPUT_RING_SLOTS = 16
+"""So many are under way with a batch of four steps, and come at once where it is emptied."""
+RING_OUTPUT_RING_SLOTS = 64
+"""As many as a frame ring can have: over several devices up to 60 are under way."""
+
+
+def output_slots(config: Config) -> int:
+    """Of the output ring of such a host."""
+    if config.is_ring:
+        return RING_OUTPUT_RING_SLOTS
+    return BATCH_OUTPUT_RING_SLOTS if config.layout == "batch" else OUTPUT_RING_SLOTS
+
+
+def open_output_ring(config: Config, run_dir: Path | None) -> FrameWriter:
+    """The ring that whoever takes the pictures reads.
+
+    Raises:
+        AlreadyRunningError: a host of this name writes it.
+        RingError: shared memory is full.
+    """
+    slots = output_slots(config)
+    return FrameWriter(config.output_stream, slot_count=slots, run_dir=run_dir)
 
 
 class RingEnd(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.config import Config
 from sdv2_host.errors import RingError
 from sdv2_host.host.absence import Absence
 from sdv2_host.host.handover import Handover
@@ -24,18 +22,6 @@ from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 
-log = logging.getLogger(__name__)
-
-OUTPUT_RING_SLOTS = 8
-"""Twice the usual: a file recorder may fall a quarter second behind without losing a frame.
-
-Also enough for a lock-step client, which has delay_frames + 1 under way: 4, or 5 where the first
-chunk is that long.
-"""
-BATCH_OUTPUT_RING_SLOTS = 16
-"""So many are under way with a batch of four steps, and come at once where it is emptied."""
-RING_OUTPUT_RING_SLOTS = 64
-"""As many as a frame ring can have: over several devices up to 60 are under way."""
 DRY_POLL_S = 0.005
 """While the input is shown; the ring has no bell."""
 DRY_PATIENCE_NS = 500 * NS_PER_MS
@@ -43,13 +29,6 @@ DRY_PATIENCE_NS = 500 * NS_PER_MS
 FIRST_SIZE = Size(256, 256)
 LONGEST_WAIT_S = 0.1
 """Readers want a sign of life ten times a second."""
-
-
-def output_slots(config: Config) -> int:
-    """Of the output ring of such a host."""
-    if config.is_ring:
-        return RING_OUTPUT_RING_SLOTS
-    return BATCH_OUTPUT_RING_SLOTS if config.layout == "batch" else OUTPUT_RING_SLOTS
 
 
 class _Next(NamedTuple):

@@ -11,15 +11,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from sdv2_host.config import Config
+from sdv2_host.host.engine_memory import KeptMemory, Remembering
 from sdv2_host.host.show_part import Beginning, Returned, ShowPart, Stepped
 from sdv2_host.params import Params
 from sdv2_host.types import (
     Engine,
     Frame,
-    KeptMemory,
     Layout,
     ProgressFn,
-    Remembering,
     Shape,
     Size,
     StyledChunk,

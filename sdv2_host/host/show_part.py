@@ -16,6 +16,7 @@ from av.error import FFmpegError
 from sdv2_host import __version__
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
+from sdv2_host.host.engine_memory import KeptMemory
 from sdv2_host.host.show_format import (
     CONFIG_NAMES,
     MAX_PARTS,
@@ -46,7 +47,7 @@ from sdv2_host.host.show_video import VideoWriter, kind_of
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.models.whole_file import write_whole
 from sdv2_host.params import Params
-from sdv2_host.types import Frame, KeptMemory, Layout, StyledChunk
+from sdv2_host.types import Frame, Layout, StyledChunk
 
 MAX_WAITING_BYTES = 256 << 20
 """Frames that wait for the disk: 2.4 s of 1280x720 at 30 fps."""
@@ -192,7 +193,7 @@ class _StepWriter:
 
     def _step(self, said: Stepped) -> Step:
         pictures = [to_rgba8(frame) for frame in said.frames]
-        captures = [frame.meta.capture_ts_ns or frame.meta.publish_ts_ns for frame in said.frames]
+        captures = [frame.meta.captured_ns for frame in said.frames]
         kind = kind_of(pictures)
         if self._video is None or self._video.kind != kind:
             self._next_video()

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdv2_host.errors import ConfigError
+from sdv2_host.host.engine_memory import Remembering
 from sdv2_host.host.show_format import MAX_STEP_FRAMES, Finish, SourceFrame, Step, digest_of
 from sdv2_host.host.show_reader import Part, RecordedCall, feed
 from sdv2_host.params import Params
-from sdv2_host.types import Engine, Remembering, StyledChunk
+from sdv2_host.types import Engine, StyledChunk
 
 Change = Callable[[Params], Params]
 """What is to be other than in the show."""

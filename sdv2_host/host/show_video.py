@@ -121,8 +121,10 @@ class VideoReader:
         try:
             if path.is_symlink():
                 raise ConfigError(f"{path} is a link: a show has files only")
-            # Absolute, so that no name is taken for a protocol.
-            self._container = av.open(str(path.absolute()), mode="r", format="matroska")
+            # Absolute, so that no name is taken for a protocol. Tags may hold any bytes.
+            self._container = av.open(
+                str(path.absolute()), mode="r", format="matroska", metadata_errors="replace"
+            )
         except (OSError, FFmpegError) as error:
             reason = error.strerror or type(error).__name__
             raise ConfigError(f"cannot read {path} ({reason})") from error

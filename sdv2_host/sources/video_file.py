@@ -35,7 +35,8 @@ def open_video(path: Path) -> InputContainer:
             raise SourceError(f"{path} is a directory, expected a video file")
         if path.exists() and path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{path} has zero length, expected a video file")
-        container = av.open(str(path), mode="r")
+        # Titles are in any encoding, and nobody here reads them.
+        container = av.open(str(path), mode="r", metadata_errors="replace")
     except FileNotFoundError:
         raise SourceError(f"{path} does not exist, check the path") from None
     except PermissionError:

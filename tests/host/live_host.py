@@ -165,13 +165,19 @@ async def streaming_host(
     text: BankedText | None = None,
 ) -> AsyncIterator[Stage]:
     """A daemon with a source and a viewer, fresh frames on its output."""
-    async with live_host(run_dir, name, params, limits, text) as stage:
-        await stage.until(stage.daemon.ready.is_set)
-        peers = [asyncio.create_task(stage.view()), asyncio.create_task(stage.publish_frames())]
-        try:
-            await stage.until(lambda: len(stage.fresh) > 4)
-            yield stage
-        finally:
-            for peer in peers:
-                peer.cancel()
-            await asyncio.wait(peers)
+    async with live_host(run_dir, name, params, limits, text) as stage, playing(stage):
+        yield stage
+
+
+@asynccontextmanager
+async def playing(stage: Stage) -> AsyncIterator[None]:
+    """A source and a viewer, fresh frames on the output."""
+    await stage.until(stage.daemon.ready.is_set)
+    peers = [asyncio.create_task(stage.view()), asyncio.create_task(stage.publish_frames())]
+    try:
+        await stage.until(lambda: len(stage.fresh) > 4)
+        yield
+    finally:
+        for peer in peers:
+            peer.cancel()
+        await asyncio.wait(peers)

@@ -101,7 +101,7 @@ def test_a_source_that_tells_no_capture_times_is_captured_when_it_publishes() ->
 
     (owed,) = in_flight.take(styled(step(1, 1)))
 
-    assert (owed.times.wait_us, owed.captured_ns) == (2_000, 7 * NS_PER_MS)
+    assert (owed.times.wait_us, owed.source.captured_ns) == (2_000, 7 * NS_PER_MS)
 
 
 @dataclass

@@ -15,7 +15,8 @@ from sdv2_host.clock import now_ns
 from sdv2_host.errors import RingError
 from sdv2_host.host.intake import Intake
 from sdv2_host.host.outlet import WORK_RING_SLOTS, Outlet
-from sdv2_host.host.presenter import BATCH_OUTPUT_RING_SLOTS, Presenter
+from sdv2_host.host.output_ring import BATCH_OUTPUT_RING_SLOTS
+from sdv2_host.host.presenter import Presenter
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, StyledChunk

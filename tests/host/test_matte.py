@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sdv2_host.alpha import premultiplied, straight
 from sdv2_host.host.engines import PassthroughEngine
-from sdv2_host.host.matte import cut_out, matte_of, scaled_plane
+from sdv2_host.host.matte import cut_out, matte_of, scaled
 from sdv2_host.host.outlet import Outlet
 from sdv2_host.host.output_mix import OutputMix, fitted, resized
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
@@ -118,7 +118,7 @@ def test_each_picture_is_cut_out_by_the_alpha_of_its_own_frame_however_late_it_c
     assert [one.meta.source_frame for one in out] == list(range(1, 10))
     assert {one.meta.alpha for one in out} == {PREMULTIPLIED}
     for one, source, picture in zip(out, sources, made, strict=True):
-        plane = scaled_plane(source.pixels[..., 3].copy(), size)
+        plane = scaled(source.pixels[..., 3].copy(), size)
         assert np.array_equal(one.pixels[..., 3], plane)
         wanted = as_float(np.dstack([picture[..., :3], plane]), STRAIGHT)
         assert np.abs(as_float(one.pixels, PREMULTIPLIED) - wanted).max() <= 0.5001 / 255
@@ -217,7 +217,7 @@ def test_a_picture_that_panic_holds_stays_transparent_at_another_size() -> None:
     held = mix.compose(larger, 2)
 
     assert np.array_equal(held, resized(wet.pixels, Size(12, 8), PREMULTIPLIED))
-    assert np.array_equal(held[..., 3], scaled_plane(wet.pixels[..., 3].copy(), Size(12, 8)))
+    assert np.array_equal(held[..., 3], scaled(wet.pixels[..., 3].copy(), Size(12, 8)))
 
 
 @given(any_frames(), st.sampled_from([Size(32, 32), Size(16, 48)]))

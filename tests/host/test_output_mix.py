@@ -27,6 +27,14 @@ def given_input(number: int, value: int) -> Frame:
     return Frame(FrameMeta(4, 4, frame=number), flat(value))
 
 
+def of_source(source_ns: int, number: int, value: int) -> tuple[Frame, Frame]:
+    """An input frame of that source and the styled one that was made from it."""
+    captured_ns = source_ns + number
+    made = FrameMeta(4, 4, source_frame=number, source_capture_ts_ns=captured_ns)
+    came = FrameMeta(4, 4, frame=number, capture_ts_ns=captured_ns)
+    return Frame(came, flat(value)), Frame(made, flat(200))
+
+
 def test_without_a_wish_the_picture_passes_untouched() -> None:
     frame = styled(7)
 
@@ -45,6 +53,16 @@ def test_the_ends_of_a_mixture_are_the_pictures_themselves() -> None:
 
     assert mixed(a, b, 0.0) is a
     assert mixed(a, b, 1.0) is b
+
+
+def test_a_picture_that_is_held_is_not_mixed_with_another_source_s_frame_of_its_number() -> None:
+    mix = OutputMix(Params(freeze=True, mix=0.0))
+    _, held = of_source(S, 40, 40)
+    for number in range(1, 50):
+        came, _ = of_source(5 * S, number, number)
+        mix.offer(came, Size(4, 4), 5 * S)
+
+    assert mix.compose(held, 5 * S)[0, 0, 0] == 200
 
 
 def test_dry_frames_are_matched_by_number_and_a_new_source_begins_anew() -> None:

@@ -229,6 +229,20 @@ def show(work: FrameWriter, presenter: Presenter, value: int, number: int = 1) -
     presenter.wake()
 
 
+def show_of(work: FrameWriter, presenter: Presenter, value: int, source: Frame) -> None:
+    """The picture that was made of this frame of the input."""
+    made = meta(source.meta.frame, now_ns())
+    work.publish(picture(value), replace(made, source_capture_ts_ns=source.meta.captured_ns))
+    presenter.wake()
+
+
+def capture(source: FrameWriter, value: int) -> Frame:
+    """A frame of the input."""
+    captured = FrameMeta(4, 4, capture_ts_ns=now_ns())
+    number = source.publish(picture(value), captured)
+    return Frame(replace(captured, frame=number), picture(value))
+
+
 def level(frame: Frame) -> int:
     return int(frame.pixels[0, 0, 0])
 
@@ -290,11 +304,10 @@ def test_wet_and_dry_is_the_input_frame_that_the_styled_one_was_made_from(
     collect(output, lambda frames: len(frames) == 1)
     presenter.play(Params(mix=0.25))
     collect(output, lambda frames: bool(frames) and not presenter._mix.is_changed)
-    for value in (10, 20, 30):
-        source.publish(picture(value), FrameMeta(4, 4, capture_ts_ns=now_ns()))
+    captured = [capture(source, value) for value in (10, 20, 30)]
     time.sleep(0.05)  # as long as a worker takes
 
-    show(work, presenter, 210, 2)  # made from the second frame of the input
+    show_of(work, presenter, 210, captured[1])
 
     wanted = round((20 * 192 + 210 * 64) / 256)
     frames = collect(output, lambda f: bool(f) and f[-1].meta.source_frame == 2)
@@ -307,14 +320,13 @@ def test_freeze_holds_the_mixture_for_longer_than_input_frames_are_kept(
     show(work, presenter, 200, 0)
     presenter.play(Params(mix=0.5))
     collect(output, lambda frames: bool(frames) and not presenter._mix.is_changed)
-    source.publish(picture(100), FrameMeta(4, 4, capture_ts_ns=now_ns()))
-    show(work, presenter, 200, 1)
+    show_of(work, presenter, 200, capture(source, 100))
     collect(output, lambda f: bool(f) and f[-1].meta.source_frame == 1 and level(f[-1]) == 150)
 
     presenter.play(Params(mix=0.5, freeze=True))
     for _ in range(MAX_DRY_FRAMES // 4 + 1):
         for _ in range(4):  # as many as the ring surely holds
-            source.publish(picture(10), FrameMeta(4, 4, capture_ts_ns=now_ns()))
+            capture(source, 10)
         while presenter._mix._dry[-1].number < source.frame:
             collect(output, bool)
 

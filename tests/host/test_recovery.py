@@ -17,7 +17,7 @@ from sdv2_host.host.stand_in import stand_in_for
 from sdv2_host.params import Params
 from sdv2_host.status import HostState
 from sdv2_host.types import FrameFlags
-from tests.host.live_host import QUICK, Stage, live_host, streaming_host
+from tests.host.live_host import QUICK, Stage, live_host, playing, streaming_host
 
 FAULTY = (sys.executable, str(Path(__file__).with_name("faulty_worker.py")))
 QUICK_FADE = Params(hold_s=0.2, panic_s=0.1, safe="black")
@@ -156,16 +156,9 @@ def test_a_safe_engine_that_dies_too_leaves_a_host_that_can_be_tried_again(
 async def tiny_host(run_dir: Path, stream: str, max_deaths: int = 2) -> AsyncIterator[Stage]:
     """What is tiny to the host is passthrough while there is no file `broken`."""
     limits = replace(QUICK, max_deaths=max_deaths, worker=FAULTY)
-    async with live_host(run_dir, stream, QUICK_FADE, limits, changes=TINY) as stage:
-        await stage.until(stage.daemon.ready.is_set)
-        peers = [asyncio.create_task(stage.view()), asyncio.create_task(stage.publish_frames())]
-        try:
-            await stage.until(lambda: len(stage.fresh) > 4)
-            yield stage
-        finally:
-            for peer in peers:
-                peer.cancel()
-            await asyncio.wait(peers)
+    hosting = live_host(run_dir, stream, QUICK_FADE, limits, changes=TINY)
+    async with hosting as stage, playing(stage):
+        yield stage
 
 
 def kill_worker(stage: Stage) -> None:

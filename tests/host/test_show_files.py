@@ -334,6 +334,15 @@ def test_whatever_a_file_holds_it_is_played_or_refused(
         return
 
 
+def test_a_video_whose_tags_are_no_utf_8_is_played(tmp_path: Path) -> None:
+    show = tmp_path / "a.show"
+    record_steps(show, 2)
+    video = show / "part-001/input-001.mkv"
+    video.write_bytes(video.read_bytes().replace(b"Lav", b"L\x80v"))
+
+    play_all(show)
+
+
 def test_nothing_of_the_machine_is_in_it(tmp_path: Path) -> None:
     record_steps(tmp_path / "a.show")
 

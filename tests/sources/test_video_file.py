@@ -71,6 +71,13 @@ def test_a_truncated_file_plays_what_is_there(tmp_path: Path) -> None:
     assert shown == [8 * n + 8 for n in range(len(shown))]
 
 
+def test_a_file_whose_tags_are_no_utf_8_plays(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 3)
+    clip.write_bytes(clip.read_bytes().replace(b"Lav", b"L\xe4v"))
+
+    assert greys(VideoFile(clip, loop=False), 4) == [8, 16, 24]
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"^\S+no\.mp4 does not exist, .*$"):
         VideoFile(tmp_path / "no.mp4")
