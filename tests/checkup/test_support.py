@@ -153,6 +153,13 @@ def test_a_bundle_that_still_holds_a_secret_is_not_written(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+def test_the_zip_is_readable_by_this_user_alone(tmp_path: Path) -> None:
+    write_bundle(Bundle(Redaction([], keeps_prompts=False)), tmp_path / "support.zip", [])
+
+    assert (tmp_path / "support.zip").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_place_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
     bundle = Bundle(Redaction([], keeps_prompts=False))
     (tmp_path / "file").write_text("")
