@@ -15,8 +15,10 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.models.whole_file import write_whole
 
 MANIFEST = "manifest.txt"
+LOG_SUFFIX = ".log"
 LOG_CHARS = 200_000
-"""The newest of a log."""
+"""The newest of a log, which may have grown for months; what else is in it is not cut: without its
+beginning a page has no verdict, and JSON is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,13 @@ class Bundle:
         self.entries.append(Entry(name, what, clean))
 
     def add_text(self, name: str, what: str, text: str) -> None:
-        """A log or a page; of a long one the end."""
-        self.entries.append(Entry(name, what, self.redaction.text(text)[-LOG_CHARS:]))
+        """The whole of it; of a long log the end."""
+        clean = self.redaction.text(text)
+        is_log = name.endswith(LOG_SUFFIX)
+        self.entries.append(Entry(name, what, clean[-LOG_CHARS:] if is_log else clean))
 
     def add_file(self, name: str, what: str, path: Path) -> None:
-        """A text file, if it can be read."""
+        """A text file as `add_text`, if it can be read."""
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:

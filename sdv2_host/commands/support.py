@@ -163,6 +163,6 @@ def _add_soundcheck(bundle: Bundle, pointer: Path) -> None:
 def _add_journal(bundle: Bundle) -> None:
     said = ask(JOURNAL) if sys.platform == "linux" else None
     if said:
-        bundle.add_text("journal.txt", "the log of hosts that run as a service", said)
+        bundle.add_text("journal.log", "the log of hosts that run as a service", said)
     else:
         bundle.absent.append("the log of hosts that run as a service")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sdv2_host.checkup.bundle import MANIFEST, Bundle, write_bundle
+from sdv2_host.checkup.bundle import LOG_CHARS, MANIFEST, Bundle, write_bundle
 from sdv2_host.checkup.redaction import SECRET, Known, Redaction
 from sdv2_host.cli import main
 from sdv2_host.commands.support import LAST_SOUNDCHECK
@@ -140,6 +140,18 @@ def test_prompts_are_in_it_where_that_is_asked_for_and_nothing_else(write: Write
 
     assert LIVE_PROMPT in found
     assert all(PLANTED[one] not in found for one in PLANTED if "prompt" not in one)
+
+
+def test_of_a_long_log_the_end_is_in_it_and_a_long_page_is_whole() -> None:
+    bundle = Bundle(Redaction([], keeps_prompts=False))
+    text = f"began {'. ' * LOG_CHARS} ended"
+
+    bundle.add_text("host.log", "a log", text)
+    bundle.add_text("soundcheck.json", "numbers", text)
+
+    log, numbers = (entry.content for entry in bundle.entries)
+    assert (len(log), log[-5:]) == (LOG_CHARS, "ended")
+    assert numbers == text
 
 
 def test_a_bundle_that_still_holds_a_secret_is_not_written(tmp_path: Path) -> None:
