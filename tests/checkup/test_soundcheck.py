@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from sdv2_host.bench.show_run import until_live
 from sdv2_host.bench.show_script import LOOKS, Stage, show_script
 from sdv2_host.checkup.doctor import Wanted
 from sdv2_host.checkup.judging import PANIC, Readiness
 from sdv2_host.commands.settings import make_config, make_params
 from sdv2_host.commands.soundcheck import SoundcheckPlan, show_options, soundcheck
 from sdv2_host.config import ENGINES, Config, EngineName
+from sdv2_host.control.access import remove_host_file, write_host_file
 from sdv2_host.control.preset_file import PRESET
+from sdv2_host.errors import WorkerError
 from sdv2_host.host.folders import shipped
+from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.ipc.host_file import HostFile
 from sdv2_host.param_table import PARAMS
 from sdv2_host.params import Params
 from sdv2_host.types import Size
-from tests.hosts import descriptors
+from tests.hosts import descriptors, unique_name
 
 
 def plan(out: Path, data: Path, *source: str) -> SoundcheckPlan:
@@ -115,3 +124,34 @@ def test_a_host_is_started_with_the_options_that_were_given(
 def test_the_size_of_the_engine_itself_is_not_said() -> None:
     assert Config().size == Size(256, 256)
     assert "--size" not in show_options(make_config({"engine": "wan-14b"}), Params())
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """A host that says the same whatever it is asked."""
+
+    status: dict[str, str]
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.status).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("state", ["failed", "safe"])
+def test_a_host_that_gave_its_engine_up_is_not_waited_for(state: str) -> None:
+    name = unique_name()
+    says = type("Says", (_Answers,), {"status": {"state": state, "detail": "out of memory"}})
+    with ThreadingHTTPServer(("127.0.0.1", 0), says) as server, FrameWriter(f"{name}-out"):
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        write_host_file(HostFile(os.getpid(), name, "127.0.0.1", server.server_port, "", "1", 0))
+        try:
+            with pytest.raises(WorkerError, match="cannot be had: out of memory"):
+                asyncio.run(until_live(name, lambda: "", lambda *_: None))
+        finally:
+            remove_host_file(name)
+            server.shutdown()
+            thread.join()
