@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sdv2_host.status import Percentiles
 from sdv2_host.types import Size
 
 PAUSE_FRAMES = 2.5
@@ -76,15 +78,6 @@ class OutputLog:
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds from capture to output."""
-
-    p50: float
-    p95: float
-    p99: float
-
-
-@dataclass(frozen=True, slots=True)
 class Measures:
     """A run that is over."""
 
@@ -105,15 +98,14 @@ class Measures:
     """Why it ended before its time; '' = it did not."""
 
     @property
-    def fair_latency_ms(self) -> np.ndarray[Any, Any]:
+    def fair_latency_ms(self) -> NDArray[np.float64]:
         """Of fresh frames, but for the times when the soundcheck itself halted the engine."""
         times = np.asarray(self.output.published_s)
-        values: np.ndarray[Any, Any] = np.asarray(self.output.latency_ms)
+        values = np.asarray(self.output.latency_ms, np.float64)
         is_fair = ~np.isnan(values)
         for event in self.events:
             is_fair &= (times < event.at_s) | (times >= event.at_s + event.halted_s)
-        fair: np.ndarray[Any, Any] = values[is_fair]
-        return fair
+        return values[is_fair]
 
     @property
     def fresh_fps(self) -> float:
@@ -128,15 +120,15 @@ class Measures:
         return min(1.0, self.fresh_fps / self.source_fps) if self.source_fps else 0.0
 
     @property
-    def latency(self) -> Latency:
-        return latency_of(self.fair_latency_ms)
+    def latency(self) -> Percentiles:
+        return Percentiles.of(self.fair_latency_ms)
 
     @property
-    def latency_ends(self) -> tuple[Latency, Latency]:
+    def latency_ends(self) -> tuple[Percentiles, Percentiles]:
         """Of the first and the last fresh frames."""
         fresh = self.fair_latency_ms
         count = max(1, round(len(fresh) * END_SHARE))
-        return latency_of(fresh[:count]), latency_of(fresh[-count:])
+        return Percentiles.of(fresh[:count]), Percentiles.of(fresh[-count:])
 
     @property
     def pauses(self) -> list[Pause]:
@@ -186,7 +178,7 @@ class Measures:
             "ended": self.ended,
             "fresh_fps": round(self.fresh_fps, 2),
             "styled_share": round(self.styled_share, 4),
-            "latency_ms": asdict(self.latency),
+            "latency_ms": self.latency._asdict(),
             "dropped": self.dropped,
             "worker_restarts": self.restarts,
             "pauses": [pause._asdict() for pause in self.pauses[:NOTED_PAUSES]],
@@ -195,10 +187,3 @@ class Measures:
             "events": [event._asdict() for event in self.events],
             "samples": [sample._asdict() for sample in self.samples],
         }
-
-
-def latency_of(values_ms: np.ndarray[Any, Any]) -> Latency:
-    """0 where there are none."""
-    if not len(values_ms):
-        return Latency(0.0, 0.0, 0.0)
-    return Latency(*(round(float(value), 1) for value in np.percentile(values_ms, (50, 95, 99))))
