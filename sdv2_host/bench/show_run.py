@@ -30,7 +30,7 @@ from sdv2_host.control.access import read_host_file
 from sdv2_host.errors import HostError, WorkerError
 from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.sources.process import SourceProcess
-from sdv2_host.status import HostState
+from sdv2_host.status import HostState, LatencyBudget
 from sdv2_host.types import FrameFlags, ProgressFn, Size
 
 START_S = 900.0
@@ -62,6 +62,8 @@ class ShowPlan:
     """Of `python -m sdv2_host.sources`, without the stream."""
     engine: EngineName
     seconds: float
+    output_fps: float
+    """Of the output; 0 = as the source."""
     log: Path
     """Where what the host says goes."""
     settle_s: float = 3.0
@@ -108,12 +110,15 @@ async def run_show(plan: ShowPlan, ask: Ask, progress: ProgressFn) -> Measures:
             size=run.size,
             source=source.title,
             source_fps=source.fps,
+            output_fps=plan.output_fps,
             ready_s=ready_s,
             seconds=run.seconds,
             planned_s=plan.seconds,
             samples=run.samples,
             events=run.events,
             output=run.output,
+            limits_rate=run.budget["limits_rate"],
+            says=run.budget["says"],
             ended=run.ended,
         )
 
@@ -181,7 +186,8 @@ async def until_live(name: str, why_ended: Callable[[], str], progress: Progress
 
 
 class _Run:
-    """The measurement. Fields, per run: what was sampled, done and seen; how long it went."""
+    """The measurement. Fields, per run: what was sampled, done and seen; how long it went; the
+    newest budget of the host's status."""
 
     def __init__(self, plan: ShowPlan, client: Client, host: _Process, ask: Ask) -> None:
         self.samples: list[Sample] = []
@@ -190,6 +196,7 @@ class _Run:
         self.ended = ""
         self.seconds = 0.0
         self.size: Size | None = None
+        self.budget: dict[str, Any] = LatencyBudget()._asdict()
         self._plan = plan
         self._client = client
         self._host = host
@@ -251,6 +258,7 @@ class _Run:
                 return
             self.samples.append(self._sample_of(at_s, status))
             self.size = Size(**status["size"]) if status["size"] else self.size
+            self.budget = status["budget"]
             left_s = max(0.0, self._plan.seconds - at_s)
             progress(
                 f"playing, {left_s:.0f} s left, {status['fps']:.0f} fps", at_s / (at_s + left_s)

@@ -86,6 +86,8 @@ class Measures:
     """Of the output's pictures; None = there were none."""
     source: str
     source_fps: float
+    output_fps: float
+    """That was asked for; 0 = as the source."""
     ready_s: float
     """From the start to the first live picture."""
     seconds: float
@@ -94,8 +96,21 @@ class Measures:
     samples: Sequence[Sample]
     events: Sequence[Event]
     output: OutputLog
+    limits_rate: str = ""
+    says: str = ""
+    """Both as `LatencyBudget`, at the end, where all is as at the beginning."""
     ended: str = ""
     """Why it ended before its time; '' = it did not."""
+
+    @property
+    def cadence_fps(self) -> float:
+        """Of the output."""
+        return self.output_fps or self.source_fps
+
+    @property
+    def wanted_fps(self) -> float:
+        """Styled pictures a second, of an engine that keeps up."""
+        return min(self.source_fps, self.cadence_fps)
 
     @property
     def fair_latency_ms(self) -> NDArray[np.float64]:
@@ -116,8 +131,8 @@ class Measures:
 
     @property
     def styled_share(self) -> float:
-        """Of the source's pictures, 0..1."""
-        return min(1.0, self.fresh_fps / self.source_fps) if self.source_fps else 0.0
+        """Of those that are wanted, 0..1."""
+        return min(1.0, self.fresh_fps / self.wanted_fps) if self.wanted_fps else 0.0
 
     @property
     def latency(self) -> Percentiles:
@@ -134,10 +149,10 @@ class Measures:
     def pauses(self) -> list[Pause]:
         """Longest first."""
         times = np.asarray(self.output.published_s)
-        if len(times) < 2 or not self.source_fps:
+        if len(times) < 2 or not self.cadence_fps:
             return []
         gaps_s = np.diff(times)
-        late = np.flatnonzero(gaps_s > PAUSE_FRAMES / self.source_fps)
+        late = np.flatnonzero(gaps_s > PAUSE_FRAMES / self.cadence_fps)
         found = [Pause(float(times[i]), float(gaps_s[i]) * 1000) for i in late]
         return sorted(found, key=lambda pause: -pause.ms)
 
@@ -172,6 +187,7 @@ class Measures:
             "size": str(self.size) if self.size is not None else None,
             "source": self.source,
             "source_fps": self.source_fps,
+            "output_fps": self.output_fps,
             "ready_s": round(self.ready_s, 2),
             "seconds": round(self.seconds, 2),
             "planned_s": self.planned_s,
@@ -179,6 +195,8 @@ class Measures:
             "fresh_fps": round(self.fresh_fps, 2),
             "styled_share": round(self.styled_share, 4),
             "latency_ms": self.latency._asdict(),
+            "limits_rate": self.limits_rate,
+            "says": self.says,
             "dropped": self.dropped,
             "worker_restarts": self.restarts,
             "pauses": [pause._asdict() for pause in self.pauses[:NOTED_PAUSES]],

@@ -35,7 +35,8 @@ def verdict_page(
     """The whole page."""
     body = [_banner(judgement, facts)]
     if measures is not None:
-        body += [_tiles(measures), _objections(judgement), _charts(measures), _events(measures)]
+        body += [_tiles(measures), _objections(judgement), _budget(measures)]
+        body += [_charts(measures), _events(measures)]
     else:
         body.append(_objections(judgement))
     body += [_table(findings), _footer(facts)]
@@ -65,7 +66,7 @@ def _tiles(measures: Measures) -> str:
     latency, pauses = measures.latency, measures.pauses
     longest = f"{pauses[0].ms:.0f} ms" if pauses else "none"
     tiles = [
-        ("pictures a second", f"{measures.fresh_fps:.1f}", f"of {measures.source_fps:.0f} sent"),
+        ("pictures a second", f"{measures.fresh_fps:.1f}", f"of {measures.wanted_fps:.0f} wanted"),
         ("latency", f"{latency.p50:.0f} ms", f"99 % within {latency.p99:.0f} ms"),
         ("output stood still", longest, _times(len(pauses))),
         ("engine deaths", str(measures.restarts), f"ready {measures.ready_s:.0f} s after a start"),
@@ -89,6 +90,12 @@ def _memory(measures: Measures) -> str:
     return f"{most / 1024:.1f} GiB" if most >= 1024 else f"{most:.0f} MiB"
 
 
+def _budget(measures: Measures) -> str:
+    if not measures.says:
+        return ""
+    return f"<section><h2>Where the time goes</h2><p>{escape(measures.says)}.</p></section>"
+
+
 def _charts(measures: Measures) -> str:
     marks = [event.at_s for event in measures.events]
     pictures = [
@@ -102,7 +109,7 @@ def charts_of(measures: Measures, marks_s: Sequence[float]) -> list[Chart]:
     """Those that there is something to show in: the wide ones first."""
     samples, output, seconds = measures.samples, measures.output, measures.seconds
     times = [sample.at_s for sample in samples]
-    period_ms = 1000 / measures.source_fps if measures.source_fps else None
+    period_ms = 1000 / measures.cadence_fps if measures.cadence_fps else None
     gaps_ms = [
         1000 * (later - before)
         for before, later in zip(output.published_s, output.published_s[1:], strict=False)
@@ -119,7 +126,7 @@ def charts_of(measures: Measures, marks_s: Sequence[float]) -> list[Chart]:
     latency = framed("From the camera to the output", "b", output.published_s, output.latency_ms)
     pauses = framed("From one output picture to the next", "c", output.published_s[1:], gaps_ms)
     charts = [
-        replace(fps, marks_s=marks_s, wanted=measures.source_fps, width=WIDE),
+        replace(fps, marks_s=marks_s, wanted=measures.wanted_fps, width=WIDE),
         replace(latency, most=HEADROOM * measures.latency.p99),
         replace(pauses, wanted=period_ms),
         sampled("Memory of the host", "MiB", "a", [one.host_mib for one in samples]),
@@ -137,7 +144,7 @@ def charts_of(measures: Measures, marks_s: Sequence[float]) -> list[Chart]:
 
 
 def _caption(chart: Chart) -> str:
-    dashed = " <i>dashed: as sent</i>" if chart.wanted is not None and chart.marks_s else ""
+    dashed = " <i>dashed: as wanted</i>" if chart.wanted is not None and chart.marks_s else ""
     return f"{escape(chart.title)}{dashed}"
 
 
@@ -147,7 +154,10 @@ def _events(measures: Measures) -> str:
         f"{escape(event.what)}{_answer(event)}</li>"
         for event in measures.events
     )
-    return f'<section><h2>What was played</h2><ol class="played">{"".join(items)}</ol></section>'
+    return (
+        f"<section><h2>What was played</h2><p>To pictures of: {escape(measures.source)}.</p>"
+        f'<ol class="played">{"".join(items)}</ol></section>'
+    )
 
 
 def _answer(event: Event) -> str:

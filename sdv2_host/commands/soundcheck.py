@@ -87,6 +87,7 @@ def _measured(plan: SoundcheckPlan, narrator: Narrator) -> tuple[Measures | None
         plan.source,
         config.engine,
         plan.seconds,
+        config.output_fps,
         plan.out / LOG,
     )
     try:
