@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from sdv2_host.asking import Ask
 from sdv2_host.bench.show_script import Stage, Step, show_script
-from sdv2_host.checkup.asking import Ask
 from sdv2_host.checkup.device import NVIDIA_SMI, Card, read_cards
 from sdv2_host.checkup.measures import Event, Measures, OutputLog, Sample
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns

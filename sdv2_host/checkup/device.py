@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sdv2_host.checkup.asking import Ask
+from sdv2_host.asking import Ask
 from sdv2_host.checkup.child import NoAnswerError, ask_child
 from sdv2_host.checkup.finding import Finding, Subject
 from sdv2_host.config import Config

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 
-from sdv2_host.checkup.asking import Ask
+from sdv2_host.asking import Ask
 from sdv2_host.checkup.finding import Finding, Subject
 from sdv2_host.config import Config
 from sdv2_host.control.access import is_loopback, running_hosts

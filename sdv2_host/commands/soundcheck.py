@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdv2_host.asking import ask
 from sdv2_host.bench.show_run import ShowPlan, run_show
-from sdv2_host.checkup.asking import ask
 from sdv2_host.checkup.doctor import Wanted, examine
 from sdv2_host.checkup.finding import Finding, Verdict, table_lines
 from sdv2_host.checkup.judging import Judgement, Readiness, judge

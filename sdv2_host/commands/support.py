@@ -14,7 +14,7 @@ from typing import Any
 
 import platformdirs
 
-from sdv2_host.checkup.asking import ask
+from sdv2_host.asking import ask
 from sdv2_host.checkup.bundle import Bundle, write_bundle
 from sdv2_host.checkup.doctor import Wanted, examine
 from sdv2_host.checkup.finding import Finding
