@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sdv2_host.checkup import model_files
+from sdv2_host.checkup.child import NoAnswerError, ask_child
 from sdv2_host.checkup.device import (
+    check_engine,
+    check_fps,
     driver_findings,
     engine_findings,
     fps_finding,
@@ -178,6 +183,35 @@ def test_what_torch_refuses_is_trouble() -> None:
 
     assert found[1].verdict is TROUBLE
     assert found[1].seen == "--device cuda:3: no such card"
+
+
+SMALL = Config(width=64, height=64, threads=1, compile="off", overlap="off")
+
+
+def test_a_process_that_loads_torch_answers_what_is_asked_of_the_engine() -> None:
+    torch, engine = check_engine(SMALL)
+
+    assert torch.verdict is engine.verdict is OK
+    assert "built for" in torch.seen
+
+
+def test_the_engine_is_really_run_to_tell_its_speed() -> None:
+    found = only(check_fps(SMALL, Params(steps=1), 0.01, 120))
+
+    assert found.seen.startswith("engine tiny at 64x64, 1 step: ")
+
+
+def test_a_speed_that_cannot_be_measured_is_told() -> None:
+    found = only(check_fps(SMALL, Params(), 0.01, 0))
+
+    assert (found.verdict, found.seen) == (WARNING, "could not be measured: no answer within 0 s")
+
+
+def test_a_process_that_fails_or_hangs_is_an_error_and_not_a_wait() -> None:
+    with pytest.raises(NoAnswerError, match=r"No module named .*none"):
+        ask_child("sdv2_host.none", {}, 60)
+    with pytest.raises(NoAnswerError, match="no answer within 0 s"):
+        ask_child("sdv2_host.bench.engine_facts", {}, 0)
 
 
 def test_the_speed_is_told_for_a_camera() -> None:
