@@ -25,7 +25,7 @@ class Facts:
 
     when: str
     command: str
-    """That made it."""
+    """With the settings it was made with."""
     hardware: Mapping[str, object]
 
 

@@ -121,6 +121,14 @@ def test_a_host_is_started_with_the_options_that_were_given(
     assert show_options(config, params) == said
 
 
+def test_the_show_is_to_be_started_with_the_config_file_it_was_checked_with(tmp_path: Path) -> None:
+    given = SoundcheckPlan(
+        Wanted(Config(vae="taehv"), Params()), (), 3.0, tmp_path, Path("my shows/friday.toml")
+    )
+
+    assert given.options == "--vae taehv --config 'my shows/friday.toml'"
+
+
 def test_the_size_of_the_engine_itself_is_not_said() -> None:
     assert Config().size == Size(256, 256)
     assert "--size" not in show_options(make_config({"engine": "wan-14b"}), Params())
