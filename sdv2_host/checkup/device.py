@@ -185,7 +185,8 @@ def fps_finding(config: Config, params: Params, engine_fps: float, start_s: floa
     return subject.warning(
         seen,
         f"{shown}, {look}",
-        "fewer steps, a smaller --size"
+        ("fewer steps, " if params.steps > 1 else "")
+        + "a smaller --size"
         + (", or sdv2-host compile" if config.engine == "tiny" else ", --vae taehv"),
     )
 

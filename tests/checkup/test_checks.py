@@ -46,6 +46,8 @@ def only(findings: Sequence[Finding]) -> Finding:
 
 # software
 
+EXTRAS = ["discovery", "dev"]
+
 
 def test_an_old_python_is_trouble_and_the_needed_one_is_named() -> None:
     assert python_finding("3.11.7", ">=3.11,<3.14").verdict is OK
@@ -59,8 +61,11 @@ def test_packages_are_held_against_what_is_needed() -> None:
     there = {"numpy": "1.27.0", "torch": "2.13.0+cpu", "zeroconf": "0.154"}
     old = {"numpy": "1.20", "torch": "2.13.0"}
 
-    fine, wrong = list(package_findings(needs, there.get)), list(package_findings(needs, old.get))
-    empty = next(iter(package_findings(needs, {}.get)))
+    fine, wrong = (
+        list(package_findings(needs, EXTRAS, there.get)),
+        list(package_findings(needs, EXTRAS, old.get)),
+    )
+    empty = next(iter(package_findings(needs, EXTRAS, {}.get)))
 
     assert verdicts(fine) == [OK, OK]
     assert "zeroconf 0.154" in fine[1].seen
@@ -71,7 +76,7 @@ def test_packages_are_held_against_what_is_needed() -> None:
 
 
 def test_packages_of_developers_are_nobodys_trouble() -> None:
-    found = list(package_findings(['ruff>=0.8; extra == "dev"'], {}.get))
+    found = list(package_findings(['ruff>=0.8; extra == "dev"'], EXTRAS, {}.get))
 
     assert [one.subject for one in found] == ["packages"]
 
