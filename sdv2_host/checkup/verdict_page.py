@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
-from sdv2_host.checkup.charts import NARROW, WIDE, Chart, Series, draw
-from sdv2_host.checkup.finding import Finding, Verdict
+from sdv2_host.checkup.charts import NARROW, WIDE, Chart, Series, clock_text, draw
+from sdv2_host.checkup.finding import Finding
 from sdv2_host.checkup.judging import Judgement, Readiness
 from sdv2_host.checkup.measures import Event, Measures
 
@@ -150,7 +150,7 @@ def _caption(chart: Chart) -> str:
 
 def _events(measures: Measures) -> str:
     items = (
-        f'<li class="{"trouble" if event.is_refused else ""}">{_clock(event.at_s)} '
+        f'<li class="{"trouble" if event.is_refused else ""}">{clock_text(event.at_s)} '
         f"{escape(event.what)}{_answer(event)}</li>"
         for event in measures.events
     )
@@ -162,10 +162,6 @@ def _events(measures: Measures) -> str:
 
 def _answer(event: Event) -> str:
     return f" <small>{escape(event.answer)}</small>" if event.is_refused else ""
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def _objections(judgement: Judgement) -> str:
@@ -201,7 +197,7 @@ def _table(findings: Sequence[Finding]) -> str:
 
 
 def _advice(one: Finding) -> str:
-    means = f" On stage: {one.means}." if one.means and one.verdict is not Verdict.OK else ""
+    means = f" On stage: {one.means}." if one.means else ""
     todo = f" To do: {one.todo}." if one.todo else ""
     return f"<small>{escape(means + todo)}</small>" if means or todo else ""
 
