@@ -228,6 +228,8 @@ def test_the_speed_is_told_for_a_camera() -> None:
     assert "30 fps camera is kept up with" in fast.seen
     assert slow.verdict is WARNING
     assert "1 step:" in slow.seen
+    assert "fewer steps" not in slow.todo
+    assert "fewer steps" in fps_finding(Config(), Params(steps=2), 20.0, 9.0).todo
 
 
 # models

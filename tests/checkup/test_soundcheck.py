@@ -14,7 +14,7 @@ from typing import cast
 
 import pytest
 
-from sdv2_host.bench.show_run import until_live
+from sdv2_host.bench.show_run import PLAYED, until_live
 from sdv2_host.bench.show_script import LOOKS, Stage, show_script
 from sdv2_host.checkup.doctor import Wanted
 from sdv2_host.checkup.judging import PANIC, Readiness
@@ -27,7 +27,7 @@ from sdv2_host.errors import WorkerError
 from sdv2_host.host.folders import shipped
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.ipc.host_file import HostFile
-from sdv2_host.param_table import PARAMS
+from sdv2_host.param_table import BY_ADDRESS
 from sdv2_host.params import Params
 from sdv2_host.types import Size
 from tests.hosts import descriptors, unique_name
@@ -92,9 +92,11 @@ def test_what_is_played_exists_and_changes_what_is_put_back(engine: str) -> None
     for step in script:
         step.act(Stage(remember, call, str, lambda: "back"))
 
-    presets = {PRESET.read(path).value.name for path in shipped("presets").glob("*.json")}
-    assert {words[1] for words in calls if words[0] == "preset_load"} <= presets
-    assert {name for values in sets for name in values} <= set(PARAMS)
+    kept = [PRESET.read(path).value for path in shipped("presets").glob("*.json")]
+    presets = {preset.name: preset for preset in kept}
+    loaded = [presets[str(words[1])] for words in calls if words[0] == "preset_load"]
+    set_by_presets = {BY_ADDRESS[address].name for one in loaded for address in one.params}
+    assert set_by_presets | {name for values in sets for name in values} == set(PLAYED)
     assert [step.at for step in script] == sorted(step.at for step in script)
     assert all(0 <= step.at < 1 for step in script)
     assert script[-1].act(Stage(remember, call, str, lambda: "back")) == "back"
