@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sdv2_host.types import Size
 
@@ -15,6 +19,13 @@ class Percentiles(NamedTuple):
     p50: float = 0.0
     p95: float = 0.0
     p99: float = 0.0
+
+    @classmethod
+    def of(cls, values_ms: Sequence[float] | NDArray[np.float64]) -> Percentiles:
+        """Of all these, rounded to 0.01 ms."""
+        if not len(values_ms):
+            return cls()
+        return cls(*(round(float(ms), 2) for ms in np.percentile(values_ms, [50, 95, 99])))
 
 
 class StageMs(NamedTuple):

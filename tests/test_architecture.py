@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "sdv2_host"
 
 BASE = {
+    "asking",
     "errors",
     "clock",
     "log_stream",

@@ -15,15 +15,13 @@ import sys
 from statistics import median
 from typing import Any
 
-from sdv2_host.bench.pipeline import MIN_CHUNKS, source_frames
-from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
+from sdv2_host.bench.pipeline import free_run, source_frames
+from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import HostError
 from sdv2_host.host.engines import build_engine
 from sdv2_host.params import Params
-from sdv2_host.types import Size
 
-SOURCE = Size(640, 480)
 SETTLE_CHUNKS = 3
 """Until the caches are full and the chunks are as long as later ones."""
 
@@ -38,22 +36,14 @@ def expected_fps(config: Config, params: Params, seconds: float) -> dict[str, An
     engine = build_engine(config, _silent)
     engine.warm_up(params, _silent)
     warm_up_s = (now_ns() - begin_ns) / NS_PER_S
-    frames = source_frames(SOURCE)
+    frames = source_frames()
     count = engine.chunk_frames
     engine.step(frames[: engine.first_chunk_frames], params)
     for _ in range(SETTLE_CHUNKS):
         engine.step(frames[:count], params)
-    chunk_ms: list[float] = []
-    begin_ns = now_ns()
-    while now_ns() - begin_ns < seconds * NS_PER_S or len(chunk_ms) < MIN_CHUNKS:
-        start_ns = now_ns()
-        first = len(chunk_ms) * count % (len(frames) - count + 1)
-        engine.step(frames[first : first + count], params)
-        chunk_ms.append((now_ns() - start_ns) / NS_PER_MS)
-    engine.finish()
-    elapsed_s = (now_ns() - begin_ns) / NS_PER_S
+    chunk_ms, _ = free_run(engine, frames, params, seconds, _silent)
     return {
-        "fps": round(count * len(chunk_ms) / elapsed_s, 2),
+        "fps": round(count * len(chunk_ms) / (sum(chunk_ms) / 1000), 2),
         "chunk_ms": round(median(chunk_ms), 2),
         "chunks": len(chunk_ms),
         "warm_up_s": round(warm_up_s, 2),

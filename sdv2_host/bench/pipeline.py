@@ -22,14 +22,14 @@ from torch import Tensor
 from sdv2_host.bench.ways import alternate, random_frames, steady_chunk
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.gpu.compiled import CompiledCalls
-from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.tiny_engine import CallsFn, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.cache_plan import RowCall
 from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
-from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size
+from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn, Size
 from sdv2_host.wan.tiny_weights import TinyModels, load_tiny
 
 if sys.platform == "win32":
@@ -71,7 +71,7 @@ def run(
     for _ in range(spec.geometry.num_slots):
         engine.step(frames[: engine.chunk_frames], params)
 
-    chunk_ms, spans_ms = _free_run(engine, frames, params, seconds, progress)
+    chunk_ms, spans_ms = free_run(engine, frames, params, seconds, progress)
     beside_ms = _side_by_side(parts, spec, calls, params, seconds, progress)
     chunk_median_ms = statistics.median(chunk_ms)
     return {
@@ -103,10 +103,10 @@ def source_frames(size: Size = SOURCE) -> list[Frame]:
     ]
 
 
-def _free_run(
-    engine: StreamEngine, frames: list[Frame], params: Params, seconds: float, progress: ProgressFn
+def free_run(
+    engine: Engine, frames: list[Frame], params: Params, seconds: float, progress: ProgressFn
 ) -> tuple[list[float], dict[str, list[float]]]:
-    """Milliseconds per chunk, and per span, as fast as the engine goes."""
+    """Milliseconds per chunk, and per span, as fast as the engine goes; it is in a session."""
     chunk_ms: list[float] = []
     spans_ms: dict[str, list[float]] = defaultdict(list)
     began_ns = now_ns()

@@ -12,15 +12,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
+from sdv2_host.asking import Ask
 from sdv2_host.bench.show_script import Stage, Step, show_script
-from sdv2_host.checkup.asking import Ask
 from sdv2_host.checkup.device import NVIDIA_SMI, Card, read_cards
 from sdv2_host.checkup.measures import Event, Measures, OutputLog, Sample
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
@@ -30,6 +30,7 @@ from sdv2_host.control.access import read_host_file
 from sdv2_host.errors import HostError, WorkerError
 from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.sources.process import SourceProcess
+from sdv2_host.status import HostState, LatencyBudget
 from sdv2_host.types import FrameFlags, ProgressFn, Size
 
 START_S = 900.0
@@ -39,6 +40,8 @@ CARD_EVERY = 10
 """Samples between two looks at the card: nvidia-smi takes some 50 ms of a core."""
 WATCH_S = 0.003
 STOP_S = 15.0
+NEVER_LIVE = (HostState.FAILED, HostState.SAFE)
+"""What a start does not get out of by itself."""
 PLAYED = (
     *("prompt", "prompt_b", "crossfade", "steps", "noise_s_min", "noise_s_max", "motion_gain"),
     "mix",
@@ -59,6 +62,8 @@ class ShowPlan:
     """Of `python -m sdv2_host.sources`, without the stream."""
     engine: EngineName
     seconds: float
+    output_fps: float
+    """Of the output; 0 = as the source."""
     log: Path
     """Where what the host says goes."""
     settle_s: float = 3.0
@@ -93,7 +98,7 @@ async def run_show(plan: ShowPlan, ask: Ask, progress: ProgressFn) -> Measures:
         source.begin()
         try:
             begin_ns = now_ns()
-            client = await _live(plan, host, progress)
+            client = await until_live(plan.name, host.why_ended, progress)
             ready_s = (now_ns() - begin_ns) / NS_PER_S
             await asyncio.sleep(plan.settle_s)
             run = _Run(plan, client, host, ask)
@@ -105,12 +110,15 @@ async def run_show(plan: ShowPlan, ask: Ask, progress: ProgressFn) -> Measures:
             size=run.size,
             source=source.title,
             source_fps=source.fps,
+            output_fps=plan.output_fps,
             ready_s=ready_s,
             seconds=run.seconds,
             planned_s=plan.seconds,
             samples=run.samples,
             events=run.events,
             output=run.output,
+            limits_rate=run.budget["limits_rate"],
+            says=run.budget["says"],
             ended=run.ended,
         )
 
@@ -149,32 +157,37 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
-async def _live(plan: ShowPlan, host: _Process, progress: ProgressFn) -> Client:
-    """Raises: WorkerError."""
+async def until_live(name: str, why_ended: Callable[[], str], progress: ProgressFn) -> Client:
+    """Host `name` is live. `why_ended` says why its process has ended; '' = it runs.
+
+    Raises:
+        WorkerError: it ended, gave up its engine, or was not live within START_S.
+    """
     begin_ns = now_ns()
-    client: Client | None = None
     said = "starting"
     while (elapsed_s := (now_ns() - begin_ns) / NS_PER_S) < START_S:
-        if ended := host.why_ended():
+        if ended := why_ended():
             raise WorkerError(ended)
-        found = read_host_file(plan.name)
+        found = read_host_file(name)
         if found is not None:
             client = Client(found)
+            state = None
             # As it answers later, a host that is still busy starting is no fault.
             with contextlib.suppress(HostError):
                 status = await asyncio.to_thread(client.get, "/api/status")
-                said = str(status["detail"])
-                if status["state"] == "live":
-                    return client
-                if status["state"] == "failed":
-                    raise WorkerError(f"the engine cannot be had: {said}")
+                state, said = status["state"], str(status["detail"])
+            if state == HostState.LIVE:
+                return client
+            if state in NEVER_LIVE:
+                raise WorkerError(f"the engine cannot be had: {said}")
         progress(f"starting the host: {said}, {elapsed_s:.0f} s", 0.0)
         await asyncio.sleep(0.2)
     raise WorkerError(f"the host was not live within {START_S:.0f} s; it says: {said}")
 
 
 class _Run:
-    """The measurement. Fields, per run: what was sampled, done and seen; how long it went."""
+    """The measurement. Fields, per run: what was sampled, done and seen; how long it went; the
+    newest budget of the host's status."""
 
     def __init__(self, plan: ShowPlan, client: Client, host: _Process, ask: Ask) -> None:
         self.samples: list[Sample] = []
@@ -183,6 +196,7 @@ class _Run:
         self.ended = ""
         self.seconds = 0.0
         self.size: Size | None = None
+        self.budget: dict[str, Any] = LatencyBudget()._asdict()
         self._plan = plan
         self._client = client
         self._host = host
@@ -244,7 +258,8 @@ class _Run:
                 return
             self.samples.append(self._sample_of(at_s, status))
             self.size = Size(**status["size"]) if status["size"] else self.size
-            left_s = self._plan.seconds - at_s
+            self.budget = status["budget"]
+            left_s = max(0.0, self._plan.seconds - at_s)
             progress(
                 f"playing, {left_s:.0f} s left, {status['fps']:.0f} fps", at_s / (at_s + left_s)
             )

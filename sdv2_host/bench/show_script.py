@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sdv2_host.config import ENGINES, EngineName
+from sdv2_host.params import Params
 
 HICCUP_S = 1.0
 """How long the engine's process is stopped: longer than any stutter of a system, far shorter than
@@ -60,7 +61,7 @@ class Step:
 def show_script(engine: EngineName) -> list[Step]:
     """In the order of time."""
     prompt, other, presets = LOOKS.get(engine, LOOKS["wan-1.3b"])
-    noise_max = float(ENGINES[engine].params.get("noise_s_max", 0.5))
+    noise_max = Params().model_copy(update=ENGINES[engine].params).noise_s_max
     steps = [
         Step(0.06, f"prompt '{prompt}'", lambda stage: stage.set({"prompt": prompt}, 1.0)),
         *_sweep(0.14, "noise_s_max", "a fader: noise", noise_max - 0.15, noise_max),

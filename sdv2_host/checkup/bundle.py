@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +12,13 @@ from typing import Any
 
 from sdv2_host.checkup.redaction import MARKS, Redaction
 from sdv2_host.errors import ConfigError
+from sdv2_host.models.whole_file import write_whole
 
 MANIFEST = "manifest.txt"
+LOG_SUFFIX = ".log"
 LOG_CHARS = 200_000
-"""The newest of a log."""
+"""The newest of a log, which may have grown for months; what else is in it is not cut: without its
+beginning a page has no verdict, and JSON is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,13 @@ class Bundle:
         self.entries.append(Entry(name, what, clean))
 
     def add_text(self, name: str, what: str, text: str) -> None:
-        """A log or a page; of a long one the end."""
-        self.entries.append(Entry(name, what, self.redaction.text(text)[-LOG_CHARS:]))
+        """The whole of it; of a long log the end."""
+        clean = self.redaction.text(text)
+        is_log = name.endswith(LOG_SUFFIX)
+        self.entries.append(Entry(name, what, clean[-LOG_CHARS:] if is_log else clean))
 
     def add_file(self, name: str, what: str, path: Path) -> None:
-        """A text file, if it can be read."""
+        """A text file as `add_text`, if it can be read."""
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
@@ -82,22 +86,15 @@ def write_bundle(bundle: Bundle, path: Path, manifest: Sequence[str]) -> None:
     for entry in bundle.entries:
         left = bundle.redaction.left_in(entry.content)
         assert not left, f"{left} left in {entry.name}: nothing was written"
-    part = path.with_name(path.name + ".part")
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(MANIFEST, content)
+        for entry in bundle.entries:
+            archive.writestr(entry.name, entry.content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with (
-            os.fdopen(fd, "wb") as file,
-            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
-        ):
-            archive.writestr(MANIFEST, content)
-            for entry in bundle.entries:
-                archive.writestr(entry.name, entry.content)
-        part.replace(path)
+        write_whole(path, zipped.getvalue())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise ConfigError(
             f"cannot write {path}: {error.strerror}; choose another place with --out"
         ) from error

@@ -73,7 +73,7 @@ def draw(chart: Chart) -> str:
 
 
 def nice_top(largest: float) -> float:
-    """The least of 1, 2, 2.5, 5 times a power of ten that is not below; 1 for nothing."""
+    """The least of NICE times a power of ten that is not below; 1 for nothing."""
     if largest <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(largest))
@@ -116,7 +116,7 @@ def _grid(chart: Chart, top: float) -> list[str]:
         ]
     for time_s in time_ticks(chart.seconds):
         x = chart.x_of(time_s)
-        lines.append(f'<text class="time" x="{x:.1f}" y="{HEIGHT - 6}">{_clock(time_s)}</text>')
+        lines.append(f'<text class="time" x="{x:.1f}" y="{HEIGHT - 6}">{clock_text(time_s)}</text>')
     return lines
 
 
@@ -143,7 +143,8 @@ def time_ticks(seconds: float) -> list[float]:
     return [float(time_s) for time_s in range(0, math.floor(seconds) + 1, step)]
 
 
-def _clock(time_s: float) -> str:
+def clock_text(time_s: float) -> str:
+    """Minutes and seconds."""
     return f"{int(time_s) // 60}:{int(time_s) % 60:02d}"
 
 

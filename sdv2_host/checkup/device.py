@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sdv2_host.checkup.asking import Ask
+from sdv2_host.asking import Ask
 from sdv2_host.checkup.child import NoAnswerError, ask_child
 from sdv2_host.checkup.finding import Finding, Subject
 from sdv2_host.config import Config
@@ -185,7 +185,8 @@ def fps_finding(config: Config, params: Params, engine_fps: float, start_s: floa
     return subject.warning(
         seen,
         f"{shown}, {look}",
-        "fewer steps, a smaller --size"
+        ("fewer steps, " if params.steps > 1 else "")
+        + "a smaller --size"
         + (", or sdv2-host compile" if config.engine == "tiny" else ", --vae taehv"),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import platformdirs
 
-from sdv2_host.checkup.asking import ask
+from sdv2_host.asking import ask
 from sdv2_host.checkup.device import FACTS_S, check_driver, check_engine, check_fps
 from sdv2_host.checkup.device import GROUP as DEVICE
 from sdv2_host.checkup.finding import Finding, summary, worst

@@ -57,8 +57,8 @@ class Subject:
     group: str
     name: str
 
-    def ok(self, seen: str, means: str = "") -> Finding:
-        return Finding(self.group, self.name, Verdict.OK, seen, means)
+    def ok(self, seen: str) -> Finding:
+        return Finding(self.group, self.name, Verdict.OK, seen)
 
     def warning(self, seen: str, means: str, todo: str) -> Finding:
         return Finding(self.group, self.name, Verdict.WARNING, seen, means, todo)
@@ -80,7 +80,7 @@ def table_lines(findings: Iterable[Finding], width: int = TABLE_CHARS) -> list[s
         for row in rows:
             first = f"  {row.verdict.value:8} {row.subject:{subject_width}}  "
             lines += _wrapped(first, row.seen, width)
-            if row.verdict is not Verdict.OK and row.means:
+            if row.means:
                 lines += _wrapped(f"{'':{len(first)}}on stage: ", row.means, width)
             if row.todo:
                 lines += _wrapped(f"{'':{len(first)}}to do:    ", row.todo, width)
@@ -101,9 +101,6 @@ def _wrapped(first: str, text: str, width: int) -> list[str]:
 def summary(findings: Iterable[Finding]) -> str:
     """What it comes to, in one line."""
     verdicts = [finding.verdict for finding in findings]
-    troubles, warnings = verdicts.count(Verdict.TROUBLE), verdicts.count(Verdict.WARNING)
-    counted = f"{len(verdicts)} things looked at"
-    if not troubles and not warnings:
-        return f"{counted}: all is well"
-    parts = [f"{troubles} to put right" if troubles else "", f"{warnings} to know about"]
-    return f"{counted}: {', '.join(part for part in parts if part and not part.startswith('0'))}"
+    kinds = ((Verdict.TROUBLE, "to put right"), (Verdict.WARNING, "to know about"))
+    parts = [f"{count} {what}" for kind, what in kinds if (count := verdicts.count(kind))]
+    return f"{len(verdicts)} things looked at: {', '.join(parts) or 'all is well'}"

@@ -15,7 +15,7 @@ from sdv2_host.checkup.finding import Finding, Verdict, worst
 from sdv2_host.checkup.measures import Measures, Pause
 
 FEW_SHARE, POOR_SHARE = 0.9, 0.4
-"""Of the source's pictures that are styled: below, motion is less fluid; below, it is a slide show
+"""Of the pictures that are wanted: below, motion is less fluid; below, it is a slide show
 beside a 25 fps camera."""
 LONG_MS = 1000.0
 """A still picture that the room takes for the end."""
@@ -85,7 +85,7 @@ def _seen(measures: Measures) -> str:
     size = f" at {measures.size}" if measures.size is not None else ""
     return (
         f"Engine {measures.engine}{size} styled {measures.fresh_fps:.1f} of "
-        f"{measures.source_fps:.0f} pictures a second for {_length(measures.seconds)}, each "
+        f"{measures.wanted_fps:.0f} pictures a second for {_length(measures.seconds)}, each "
         f"{latency.p50:.0f} ms after the camera, 99 % within {latency.p99:.0f} ms."
     )
 
@@ -165,9 +165,13 @@ def _slow(measures: Measures) -> Iterator[Objection]:
         yield Objection(
             Verdict.TROUBLE if share < POOR_SHARE else Verdict.WARNING,
             f"{share:.0%} of the camera's pictures were styled, "
-            f"{measures.fresh_fps:.1f} of {measures.source_fps:.0f} a second",
+            f"{measures.fresh_fps:.1f} of {measures.wanted_fps:.0f} a second{_limit(measures)}",
             _faster(measures.engine),
         )
+
+
+def _limit(measures: Measures) -> str:
+    return f"; {measures.limits_rate} limits the rate" if measures.limits_rate else ""
 
 
 def _faster(engine: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sdv2_host.status import Percentiles
 from sdv2_host.types import Size
 
 PAUSE_FRAMES = 2.5
@@ -76,15 +78,6 @@ class OutputLog:
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds from capture to output."""
-
-    p50: float
-    p95: float
-    p99: float
-
-
-@dataclass(frozen=True, slots=True)
 class Measures:
     """A run that is over."""
 
@@ -93,6 +86,8 @@ class Measures:
     """Of the output's pictures; None = there were none."""
     source: str
     source_fps: float
+    output_fps: float
+    """That was asked for; 0 = as the source."""
     ready_s: float
     """From the start to the first live picture."""
     seconds: float
@@ -101,19 +96,31 @@ class Measures:
     samples: Sequence[Sample]
     events: Sequence[Event]
     output: OutputLog
+    limits_rate: str = ""
+    says: str = ""
+    """Both as `LatencyBudget`, at the end, where all is as at the beginning."""
     ended: str = ""
     """Why it ended before its time; '' = it did not."""
 
     @property
-    def fair_latency_ms(self) -> np.ndarray[Any, Any]:
+    def cadence_fps(self) -> float:
+        """Of the output."""
+        return self.output_fps or self.source_fps
+
+    @property
+    def wanted_fps(self) -> float:
+        """Styled pictures a second, of an engine that keeps up."""
+        return min(self.source_fps, self.cadence_fps)
+
+    @property
+    def fair_latency_ms(self) -> NDArray[np.float64]:
         """Of fresh frames, but for the times when the soundcheck itself halted the engine."""
         times = np.asarray(self.output.published_s)
-        values: np.ndarray[Any, Any] = np.asarray(self.output.latency_ms)
+        values = np.asarray(self.output.latency_ms, np.float64)
         is_fair = ~np.isnan(values)
         for event in self.events:
             is_fair &= (times < event.at_s) | (times >= event.at_s + event.halted_s)
-        fair: np.ndarray[Any, Any] = values[is_fair]
-        return fair
+        return values[is_fair]
 
     @property
     def fresh_fps(self) -> float:
@@ -124,28 +131,28 @@ class Measures:
 
     @property
     def styled_share(self) -> float:
-        """Of the source's pictures, 0..1."""
-        return min(1.0, self.fresh_fps / self.source_fps) if self.source_fps else 0.0
+        """Of those that are wanted, 0..1."""
+        return min(1.0, self.fresh_fps / self.wanted_fps) if self.wanted_fps else 0.0
 
     @property
-    def latency(self) -> Latency:
-        return latency_of(self.fair_latency_ms)
+    def latency(self) -> Percentiles:
+        return Percentiles.of(self.fair_latency_ms)
 
     @property
-    def latency_ends(self) -> tuple[Latency, Latency]:
+    def latency_ends(self) -> tuple[Percentiles, Percentiles]:
         """Of the first and the last fresh frames."""
         fresh = self.fair_latency_ms
         count = max(1, round(len(fresh) * END_SHARE))
-        return latency_of(fresh[:count]), latency_of(fresh[-count:])
+        return Percentiles.of(fresh[:count]), Percentiles.of(fresh[-count:])
 
     @property
     def pauses(self) -> list[Pause]:
         """Longest first."""
         times = np.asarray(self.output.published_s)
-        if len(times) < 2 or not self.source_fps:
+        if len(times) < 2 or not self.cadence_fps:
             return []
         gaps_s = np.diff(times)
-        late = np.flatnonzero(gaps_s > PAUSE_FRAMES / self.source_fps)
+        late = np.flatnonzero(gaps_s > PAUSE_FRAMES / self.cadence_fps)
         found = [Pause(float(times[i]), float(gaps_s[i]) * 1000) for i in late]
         return sorted(found, key=lambda pause: -pause.ms)
 
@@ -180,13 +187,16 @@ class Measures:
             "size": str(self.size) if self.size is not None else None,
             "source": self.source,
             "source_fps": self.source_fps,
+            "output_fps": self.output_fps,
             "ready_s": round(self.ready_s, 2),
             "seconds": round(self.seconds, 2),
             "planned_s": self.planned_s,
             "ended": self.ended,
             "fresh_fps": round(self.fresh_fps, 2),
             "styled_share": round(self.styled_share, 4),
-            "latency_ms": asdict(self.latency),
+            "latency_ms": self.latency._asdict(),
+            "limits_rate": self.limits_rate,
+            "says": self.says,
             "dropped": self.dropped,
             "worker_restarts": self.restarts,
             "pauses": [pause._asdict() for pause in self.pauses[:NOTED_PAUSES]],
@@ -195,10 +205,3 @@ class Measures:
             "events": [event._asdict() for event in self.events],
             "samples": [sample._asdict() for sample in self.samples],
         }
-
-
-def latency_of(values_ms: np.ndarray[Any, Any]) -> Latency:
-    """0 where there are none."""
-    if not len(values_ms):
-        return Latency(0.0, 0.0, 0.0)
-    return Latency(*(round(float(value), 1) for value in np.percentile(values_ms, (50, 95, 99))))

@@ -83,7 +83,7 @@ def recordings_finding(folder: Path, config: Config) -> Finding:
             "recordings and snapshots are refused",
             "make it writable for you, or start with another --recordings-dir",
         )
-    free = shutil.disk_usage(_nearest(folder)).free
+    free = shutil.disk_usage(nearest_folder(folder)).free
     return room_finding(subject, folder, free, free_minutes(free, config))
 
 
@@ -107,12 +107,12 @@ def room_finding(subject: Subject, folder: Path, free_bytes: int, minutes: float
 def why_not_writable(folder: Path) -> str:
     """Tries it with a file of no name that is gone at once; '' = it can be, or be made."""
     try:
-        with tempfile.TemporaryFile(dir=_nearest(folder)):
+        with tempfile.TemporaryFile(dir=nearest_folder(folder)):
             return ""
     except OSError as error:
         return error.strerror or str(error)
 
 
-def _nearest(folder: Path) -> Path:
+def nearest_folder(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())

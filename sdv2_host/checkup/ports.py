@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 
-from sdv2_host.checkup.asking import Ask
+from sdv2_host.asking import Ask
 from sdv2_host.checkup.finding import Finding, Subject
 from sdv2_host.config import Config
 from sdv2_host.control.access import is_loopback, running_hosts
 from sdv2_host.control.ports import bind_both
 from sdv2_host.errors import ConfigError
 from sdv2_host.ipc.host_file import HostFile
+from sdv2_host.sinks.raw_feed import listen
 
 GROUP = "Network"
 _RANGE = re.compile(r"^\s*(\d{1,5})\s+(\d{1,5})\b")
@@ -77,15 +77,14 @@ def feed_port_finding(config: Config, excluded: Sequence[Span]) -> Finding:
     subject = Subject(GROUP, f"port {config.obs_port} for OBS")
     if reserved := _excluding(config.obs_port, excluded):
         return _reserved(subject, reserved)
-    with socket.socket() as tried:
-        try:
-            tried.bind(("127.0.0.1", config.obs_port))
-        except OSError as error:
-            return subject.warning(
-                f"cannot be used ({error.strerror})",
-                "OBS' Media Source gets no picture",
-                "choose another --obs-port, and give it to the Media Source",
-            )
+    try:
+        listen(config.obs_port).close()
+    except ConfigError as error:
+        return subject.warning(
+            str(error),
+            "OBS' Media Source gets no picture",
+            "as it says, and give the Media Source the same port",
+        )
     return subject.ok("free")
 
 

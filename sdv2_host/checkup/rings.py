@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sdv2_host.checkup.finding import Finding, Subject
+from sdv2_host.checkup.places import nearest_folder
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import RingError
@@ -51,13 +52,8 @@ def check_space(config: Config) -> list[Finding]:
 def store_of(config: Config) -> SegmentStore:
     """As a host of this config keeps its rings."""
     if config.file_rings and sys.platform != "win32":
-        return FileSegmentStore(_existing(sandbox_run_dir()))
+        return FileSegmentStore(nearest_folder(sandbox_run_dir()))
     return SegmentStore()
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def space_finding(needed: int, free: int | None, place: str) -> Finding:

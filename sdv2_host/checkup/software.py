@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -14,7 +14,7 @@ import sdv2_host
 from sdv2_host.checkup.finding import Finding, Subject
 
 GROUP = "Software"
-OPTIONAL = "dev"
+DEVELOPERS = "dev"
 """The extra that is for developers alone."""
 
 
@@ -29,10 +29,10 @@ def installed_version(package: str) -> str | None:
 def check_software() -> list[Finding]:
     """Of this Python."""
     ours = metadata.metadata("sdv2-host")
-    needs = metadata.requires("sdv2-host") or []
+    needs, extras = ours.get_all("Requires-Dist", []), ours.get_all("Provides-Extra", [])
     return [
         python_finding(platform.python_version(), ours["Requires-Python"]),
-        *package_findings(needs, installed_version),
+        *package_findings(needs, extras, installed_version),
     ]
 
 
@@ -50,16 +50,12 @@ def python_finding(version: str, needed: str) -> Finding:
 
 
 def package_findings(
-    needs: Iterable[str], version_of: Callable[[str], str | None]
+    needs: Iterable[str], extras: Sequence[str], version_of: Callable[[str], str | None]
 ) -> Iterator[Finding]:
-    """`needs` as a package's metadata states them, extras included."""
+    """`needs` and names of `extras` as a package's metadata states them."""
     subject = Subject(GROUP, "packages")
-    required, extras = [], dict[str, list[Requirement]]()
-    for one in map(Requirement, needs):
-        if one.marker is None or one.marker.evaluate({"extra": ""}):
-            required.append(one)
-        elif (extra := _extra_of(one)) and extra != OPTIONAL:
-            extras.setdefault(extra, []).append(one)
+    needed = [Requirement(one) for one in needs]
+    required = [one for one in needed if _is_for(one, "")]
     wrong = [text for one in required if (text := _fault(one, version_of))]
     if wrong:
         yield subject.trouble(
@@ -69,7 +65,10 @@ def package_findings(
         )
     else:
         yield subject.ok(f"all {len(required)} needed are there in versions that fit")
-    for extra, ones in extras.items():
+    for extra in extras:
+        ones = [one for one in needed if _is_for(one, extra) and one not in required]
+        if extra == DEVELOPERS or not ones:
+            continue
         missing = [text for one in ones if (text := _fault(one, version_of))]
         here = ", ".join(f"{one.name} {version_of(one.name)}" for one in ones)
         yield Subject(GROUP, f"extra '{extra}'").ok(
@@ -79,11 +78,9 @@ def package_findings(
         )
 
 
-def _extra_of(one: Requirement) -> str:
-    """The extra whose wish brings the requirement; '' = none does here."""
-    assert one.marker is not None, "asked of marked requirements alone"
-    names = ("camera", "discovery", "obs", OPTIONAL)
-    return next((name for name in names if one.marker.evaluate({"extra": name})), "")
+def _is_for(one: Requirement, extra: str) -> bool:
+    """Whether it is needed here where that extra is wished for; '' = none is."""
+    return one.marker is None or one.marker.evaluate({"extra": extra})
 
 
 def _fault(one: Requirement, version_of: Callable[[str], str | None]) -> str:

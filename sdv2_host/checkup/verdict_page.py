@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
-from sdv2_host.checkup.charts import NARROW, WIDE, Chart, Series, draw
-from sdv2_host.checkup.finding import Finding, Verdict
+from sdv2_host.checkup.charts import NARROW, WIDE, Chart, Series, clock_text, draw
+from sdv2_host.checkup.finding import Finding
 from sdv2_host.checkup.judging import Judgement, Readiness
 from sdv2_host.checkup.measures import Event, Measures
 
@@ -25,7 +25,7 @@ class Facts:
 
     when: str
     command: str
-    """That made it."""
+    """With the settings it was made with."""
     hardware: Mapping[str, object]
 
 
@@ -35,7 +35,8 @@ def verdict_page(
     """The whole page."""
     body = [_banner(judgement, facts)]
     if measures is not None:
-        body += [_tiles(measures), _objections(judgement), _charts(measures), _events(measures)]
+        body += [_tiles(measures), _objections(judgement), _budget(measures)]
+        body += [_charts(measures), _events(measures)]
     else:
         body.append(_objections(judgement))
     body += [_table(findings), _footer(facts)]
@@ -65,7 +66,7 @@ def _tiles(measures: Measures) -> str:
     latency, pauses = measures.latency, measures.pauses
     longest = f"{pauses[0].ms:.0f} ms" if pauses else "none"
     tiles = [
-        ("pictures a second", f"{measures.fresh_fps:.1f}", f"of {measures.source_fps:.0f} sent"),
+        ("pictures a second", f"{measures.fresh_fps:.1f}", f"of {measures.wanted_fps:.0f} wanted"),
         ("latency", f"{latency.p50:.0f} ms", f"99 % within {latency.p99:.0f} ms"),
         ("output stood still", longest, _times(len(pauses))),
         ("engine deaths", str(measures.restarts), f"ready {measures.ready_s:.0f} s after a start"),
@@ -89,6 +90,12 @@ def _memory(measures: Measures) -> str:
     return f"{most / 1024:.1f} GiB" if most >= 1024 else f"{most:.0f} MiB"
 
 
+def _budget(measures: Measures) -> str:
+    if not measures.says:
+        return ""
+    return f"<section><h2>Where the time goes</h2><p>{escape(measures.says)}.</p></section>"
+
+
 def _charts(measures: Measures) -> str:
     marks = [event.at_s for event in measures.events]
     pictures = [
@@ -102,7 +109,7 @@ def charts_of(measures: Measures, marks_s: Sequence[float]) -> list[Chart]:
     """Those that there is something to show in: the wide ones first."""
     samples, output, seconds = measures.samples, measures.output, measures.seconds
     times = [sample.at_s for sample in samples]
-    period_ms = 1000 / measures.source_fps if measures.source_fps else None
+    period_ms = 1000 / measures.cadence_fps if measures.cadence_fps else None
     gaps_ms = [
         1000 * (later - before)
         for before, later in zip(output.published_s, output.published_s[1:], strict=False)
@@ -119,7 +126,7 @@ def charts_of(measures: Measures, marks_s: Sequence[float]) -> list[Chart]:
     latency = framed("From the camera to the output", "b", output.published_s, output.latency_ms)
     pauses = framed("From one output picture to the next", "c", output.published_s[1:], gaps_ms)
     charts = [
-        replace(fps, marks_s=marks_s, wanted=measures.source_fps, width=WIDE),
+        replace(fps, marks_s=marks_s, wanted=measures.wanted_fps, width=WIDE),
         replace(latency, most=HEADROOM * measures.latency.p99),
         replace(pauses, wanted=period_ms),
         sampled("Memory of the host", "MiB", "a", [one.host_mib for one in samples]),
@@ -137,25 +144,24 @@ def charts_of(measures: Measures, marks_s: Sequence[float]) -> list[Chart]:
 
 
 def _caption(chart: Chart) -> str:
-    dashed = " <i>dashed: as sent</i>" if chart.wanted is not None and chart.marks_s else ""
+    dashed = " <i>dashed: as wanted</i>" if chart.wanted is not None and chart.marks_s else ""
     return f"{escape(chart.title)}{dashed}"
 
 
 def _events(measures: Measures) -> str:
     items = (
-        f'<li class="{"trouble" if event.is_refused else ""}">{_clock(event.at_s)} '
+        f'<li class="{"trouble" if event.is_refused else ""}">{clock_text(event.at_s)} '
         f"{escape(event.what)}{_answer(event)}</li>"
         for event in measures.events
     )
-    return f'<section><h2>What was played</h2><ol class="played">{"".join(items)}</ol></section>'
+    return (
+        f"<section><h2>What was played</h2><p>To pictures of: {escape(measures.source)}.</p>"
+        f'<ol class="played">{"".join(items)}</ol></section>'
+    )
 
 
 def _answer(event: Event) -> str:
     return f" <small>{escape(event.answer)}</small>" if event.is_refused else ""
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def _objections(judgement: Judgement) -> str:
@@ -191,7 +197,7 @@ def _table(findings: Sequence[Finding]) -> str:
 
 
 def _advice(one: Finding) -> str:
-    means = f" On stage: {one.means}." if one.means and one.verdict is not Verdict.OK else ""
+    means = f" On stage: {one.means}." if one.means else ""
     todo = f" To do: {one.todo}." if one.todo else ""
     return f"<small>{escape(means + todo)}</small>" if means or todo else ""
 

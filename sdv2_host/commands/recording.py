@@ -19,7 +19,7 @@ from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.params import Params
 from sdv2_host.sinks.sheet import Pair, write_sheet
 from sdv2_host.sinks.video_file import VideoFileSink
-from sdv2_host.status import HostStatus
+from sdv2_host.status import HostStatus, Percentiles
 from sdv2_host.types import Frame, FrameFlags, ProgressFn
 
 POLL_S = 0.004
@@ -121,13 +121,12 @@ class Recording:
         """The numbers of the report, over the frames recorded."""
         elapsed_ns = self._published_ns[-1] - self._published_ns[0]
         fps = (self.num_recorded - 1) * NS_PER_S / elapsed_ns if elapsed_ns > 0 else 0.0
-        p50, p95, p99 = (float(v) for v in np.percentile(self._latencies_ms, [50, 95, 99]))
         return {
             "fps": round(fps, 2),
             "frames_in": status.frames_in,
             "frames_out": self.num_recorded,
             "dropped": status.dropped,
-            "latency_ms": {"p50": round(p50, 2), "p95": round(p95, 2), "p99": round(p99, 2)},
+            "latency_ms": Percentiles.of(self._latencies_ms)._asdict(),
             "ttff_ms": None if status.ttff_ms is None else round(status.ttff_ms, 2),
             "spans_ms": status.spans_ms,
             "cadence_gaps": status.cadence_gaps,

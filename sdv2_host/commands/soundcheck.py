@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdv2_host.asking import ask
 from sdv2_host.bench.show_run import ShowPlan, run_show
-from sdv2_host.checkup.asking import ask
 from sdv2_host.checkup.doctor import Wanted, examine
 from sdv2_host.checkup.finding import Finding, Verdict, table_lines
 from sdv2_host.checkup.judging import Judgement, Readiness, judge
@@ -45,7 +45,15 @@ class SoundcheckPlan:
     seconds: float
     out: Path
     config_file: Path | None = None
-    """That was asked for, for the support bundle."""
+    """That was asked for."""
+
+    @property
+    def options(self) -> str:
+        """Of the command line, for this show."""
+        words = show_options(self.wanted.config, self.wanted.params)
+        # What a config file alone can say, such as OBS' scenes, is in no option.
+        named = ["--config", str(self.config_file)] if self.config_file is not None else []
+        return shlex.join([*words, *named])
 
 
 def soundcheck(plan: SoundcheckPlan) -> int:
@@ -65,8 +73,7 @@ def soundcheck(plan: SoundcheckPlan) -> int:
     measures, fault = _measured(plan, narrator)
     if fault is not None:
         findings = [*findings, fault]
-    options = shlex.join(show_options(plan.wanted.config, plan.wanted.params))
-    judgement = judge(measures, findings, f"sdv2-host run {options}".rstrip())
+    judgement = judge(measures, findings, f"sdv2-host run {plan.options}".rstrip())
     _write(plan, judgement, measures, findings)
     print("\n".join((judgement.readiness.value, *judgement.sentences)))
     if judgement.readiness is not Readiness.READY:
@@ -87,6 +94,7 @@ def _measured(plan: SoundcheckPlan, narrator: Narrator) -> tuple[Measures | None
         plan.source,
         config.engine,
         plan.seconds,
+        config.output_fps,
         plan.out / LOG,
     )
     try:
@@ -134,8 +142,7 @@ def _write(
     findings: list[Finding],
 ) -> None:
     when = time.strftime("%A %d %B %Y, %H:%M")
-    options = shlex.join(show_options(plan.wanted.config, plan.wanted.params))
-    command = f"sdv2-host soundcheck --minutes {plan.seconds / 60:g} {options}".rstrip()
+    command = f"sdv2-host soundcheck --minutes {plan.seconds / 60:g} {plan.options}".rstrip()
     machine = {"computer": platform.node(), **hardware()}
     page = verdict_page(judgement, measures, findings, Facts(when, command, machine))
     path = plan.out / PAGE

@@ -14,7 +14,7 @@ from typing import Any
 
 import platformdirs
 
-from sdv2_host.checkup.asking import ask
+from sdv2_host.asking import ask
 from sdv2_host.checkup.bundle import Bundle, write_bundle
 from sdv2_host.checkup.doctor import Wanted, examine
 from sdv2_host.checkup.finding import Finding
@@ -163,6 +163,6 @@ def _add_soundcheck(bundle: Bundle, pointer: Path) -> None:
 def _add_journal(bundle: Bundle) -> None:
     said = ask(JOURNAL) if sys.platform == "linux" else None
     if said:
-        bundle.add_text("journal.txt", "the log of hosts that run as a service", said)
+        bundle.add_text("journal.log", "the log of hosts that run as a service", said)
     else:
         bundle.absent.append("the log of hosts that run as a service")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 from sdv2_host.host.budget import Timed
 from sdv2_host.host.playout import PlayoutCounts
@@ -75,10 +73,7 @@ class Meter:
         if len(self._fresh_ns) > 1 and now - self._fresh_ns[-1] < NS_PER_S:
             elapsed_ns = self._fresh_ns[-1] - self._fresh_ns[0]
             fps = (len(self._fresh_ns) - 1) * NS_PER_S / elapsed_ns
-        latency = Percentiles()
-        if self._latencies_ms:
-            values = np.percentile([ms for _, ms in self._latencies_ms], [50, 95, 99])
-            latency = Percentiles(*(round(float(value), 2) for value in values))
+        latency = Percentiles.of([ms for _, ms in self._latencies_ms])
         recent = list(self._recent)[-len(self._latencies_ms) :]
         return PresenterStats(
             counts, round(fps, 2), latency, tuple(recent), self._ttff_ms, self._gaps

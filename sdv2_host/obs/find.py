@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 import plistlib
 import re
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import platformdirs
+
+from sdv2_host.asking import Ask, ask
 
 if sys.platform == "win32":
     import winreg
@@ -54,7 +55,7 @@ def find_obs() -> list[ObsInstall]:
         return windows_installs(_registry_value, Path(os.environ.get("PROGRAMFILES", "C:/")))
     if sys.platform == "darwin":
         return macos_installs(Path("/Applications"))
-    return linux_installs(Path.home(), Path("/"), _ask)
+    return linux_installs(Path.home(), Path("/"), partial(ask, timeout_s=ASK_S))
 
 
 def at_folder(config: Path) -> ObsInstall:
@@ -62,8 +63,7 @@ def at_folder(config: Path) -> ObsInstall:
     return ObsInstall(f"OBS at {config}", None, config / "plugins")
 
 
-def linux_installs(home: Path, root: Path, ask: Callable[[Sequence[str]], str]) -> list[ObsInstall]:
-    """`ask` runs a command and gives what it prints, '' where it is not there."""
+def linux_installs(home: Path, root: Path, ask: Ask) -> list[ObsInstall]:
     found = []
     said = ask(["obs", "--version"])
     if said:
@@ -72,7 +72,7 @@ def linux_installs(home: Path, root: Path, ask: Callable[[Sequence[str]], str]) 
     shared = root / "var" / "lib" / "flatpak" / "app" / FLATPAK_ID
     own = home / ".local" / "share" / "flatpak" / "app" / FLATPAK_ID
     if shared.is_dir() or own.is_dir():
-        said = ask(["flatpak", "info", FLATPAK_ID])
+        said = ask(["flatpak", "info", FLATPAK_ID]) or ""
         version = re.search(r"Version:\s*(\S+)", said)
         title = f"OBS {version[1] if version else ''} (Flatpak)"
         config = home / ".var" / "app" / FLATPAK_ID / "config" / "obs-studio"
@@ -102,18 +102,6 @@ def windows_installs(registry: Callable[[str, str], str], programs: Path) -> lis
     shared = platformdirs.site_data_path("obs-studio", appauthor=False)
     title = f"OBS {version} in {folder or programs / 'obs-studio'}"
     return [ObsInstall(" ".join(title.split()), major_of(version), shared / "plugins")]
-
-
-def _ask(command: Sequence[str]) -> str:
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=ASK_S, check=False, errors="replace"
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
 
 
 if sys.platform == "win32":

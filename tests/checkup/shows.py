@@ -33,6 +33,9 @@ def show(
     samples: Sequence[Sample] = (),
     events: Sequence[Event] = (),
     ended: str = "",
+    output_fps: float = 0.0,
+    limits_rate: str = "",
+    says: str = "",
 ) -> Measures:
     """A show of `seconds` in which all went well, but for what is given."""
     return Measures(
@@ -40,6 +43,7 @@ def show(
         size=Size(256, 256),
         source="test pattern",
         source_fps=FPS,
+        output_fps=output_fps,
         ready_s=12.0,
         seconds=seconds,
         planned_s=seconds,
@@ -47,4 +51,6 @@ def show(
         events=events,
         output=output if output is not None else steady(seconds),
         ended=ended,
+        limits_rate=limits_rate,
+        says=says,
     )

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sdv2_host.checkup import model_files
+from sdv2_host.checkup.child import NoAnswerError, ask_child
 from sdv2_host.checkup.device import (
+    check_engine,
+    check_fps,
     driver_findings,
     engine_findings,
     fps_finding,
@@ -41,6 +46,8 @@ def only(findings: Sequence[Finding]) -> Finding:
 
 # software
 
+EXTRAS = ["discovery", "dev"]
+
 
 def test_an_old_python_is_trouble_and_the_needed_one_is_named() -> None:
     assert python_finding("3.11.7", ">=3.11,<3.14").verdict is OK
@@ -54,8 +61,11 @@ def test_packages_are_held_against_what_is_needed() -> None:
     there = {"numpy": "1.27.0", "torch": "2.13.0+cpu", "zeroconf": "0.154"}
     old = {"numpy": "1.20", "torch": "2.13.0"}
 
-    fine, wrong = list(package_findings(needs, there.get)), list(package_findings(needs, old.get))
-    empty = next(iter(package_findings(needs, {}.get)))
+    fine, wrong = (
+        list(package_findings(needs, EXTRAS, there.get)),
+        list(package_findings(needs, EXTRAS, old.get)),
+    )
+    empty = next(iter(package_findings(needs, EXTRAS, {}.get)))
 
     assert verdicts(fine) == [OK, OK]
     assert "zeroconf 0.154" in fine[1].seen
@@ -66,7 +76,7 @@ def test_packages_are_held_against_what_is_needed() -> None:
 
 
 def test_packages_of_developers_are_nobodys_trouble() -> None:
-    found = list(package_findings(['ruff>=0.8; extra == "dev"'], {}.get))
+    found = list(package_findings(['ruff>=0.8; extra == "dev"'], EXTRAS, {}.get))
 
     assert [one.subject for one in found] == ["packages"]
 
@@ -180,6 +190,35 @@ def test_what_torch_refuses_is_trouble() -> None:
     assert found[1].seen == "--device cuda:3: no such card"
 
 
+SMALL = Config(width=64, height=64, threads=1, compile="off", overlap="off")
+
+
+def test_a_process_that_loads_torch_answers_what_is_asked_of_the_engine() -> None:
+    torch, engine = check_engine(SMALL)
+
+    assert torch.verdict is engine.verdict is OK
+    assert "built for" in torch.seen
+
+
+def test_the_engine_is_really_run_to_tell_its_speed() -> None:
+    found = only(check_fps(SMALL, Params(steps=1), 0.01, 120))
+
+    assert found.seen.startswith("engine tiny at 64x64, 1 step: ")
+
+
+def test_a_speed_that_cannot_be_measured_is_told() -> None:
+    found = only(check_fps(SMALL, Params(), 0.01, 0))
+
+    assert (found.verdict, found.seen) == (WARNING, "could not be measured: no answer within 0 s")
+
+
+def test_a_process_that_fails_or_hangs_is_an_error_and_not_a_wait() -> None:
+    with pytest.raises(NoAnswerError, match=r"No module named .*none"):
+        ask_child("sdv2_host.none", {}, 60)
+    with pytest.raises(NoAnswerError, match="no answer within 0 s"):
+        ask_child("sdv2_host.bench.engine_facts", {}, 0)
+
+
 def test_the_speed_is_told_for_a_camera() -> None:
     fast = fps_finding(Config(), Params(steps=2), 60.0, 9.0)
     slow = fps_finding(Config(), Params(steps=1), 20.0, 9.0)
@@ -189,6 +228,8 @@ def test_the_speed_is_told_for_a_camera() -> None:
     assert "30 fps camera is kept up with" in fast.seen
     assert slow.verdict is WARNING
     assert "1 step:" in slow.seen
+    assert "fewer steps" not in slow.todo
+    assert "fewer steps" in fps_finding(Config(), Params(steps=2), 20.0, 9.0).todo
 
 
 # models

@@ -32,6 +32,7 @@ from sdv2_host.ipc.shm import SegmentStore
 from sdv2_host.obs.build import Plugin
 from sdv2_host.obs.find import ObsInstall
 from sdv2_host.obs.install import put
+from sdv2_host.sinks.raw_feed import listen
 from sdv2_host.types import Size
 from tests.hosts import SHM
 
@@ -152,6 +153,16 @@ def test_a_free_port_is_free_and_a_taken_one_trouble() -> None:
         assert ports.feed_port_finding(Config(obs_port=port), []).verdict is WARNING
 
     assert ports.control_port_finding(Config(port=0), [host_at(1)], []).verdict is OK
+
+
+def test_the_feeds_port_is_free_though_a_player_was_there_a_minute_ago() -> None:
+    with listen(0) as feed, socket.create_connection(feed.getsockname()) as player:
+        port = feed.getsockname()[1]
+        feed.settimeout(20)
+        feed.accept()[0].close()  # first, as a host that ends does: the system keeps the port
+        player.recv(1)
+
+    assert ports.feed_port_finding(Config(obs_port=port), []).verdict is OK
 
 
 def test_an_open_host_is_told_of_firewalls_and_a_closed_one_of_senders_that_do_not_reach_it() -> (

@@ -101,6 +101,26 @@ def test_one_thing_that_goes_wrong_is_the_reason_given(
     assert judgement.sentences[2].startswith("To do: ")
 
 
+def test_a_slow_output_that_was_asked_for_is_no_fault() -> None:
+    log = OutputLog()
+    for number in range(1000):
+        log.add(number / 10, 200.0)
+
+    assert judged(show(log, output_fps=10)).readiness is Readiness.READY
+    assert judged(show(log)).readiness is Readiness.NOT_READY
+
+
+def test_the_bottleneck_is_named_where_the_show_is_slow() -> None:
+    slow = show(
+        steady(100, fresh_every=2),
+        limits_rate="denoise",
+        says="denoise takes 150 of 200 ms from capture to output",
+    )
+
+    assert "15.0 of 30 a second; denoise limits the rate" in judged(slow).sentences[1]
+    assert f"<p>{slow.says}.</p>" in verdict_page(judged(slow), slow, [], FACTS)
+
+
 def test_a_pause_is_told_by_what_was_played_at_that_moment() -> None:
     measures = show(with_pause(2.0), events=[Event(48.0, "preset 'Film Noir'")])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sdv2_host.checkup.bundle import MANIFEST, Bundle, write_bundle
+from sdv2_host.checkup.bundle import LOG_CHARS, MANIFEST, Bundle, write_bundle
 from sdv2_host.checkup.redaction import SECRET, Known, Redaction
 from sdv2_host.cli import main
 from sdv2_host.commands.support import LAST_SOUNDCHECK
@@ -142,6 +142,18 @@ def test_prompts_are_in_it_where_that_is_asked_for_and_nothing_else(write: Write
     assert all(PLANTED[one] not in found for one in PLANTED if "prompt" not in one)
 
 
+def test_of_a_long_log_the_end_is_in_it_and_a_long_page_is_whole() -> None:
+    bundle = Bundle(Redaction([], keeps_prompts=False))
+    text = f"began {'. ' * LOG_CHARS} ended"
+
+    bundle.add_text("host.log", "a log", text)
+    bundle.add_text("soundcheck.json", "numbers", text)
+
+    log, numbers = (entry.content for entry in bundle.entries)
+    assert (len(log), log[-5:]) == (LOG_CHARS, "ended")
+    assert numbers == text
+
+
 def test_a_bundle_that_still_holds_a_secret_is_not_written(tmp_path: Path) -> None:
     bundle = Bundle(Redaction([Known("hunter2", SECRET)], keeps_prompts=False))
     bundle.add_text("log.txt", "a log", "fine")
@@ -151,6 +163,13 @@ def test_a_bundle_that_still_holds_a_secret_is_not_written(tmp_path: Path) -> No
         write_bundle(bundle, tmp_path / "support.zip", bundle.manifest())
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+def test_the_zip_is_readable_by_this_user_alone(tmp_path: Path) -> None:
+    write_bundle(Bundle(Redaction([], keeps_prompts=False)), tmp_path / "support.zip", [])
+
+    assert (tmp_path / "support.zip").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_place_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_linux_has_the_systems_obs_and_a_flatpak(tmp_path: Path) -> None:
 
 
 def test_no_obs_is_no_install(tmp_path: Path) -> None:
-    assert linux_installs(tmp_path, tmp_path, lambda command: "") == []
+    assert linux_installs(tmp_path, tmp_path, lambda command: None) == []
     assert macos_installs(tmp_path) == []
     assert windows_installs(lambda key, name: "", tmp_path) == []
 
