@@ -239,6 +239,8 @@ class Stage:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if module == "faulty_host" else subprocess.DEVNULL,
             cwd=ROOT,
+            # Ctrl-C is for the bench, which ends them itself; without their show no round is whole.
+            start_new_session=sys.platform != "win32",
         )
 
     def _read_sights(self, viewer: subprocess.Popen[bytes]) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,21 +46,15 @@ class FaultsPlan:
     seed: int
 
 
-def run(plan: FaultsPlan, progress: ProgressFn) -> dict[str, Any]:
-    """The matrix; fits JSON.
+def run(
+    plan: FaultsPlan, progress: ProgressFn, keep: Callable[[dict[str, Any]], object]
+) -> dict[str, Any]:
+    """The matrix; fits JSON. `keep` is given it after each row, as far as it is.
 
     Raises:
         HostError: a show could not be begun.
     """
-    rows = []
-    begin_ns = now_ns()
-    for number, name in enumerate(plan.names):
-
-        def told(text: str, share: float, name: str = name, number: int = number) -> None:
-            progress(f"{name}: {text}", (number + share) / len(plan.names))
-
-        rows.append(_row(plan, BY_NAME[name], told))
-    return {
+    report: dict[str, Any] = {
         "engine": plan.stage.engine,
         "size": str(plan.stage.size),
         "fps": plan.stage.fps,
@@ -67,9 +62,18 @@ def run(plan: FaultsPlan, progress: ProgressFn) -> dict[str, Any]:
         "silence_s": plan.stage.silence_s,
         "times": plan.times,
         "seed": plan.seed,
-        "took_s": round((now_ns() - begin_ns) / NS_PER_S),
-        "rows": rows,
+        "rows": [],
     }
+    begin_ns = now_ns()
+    for number, name in enumerate(plan.names):
+
+        def told(text: str, share: float, name: str = name, number: int = number) -> None:
+            progress(f"{name}: {text}", (number + share) / len(plan.names))
+
+        report["rows"].append(_row(plan, BY_NAME[name], told))
+        report["took_s"] = round((now_ns() - begin_ns) / NS_PER_S)
+        keep(report)
+    return report
 
 
 def chosen(only: str) -> tuple[str, ...]:
@@ -92,7 +96,10 @@ def _row(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, Any]
     reason = _why_not(plan, fault)
     if not reason:
         try:
-            return {**told, **_in_place(fault.place, lambda: _played(plan, fault, progress))}
+            return {
+                **told,
+                **_in_place(fault.place, lambda ended: _played(plan, fault, progress, ended)),
+            }
         except ConfigError as error:  # this system has no such place for us
             reason = str(error)
     return {**told, "skipped": reason}
@@ -106,21 +113,30 @@ def _why_not(plan: FaultsPlan, fault: Fault) -> str:
     return ""
 
 
-def _in_place(place: Place, play: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """In a thread of its own where the place is one: mounts are a thread's, and of its children."""
+def _in_place(place: Place, play: Callable[[threading.Event], dict[str, Any]]) -> dict[str, Any]:
+    """In a thread of its own where the place is one: mounts are a thread's, and of its children.
+
+    Ctrl-C comes to the main thread alone: the event tells that nobody waits for the rest.
+    """
+    ended = threading.Event()
     if place is Place.PLAIN:
-        return play()
+        return play(ended)
 
     def apart() -> dict[str, Any]:
         leave_mounts()
         mount_small(LINUX_SEGMENT_DIR, SMALL_MEMORY_BYTES)
-        return play()
+        return play(ended)
 
     with ThreadPoolExecutor(1) as alone:
-        return alone.submit(apart).result()
+        try:
+            return alone.submit(apart).result()
+        finally:
+            ended.set()
 
 
-def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, Any]:
+def _played(
+    plan: FaultsPlan, fault: Fault, progress: ProgressFn, ended: threading.Event
+) -> dict[str, Any]:
     """One show, in which the fault comes again and again, as long as it recovers."""
     rng = random.Random(f"{plan.seed} {fault.name}")
     rounds: list[Round] = []
@@ -133,6 +149,8 @@ def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, A
             stage.open()
             before, num_lines = stage.belongings(), len(stage.host.log())
             while len(rounds) < plan.times and all(one.has_recovered for one in rounds):
+                if ended.is_set():
+                    raise CancelledError
                 progress(f"{len(rounds) + 1} of {plan.times}", len(rounds) / plan.times)
                 rounds.append(_once(stage, fault, rng))
             after, said = stage.belongings(), stage.said_since(num_lines)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +29,10 @@ bench measures beside a calm show."""
 
 def matrix(names: tuple[str, ...], times: int, engine: str = "passthrough") -> dict[str, Any]:
     stage = StagePlan(engine, Size(64, 64), silence_s=1.0)  # type: ignore[arg-type]
-    return run(FaultsPlan(stage, names, times, seed=1), lambda text, share: None)
+    kept: list[dict[str, Any]] = []
+    report = run(FaultsPlan(stage, names, times, seed=1), lambda text, share: None, kept.append)
+    assert len(kept) == len(names)
+    return report
 
 
 def faults_of(row: dict[str, Any]) -> list[str]:
@@ -61,6 +70,54 @@ def test_the_show_goes_on_when_the_model_fails(name: str) -> None:
     row = matrix((name,), 1, "tiny")["rows"][0]
 
     assert faults_of(row) == []
+
+
+@linux_only
+def test_ctrl_c_leaves_the_rows_that_are_done(tmp_path: Path) -> None:
+    files = ("--json", str(tmp_path / "faults.json"), "--png", str(tmp_path / "faults.png"))
+    args = ("bench", "faults", "--engine", "passthrough", "--only", "nan,calm", *files)
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "sdv2_host", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stderr is not None
+        assert any("calm: starting" in line for line in iter(child.stderr.readline, ""))
+        child.send_signal(signal.SIGINT)
+        table, _ = child.communicate(timeout=100)
+
+    rows = json.loads((tmp_path / "faults.json").read_text())["rows"]
+    assert child.returncode == 130
+    assert [row["name"] for row in rows] == ["nan"]
+    assert "nan         skipped: engine passthrough has no numbers" in table
+    assert Image.open(tmp_path / "faults.png").width > 0
+
+
+def interrupted_in(round_text: str, told: list[str]) -> Callable[[str, float], None]:
+    """A progress that is a Ctrl-C when that round begins."""
+
+    def progress(text: str, share: float) -> None:
+        told.append(text)
+        if text.endswith(round_text):
+            os.kill(os.getpid(), signal.SIGINT)  # as a terminal does: to the whole process
+
+    return progress
+
+
+@linux_only
+@pytest.mark.soak
+def test_a_show_in_a_place_of_its_own_ends_with_ctrl_c_after_the_round_in_hand() -> None:
+    plan = FaultsPlan(StagePlan("passthrough", Size(64, 64)), ("disk-full",), 20, seed=1)
+    told: list[str] = []
+
+    try:
+        report = run(plan, interrupted_in(": 1 of 20", told), lambda report: None)
+    except KeyboardInterrupt:
+        assert told[-1] == "disk-full: 1 of 20"
+    else:
+        pytest.skip(report["rows"][0]["skipped"])
 
 
 def test_a_fault_that_there_is_not_is_refused_with_those_that_there_are() -> None:
