@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,13 +15,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sdv2_host.bench.fault_kinds import BY_NAME
+from sdv2_host.bench.end_process import kill_at_once
+from sdv2_host.bench.fault_kinds import BY_NAME, FAULTS, Deed, Fault
 from sdv2_host.bench.fault_report import draw, format_table
-from sdv2_host.bench.fault_stage import StagePlan
+from sdv2_host.bench.fault_stage import Stage, StagePlan
 from sdv2_host.bench.faults import FaultsPlan, chosen, run
+from sdv2_host.clock import now_ns
 from sdv2_host.errors import ConfigError
 from sdv2_host.types import Size
 from tests.host.live_host import linux_only
+from tests.hosts import orphans
 
 GAP = "gap over"
 """A machine that stalls for a tenth of a second is no fault of the host: what the cadence is, the
@@ -29,10 +33,8 @@ bench measures beside a calm show."""
 
 def matrix(names: tuple[str, ...], times: int, engine: str = "passthrough") -> dict[str, Any]:
     stage = StagePlan(engine, Size(64, 64), silence_s=1.0)  # type: ignore[arg-type]
-    kept: list[dict[str, Any]] = []
-    report = run(FaultsPlan(stage, names, times, seed=1), lambda text, share: None, kept.append)
-    assert len(kept) == len(names)
-    return report
+    plan = FaultsPlan(stage, chosen(",".join(names)), times, seed=1)
+    return run(plan, lambda text, share: None, lambda report: None)
 
 
 def faults_of(row: dict[str, Any]) -> list[str]:
@@ -72,6 +74,30 @@ def test_the_show_goes_on_when_the_model_fails(name: str) -> None:
     assert faults_of(row) == []
 
 
+def kill_the_host(stage: Stage, rng: random.Random) -> Deed:
+    """For good: nobody starts it again, so it is not there when things are put right."""
+    injected_ns = now_ns()
+    kill_at_once(stage.host.status.pid)
+    assert stage.until(lambda: not stage.host.status.is_running, 60)
+    return Deed(injected_ns, undo=lambda: stage.client.post("/api/set", {"values": {"seed": 1}}))
+
+
+@linux_only
+def test_a_fault_that_ends_the_host_is_a_row_that_says_so() -> None:
+    stage = StagePlan("passthrough", Size(64, 64))
+    fatal = Fault("fatal", "the host dies of it", kill_the_host)
+    before, kept = orphans(), list[dict[str, Any]]()
+
+    run(FaultsPlan(stage, (fatal,), 2, seed=1, recovery_s=0.1), lambda *_: None, kept.append)
+
+    verdicts = kept[0]["rows"][0]["verdicts"]
+    assert verdicts[0] == "round 1 of 2 never recovered"
+    assert "host faults is not running" in verdicts
+    assert any(one.startswith("the host is gone: The host has ended: killed") for one in verdicts)
+    assert any(one.startswith("left: segment lfr.") for one in verdicts)
+    assert orphans() <= before
+
+
 @linux_only
 def test_ctrl_c_leaves_the_rows_that_are_done(tmp_path: Path) -> None:
     files = ("--json", str(tmp_path / "faults.json"), "--png", str(tmp_path / "faults.png"))
@@ -109,7 +135,7 @@ def interrupted_in(round_text: str, told: list[str]) -> Callable[[str, float], N
 @linux_only
 @pytest.mark.soak
 def test_a_show_in_a_place_of_its_own_ends_with_ctrl_c_after_the_round_in_hand() -> None:
-    plan = FaultsPlan(StagePlan("passthrough", Size(64, 64)), ("disk-full",), 20, seed=1)
+    plan = FaultsPlan(StagePlan("passthrough", Size(64, 64)), chosen("disk-full"), 20, seed=1)
     told: list[str] = []
 
     try:
@@ -126,5 +152,5 @@ def test_a_fault_that_there_is_not_is_refused_with_those_that_there_are() -> Non
 
 
 def test_without_a_choice_every_fault_is_done() -> None:
-    assert chosen("") == tuple(BY_NAME)
-    assert chosen("nan, kill") == ("nan", "kill")
+    assert chosen("") == FAULTS
+    assert chosen("nan, kill") == (BY_NAME["nan"], BY_NAME["kill"])
