@@ -221,14 +221,12 @@ class Stage:
         """Another one of the same name is being started."""
         return self._begin("faulty_host", str(self._setup_path))
 
-    def start_source(self, size: Size) -> int:
-        """It plays; when its first frame was captured. Raises: WorkerError."""
+    def start_source(self, size: Size) -> None:
+        """It plays. Raises: WorkerError."""
         self._source = self.source_again(size)
         assert self._source.stdout is not None, "a pipe"
-        line = self._source.stdout.readline().split()
-        if not line:
+        if not self._source.stdout.readline():
             raise WorkerError("the source could not be started")
-        return int(line[1])
 
     def source_again(self, size: Size) -> subprocess.Popen[bytes]:
         """Another one is being started on the same ring."""
@@ -249,7 +247,7 @@ class Stage:
             [sys.executable, "-m", f"sdv2_host.bench.{module}", *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if module == "faulty_host" else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,  # they say nothing, but why they end
             cwd=ROOT,
             # Ctrl-C is for the bench, which ends them itself; without their show no round is whole.
             start_new_session=sys.platform != "win32",

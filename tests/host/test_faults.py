@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from sdv2_host.bench.end_process import kill_at_once
-from sdv2_host.bench.fault_kinds import BY_NAME, FAULTS, Deed, Fault
+from sdv2_host.bench.fault_kinds import BY_NAME, FAULTS, Deed, Fault, refused
 from sdv2_host.bench.fault_report import draw, format_table
 from sdv2_host.bench.fault_stage import Stage, StagePlan
 from sdv2_host.bench.faults import FaultsPlan, chosen, run
@@ -144,6 +144,22 @@ def test_a_show_in_a_place_of_its_own_ends_with_ctrl_c_after_the_round_in_hand()
         assert told[-1] == "disk-full: 1 of 20"
     else:
         pytest.skip(report["rows"][0]["skipped"])
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("exit('stream x is already written by process 7')", ""),
+        ("exit('no module of that name')", "a second source ended with code 1, not refused"),
+        ("exit()", "a second source ended with code 0, not refused"),
+    ],
+)
+def test_who_ends_for_another_reason_than_that_the_place_is_taken_was_not_refused(
+    ending: str, told: str
+) -> None:
+    second = subprocess.Popen([sys.executable, "-c", ending], stderr=subprocess.PIPE)
+
+    assert refused(second, "a second source") == told
 
 
 def test_a_fault_that_there_is_not_is_refused_with_those_that_there_are() -> None:
