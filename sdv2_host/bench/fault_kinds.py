@@ -135,11 +135,7 @@ def _unplugged(stage: Stage, rng: random.Random) -> Deed:
     sizes = [stage.plan.size, Size(96, 64), Size(64, 128), Size(320, 192)]
     injected_ns = now_ns()
     stage.kill_source()
-    return Deed(injected_ns, lambda: _plug_in(stage, rng.choice(sizes)))
-
-
-def _plug_in(stage: Stage, size: Size) -> None:
-    stage.start_source(size)
+    return Deed(injected_ns, lambda: stage.start_source(rng.choice(sizes)))
 
 
 def _deleted(ring: Callable[[Stage], str]) -> Callable[[Stage, random.Random], Deed]:
@@ -172,16 +168,16 @@ def _work(stage: Stage) -> str:
 def _second_writer(stage: Stage, rng: random.Random) -> Deed:
     injected_ns = now_ns()
     second = stage.source_again(Size(96, 64))
-    return Deed(injected_ns, check=lambda: _refused(second, "a second source"))
+    return Deed(injected_ns, check=lambda: refused(second, "a second source"))
 
 
 def _second_host(stage: Stage, rng: random.Random) -> Deed:
     injected_ns = now_ns()
     second = stage.host_again()
-    return Deed(injected_ns, check=lambda: _refused(second, f"a second host {NAME}"))
+    return Deed(injected_ns, check=lambda: refused(second, f"a second host {NAME}"))
 
 
-def _refused(process: subprocess.Popen[bytes], who: str) -> str:
+def refused(process: subprocess.Popen[bytes], who: str) -> str:
     """'' = it was; ended in any case."""
     try:
         _, err = process.communicate(timeout=START_S)
@@ -189,7 +185,7 @@ def _refused(process: subprocess.Popen[bytes], who: str) -> str:
         process.kill()
         process.communicate()
         return f"{who} was not refused"
-    if process.returncode == 0 or (err is not None and b"already" not in err):
+    if process.returncode == 0 or b"already" not in err:
         return f"{who} ended with code {process.returncode}, not refused"
     return ""
 

@@ -6,10 +6,10 @@ tick to tick that was longer than one and a half intervals, until its standard i
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 
+from sdv2_host.bench.end_of_input import end_of_input
 from sdv2_host.clock import NS_PER_S, now_ns
 
 LATE = 1.5
@@ -28,16 +28,7 @@ def tick(interval_ns: int, stopping: threading.Event) -> None:
 
 
 def main(interval_ns: str) -> None:
-    stopping = threading.Event()
-
-    def listen() -> None:
-        # os.read and not sys.stdin: its lock would be held when the interpreter ends.
-        while os.read(0, 1):
-            pass
-        stopping.set()
-
-    threading.Thread(target=listen, name="end of input", daemon=True).start()
-    tick(int(interval_ns), stopping)
+    tick(int(interval_ns), end_of_input())
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
 """A steady source in a process of its own: a moving ramp, so many frames a second.
 
-`python -m sdv2_host.bench.fault_source STREAM RUN_DIR WIDTHxHEIGHT FPS`. Says "first NS" once its
-first frame is in the ring, at that time. Ends when its standard input does.
+`python -m sdv2_host.bench.fault_source STREAM RUN_DIR WIDTHxHEIGHT FPS`. Says "plays" once its
+first frame is in the ring. Ends when its standard input does.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 
+from sdv2_host.bench.end_of_input import end_of_input
 from sdv2_host.clock import NS_PER_S, now_ns, sleep_until_ns
 from sdv2_host.config import parse_size
 from sdv2_host.ipc.frame_ring import FrameWriter
@@ -33,24 +33,14 @@ def play(stream: str, run_dir: Path, size: Size, fps: float, stopping: threading
         while not stopping.is_set():
             sleep_until_ns(begin_ns + round(number * NS_PER_S / fps))
             moved = np.roll(picture, STEP_PX * number, axis=1)
-            captured_ns = now_ns()
-            ring.publish(moved, FrameMeta(size.width, size.height, capture_ts_ns=captured_ns))
+            ring.publish(moved, FrameMeta(size.width, size.height, capture_ts_ns=now_ns()))
             if not number:
-                print("first", captured_ns, flush=True)
+                print("plays", flush=True)
             number += 1
 
 
 def main(stream: str, run_dir: str, size: str, fps: str) -> None:
-    stopping = threading.Event()
-
-    def listen() -> None:
-        # os.read and not sys.stdin: its lock would be held when the interpreter ends.
-        while os.read(0, 1):
-            pass
-        stopping.set()
-
-    threading.Thread(target=listen, name="end of input", daemon=True).start()
-    play(stream, Path(run_dir), parse_size(size), float(fps), stopping)
+    play(stream, Path(run_dir), parse_size(size), float(fps), end_of_input())
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.commands.client import Client, NotRunningError
 from sdv2_host.config import Config, EngineName
 from sdv2_host.control.access import read_host_file
-from sdv2_host.errors import WorkerError
+from sdv2_host.errors import HostError, WorkerError
 from sdv2_host.ipc.ring_descriptor import descriptor_path, is_segment_name
-from sdv2_host.ipc.shm import LINUX_SEGMENT_DIR
+from sdv2_host.ipc.shm import LINUX_SEGMENT_DIR, SegmentStore
 from sdv2_host.types import Size
 
 NAME = "faults"
@@ -128,7 +128,7 @@ class Stage:
         self.until(lambda: self._pid_of_worker() is not None, SETTLE_S)
 
     def close(self) -> list[str]:
-        """All is ended; what of it is left that should not be."""
+        """All is ended; what of it was left that should not be. Segments are removed now."""
         self._look()
         self.host.stop()
         self.until(lambda: not self.host.status.is_running, END_S)
@@ -138,9 +138,11 @@ class Stage:
                 _end(process)
         time.sleep(0.2)
         processes = [f"process {pid}" for pid in sorted(self._pids) if _is_running(pid)]
-        segments = [f"segment {name}" for name in sorted(self._segments) if _is_there(name)]
+        segments = [name for name in sorted(self._segments) if _is_there(name)]
+        for name in segments:
+            SegmentStore().unlink(name)
         files = [f"file {path.name}" for path in sorted(self.run_dir.iterdir())]
-        return processes + segments + files
+        return [*processes, *(f"segment {name}" for name in segments), *files]
 
     # What can be asked.
 
@@ -155,6 +157,16 @@ class Stage:
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.client.get("/api/status")
         return found
+
+    def why_gone(self) -> str:
+        """Why the host cannot be asked any more; '' = it can."""
+        if not self.host.status.is_running:
+            return self.host.status.sentence
+        try:
+            self.status()
+        except HostError as error:
+            return str(error)
+        return ""
 
     def worker_pid(self) -> int:
         """Of the worker in use. Raises: WorkerError."""
@@ -209,14 +221,12 @@ class Stage:
         """Another one of the same name is being started."""
         return self._begin("faulty_host", str(self._setup_path))
 
-    def start_source(self, size: Size) -> int:
-        """It plays; when its first frame was captured. Raises: WorkerError."""
+    def start_source(self, size: Size) -> None:
+        """It plays. Raises: WorkerError."""
         self._source = self.source_again(size)
         assert self._source.stdout is not None, "a pipe"
-        line = self._source.stdout.readline().split()
-        if not line:
+        if not self._source.stdout.readline():
             raise WorkerError("the source could not be started")
-        return int(line[1])
 
     def source_again(self, size: Size) -> subprocess.Popen[bytes]:
         """Another one is being started on the same ring."""
@@ -237,8 +247,10 @@ class Stage:
             [sys.executable, "-m", f"sdv2_host.bench.{module}", *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if module == "faulty_host" else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,  # they say nothing, but why they end
             cwd=ROOT,
+            # Ctrl-C is for the bench, which ends them itself; without their show no round is whole.
+            start_new_session=sys.platform != "win32",
         )
 
     def _read_sights(self, viewer: subprocess.Popen[bytes]) -> None:

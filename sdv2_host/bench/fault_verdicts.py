@@ -55,6 +55,8 @@ class Shown:
     engine: str
     """In use after the last."""
     wanted_engine: str
+    gone: str = ""
+    """Why the host could not be asked any more after the last; '' = it could."""
 
 
 def growth(before: Belongings, after: Belongings) -> dict[str, int]:
@@ -103,7 +105,9 @@ def verdicts(fault: Fault, times: int, shown: Shown) -> list[str]:
     found += [f"left: {what}" for what in shown.left]
     if fault.is_told_as and not any(fault.is_told_as in line for line in shown.said):
         found.append(f"nobody was told: {fault.is_told_as}")
-    if shown.engine != shown.wanted_engine:
+    if shown.gone:
+        found.append(f"the host is gone: {shown.gone}")
+    elif shown.engine != shown.wanted_engine:
         found.append(f"engine {shown.engine} is in use, not {shown.wanted_engine}")
     return found
 

@@ -7,13 +7,13 @@ standard input ends.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from sdv2_host.bench.end_of_input import end_of_input
 from sdv2_host.clock import now_ns
 from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.types import Frame, FrameFlags
@@ -68,16 +68,7 @@ def watch(stream: str, run_dir: Path, stopping: threading.Event) -> None:
 
 
 def main(stream: str, run_dir: str) -> None:
-    stopping = threading.Event()
-
-    def listen() -> None:
-        # os.read and not sys.stdin: its lock would be held when the interpreter ends.
-        while os.read(0, 1):
-            pass
-        stopping.set()
-
-    threading.Thread(target=listen, name="end of input", daemon=True).start()
-    watch(stream, Path(run_dir), stopping)
+    watch(stream, Path(run_dir), end_of_input())
 
 
 if __name__ == "__main__":

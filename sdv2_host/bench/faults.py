@@ -8,20 +8,21 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sdv2_host.bench.fault_kinds import BY_NAME, Fault, Place, newcomer_ms
+from sdv2_host.bench.fault_kinds import BY_NAME, FAULTS, Fault, Place, newcomer_ms
 from sdv2_host.bench.fault_measure import Occurrence, longest_pause, num_missed, outcome, trusted
 from sdv2_host.bench.fault_stage import Stage, StagePlan
 from sdv2_host.bench.fault_verdicts import Round, Shown, growth, summary, timeline, verdicts
 from sdv2_host.bench.namespaces import leave_mounts, mount_small, unmount
 from sdv2_host.clock import NS_PER_S, now_ns
-from sdv2_host.errors import ConfigError
+from sdv2_host.errors import ConfigError, HostError
 from sdv2_host.ipc.shm import LINUX_SEGMENT_DIR
 from sdv2_host.types import ProgressFn
 
@@ -38,28 +39,23 @@ LOG_LINES = 20
 @dataclass(frozen=True, slots=True)
 class FaultsPlan:
     stage: StagePlan
-    names: tuple[str, ...]
-    """Of the faults, in order."""
+    faults: tuple[Fault, ...]
     times: int
     """Each, in one show."""
     seed: int
+    recovery_s: float = RECOVERY_S
+    """A show that takes longer to be whole again never recovers."""
 
 
-def run(plan: FaultsPlan, progress: ProgressFn) -> dict[str, Any]:
-    """The matrix; fits JSON.
+def run(
+    plan: FaultsPlan, progress: ProgressFn, keep: Callable[[dict[str, Any]], object]
+) -> dict[str, Any]:
+    """The matrix; fits JSON. `keep` is given it after each row, as far as it is.
 
     Raises:
         HostError: a show could not be begun.
     """
-    rows = []
-    begin_ns = now_ns()
-    for number, name in enumerate(plan.names):
-
-        def told(text: str, share: float, name: str = name, number: int = number) -> None:
-            progress(f"{name}: {text}", (number + share) / len(plan.names))
-
-        rows.append(_row(plan, BY_NAME[name], told))
-    return {
+    report: dict[str, Any] = {
         "engine": plan.stage.engine,
         "size": str(plan.stage.size),
         "fps": plan.stage.fps,
@@ -67,24 +63,33 @@ def run(plan: FaultsPlan, progress: ProgressFn) -> dict[str, Any]:
         "silence_s": plan.stage.silence_s,
         "times": plan.times,
         "seed": plan.seed,
-        "took_s": round((now_ns() - begin_ns) / NS_PER_S),
-        "rows": rows,
+        "rows": [],
     }
+    begin_ns = now_ns()
+    for number, fault in enumerate(plan.faults):
+
+        def told(text: str, share: float, name: str = fault.name, number: int = number) -> None:
+            progress(f"{name}: {text}", (number + share) / len(plan.faults))
+
+        report["rows"].append(_row(plan, fault, told))
+        report["took_s"] = round((now_ns() - begin_ns) / NS_PER_S)
+        keep(report)
+    return report
 
 
-def chosen(only: str) -> tuple[str, ...]:
-    """Names of faults, from a list with commas; '' = all.
+def chosen(only: str) -> tuple[Fault, ...]:
+    """Faults, from a list of names with commas; '' = all.
 
     Raises:
         ConfigError: naming those that there are.
     """
     if not only:
-        return tuple(BY_NAME)
+        return FAULTS
     names = tuple(name.strip() for name in only.split(","))
     for name in names:
         if name not in BY_NAME:
             raise ConfigError(f"--only {name}: no such fault, there are {', '.join(BY_NAME)}")
-    return names
+    return tuple(BY_NAME[name] for name in names)
 
 
 def _row(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, Any]:
@@ -92,7 +97,10 @@ def _row(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, Any]
     reason = _why_not(plan, fault)
     if not reason:
         try:
-            return {**told, **_in_place(fault.place, lambda: _played(plan, fault, progress))}
+            return {
+                **told,
+                **_in_place(fault.place, lambda ended: _played(plan, fault, progress, ended)),
+            }
         except ConfigError as error:  # this system has no such place for us
             reason = str(error)
     return {**told, "skipped": reason}
@@ -106,21 +114,30 @@ def _why_not(plan: FaultsPlan, fault: Fault) -> str:
     return ""
 
 
-def _in_place(place: Place, play: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """In a thread of its own where the place is one: mounts are a thread's, and of its children."""
+def _in_place(place: Place, play: Callable[[threading.Event], dict[str, Any]]) -> dict[str, Any]:
+    """In a thread of its own where the place is one: mounts are a thread's, and of its children.
+
+    Ctrl-C comes to the main thread alone: the event tells that nobody waits for the rest.
+    """
+    ended = threading.Event()
     if place is Place.PLAIN:
-        return play()
+        return play(ended)
 
     def apart() -> dict[str, Any]:
         leave_mounts()
         mount_small(LINUX_SEGMENT_DIR, SMALL_MEMORY_BYTES)
-        return play()
+        return play(ended)
 
     with ThreadPoolExecutor(1) as alone:
-        return alone.submit(apart).result()
+        try:
+            return alone.submit(apart).result()
+        finally:
+            ended.set()
 
 
-def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, Any]:
+def _played(
+    plan: FaultsPlan, fault: Fault, progress: ProgressFn, ended: threading.Event
+) -> dict[str, Any]:
     """One show, in which the fault comes again and again, as long as it recovers."""
     rng = random.Random(f"{plan.seed} {fault.name}")
     rounds: list[Round] = []
@@ -133,17 +150,19 @@ def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, A
             stage.open()
             before, num_lines = stage.belongings(), len(stage.host.log())
             while len(rounds) < plan.times and all(one.has_recovered for one in rounds):
+                if ended.is_set():
+                    raise CancelledError
                 progress(f"{len(rounds) + 1} of {plan.times}", len(rounds) / plan.times)
-                rounds.append(_once(stage, fault, rng))
-            after, said = stage.belongings(), stage.said_since(num_lines)
-            engine = str(stage.status()["engine"])
+                rounds.append(_once(stage, fault, rng, plan.recovery_s))
+            said, gone = stage.said_since(num_lines), stage.why_gone()
+            grown = {} if gone or fault.is_host_gone else growth(before, stage.belongings())
+            engine = "" if gone else str(stage.status()["engine"])
         finally:
             log = stage.host.log()[-LOG_LINES:]
             left = stage.close()
             if fault.place is Place.CRAMPED:
                 unmount(stage.data_dir)
-    grown = {} if fault.is_host_gone else growth(before, after)
-    shown = Shown(rounds, grown, left, said, engine, plan.stage.engine)
+    shown = Shown(rounds, grown, left, said, engine, plan.stage.engine, gone)
     return {
         **summary(shown),
         "num_missed": num_missed(stage.sights),
@@ -153,7 +172,7 @@ def _played(plan: FaultsPlan, fault: Fault, progress: ProgressFn) -> dict[str, A
     }
 
 
-def _once(stage: Stage, fault: Fault, rng: random.Random) -> Round:
+def _once(stage: Stage, fault: Fault, rng: random.Random, recovery_s: float) -> Round:
     """The fault at a random moment, until the show is whole again or too long."""
     time.sleep(rng.uniform(0, MOMENT_S))
     deed = fault.do(stage, rng)
@@ -162,14 +181,16 @@ def _once(stage: Stage, fault: Fault, rng: random.Random) -> Round:
         newcomer = newcomer_ms(stage, deed.newcomer, deed.injected_ns)
     time.sleep(rng.uniform(*fault.hold_s))
     healed_ns = deed.injected_ns
+    wrong = ""
     if deed.undo is not None:
         healed_ns = now_ns()
-        deed.undo()
+        wrong = _told(deed.undo)
         if deed.newcomer:
             newcomer = newcomer_ms(stage, deed.newcomer, healed_ns)
-    stage.until(lambda: stage.has_recovered(healed_ns), RECOVERY_S)
+    stage.until(lambda: stage.has_recovered(healed_ns), recovery_s)
     time.sleep(AFTER_S)
-    wrong = deed.check() if deed.check is not None else ""
+    if deed.check is not None:
+        wrong = wrong or _told(deed.check)
     begin_ns = healed_ns if fault.is_forged else deed.injected_ns
     when = Occurrence(begin_ns, healed_ns, now_ns())
     sights = trusted(stage.sights) if fault.is_forged else stage.sights
@@ -178,3 +199,11 @@ def _once(stage: Stage, fault: Fault, rng: random.Random) -> Round:
         seen = replace(seen, num_wrong=0, num_lost=0)
     pause = longest_pause(stage.pauses, when, stage.plan.interval_ns)
     return Round(deed.injected_ns, seen, bool(deed.newcomer), newcomer, pause, wrong)
+
+
+def _told(ask: Callable[[], str | None]) -> str:
+    """What it says is wrong, or the host, where it does not do what it is asked to or is gone."""
+    try:
+        return ask() or ""
+    except HostError as error:
+        return str(error)

@@ -38,6 +38,7 @@ from sdv2_host.bench import (
 )
 from sdv2_host.bench.multi_simulation import Traffic
 from sdv2_host.bench.paper_score import Judges
+from sdv2_host.commands.kept_report import report_rows
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
@@ -303,14 +304,11 @@ def bench_two_hosts(plan: two_hosts.WayPlan, json_path: Path | None) -> None:
 
 
 def bench_faults(plan: faults.FaultsPlan, json_path: Path | None, png: Path | None) -> None:
-    """What everything that can go wrong does to a show. Raises: HostError."""
-    if png is not None:
-        check_writable(png)
-
-    def measure(progress: ProgressFn) -> dict[str, Any]:
-        result = faults.run(plan, progress)
-        if png is not None:
-            fault_report.draw(png, result)
-        return result
-
-    _report(measure, fault_report.format_table, json_path)
+    """What everything that can go wrong does to a show; what is done is kept. Raises: HostError."""
+    report_rows(
+        lambda narrator, keep: faults.run(plan, narrator.progress, keep),
+        fault_report.format_table,
+        fault_report.draw,
+        json_path,
+        png,
+    )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -14,8 +14,8 @@ from sdv2_host.bench import model_matrix, model_report
 from sdv2_host.bench.against import RIVALS, require
 from sdv2_host.bench.model_cell import RunLength
 from sdv2_host.bench.model_matrix import Matrix
+from sdv2_host.commands.kept_report import KeepFn, Result, report_rows
 from sdv2_host.commands.narrator import Narrator
-from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.commands.settings import check_choice, check_range, make_config
 from sdv2_host.config import parse_size
 from sdv2_host.errors import ConfigError
@@ -26,8 +26,6 @@ from sdv2_host.types import Size
 ENGINES = ("tiny", "wan-1.3b", "wan-14b")
 WAN_SIZES = (Size(512, 512), Size(832, 480))
 STEPS = (1, 2, 4)
-Result = dict[str, Any]
-KeepFn = Callable[[Result], None]
 _T = TypeVar("_T")
 
 
@@ -132,43 +130,14 @@ def bench_model(
     """
     matrix, rivals = asked.matrix(length), asked.rivals()
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    json_path = json_path or (out / "model.json" if out is not None else None)
-    for path in filter(None, (json_path, out / "model.png" if out is not None else None)):
-        check_writable(path)
-
-    def keep(result: Result) -> None:
-        if json_path is not None:
-            write_json(json_path, {**result, "hardware": hardware()})
-
-    narrator = Narrator()
     cells = matrix.cells()
     count = "one setup" if len(cells) == 1 else f"{len(cells)} setups"
     engines = ", ".join(matrix.engines)
-    narrator.say(f"measuring {count} of {engines} on {device_name(matrix.device)}")
-    result, is_whole = until_interrupted(
-        lambda kept: model_matrix.run(cells, length, narrator.progress, kept, rivals=rivals), keep
-    )
-    narrator.close()
-    if result is not None:
-        print(model_report.format_table(result))
-        if out is not None:
-            model_report.draw(out / "model.png", result)
-    if not is_whole:
-        raise KeyboardInterrupt
 
+    def measure(narrator: Narrator, keep: KeepFn) -> Result:
+        narrator.say(f"measuring {count} of {engines} on {device_name(matrix.device)}")
+        return model_matrix.run(cells, length, narrator.progress, keep, rivals=rivals)
 
-def until_interrupted(
-    measure: Callable[[KeepFn], Result], keep: KeepFn
-) -> tuple[Result | None, bool]:
-    """The result, and whether it is whole: Ctrl-C leaves what was kept last, if anything."""
-    latest: Result | None = None
-
-    def kept(result: Result) -> None:
-        nonlocal latest
-        latest = result
-        keep(result)
-
-    try:
-        return measure(kept), True
-    except KeyboardInterrupt:
-        return latest, False
+    json_path = json_path or (out / "model.json" if out is not None else None)
+    png = out / "model.png" if out is not None else None
+    report_rows(measure, model_report.format_table, model_report.draw, json_path, png)

@@ -23,7 +23,7 @@ from sdv2_host.bench.model_targets import ELSEWHERE, H200, MET, NOT_MET, verdict
 from sdv2_host.bench.stage_costs import StageCost
 from sdv2_host.cli import main
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.commands.bench_model import KeepFn, until_interrupted
+from sdv2_host.commands.kept_report import KeepFn, until_interrupted
 from sdv2_host.gpu.wan_models import WanFamily
 from sdv2_host.types import Size
 from tests.bench.test_bench_cells import CPU, toy_cell

@@ -34,6 +34,12 @@ def test_each_broken_promise_is_named() -> None:
     ]
 
 
+def test_of_a_host_that_is_gone_its_end_is_told_and_no_engine() -> None:
+    shown = replace(SHOW, engine="", gone="The host has ended: killed by SIGKILL.")
+
+    assert verdicts(KILL, 2, shown) == ["the host is gone: The host has ended: killed by SIGKILL."]
+
+
 def test_a_host_that_is_gone_keeps_no_cadence() -> None:
     shown = replace(SHOW, rounds=[round_with(gap_intervals=90.0)])
 
