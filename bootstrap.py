@@ -244,8 +244,7 @@ def install(root: Path, dev: bool) -> None:
         raise BootstrapError(
             f"the install in {venv_dir} is not complete; remove {venv_dir} and run again"
         )
-    stamp = {"digest": install_digest(root), "dev": dev}
-    stamp_path.write_text(json.dumps(stamp), encoding="utf-8")
+    stamp_path.write_text(json.dumps({"digest": install_digest(root), "dev": dev}), "utf-8")
     say(f"ready after {time.monotonic() - started:.0f} s")
 
 
@@ -264,10 +263,9 @@ def check_commands(python: Path) -> list[list[str]]:
 def pytest_commands(python: Path, pytest_args: list[str]) -> list[list[str]]:
     """The passes of pytest, in order.
 
-    The whole suite is three: what is pure side by side, then what talks to other processes, file by
-    file side by side, then what of that needs the machine to itself.
-    With an argument that chooses tests (a path, -k, --lf) or asks for one process, it is one, as
-    typed.
+    The whole suite is three: what is pure side by side, what talks to other processes file by file
+    side by side, then what of that needs the machine to itself. With an argument that chooses tests
+    (a path, -k, --lf) or asks for one process, it is one, as typed.
     """
     pytest = [str(python), "-m", "pytest"]
     if not all(arg.startswith(ALIKE_IN_ALL) for arg in pytest_args):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "sdv2_host"
+from tests.package_trees import PATHS, imported, imports_of, tree_of
 
 BASE = {
     "asking",
@@ -83,10 +81,6 @@ TORCH_FREE_LAYERS = {
 }
 
 
-def module_name(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-
-
 def layer_of(module: str) -> str:
     head = module.split(".", maxsplit=1)[0]
     if module in WORKER_MODULES:
@@ -96,25 +90,7 @@ def layer_of(module: str) -> str:
     return "base" if head in BASE else head
 
 
-MODULES = {
-    module_name(path): ast.parse(path.read_text())
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if module_name(path).split(".")[0] not in UNCHECKED
-}
-
-
-def imported(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        yield node.module
-        folder = PACKAGE.parent.joinpath(*node.module.split("."))
-        submodules = [alias.name for alias in node.names if (folder / f"{alias.name}.py").exists()]
-        yield from (f"{node.module}.{name}" for name in submodules)
-
-
-def imports_of(module: str) -> set[str]:
-    return {name for node in ast.walk(MODULES[module]) for name in imported(node)}
+MODULES = [module for module in PATHS if module.split(".")[0] not in UNCHECKED]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -139,7 +115,7 @@ def test_torch_stays_below_the_worker(module: str) -> None:
 def test_imports_stand_at_the_top(module: str) -> None:
     functions = [
         node
-        for node in ast.walk(MODULES[module])
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     inside = {name for one in functions for node in ast.walk(one) for name in imported(node)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import re
 import sys
@@ -14,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.package_trees import PATHS, imports_of
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -33,18 +34,6 @@ def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[<>=!~\[; ]", one)[0].lower() for one in requirements}
 
 
-def imported(folder: Path) -> set[str]:
-    """Top-level modules that Python files below import, wherever they do it."""
-    found = set()
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                found.add(str(node.module).partition(".")[0])
-    return found
-
-
 def test_all_that_is_imported_is_declared_and_all_that_is_declared_is_imported() -> None:
     extras = PROJECT["optional-dependencies"]
     declared = names(PROJECT["dependencies"])
@@ -52,7 +41,8 @@ def test_all_that_is_imported_is_declared_and_all_that_is_declared_is_imported()
         declared |= names(extras[extra])
     wanted = {IMPORTED_AS.get(name, name) for name in declared}
 
-    used = imported(ROOT / "sdv2_host") - set(sys.stdlib_module_names) - {"sdv2_host"}
+    imported = {name.partition(".")[0] for module in PATHS for name in imports_of(module)}
+    used = imported - set(sys.stdlib_module_names) - {"sdv2_host"}
 
     assert used - wanted == set(PARTS_OF)
     assert {name for name, whole in PARTS_OF.items() if not _requires(whole, name)} == set()
@@ -121,6 +111,20 @@ def test_silence_of_the_service_is_not_taken_for_a_clean_bill(
     assert audit.main() == code
 
     assert says in capsys.readouterr().out
+
+
+def test_an_audit_says_that_its_tool_cannot_be_installed(
+    audit: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(audit, "FOLDER", tmp_path / "file" / "audit")
+    (tmp_path / "file").touch()
+
+    assert audit.main() == 0
+
+    assert "skipped: pip-audit cannot be installed" in capsys.readouterr().out
 
 
 def test_every_test_that_the_threat_model_names_is_there() -> None:

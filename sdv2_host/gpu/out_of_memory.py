@@ -23,9 +23,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def naming_memory(what: str, device: torch.device, advice: Callable[[], str]) -> Iterator[None]:
+def naming_memory(
+    what: str, device: torch.device, advice: Callable[[], str], when: str = ""
+) -> Iterator[None]:
     """Memory that runs out inside is an error that names `what` it was for, and a remedy, which is
-    asked for only then.
+    asked for only then. `when`: "while loading", say.
 
     Raises:
         DeviceMemoryError: it ran out.
@@ -35,4 +37,5 @@ def naming_memory(what: str, device: torch.device, advice: Callable[[], str]) ->
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise DeviceMemoryError(f"{what} ran out of memory on {device}: {advice()}") from error
+        where = f"{device} {when}".rstrip()
+        raise DeviceMemoryError(f"{what} ran out of memory on {where}: {advice()}") from error

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError, ModelError
 from sdv2_host.gpu.device import GIB, device_memory, device_name, resolve_device
-from sdv2_host.gpu.out_of_memory import is_out_of_memory
+from sdv2_host.gpu.out_of_memory import naming_memory
 from sdv2_host.models import store
 from sdv2_host.models.catalogue import Role
 from sdv2_host.models.prompt_bank import Bits, PromptBank, shortened
@@ -74,16 +73,8 @@ class PromptWriter:
         self._bank.write(prompt, _bits(rows_nE))
         return len(ids)
 
-    @contextmanager
-    def _naming_memory(self, when: str) -> Iterator[None]:
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DeviceError(
-                f"the text encoder ran out of memory on {self._device} {when}: {_REMEDY}"
-            ) from error
+    def _naming_memory(self, when: str) -> AbstractContextManager[None]:
+        return naming_memory("the text encoder", self._device, lambda: _REMEDY, when)
 
 
 _REMEDY = (

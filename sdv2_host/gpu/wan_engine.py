@@ -18,7 +18,7 @@ from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.fused_calls import FusedCalls
 from sdv2_host.gpu.graphs import GraphedCalls, cuda_recorders
 from sdv2_host.gpu.memory_plan import ESTIMATED, MemoryPlan, advice, plan_memory
-from sdv2_host.gpu.out_of_memory import is_out_of_memory
+from sdv2_host.gpu.out_of_memory import is_out_of_memory, naming_memory
 from sdv2_host.gpu.wan_models import NOT_LOCATED, Placement, WanFamily, installed_files, load_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, first_chunk_frames, wan_spec
 from sdv2_host.models import store
@@ -105,14 +105,8 @@ def load_wan_engine(
     """
     place = Placement.of(config)
     advise = partial(_advice_for_now, config, place)
-    try:
+    with naming_memory(config.engine, place.device, advise, "while loading"):
         models = load_models(config.vae, files, family, place, progress)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise DeviceMemoryError(
-            f"{config.engine} ran out of memory on {place.device} while loading: {advise()}"
-        ) from error
     assert files.dit is not None, NOT_LOCATED
     base = open_dit(files.dit, family.dit)
     lora = LoraMerge(models.dit, base.read, partial(find_lora, store.models_dir(config.models_dir)))

@@ -255,18 +255,27 @@ class FrameWriter:
             pass  # no memory, or a directory that is not ours: those who read go on reading
 
     def _has_name(self) -> bool:
-        """Whether the stream is ours still. Where somebody removed its lock file and another writer
-        came since, it is not."""
-        return self._lock.is_in_place or self._lock.renew()
+        """Whether the stream is ours still, or again. Where somebody removed its lock file and
+        another writer came since, it is not while that one lives."""
+        if self._lock.is_in_place:
+            return True
+        if not self._lock.renew():
+            return False
+        if not self._is_described():
+            other = clear_leftovers(self._stream, self._run_dir, self._segments)
+            self._generation = max(self._generation, other)
+        return True
 
     def _is_found(self) -> bool:
         """Whether descriptor and segment are there, as they were made."""
+        return self._is_described() and self._segment.can_be_attached(self._segments)
+
+    def _is_described(self) -> bool:
         try:
             path = descriptor_path(self._run_dir, self._stream)
-            is_described = read_private_file(path, MAX_DESCRIPTOR_BYTES) == self._descriptor
+            return read_private_file(path, MAX_DESCRIPTOR_BYTES) == self._descriptor
         except (OSError, RingError):
             return False
-        return is_described and self._segment.can_be_attached(self._segments)
 
     def _grow(self, payload_bytes: int) -> None:
         old = self._segment

@@ -62,11 +62,11 @@ def make_run_dir(path: Path) -> None:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_run_dir(path)
     except OSError as error:
         raise RingError(
             f"cannot make the run directory {path}: {error.strerror}; make it writable for you"
         ) from error
-    check_run_dir(path)
 
 
 def check_run_dir(path: Path) -> None:

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 import torch
 
 from sdv2_host.blend import Blend
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import ENGINES, Config, host_and_port
-from sdv2_host.gpu.chunk_work import Finished
+from sdv2_host.gpu.chunk_work import Finished, pixels_of
 from sdv2_host.gpu.device import resolve_device, resolve_dtype
 from sdv2_host.gpu.number_guard import NumberGuard
+from sdv2_host.gpu.warm_up import blank_frames
 from sdv2_host.params import Params, prompts_of
 from sdv2_host.stages.driver import Driver
 from sdv2_host.stages.exit import NOT_FINITE
@@ -34,7 +34,7 @@ from sdv2_host.stages.ring_setup import GivenChunk, Joining, RingSetup, RingText
 from sdv2_host.stages.route_planner import RoutePlanner
 from sdv2_host.stages.work import Route
 from sdv2_host.stream.prompt import mixed_embedding
-from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Shape, Size, StyledChunk
+from sdv2_host.types import Frame, Layout, ProgressFn, Shape, Size, StyledChunk
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
 from sdv2_host.wan.text import TextEncoder
 
@@ -195,12 +195,10 @@ class RingEngine:
         self.driver.wait_formed(progress)
         wanted = self.driver.most_in_flight(self._config.num_step_rows)
         self._most_owed = min(wanted, MAX_OWED)
-        pixels = np.zeros((self._size.height, self._size.width, 4), dtype=np.uint8)
-        blank = Frame(FrameMeta(self._size.width, self._size.height), pixels)
         progress("warming up", 0.0)
-        self.step([blank], params)
+        self.step(blank_frames(self._size, self.first_chunk_frames), params)
         for _ in range(NUM_WARM_UP_CHUNKS):
-            self.step([blank] * self.chunk_frames, params)
+            self.step(blank_frames(self._size, self.chunk_frames), params)
         self.finish()
         self.reset()
         self._guard.warmed()
@@ -253,7 +251,6 @@ class RingEngine:
         self.driver.close()
 
     def _styled(self, done: list[Styled], begin_ns: int) -> StyledChunk:
-        nothing = np.empty((0, self._size.height, self._size.width, 4), np.uint8)
         sifted = self._guard.sift(
             [Finished(NOT_FINITE not in one.notes, one.pixels, None, {}) for one in done]
         )
@@ -268,7 +265,7 @@ class RingEngine:
             "ring_lost": float(standing.num_lost),
         }
         return StyledChunk(
-            np.concatenate([nothing, *(one.pixels for one in done)]),
+            pixels_of(sifted.sound, self._size),
             {"ring": (now_ns() - begin_ns) / NS_PER_MS},
             notes,
             "; ".join(filter(None, (standing.trouble, self._guard.problem))),

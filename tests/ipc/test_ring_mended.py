@@ -17,6 +17,7 @@ from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.ipc.ring_descriptor import descriptor_path, lock_path
 from sdv2_host.types import FrameMeta
 from tests.host.live_host import left_segments, linux_only, segment_of
+from tests.ipc import ring_process
 
 STREAM = "mended"
 SHM = Path("/dev/shm")
@@ -150,3 +151,20 @@ def test_a_name_that_another_writer_took_meanwhile_stays_with_that_one(run_dir: 
             assert descriptor_path(run_dir, STREAM).read_bytes() == theirs
             with pytest.raises(AlreadyRunningError):
                 FrameWriter(STREAM, run_dir=run_dir)
+
+
+@linux_only
+def test_what_a_killed_writer_left_that_had_the_name_meanwhile_is_cleared(run_dir: Path) -> None:
+    with FrameWriter(STREAM, run_dir=run_dir) as writer:
+        lock_path(run_dir, STREAM).unlink()
+        other = ring_process.start("hold", run_dir, SHM, STREAM, 1)
+        theirs = segment_of(descriptor_path(run_dir, STREAM))
+        other.kill()
+        other.communicate()
+
+        until(lambda: publish(writer) > 0 and writer.generation > 1)
+        publish(writer)
+
+        assert newcomer_reads(run_dir)
+        assert left_segments({theirs}) == []
+        assert writer.generation == 3  # the other's was the second

@@ -179,6 +179,19 @@ def test_a_directory_that_cannot_be_written_is_a_ring_error(tmp_path: Path) -> N
         make_run_dir(tmp_path / "file")
 
 
+class Fleeting(type(Path())):  # type: ignore[misc]  # of the system's own kind of path
+    """A directory that something tidies away as soon as it is made."""
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        super().mkdir(mode, parents, exist_ok)
+        self.rmdir()
+
+
+def test_a_directory_that_is_removed_while_it_is_made_is_a_ring_error(tmp_path: Path) -> None:
+    with pytest.raises(RingError, match="cannot make the run directory"):
+        make_run_dir(Fleeting(tmp_path / "run"))
+
+
 @on_linux
 def test_the_run_directory_is_made_for_the_user_alone(tmp_path: Path) -> None:
     make_run_dir(tmp_path / "a" / "run")
