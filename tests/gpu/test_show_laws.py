@@ -113,6 +113,43 @@ def test_the_pictures_of_a_replay_are_those_of_the_show(
     assert [picture.source.number for picture in compared if not picture.is_equal] == []
 
 
+@pytest.mark.parametrize("overlap", ["off", "on"])
+@pytest.mark.parametrize("layout", Layout)
+def test_where_a_recording_begins_it_is_told_of_every_picture_what_it_took(
+    models: TinyModels, models_dir: Path, tmp_path: Path, layout: Layout, overlap: Overlap
+) -> None:
+    """By that the worker knows which frames the pictures are of that were on their way."""
+    recorded = RecordedEngine(engine_of(models, models_dir, layout, overlap), Config(), Params())
+    player = Player(recorded)
+    history: list[Action] = [Step(Params())] * 4
+    history += [showing(Step(Params()), tmp_path / "a.show"), Finish()]
+
+    styled = [out for action in history if (out := player.play(action)) is not None]
+    recorded.close(CLOSE_S)
+
+    told = [sum(part.num_frames for part in one.parts) for one in styled]
+    assert told == [len(one.frames) for one in styled]
+    assert sum(part.is_step for one in styled for part in one.parts) == 5
+    assert (tmp_path / "a.show").exists()
+
+
+def test_a_lora_that_was_faded_out_comes_back_at_the_same_chunk(
+    models: TinyModels, models_dir: Path, tmp_path: Path
+) -> None:
+    """It was read before the recording began, so it need not be read again."""
+    history: list[Action] = [
+        *[Step(Params(lora="ink", lora_strength=1.0))] * 2,
+        *[Step(Params(lora="ink", lora_strength=0.0))] * 9,
+        *[Step(Params(lora="ink", lora_strength=0.7))] * 9,
+    ]
+    record(engine_of(models, models_dir), history, 10, tmp_path / "a.show")
+
+    pictures = replayed(engine_of(models, models_dir), tmp_path / "a.show")
+
+    assert [picture.call for picture in pictures if not picture.is_equal] == []
+    assert len(pictures) == 40
+
+
 def test_a_picture_that_is_another_one_is_found(models: TinyModels, models_dir: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         show = Path(folder) / "a.show"
