@@ -259,11 +259,11 @@ class _Performance:
         return Frame(meta, _picture(self._num_frames))
 
 
-_CHANGED = {
+_CHANGED = frozenset(
     name
     for name, spec in PARAMS.items()
     if not spec.swaps_engine and name not in ("record", "record_show")
-}
+)
 """All but those that are another worker's start, and recording itself."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
 
-from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.preflight import check_installed
+from sdv2_host.commands.progress_bar import shown_progress
 from sdv2_host.commands.prompts import bank_prompts
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError, ModelError, SourceError
@@ -25,7 +23,7 @@ from sdv2_host.host.prompt_desk import Decks, needs_bank
 from sdv2_host.params import Params
 from sdv2_host.sinks.video_file import VideoFileSink
 from sdv2_host.sources.video_file import MAX_FPS, open_video, stream_fps, to_upright_rgba
-from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn
+from sdv2_host.types import Engine, Frame, FrameMeta
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -57,13 +55,13 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
                 bank_prompts(config, list(Decks(params.prompt, params.prompt_b).texts))
             # One chunk at a time: in a batch pictures come later than the frames they belong to.
             serial = config.model_copy(update={"layout": "serial"})
-            with _shown_progress(console) as progress:
+            with shown_progress(console) as progress:
                 engine = build_engine(serial, progress)
             engine.reset()
             pictures = _pictures(container, sink, audio, fps)
             total = _expected_frames(container)
             count = 0
-            with _shown_progress(console) as progress:
+            with shown_progress(console) as progress:
                 for number, styled in _styled(engine, pictures, params):
                     sink.write(styled, number)
                     count += 1
@@ -74,17 +72,6 @@ def render(source: Path, target: Path, config: Config, params: Params) -> int:
         if count == 0:
             raise SourceError(f"{source} holds no frame that can be decoded")
     return count
-
-
-@contextlib.contextmanager
-def _shown_progress(console: Console) -> Iterator[ProgressFn]:
-    """Progress told to this is a bar in a terminal, and a line a second elsewhere."""
-    if not console.is_terminal:
-        yield Narrator().progress
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda text, fraction: bar.update(task, description=text, completed=fraction)
 
 
 def _styled(

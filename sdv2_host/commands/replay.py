@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import Progress
 
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.preflight import check_installed
+from sdv2_host.commands.progress_bar import shown_progress
 from sdv2_host.commands.prompts import bank_prompts
 from sdv2_host.config import ENGINES, Config, parse_size
 from sdv2_host.errors import ConfigError
@@ -157,9 +156,9 @@ def replay_show(show: Path, target: Path | None, changes: Changes, verify: bool)
             end_ns = later[0] if later else None
             config = changes.config(scanned.part)
             _prepare(config, scanned, changes)
-            with _shown_progress(console) as progress:
+            with shown_progress(console) as progress:
                 engine = _warm_engine(config, scanned, changes, progress)
-            with _shown_progress(console) as progress:
+            with shown_progress(console) as progress:
                 for count, picture in enumerate(_pictures(scanned, engine, changes), 1):
                     verdict.see(picture, scanned.part)
                     if sink is not None and _is_shown(picture, end_ns):
@@ -286,14 +285,3 @@ def _fps(parts: list[_Scanned]) -> float:
         return LOCKSTEP_FPS
     gaps = [b - a for scanned in parts for a, b in pairwise(scanned.captures_ns) if b > a]
     return min(max(NS_PER_S / median(gaps), MIN_FPS), MAX_FPS) if gaps else LOCKSTEP_FPS
-
-
-@contextlib.contextmanager
-def _shown_progress(console: Console) -> Iterator[ProgressFn]:
-    """Progress told to this is a bar in a terminal, and a line a second elsewhere."""
-    if not console.is_terminal:
-        yield Narrator().progress
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda text, fraction: bar.update(task, description=text, completed=fraction)

@@ -121,15 +121,15 @@ class RecordedEngine:
         self.follow(params)
         is_wanted = bool(self._show) and not self._has_failed
         earlier = self._begin() if is_wanted and self._part is None else None
+        if earlier is not None and earlier.ends_session:
+            return earlier  # these frames follow what is gone: the next ones begin a session
         styled = self._engine.step(frames, params, layout)
         self._has_worked = True
         begins, self._begins_session = self._begins_session, False
         if self._part is not None:
             chosen = layout or self._engine.layout
             self._part.put(Stepped(frames, params, chosen, begins, styled))
-        if earlier is not None and len(earlier.frames):
-            styled = replace(styled, frames=np.concatenate([earlier.frames, styled.frames]))
-        return styled
+        return styled if earlier is None else _joined(earlier, styled)
 
     def collect(self) -> StyledChunk:
         return self._returned("collect", self._engine.collect())
@@ -166,8 +166,8 @@ class RecordedEngine:
         return news
 
     def _begin(self) -> StyledChunk | None:
-        """The next step is the first of a part, unless a LoRA is being merged: then a later one.
-        The pictures that were on their way, if any were."""
+        """The next step is the first of a part, unless a LoRA is being merged or the session has
+        ended: then a later one. The pictures that were on their way, if any were."""
         engine = self._engine
         kept: KeptMemory | None = None
         earlier: StyledChunk | None = None
@@ -175,6 +175,8 @@ class RecordedEngine:
             if not engine.memory.can_keep:
                 return None
             earlier = engine.finish()
+            if earlier.ends_session:
+                return earlier
             kept = engine.memory.keep()
         elif self._has_worked and not self._begins_session:
             self._say_it_waits()
@@ -199,6 +201,14 @@ class RecordedEngine:
             self._part.end()
             self._leaving.append(self._part)
         self._part = None
+
+
+def _joined(earlier: StyledChunk, styled: StyledChunk) -> StyledChunk:
+    """The pictures of both, with what each took."""
+    frames = styled.frames
+    if len(earlier.frames):
+        frames = np.concatenate([earlier.frames, frames])
+    return replace(styled, frames=frames, parts=earlier.parts + styled.parts)
 
 
 def _news(part: ShowPart) -> ShowNews:

@@ -180,7 +180,7 @@ def video_name(number: int) -> str:
 
 def encode_call(call: Call) -> bytes:
     """The call as one line."""
-    return call.model_dump_json(exclude_defaults=False).encode() + b"\n"
+    return call.model_dump_json().encode() + b"\n"
 
 
 def decode_call(line: bytes, where: str) -> Call:
@@ -192,7 +192,7 @@ def decode_call(line: bytes, where: str) -> Call:
     if len(line) > MAX_LINE_BYTES:
         raise ConfigError(f"{where}: longer than {MAX_LINE_BYTES} bytes")
     try:
-        return _CALL.validate_python(parse_json(line, where), strict=False)
+        return _CALL.validate_python(parse_json(line, where))
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first(error)}") from None
 

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 import av
@@ -23,13 +22,13 @@ from numpy.typing import NDArray
 from sdv2_host.clock import NS_PER_MS
 from sdv2_host.errors import ConfigError
 from sdv2_host.host.show_format import Form, SourceFrame
+from sdv2_host.ipc.pixels import to_bgra8
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, Orientation, PixelFormat, Size
 
 MS = Fraction(1, 1000)
 NOMINAL_FPS = 30
 MAX_SIDE_PX = 8192
 OPAQUE = 255
-_BGRA = [2, 1, 0, 3]
 
 
 class VideoKind(NamedTuple):
@@ -143,17 +142,6 @@ class VideoReader:
         self.size = Size(stream.width, stream.height)
         self._frames = self._decode(stream)
 
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         self._container.close()
 
@@ -182,7 +170,7 @@ def as_it_was(pixels: NDArray[np.uint8], meta: FrameMeta, form: Form) -> Frame:
     if form.orientation is Orientation.BOTTOM_FIRST:
         pixels = pixels[::-1]
     if form.pixel_format is PixelFormat.BGRA8:
-        pixels = pixels[..., _BGRA]
+        pixels = to_bgra8(pixels)
     elif form.pixel_format is PixelFormat.R8:
         pixels = pixels[..., :1]
     return Frame(meta, np.ascontiguousarray(pixels))

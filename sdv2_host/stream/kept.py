@@ -5,8 +5,6 @@ Whatever is read is checked against the stream that it is for: a file may come f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -16,11 +14,11 @@ from torch import Tensor
 from sdv2_host.blend import Blend
 from sdv2_host.errors import ModelError
 from sdv2_host.stream.kv_cache import RollingKVCache
-from sdv2_host.stream.prompt import LookMemory, TextBank
+from sdv2_host.stream.prompt import LookMemory
 from sdv2_host.stream.recent import PastChunk
 from sdv2_host.stream.reference_cache import ReferenceKVCache
+from sdv2_host.stream.snapshot import tensors_of
 from sdv2_host.stream.state import StreamState
-from sdv2_host.wan.streaming_vae import VAECache
 
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Text = Annotated[str, Field(max_length=10_000)]
@@ -119,18 +117,6 @@ def put_back_(state: StreamState, stream: KeptStream) -> None:
     state.look = LookMemory(facts.in_sinks, facts.newest)
     is_watched = facts.drift_blend is not None
     state.drift.look = (facts.drift_blend, *facts.drift_values) if is_watched else None
-
-
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """All of a state's, always in the same order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, VAECache | list):
-        for item in value:
-            yield from tensors_of(item)
-    elif is_dataclass(value) and not isinstance(value, TextBank):
-        for field in fields(value):
-            yield from tensors_of(getattr(value, field.name))
 
 
 def _cache_facts(kv: object) -> RollingFacts | ReferenceFacts:

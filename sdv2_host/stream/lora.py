@@ -50,7 +50,7 @@ class KeptLoras(BaseModel):
     held: list[tuple[Annotated[str, Field(pattern=f"^{LORA_NAME.pattern}$")], float]] = Field(
         max_length=MAX_LORAS
     )
-    """Names and strengths."""
+    """Names and strengths; 0 = read, and in no weight: it is there at once when asked for."""
     cursor: int = Field(ge=0)
 
 
@@ -143,8 +143,11 @@ class LoraMerge:
 
     def kept(self) -> KeptLoras:
         """Of a model that is settled."""
-        held = [(lora.name, strength) for lora, strength in self._target]
-        return KeptLoras(asked=self._asked, problem=self._problem, held=held, cursor=self._cursor)
+        held = {lora.name: strength for lora, strength in self._target}
+        held |= dict.fromkeys(self._loras.keys() - held.keys(), 0.0)
+        return KeptLoras(
+            asked=self._asked, problem=self._problem, held=list(held.items()), cursor=self._cursor
+        )
 
     @torch.inference_mode()
     def put_back_(self, kept: KeptLoras | None) -> None:

@@ -32,7 +32,19 @@ def restore_(state: StreamState, saved: StreamState) -> None:
 
 def state_bytes(state: StreamState) -> int:
     """What a snapshot of it takes."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(state))
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """All of a state's, always in the same order; none of the prompts, which are a memo."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, VAECache | list):
+        for item in value:
+            yield from tensors_of(item)
+    elif is_dataclass(value) and not isinstance(value, TextBank):
+        for field in fields(value):
+            yield from tensors_of(getattr(value, field.name))
 
 
 def _copied(value: Any) -> Any:
@@ -67,14 +79,3 @@ def _restored_(target: Any, saved: Any) -> Any:
         restored = _restored_(getattr(target, field.name), getattr(saved, field.name))
         setattr(target, field.name, restored)
     return target
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, VAECache | list):
-        for item in value:
-            yield from _tensors(item)
-    elif is_dataclass(value) and not isinstance(value, TextBank):
-        for field in fields(value):
-            yield from _tensors(getattr(value, field.name))

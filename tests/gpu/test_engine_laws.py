@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,7 @@ from torch import Tensor
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.gpu.wan_spec import GEOMETRY, REFERENCE_FIRST_CHUNK_FRAMES, reference_rules
-from sdv2_host.models.loras import find_lora
-from sdv2_host.models.store import lora_dir
 from sdv2_host.params import Params
-from sdv2_host.stream.lora import LoraMerge
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Layout, StyledChunk
 from sdv2_host.wan.tiny_weights import TinyModels
@@ -39,10 +35,9 @@ from tests.gpu.histories import (
     pictures,
     played,
 )
+from tests.gpu.lora_engines import lora_engine, write_loras
 from tests.gpu.marked_vae import MarkedVAE
-from tests.lora_files import factors, tensors_of, write
 from tests.naive_engine import NaiveEngine
-from tests.toys import TOY_DIT
 
 QUIET = st.floats(0, 0.95)
 """Noise that leaves something of the latents."""
@@ -50,8 +45,6 @@ LIVE = [name for name, spec in PARAMS.items() if not spec.is_output]
 """What reaches an engine's pictures."""
 READABLE = any_params(LIVE, noise_s_min=QUIET, noise_s_max=QUIET)
 LORA = st.sampled_from(["", "ink", "oil:0.5, ink:-1", "nobody-has-this"])
-BUDGET_BYTES = 20_000
-"""A change of LoRAs takes four chunks or so."""
 FIRST = Step(Params(prompt="gold", steps=3, motion_window=64), 2, Layout.BATCH)
 PROBE = [FIRST, *[FIRST._replace(num_latents=1)] * 5]
 """A session that would show what is left of one before: its first chunk has two latent frames."""
@@ -102,19 +95,7 @@ def test_each_frame_comes_out_once_in_order_for_longer(
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    for seed, name in ((1, "ink"), (2, "oil")):
-        tensors = tensors_of("kohya", factors(TOY_DIT, seed, size=0.3), None)
-        write(lora_dir(root) / f"{name}.safetensors", tensors)
-    return root
-
-
-def lora_engine(models: TinyModels, models_dir: Path, layout: Layout) -> StreamEngine:
-    """Random weights of its own."""
-    own = models._replace(dit=copy.deepcopy(models.dit))
-    base = {name: value.clone() for name, value in own.dit.state_dict().items()}
-    lora = LoraMerge(own.dit, base.__getitem__, partial(find_lora, models_dir), BUDGET_BYTES)
-    return tiny_engine(own, tiny_spec({}, SIZE, layout=layout), lora)
+    return write_loras(tmp_path_factory.mktemp("models"))
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

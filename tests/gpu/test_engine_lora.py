@@ -23,13 +23,12 @@ from sdv2_host.wan.dims import TINY_DIT
 from sdv2_host.wan.lora import read_lora
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.tiny_weights import TinyModels
+from tests.gpu.lora_engines import BUDGET_BYTES, lora_engine, write_loras
 from tests.lora_files import factors, tensors_of, write
 from tests.toys import TOY_DIT
 
 SIZE = Size(32, 32)
 PLAIN = Params(prompt="neon outline")
-BUDGET_BYTES = 20_000
-"""The toy's matrices are some 75 kB."""
 FADED = 9
 """Chunks after which a change is complete."""
 
@@ -55,20 +54,7 @@ def play(engine: StreamEngine, params: Params, num_chunks: int = 5) -> np.ndarra
 
 @pytest.fixture
 def models_dir(tmp_path: Path) -> Path:
-    for seed, name in ((1, "ink"), (2, "oil")):
-        tensors = tensors_of("kohya", factors(TOY_DIT, seed, size=0.3), None)
-        write(lora_dir(tmp_path) / f"{name}.safetensors", tensors)
-    return tmp_path
-
-
-def live_engine(
-    models: TinyModels, models_dir: Path, layout: Layout = Layout.SERIAL
-) -> StreamEngine:
-    """With weights of its own, that no other test sees."""
-    own = models._replace(dit=copy.deepcopy(models.dit))
-    base = {name: value.clone() for name, value in own.dit.state_dict().items()}
-    lora = LoraMerge(own.dit, base.__getitem__, partial(find_lora, models_dir), BUDGET_BYTES)
-    return tiny_engine(own, tiny_spec({}, SIZE, layout=layout), lora)
+    return write_loras(tmp_path)
 
 
 class ScarceMemory:
@@ -107,7 +93,7 @@ def test_a_lora_that_memory_runs_out_for_is_refused_and_the_model_is_its_own_aga
     models: TinyModels, models_dir: Path, num_merged: int, is_first: bool
 ) -> None:
     engine, memory = scarce_engine(models, models_dir)
-    plain = play(live_engine(models, models_dir), PLAIN)
+    plain = play(lora_engine(models, models_dir), PLAIN)
     if not is_first:
         play(engine, asking("oil"), FADED)
 
@@ -166,7 +152,7 @@ def merged_models(models: TinyModels, models_dir: Path, **strengths: float) -> T
 def test_every_chunk_brings_its_frames_while_loras_come_change_and_go(
     models: TinyModels, models_dir: Path, layout: Layout
 ) -> None:
-    engine = live_engine(models, models_dir, layout)
+    engine = lora_engine(models, models_dir, layout)
     requests = [*[""] * 2, *["ink"] * 3, *["ink:0.5, oil"] * 6, "nosuch", *[""] * 5]
 
     counts = [
@@ -182,7 +168,7 @@ def test_every_chunk_brings_its_frames_while_loras_come_change_and_go(
 def test_a_session_after_the_merge_equals_one_of_a_model_built_so(
     models: TinyModels, models_dir: Path, layout: Layout
 ) -> None:
-    engine = live_engine(models, models_dir, layout)
+    engine = lora_engine(models, models_dir, layout)
     wanted = asking("ink:0.5, oil:-0.25")
     play(engine, PLAIN, num_chunks=2)
     play(engine, wanted, FADED)
@@ -193,13 +179,13 @@ def test_a_session_after_the_merge_equals_one_of_a_model_built_so(
         merged_models(models, models_dir, ink=0.5, oil=-0.25), tiny_spec({}, SIZE, layout=layout)
     )
     assert np.array_equal(live, play(built, PLAIN))
-    assert not np.array_equal(live, play(live_engine(models, models_dir), PLAIN))
+    assert not np.array_equal(live, play(lora_engine(models, models_dir), PLAIN))
 
 
 def test_prompts_of_before_are_asked_for_anew_after_the_merge(
     models: TinyModels, models_dir: Path
 ) -> None:
-    engine = live_engine(models, models_dir)
+    engine = lora_engine(models, models_dir)
     for prompt in ("mosaic", "neon outline"):
         play(engine, asking("", prompt), num_chunks=2)
     play(engine, asking("ink", "neon outline"), FADED)
@@ -213,7 +199,7 @@ def test_prompts_of_before_are_asked_for_anew_after_the_merge(
 def test_after_removal_a_session_equals_the_one_before(
     models: TinyModels, models_dir: Path
 ) -> None:
-    engine = live_engine(models, models_dir)
+    engine = lora_engine(models, models_dir)
     before = play(engine, PLAIN)
     play(engine, asking("ink, oil"), FADED)
     with_lora = play(engine, asking("ink, oil"))
@@ -226,7 +212,7 @@ def test_after_removal_a_session_equals_the_one_before(
 
 
 def test_a_change_fades_in_over_chunks_and_then_rests(models: TinyModels, models_dir: Path) -> None:
-    engine = live_engine(models, models_dir)
+    engine = lora_engine(models, models_dir)
     spans = [engine.step(chunk, PLAIN).spans_ms for chunk in clip(2)]
     assert all("lora" not in span for span in spans)
 
@@ -239,7 +225,7 @@ def test_a_change_fades_in_over_chunks_and_then_rests(models: TinyModels, models
 
 
 def test_warm_up_merges_what_is_asked_from_the_start(models: TinyModels, models_dir: Path) -> None:
-    engine = live_engine(models, models_dir)
+    engine = lora_engine(models, models_dir)
     engine.warm_up(asking("ink"), lambda text, fraction: None)
 
     live = play(engine, asking("ink"))
@@ -277,7 +263,7 @@ def test_an_unknown_or_unfitting_lora_is_a_problem_and_changes_nothing(
         lora_dir(models_dir) / "big.safetensors",
         tensors_of("kohya", factors(TINY_DIT, outside=False), None),
     )
-    engine = live_engine(models, models_dir)
+    engine = lora_engine(models, models_dir)
     before = play(engine, PLAIN)
     first, second, *_ = clip(2)
     engine.reset()

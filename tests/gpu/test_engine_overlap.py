@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import threading
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,12 +15,9 @@ from torch import Tensor
 
 from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
-from sdv2_host.gpu.overlap import Overlap, Pace, measured_pace
+from sdv2_host.gpu.overlap import Pace, measured_pace
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
-from sdv2_host.models.loras import find_lora
-from sdv2_host.models.store import lora_dir
 from sdv2_host.params import Params
-from sdv2_host.stream.lora import LoraMerge
 from sdv2_host.types import Frame, FrameMeta, Layout, Shape, StyledChunk
 from sdv2_host.wan.streaming_vae import Decoded, VAECache
 from sdv2_host.wan.tiny_vae import TinyVAE
@@ -39,30 +34,16 @@ from tests.gpu.histories import (
     picture_of,
     pictures,
 )
-from tests.lora_files import factors, tensors_of, write
-from tests.toys import TOY_DIT
+from tests.gpu.lora_engines import lora_engine, write_loras
 
 LIVE = [name for name, spec in PARAMS.items() if not spec.is_output]
 LORA = st.sampled_from(["", "ink"])
-BUDGET_BYTES = 20_000
 DEADLINE_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    tensors = tensors_of("kohya", factors(TOY_DIT, 1, size=0.3), None)
-    write(lora_dir(root) / "ink.safetensors", tensors)
-    return root
-
-
-def engine_of(
-    models: TinyModels, models_dir: Path, layout: Layout, overlap: Overlap
-) -> StreamEngine:
-    own = models._replace(dit=copy.deepcopy(models.dit))
-    base = {name: value.clone() for name, value in own.dit.state_dict().items()}
-    lora = LoraMerge(own.dit, base.__getitem__, partial(find_lora, models_dir), BUDGET_BYTES)
-    return tiny_engine(own, tiny_spec({}, SIZE, layout=layout), lora, overlap=overlap)
+    return write_loras(tmp_path_factory.mktemp("models"))
 
 
 def all_out(engine: StreamEngine, history: list[Action], collects: list[bool]) -> list[StyledChunk]:
@@ -93,7 +74,7 @@ def test_whatever_is_done_overlapped_pictures_are_those_of_one_stage_after_the_o
     collects: list[bool],
 ) -> None:
     serial, overlapped = (
-        all_out(engine_of(models, models_dir, layout, how), history, collects)
+        all_out(lora_engine(models, models_dir, layout, how), history, collects)
         for how in ("off", "on")
     )
 

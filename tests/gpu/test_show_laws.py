@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,47 +16,25 @@ from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
 from sdv2_host.gpu.engine import StreamEngine
 from sdv2_host.gpu.overlap import Overlap
-from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.host.show_engine import RecordedEngine
 from sdv2_host.host.show_reader import open_show, read_calls
 from sdv2_host.host.show_replay import Picture, digests_in, replay
-from sdv2_host.models.loras import find_lora
-from sdv2_host.models.store import lora_dir
 from sdv2_host.params import Params
-from sdv2_host.stream.lora import LoraMerge
 from sdv2_host.types import Layout, Size
 from sdv2_host.wan.tiny_weights import TinyModels
 from tests.any_params import PARAMS, any_params
-from tests.gpu.histories import SIZE, Action, Finish, Player, Step, histories
-from tests.lora_files import factors, tensors_of, write
-from tests.toys import TOY_DIT
+from tests.gpu.histories import Action, Finish, Player, Step, histories
+from tests.gpu.lora_engines import lora_engine, write_loras
 
 LIVE = [name for name, spec in PARAMS.items() if not spec.is_output]
 LORA = st.sampled_from(["", "ink"])
-BUDGET_BYTES = 20_000
-"""Several chunks for a LoRA: recordings begin, and parameters change, while one is merged."""
+"""Takes several chunks: recordings begin, and parameters change, while one is merged."""
 CLOSE_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    tensors = tensors_of("kohya", factors(TOY_DIT, 1, size=0.3), None)
-    write(lora_dir(root) / "ink.safetensors", tensors)
-    return root
-
-
-def engine_of(
-    models: TinyModels,
-    models_dir: Path,
-    layout: Layout = Layout.SERIAL,
-    overlap: Overlap = "off",
-    size: Size = SIZE,
-) -> StreamEngine:
-    own = models._replace(dit=copy.deepcopy(models.dit))
-    base = {name: value.clone() for name, value in own.dit.state_dict().items()}
-    lora = LoraMerge(own.dit, base.__getitem__, partial(find_lora, models_dir), BUDGET_BYTES)
-    return tiny_engine(own, tiny_spec({}, size, layout=layout), lora, overlap=overlap)
+    return write_loras(tmp_path_factory.mktemp("models"))
 
 
 def record(engine: StreamEngine, history: list[Action], first: int, show: Path) -> int:
@@ -103,24 +79,61 @@ def test_the_pictures_of_a_replay_are_those_of_the_show(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         show = Path(folder) / "a.show"
-        num_out = record(engine_of(models, models_dir, layout, overlap), history, first, show)
+        num_out = record(lora_engine(models, models_dir, layout, overlap), history, first, show)
         if not show.exists():  # nothing was played after that, or a LoRA was merged all the time
             return
-        pictures = replayed(engine_of(models, models_dir, layout), show)
+        pictures = replayed(lora_engine(models, models_dir, layout), show)
 
     compared = [picture for picture in pictures if picture.recorded is not None]
     assert len(compared) >= num_out
     assert [picture.source.number for picture in compared if not picture.is_equal] == []
 
 
+@pytest.mark.parametrize("overlap", ["off", "on"])
+@pytest.mark.parametrize("layout", Layout)
+def test_where_a_recording_begins_it_is_told_of_every_picture_what_it_took(
+    models: TinyModels, models_dir: Path, tmp_path: Path, layout: Layout, overlap: Overlap
+) -> None:
+    """By that the worker knows which frames the pictures are of that were on their way."""
+    recorded = RecordedEngine(lora_engine(models, models_dir, layout, overlap), Config(), Params())
+    player = Player(recorded)
+    history: list[Action] = [Step(Params())] * 4
+    history += [showing(Step(Params()), tmp_path / "a.show"), Finish()]
+
+    styled = [out for action in history if (out := player.play(action)) is not None]
+    recorded.close(CLOSE_S)
+
+    told = [sum(part.num_frames for part in one.parts) for one in styled]
+    assert told == [len(one.frames) for one in styled]
+    assert sum(part.is_step for one in styled for part in one.parts) == 5
+    assert (tmp_path / "a.show").exists()
+
+
+def test_a_lora_that_was_faded_out_comes_back_at_the_same_chunk(
+    models: TinyModels, models_dir: Path, tmp_path: Path
+) -> None:
+    """It was read before the recording began, so it need not be read again."""
+    history: list[Action] = [
+        *[Step(Params(lora="ink", lora_strength=1.0))] * 2,
+        *[Step(Params(lora="ink", lora_strength=0.0))] * 9,
+        *[Step(Params(lora="ink", lora_strength=0.7))] * 9,
+    ]
+    record(lora_engine(models, models_dir), history, 10, tmp_path / "a.show")
+
+    pictures = replayed(lora_engine(models, models_dir), tmp_path / "a.show")
+
+    assert [picture.call for picture in pictures if not picture.is_equal] == []
+    assert len(pictures) == 40
+
+
 def test_a_picture_that_is_another_one_is_found(models: TinyModels, models_dir: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         show = Path(folder) / "a.show"
-        record(engine_of(models, models_dir), [Step(Params(seed=1))] * 3, 0, show)
+        record(lora_engine(models, models_dir), [Step(Params(seed=1))] * 3, 0, show)
         steps = show / "part-001" / "steps.jsonl"
         steps.write_text(steps.read_text().replace('"seed":1', '"seed":2'))
 
-        pictures = replayed(engine_of(models, models_dir), show)
+        pictures = replayed(lora_engine(models, models_dir), show)
 
     assert [picture.is_equal for picture in pictures] == [False] * 9
 
@@ -130,9 +143,9 @@ def test_a_change_makes_others_at_the_same_chunks(models: TinyModels, models_dir
     with tempfile.TemporaryDirectory() as folder:
         show = Path(folder) / "a.show"
         history: list[Action] = [Step(Params())] * 3 + [Step(Params(prompt="gold"))] * 3
-        record(engine_of(models, models_dir), history, 2, show)
+        record(lora_engine(models, models_dir), history, 2, show)
         (part,) = open_show(show)
-        larger = engine_of(models, models_dir, size=Size(64, 48))
+        larger = lora_engine(models, models_dir, size=Size(64, 48))
 
         def change(params: Params) -> Params:
             return params.model_copy(update={"steps": 4})
@@ -144,7 +157,7 @@ def test_a_change_makes_others_at_the_same_chunks(models: TinyModels, models_dir
 
 
 def kept_file(models: TinyModels, models_dir: Path, path: Path) -> StreamEngine:
-    engine = engine_of(models, models_dir)
+    engine = lora_engine(models, models_dir)
     player = Player(engine)
     for _ in range(2):
         player.play(Step(Params(lora="ink"), order=("save", "a")))
@@ -159,7 +172,7 @@ def test_an_engine_goes_on_from_what_another_remembered(
 ) -> None:
     """Looks and LoRAs too."""
     engine = kept_file(models, models_dir, tmp_path / "m.safetensors")
-    other = engine_of(models, models_dir)
+    other = lora_engine(models, models_dir)
     other.memory.recall(tmp_path / "m.safetensors")
 
     styled = []
@@ -205,7 +218,7 @@ def test_memory_that_is_not_an_engines_is_refused(
         path.write_bytes(b"\xff" * 64)
 
     with pytest.raises(ModelError, match=what):
-        engine_of(models, models_dir).memory.recall(path)
+        lora_engine(models, models_dir).memory.recall(path)
 
 
 def test_a_link_in_a_shows_folder_is_not_followed(
@@ -215,4 +228,4 @@ def test_a_link_in_a_shows_folder_is_not_followed(
     (tmp_path / "m.safetensors").symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(ModelError, match="is a link"):
-        engine_of(models, models_dir).memory.recall(tmp_path / "m.safetensors")
+        lora_engine(models, models_dir).memory.recall(tmp_path / "m.safetensors")

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdv2_host.config import Config
+from sdv2_host.host.engines import NoMemory
 from sdv2_host.host.outlet import Outlet
+from sdv2_host.host.show_engine import RecordedEngine
+from sdv2_host.host.show_reader import feed, open_show
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, Layout, StyledChunk
 from tests.host.one_turn_worker import OneTurnWorker, one_turn_worker
+from tests.host.show_steps import CLOSE_S, frames_of
 from tests.naive_engine import NaiveEngine
 
 LOCKSTEP = FrameFlags.LOCKSTEP
@@ -42,6 +47,34 @@ class BreakingEngine(NaiveEngine):
         self.num_lost += self.num_in_flight + len(styled.frames)
         self.reset()
         return replace(styled, frames=styled.frames[:0], ends_session=True)
+
+
+class RememberingEngine(BreakingEngine):
+    """Ends it when all that is on its way is asked for, too."""
+
+    memory = NoMemory()
+
+    def finish(self) -> StyledChunk:
+        return self._ending(super().finish())
+
+
+def test_a_session_that_ends_as_its_recording_begins_is_recorded_from_the_next_one_on(
+    tmp_path: Path,
+) -> None:
+    engine, showing = RememberingEngine(), Params(show=str(tmp_path / "a.show"))
+    recorded = RecordedEngine(engine, Config(engine="passthrough"), Params())
+    recorded.step(frames_of(1, 1), Params())
+
+    engine.breaks = True
+    ended = recorded.step(frames_of(2, 4), showing)
+    recorded.reset()
+    recorded.step(frames_of(6, 1), showing)
+    recorded.close(CLOSE_S)
+    (part,) = open_show(tmp_path / "a.show")
+
+    assert ended.ends_session
+    assert [[frame.meta.frame for frame in fed.frames] for fed in feed(part)] == [[6]]
+    assert not any(news.has_failed for news in recorded.take_news())
 
 
 def broken_worker(worker: OneTurnWorker, layout: Layout) -> BreakingEngine:

@@ -3,6 +3,7 @@ where it is not as we write it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_every_format_comes_back_as_an_engine_sees_it(
     writer = VideoWriter(path, kind_of([to_rgba8(frame)]))
     writer.write(to_rgba8(frame), 5)
     writer.close()
-    with VideoReader(path) as reader:
+    with contextlib.closing(VideoReader(path)) as reader:
         (read,) = reader.take(1)
     again = as_it_was(read, meta, form_of(frame))
 
