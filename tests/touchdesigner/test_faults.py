@@ -195,21 +195,28 @@ def test_of_two_components_one_sends_and_the_other_takes_over(
 ) -> None:
     stage, _ = lasting
     plays(stage, 1)
+    with second_component(stage) as other:
+        says(other, State.LIVE, "another program already sends", "turn off the input here")
+        plays(stage, 2)
+        other.until(lambda: np.array_equal(other.seen(), stage.seen()), "shows the same")
+        stage.comp.par.Active = False
+
+        plays(other, 3)
+        other.until(lambda: other.status.input_trouble == "", "no trouble")
+    plays(stage, 4)
+
+
+@contextmanager
+def second_component(stage: TouchStage) -> Iterator[TouchStage]:
+    """Beside the stage's, of the same source and host; the stage's is active afterwards."""
     second = stage.touch.project1.copy(stage.comp, name="second")
     second.inputConnectors[0].connect(stage.source)
     stage.touch.look_at(second.op("out1"))
-    other = TouchStage(stage.touch, second, stage.source, stage.host)
-
-    says(other, State.LIVE, "another program already sends", "turn off the input here")
-    plays(stage, 2)
-    other.until(lambda: np.array_equal(other.seen(), stage.seen()), "shows the same")
-    stage.comp.par.Active = False
-
-    plays(other, 3)
-    assert other.status.input_trouble == ""
-    second.destroy()
-    stage.comp.par.Active = True
-    plays(stage, 4)
+    try:
+        yield TouchStage(stage.touch, second, stage.source, stage.host)
+    finally:
+        second.destroy()
+        stage.comp.par.Active = True
 
 
 def test_another_program_sends_first_and_leaves(lasting: tuple[TouchStage, int]) -> None:
