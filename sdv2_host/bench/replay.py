@@ -96,7 +96,11 @@ class ReplayResult:
     replayed_s: float = 0.0
     num_pictures: int = 0
     num_equal: int = 0
+    num_missing: int = 0
+    """Of the show, that could not be made again."""
     first_other: str = ""
+    verdict: str = ""
+    """In words."""
 
 
 def run(plan: ReplayPlan, progress: ProgressFn) -> dict[str, Any]:
@@ -116,14 +120,15 @@ def run(plan: ReplayPlan, progress: ProgressFn) -> dict[str, Any]:
         verdict = replay_show(show, None, Changes(models_dir=str(models_dir)), verify=True)
         result.replayed_s = round((now_ns() - begin_ns) / NS_PER_S, 1)
         result.num_pictures, result.num_equal = verdict.num_pictures, verdict.num_equal
-        result.first_other = verdict.first_other
+        result.num_missing, result.first_other = verdict.num_missing, verdict.first_other
+        result.verdict = verdict.text
     return asdict(result)
 
 
 def format_table(result: dict[str, Any]) -> str:
     """For a person."""
     lines = [
-        f"{result['num_equal']} pictures of {result['num_pictures']} identical",
+        str(result["verdict"]),
         f"{result['minutes']:g} minutes at {result['size']}: {result['num_chunks']} chunks, "
         f"{result['num_sessions']} sessions, {result['num_stalls']} stalls, "
         f"{result['num_parts']} parts",

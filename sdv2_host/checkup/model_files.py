@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import sdv2_host
 from sdv2_host.checkup.finding import Finding, Subject
 from sdv2_host.config import Config
 from sdv2_host.errors import ModelError
@@ -17,9 +16,9 @@ from sdv2_host.models.integrity import Health, verify_part
 from sdv2_host.models.loras import find_lora
 from sdv2_host.models.register import load_register
 from sdv2_host.models.store import READY, PartStatus, Store, hub_store, models_dir, needed_parts
+from sdv2_host.models.weights import TINY_FILE
 
 GROUP = "Models"
-TINY_FILE = Path(sdv2_host.__file__).parent / "assets" / "tiny" / "tiny.safetensors"
 TINY_SHA256 = "6c97194f5720f76565e91edb7be8f4569ecb44829dfdee8332333a5faf7fd82a"
 VERIFY_LIMIT_S = 600.0
 """40 GB of wan-14b and its text encoder from a slow disk."""

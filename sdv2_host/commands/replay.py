@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +34,8 @@ from sdv2_host.types import Engine, ProgressFn
 X264_PRESET = "medium"
 LOCKSTEP_FPS = 30.0
 MIN_FPS, MAX_FPS = 1.0, 120.0
+BuildEngine = Callable[[Config, ProgressFn], Engine]
+"""`build_engine`, or what a test has in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Verdict:
 
     num_pictures: int = 0
     num_equal: int = 0
+    num_missing: int = 0
+    """That are in the show and could not be made again: its frames end before."""
     first_other: str = ""
     """Where the first is that differs; '' = none does."""
     problems: list[str] = field(default_factory=list)
@@ -115,7 +120,13 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        return f"{self.num_equal} pictures of {self.num_pictures} identical"
+        text = f"{self.num_equal} pictures of {self.num_pictures} identical"
+        if not self.num_missing:
+            return text
+        return (
+            f"{text}; {self.num_missing} more cannot be made again, as their frames are not in the "
+            "show: its recorder was killed, or a file is damaged"
+        )
 
 
 class _Scanned(NamedTuple):
@@ -129,7 +140,13 @@ class _Scanned(NamedTuple):
     is_lockstep: bool
 
 
-def replay_show(show: Path, target: Path | None, changes: Changes, verify: bool) -> Verdict:
+def replay_show(
+    show: Path,
+    target: Path | None,
+    changes: Changes,
+    verify: bool,
+    build: BuildEngine = build_engine,
+) -> Verdict:
     """The show's pictures are made again, and written where there is a target.
 
     Raises:
@@ -146,42 +163,47 @@ def replay_show(show: Path, target: Path | None, changes: Changes, verify: bool)
             "--verify compares with the show as it was: leave out --steps, --size, --seed, "
             "--engine and --vae"
         )
-    console = Console(stderr=True)
     parts = [_scan(part) for part in open_show(show)]
     verdict = Verdict()
     with contextlib.ExitStack() as stack:
-        sink = stack.enter_context(_sink(target, parts)) if target is not None else None
+        film = stack.enter_context(_film(target, parts)) if target is not None else None
         for index, scanned in enumerate(parts):
             later = parts[index + 1].captures_ns[:1] if index + 1 < len(parts) else []
-            end_ns = later[0] if later else None
-            config = changes.config(scanned.part)
-            _prepare(config, scanned, changes)
-            with shown_progress(console) as progress:
-                engine = _warm_engine(config, scanned, changes, progress)
-            with shown_progress(console) as progress:
-                for count, picture in enumerate(_pictures(scanned, engine, changes), 1):
-                    verdict.see(picture, scanned.part)
-                    if sink is not None and _is_shown(picture, end_ns):
-                        sink.write(picture)
-                    progress(f"replaying {scanned.part.folder.name}", _share(count, scanned))
+            shown = None if film is None else _Shown(film, later[0] if later else None)
+            _replay_part(scanned, changes, build, verdict, shown)
     for problem in verdict.problems:
         print(f"sdv2-host: {problem}", file=sys.stderr)
     return verdict
 
 
-def _pictures(scanned: _Scanned, engine: Engine, changes: Changes) -> Iterator[Picture]:
+def _replay_part(
+    scanned: _Scanned,
+    changes: Changes,
+    build: BuildEngine,
+    verdict: Verdict,
+    shown: _Shown | None,
+) -> None:
+    """Its engine is gone afterwards: the device may have room for one only."""
+    console = Console(stderr=True)
+    config = changes.config(scanned.part)
+    _prepare(config, scanned, changes)
+    with shown_progress(console) as progress:
+        engine = _warm_engine(config, scanned, changes, progress, build)
     change = changes.params if changes.has_any else None
-    return replay(scanned.part, engine, scanned.digests, change)
+    num_before = verdict.num_pictures
+    with shown_progress(console) as progress:
+        pictures = replay(scanned.part, engine, scanned.digests, change)
+        for count, picture in enumerate(pictures, 1):
+            verdict.see(picture, scanned.part)
+            if shown is not None:
+                shown.write(picture)
+            progress(f"replaying {scanned.part.folder.name}", _share(count, scanned))
+    verdict.num_missing += len(scanned.digests) - (verdict.num_pictures - num_before)
+    _let_go(config, engine)
 
 
 def _share(count: int, scanned: _Scanned) -> float:
     return min(1.0, count / max(1, scanned.num_frames))
-
-
-def _is_shown(picture: Picture, end_ns: int | None) -> bool:
-    """A part's last pictures are left out where the next part has the same frames: while another
-    engine takes over, two are at work."""
-    return end_ns is None or picture.source.capture_ns < end_ns
 
 
 def _scan(part: Part) -> _Scanned:
@@ -211,20 +233,37 @@ def _prepare(config: Config, scanned: _Scanned, changes: Changes) -> None:
 
 
 def _warm_engine(
-    config: Config, scanned: _Scanned, changes: Changes, progress: ProgressFn
+    config: Config,
+    scanned: _Scanned,
+    changes: Changes,
+    progress: ProgressFn,
+    build: BuildEngine,
 ) -> Engine:
     """As the worker had it. Whether stages overlap is measured where the settings leave it open,
     and lanes have other threads: so where it came out otherwise than in the show, it is said."""
     params = changes.params(scanned.part.params)
-    engine = build_engine(config, progress)
-    engine.warm_up(params, progress)
-    recorded = scanned.part.facts.delay_frames
-    if changes.has_any or engine.delay_frames == recorded or config.overlap != "auto":
+
+    def built(config: Config) -> Engine:
+        gc.collect()  # an engine refers to itself: what the one before held is free now
+        engine = build(config, progress)
+        engine.warm_up(params, progress)
         return engine
-    overlap = "on" if recorded > engine.delay_frames else "off"
-    engine = build_engine(config.model_copy(update={"overlap": overlap}), progress)
-    engine.warm_up(params, progress)
-    return engine
+
+    engine = built(config)
+    recorded, measured = scanned.part.facts.delay_frames, engine.delay_frames
+    if changes.has_any or measured == recorded or config.overlap != "auto":
+        return engine
+    del engine
+    return built(config.model_copy(update={"overlap": "on" if recorded > measured else "off"}))
+
+
+def _let_go(config: Config, engine: Engine) -> None:
+    """What is left of it goes with the last reference."""
+    if config.is_ring:
+        from sdv2_host.stages.ring_engine import RingEngine  # noqa: PLC0415  (torch)
+
+        assert isinstance(engine, RingEngine), "an engine on several devices is a ring"
+        engine.close()
 
 
 def differences(then: Machine, now: Machine) -> list[str]:
@@ -236,22 +275,26 @@ def differences(then: Machine, now: Machine) -> list[str]:
     ]
 
 
-def explain(show: Path, verdict: Verdict, changes: Changes) -> list[str]:
+def report(show: Path, verdict: Verdict, changes: Changes) -> list[str]:
     """Lines for a person who expected equal pictures."""
-    found = [
-        text for part in open_show(show) for text in differences(part.facts.machine, this_machine())
-    ]
+    if not verdict.first_other:
+        return [verdict.text]
+    found = [text for part in open_show(show) for text in _differences(part, changes)]
     told = list(dict.fromkeys(found))
     if changes.threads is not None or changes.device is not None:
         told.append("--threads or --device")
-    lines = [f"the first that differs: {verdict.first_other}"]
+    lines = [verdict.text, f"the first that differs: {verdict.first_other}"]
     lines += [f"not as it was: {text}" for text in told]
     if not told:
         lines.append(
-            "machine and versions are as they were; compiled code (sdv2-host compile), a LoRA or a "
-            "model file may have changed since"
+            "machine, versions and model are as they were; compiled code (sdv2-host compile) or a "
+            "LoRA may have changed since"
         )
     return lines
+
+
+def _differences(part: Part, changes: Changes) -> list[str]:
+    return differences(part.facts.machine, this_machine(changes.config(part)))
 
 
 class _Film:
@@ -272,8 +315,22 @@ class _Film:
         self._count += 1
 
 
+class _Shown(NamedTuple):
+    """Of a part, what is in the film."""
+
+    film: _Film
+    end_ns: int | None
+    """Of the source's time; None = the show's end."""
+
+    def write(self, picture: Picture) -> None:
+        """A part's last pictures are left out where the next part has the same frames: while
+        another engine takes over, two are at work."""
+        if self.end_ns is None or picture.source.capture_ns < self.end_ns:
+            self.film.write(picture)
+
+
 @contextlib.contextmanager
-def _sink(target: Path, parts: list[_Scanned]) -> Iterator[_Film]:
+def _film(target: Path, parts: list[_Scanned]) -> Iterator[_Film]:
     fps = _fps(parts)
     with VideoFileSink(target, fps, preset=X264_PRESET) as sink:
         yield _Film(sink, fps)

@@ -13,64 +13,59 @@ from sdv2_host.commands.options import Device, ModelsDir, Threads, Vae
 
 def add_replay_command(app: typer.Typer) -> None:
     """`app` has the command."""
+    app.command()(replay)
 
-    @app.command("replay")
-    def replay(
-        show: Annotated[Path, typer.Argument(metavar="SHOW", help="A recorded show: NAME.show.")],
-        target: Annotated[
-            Path | None, typer.Argument(metavar="OUT", help="The MP4 to write.")
-        ] = None,
-        verify: Annotated[
-            bool,
-            typer.Option("--verify", help="Compare every picture with the show's."),
-        ] = False,
-        steps: Annotated[
-            int | None,
-            typer.Option(min=1, max=4, help="Denoising steps of every picture, 1..4."),
-        ] = None,
-        size: Annotated[
-            str | None,
-            typer.Option(metavar="WxH", help="Size of the pictures; else that of the show."),
-        ] = None,
-        seed: Annotated[
-            int | None, typer.Option(min=0, max=2**31 - 1, help="The noise of every picture.")
-        ] = None,
-        engine: Annotated[
-            str | None, typer.Option(help="Another engine; else that of the show.")
-        ] = None,
-        vae: Vae = None,
-        device: Device = None,
-        threads: Threads = None,
-        models_dir: ModelsDir = None,
-    ) -> None:
-        """Make a recorded show again: the same pictures bit for bit, or better ones.
 
-        A show is what /sdv2/record/show (Record show on the page) writes into the recordings
-        folder: the input frames, and every change of a parameter with the chunk it came at.
-        Without options the pictures are those of the show, on a computer and with versions like
-        those it was recorded with. --steps, --size, --engine and --seed make others of the same
-        performance.
+def replay(
+    show: Annotated[Path, typer.Argument(metavar="SHOW", help="A recorded show: NAME.show.")],
+    target: Annotated[Path | None, typer.Argument(metavar="OUT", help="The MP4 to write.")] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare every picture with the show's."),
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, max=4, help="Denoising steps of every picture, 1..4."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Size of the pictures; else that of the show."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**31 - 1, help="The noise of every picture.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Another engine; else that of the show.")
+    ] = None,
+    vae: Vae = None,
+    device: Device = None,
+    threads: Threads = None,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Make a recorded show again: the same pictures bit for bit, or better ones.
 
-        Examples:
+    A show is what /sdv2/record/show (Record show on the page) writes into the recordings
+    folder: the input frames, and every change of a parameter with the chunk it came at.
+    Without options the pictures are those of the show, on a computer and with versions like
+    those it was recorded with. --steps, --size, --engine and --seed make others of the same
+    performance.
 
-          sdv2-host replay sdv2-20261127-200000-000.show again.mp4
+    Examples:
 
-          sdv2-host replay sdv2-20261127-200000-000.show large.mp4 --steps 4 --size 512x512
+      sdv2-host replay sdv2-20261127-200000-000.show again.mp4
 
-          sdv2-host replay sdv2-20261127-200000-000.show --verify
-        """
-        from sdv2_host.commands.replay import Changes, explain, replay_show
-        from sdv2_host.errors import ConfigError
+      sdv2-host replay sdv2-20261127-200000-000.show large.mp4 --steps 4 --size 512x512
 
-        changes = Changes(steps, size, seed, engine, vae, device, threads, models_dir or "")
-        verdict = replay_show(show, target, changes, verify)
-        if target is not None:
-            print(f"wrote {target}")
-        if changes.has_any:
-            return
-        print(verdict.text)
-        if verdict.first_other:
-            lines = explain(show, verdict, changes)
-            print("\n".join(lines))
-            if verify:
-                raise ConfigError("the pictures are not those of the show")
+      sdv2-host replay sdv2-20261127-200000-000.show --verify
+    """
+    from sdv2_host.commands.replay import Changes, replay_show, report
+    from sdv2_host.errors import ConfigError
+
+    changes = Changes(steps, size, seed, engine, vae, device, threads, models_dir or "")
+    verdict = replay_show(show, target, changes, verify)
+    if target is not None:
+        print(f"wrote {target}")
+    if not changes.has_any:
+        print("\n".join(report(show, verdict, changes)))
+    if verify and verdict.first_other:
+        raise ConfigError("the pictures are not those of the show")

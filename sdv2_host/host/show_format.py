@@ -80,7 +80,7 @@ class Machine(_Model):
     processor: _Text
     cores: Annotated[int, Field(ge=0, le=100_000)]
     weights: _Text = ""
-    """Digest of the embedded model; of Wan's, sizes of the files."""
+    """Of the model, as `weights_of` names them; '' = there are none, or it was not told."""
 
 
 class PartFile(BaseModel):

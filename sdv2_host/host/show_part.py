@@ -15,7 +15,7 @@ from av.error import FFmpegError
 
 from sdv2_host import __version__
 from sdv2_host.config import Config
-from sdv2_host.errors import ConfigError
+from sdv2_host.errors import ConfigError, HostError
 from sdv2_host.host.engine_memory import KeptMemory
 from sdv2_host.host.show_format import (
     CONFIG_NAMES,
@@ -45,6 +45,7 @@ from sdv2_host.host.show_format import (
 )
 from sdv2_host.host.show_video import VideoWriter, kind_of
 from sdv2_host.ipc.pixels import to_rgba8
+from sdv2_host.models.weights import weights_of
 from sdv2_host.models.whole_file import write_whole
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, Layout, StyledChunk
@@ -163,7 +164,7 @@ class ShowPart:
                     writer.abandon()
                     raise
             problem = ""
-        except (OSError, FFmpegError, ConfigError) as error:
+        except (OSError, FFmpegError, HostError) as error:
             problem = _reason(error, show)
         finally:
             self.problem = self.problem or problem
@@ -246,6 +247,7 @@ def begin_part(show: Path, beginning: Beginning) -> Path:
     Raises:
         OSError: the disk is full or gone.
         ConfigError: there are as many parts as there may be.
+        ModelError: the register of models is damaged.
     """
     show.mkdir(parents=True, exist_ok=True)
     if not (show / SHOW_FILE).exists():
@@ -259,7 +261,7 @@ def begin_part(show: Path, beginning: Beginning) -> Path:
         params=plain_params(beginning.params),
         delay_frames=beginning.delay_frames,
         has_memory=beginning.kept is not None,
-        machine=this_machine(),
+        machine=this_machine(beginning.config),
     )
     write_whole(folder / PART_FILE, PART.dump(part))
     return folder
@@ -277,8 +279,14 @@ def _new_folder(show: Path) -> Path:
     raise ConfigError(f"{show} has {MAX_PARTS} parts, no more fit in")
 
 
-def this_machine() -> Machine:
-    """What pictures may hang on beside the settings."""
+def this_machine(config: Config) -> Machine:
+    """What pictures may hang on beside these settings.
+
+    Raises:
+        ModelError: the register of models is damaged.
+        ConfigError: there is no such model.
+        OSError: the embedded model cannot be read.
+    """
     return Machine(
         app=__version__,
         torch=metadata.version("torch"),
@@ -286,11 +294,12 @@ def this_machine() -> Machine:
         system=platform.platform()[:500],
         processor=(platform.processor() or platform.machine())[:500],
         cores=os.cpu_count() or 0,
+        weights=weights_of(config),
     )
 
 
 def _reason(error: Exception, show: Path) -> str:
-    if isinstance(error, ConfigError):
+    if isinstance(error, HostError):
         return str(error)
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):

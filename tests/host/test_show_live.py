@@ -8,16 +8,20 @@ import re
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import av
 import pytest
 
 from sdv2_host.commands.replay import Changes, replay_show
+from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
 from sdv2_host.host.show_reader import open_show, read_calls
+from sdv2_host.types import Engine, ProgressFn
 from tests.host.live_host import Stage, live_host, streaming_host
 from tests.host.show_steps import record_steps
+from tests.naive_engine import NaiveEngine
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -117,6 +121,8 @@ def test_verify_says_what_differs(tmp_path: Path) -> None:
     equal = run_cli("replay", str(tmp_path / "a.show"), "--verify")
     digest = re.findall(r'"([0-9a-f]{16})"', steps.read_text())[1]
     steps.write_text(steps.read_text().replace(digest, "0" * 16))
+    facts = steps.with_name("part.json")
+    facts.write_text(facts.read_text().replace('"weights": ""', '"weights": "tiny 0123"'))
 
     other = run_cli("replay", str(tmp_path / "a.show"), "--verify")
 
@@ -124,6 +130,48 @@ def test_verify_says_what_differs(tmp_path: Path) -> None:
     assert other.returncode == 2
     assert "8 pictures of 9 identical" in other.stdout
     assert "the first that differs: part-001, call 2, frame 2" in other.stdout
+    assert "not as it was: weights: then tiny 0123, now unknown" in other.stdout
+
+
+def test_what_a_show_lacks_the_frames_of_is_told(tmp_path: Path) -> None:
+    record_steps(tmp_path / "a.show")
+    video = tmp_path / "a.show" / "part-001" / "input-001.mkv"
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+
+    verdict = replay_show(tmp_path / "a.show", None, Changes(), verify=True)
+
+    assert verdict.num_equal == verdict.num_pictures < 9
+    assert verdict.num_missing == 9 - verdict.num_pictures
+    assert f"{verdict.num_missing} more cannot be made again" in verdict.text
+
+
+def test_an_engine_is_gone_before_the_next_part_has_one(tmp_path: Path) -> None:
+    """A device may have room for one only."""
+    for _ in range(2):
+        record_steps(tmp_path / "a.show")
+    engines: list[weakref.ref[Engine]] = []
+    num_alive: list[int] = []
+
+    def build(config: Config, progress: ProgressFn) -> Engine:
+        del config, progress
+        num_alive.append(sum(engine() is not None for engine in engines))
+        engine = SelfReferring()
+        engines.append(weakref.ref(engine))
+        return engine
+
+    verdict = replay_show(tmp_path / "a.show", None, Changes(), verify=True, build=build)
+
+    assert verdict.num_equal == 18
+    assert num_alive == [0] * len(num_alive)
+    assert len(num_alive) >= 2
+
+
+class SelfReferring(NaiveEngine):
+    """As the engines with models are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.itself = self
 
 
 def run_cli(*args: str) -> subprocess.CompletedProcess[str]:
