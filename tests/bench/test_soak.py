@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -191,7 +192,9 @@ def crashed(trace: SoakTrace) -> SoakTrace:
         (crashed, "the end"),
     ],
 )
-def test_what_grows_is_found_and_nothing_else_is_blamed(spoil, what) -> None:  # type: ignore[no-untyped-def]
+def test_what_grows_is_found_and_nothing_else_is_blamed(
+    spoil: Callable[[SoakTrace], SoakTrace], what: str
+) -> None:
     held = verdict_of(spoil(calm_trace()))
 
     assert [name for name, holds in held.items() if not holds] == [what]
