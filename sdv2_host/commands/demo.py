@@ -21,6 +21,7 @@ from sdv2_host.commands.run import rings, tell_surfaces
 from sdv2_host.commands.styles import prompt_buttons
 from sdv2_host.config import Config
 from sdv2_host.host.daemon import Daemon
+from sdv2_host.host.heap import keep_heap_small
 from sdv2_host.ipc.run_dir import keep_files_private
 from sdv2_host.log_stream import log_without_waiting
 from sdv2_host.params import Params
@@ -67,6 +68,7 @@ async def demo(
     narrator = Narrator()
     keep_files_private()
     log_without_waiting()
+    keep_heap_small()
     daemon = Daemon(config, params, styles=lambda: prompt_buttons(daemon.config_in_use))
     daemon.on_progress.append(narrator.progress)
     async with _opened_source(config, source, interrupt) as feed:

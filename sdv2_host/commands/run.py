@@ -16,6 +16,7 @@ from sdv2_host.control.state_file import initial_params, load_state
 from sdv2_host.errors import AlreadyRunningError
 from sdv2_host.host.control_room import starts_path, state_path
 from sdv2_host.host.daemon import Daemon
+from sdv2_host.host.heap import keep_heap_small
 from sdv2_host.host.start_book import noted_start
 from sdv2_host.ipc.run_dir import default_run_dir, keep_files_private, sandbox_run_dir
 from sdv2_host.log_stream import log_without_waiting
@@ -30,6 +31,7 @@ async def run(config: Config, params: Params, given: frozenset[str]) -> int:
     """
     keep_files_private()
     log_without_waiting()
+    keep_heap_small()
     kept = load_state(state_path(config)) if config.resume == "last" else None
     params = initial_params(kept, params, given, config.engine)
     params = params.model_copy(update={"steps": min(params.steps, config.num_step_rows)})
