@@ -29,6 +29,9 @@ SAVED_S = 1.6
 SCRIBBLE_S = 0.3
 SCRIBBLE_BYTES = 64
 DAY_S = 86400.0
+NAN_REST_S = 2.5
+"""16 chunks of 4 frames: until then another one counts as the same, which beginning anew did not
+help against."""
 REFILL_S = 1.0
 
 
@@ -61,6 +64,8 @@ class Fault:
     do: Callable[[Stage, random.Random], Deed]
     hold_s: tuple[float, float] = (0.0, 0.0)
     """How long it lasts until it is undone."""
+    rest_s: float = 0.0
+    """After it, until the next one is the first for a long time."""
     place: Place = Place.PLAIN
     is_host_gone: bool = False
     """The output ring ends with it: its cadence is no question."""
@@ -234,7 +239,7 @@ FAULTS = (
     Fault("exception", "the engine raises", _ordered(Failure.RAISE)),
     Fault("hang", "the engine never returns", _ordered(Failure.HANG)),
     Fault("exit", "the engine ends its process", _ordered(Failure.EXIT)),
-    Fault("nan", "the engine's numbers become NaN", _ordered(Failure.NAN)),
+    Fault("nan", "the engine's numbers become NaN", _ordered(Failure.NAN), rest_s=NAN_REST_S),
     Fault("oom", "the device runs out of memory", _ordered(Failure.OUT_OF_MEMORY)),
     Fault(
         "shm-full",

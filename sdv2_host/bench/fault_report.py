@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from sdv2_host.bench.fault_verdicts import AFTER_S, BEFORE_S, MAX_GAP_INTERVALS
 from sdv2_host.bench.plots import BACKGROUND, COLOURS, FAINT, INK, save
 
-WIDTH_PX, ROW_PX, TOP_PX = 1000, 24, 40
-LEFT_PX, RIGHT_PX = 250, 20
+WIDTH_PX, ROW_PX, TOP_PX = 1060, 24, 40
+LEFT_PX, RIGHT_PX = 310, 20
 MARK_PX = 3
 HEADINGS = (
     *(("", 12), ("gap, intervals", 16), ("metronome", 14), ("held after ms", 16)),
@@ -67,7 +67,7 @@ def draw(path: Path, report: dict[str, Any]) -> Path:
     for index, row in enumerate(rows):
         middle = TOP_PX + index * ROW_PX + ROW_PX // 2
         colour = INK if not row["verdicts"] else COLOURS[3]
-        canvas.text((10, middle - 6), row["what"][:40], fill=colour)
+        canvas.text((10, middle - 6), row["what"], fill=colour)
         canvas.line((LEFT_PX, middle, WIDTH_PX - RIGHT_PX, middle), fill=FAINT)
         for second, is_fresh in row["timeline"]:
             x, top = x_of(second), middle - 8 if is_fresh else middle + 2

@@ -188,7 +188,7 @@ def _once(stage: Stage, fault: Fault, rng: random.Random, recovery_s: float) -> 
         if deed.newcomer:
             newcomer = newcomer_ms(stage, deed.newcomer, healed_ns)
     stage.until(lambda: stage.has_recovered(healed_ns), recovery_s)
-    time.sleep(AFTER_S)
+    time.sleep(AFTER_S + fault.rest_s)
     if deed.check is not None:
         wrong = wrong or _told(deed.check)
     begin_ns = healed_ns if fault.is_forged else deed.injected_ns
