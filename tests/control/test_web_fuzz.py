@@ -1,5 +1,5 @@
 """Whatever comes in by WebSocket and HTTP: nothing escapes, nothing hangs, nothing is left, and the
-host answers afterwards. With --slow a million inputs in all."""
+host answers afterwards. With --soak a million inputs in all."""
 
 from __future__ import annotations
 
@@ -25,9 +25,16 @@ from tests.control.live_web import HELLO, Web, live_web
 from tests.control.mutations import BYTES, mutated, texts
 from tests.control.test_web_refusals import client_frame, upgrade
 
-MANY = [3_000, pytest.param(700_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
-FRAMES = [1_500, pytest.param(220_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
-REQUESTS = [300, pytest.param(80_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+
+def counts(usual: int, slow: int, soak: int) -> list[Any]:
+    """How many inputs: always, as CI does, and for whoever has the time."""
+    longest = pytest.param(soak, marks=[pytest.mark.soak, pytest.mark.timeout(600)])
+    return [usual, pytest.param(slow, marks=pytest.mark.slow), longest]
+
+
+MANY = counts(3_000, 100_000, 700_000)
+FRAMES = counts(1_500, 30_000, 220_000)
+REQUESTS = counts(300, 10_000, 80_000)
 ROOMY = Limits(messages_per_s=1e9, burst=1e9, heartbeat_s=60, hello_s=5)
 GROWTH_BYTES = 24 * 1024**2
 """Of this process between warm and done; a leak of 100 bytes per input would be four times this."""
