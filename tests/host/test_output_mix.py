@@ -48,6 +48,16 @@ def test_a_mixture_is_within_one_level_of_the_exact_one(a: int, b: int, share: f
     assert abs(int(got) - (a * (1 - share) + b * share)) <= 1
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 40_000), (301, 333), (512, 512)])
+def test_a_mixture_in_parts_is_that_of_the_whole(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 256, (2, *size, 4), dtype=np.uint8)
+
+    whole = (a.astype(np.uint32) * (256 - 77) + b.astype(np.uint32) * 77 + 128) >> 8
+
+    assert np.array_equal(mixed(a, b, 77 / 256), whole)
+
+
 def test_the_ends_of_a_mixture_are_the_pictures_themselves() -> None:
     a, b = flat(1), flat(2)
 
