@@ -24,6 +24,7 @@ from sdv2_host.bench.soak_script import (
     CALM,
     DISTURBING,
     FRAMES_PER_HOUR,
+    NAMES,
     SHOW_FPS,
     SOURCE,
     Turn,
@@ -146,6 +147,7 @@ class _Show:
         """Until all frames were sent. Raises: HostError."""
         try:
             await self._until(lambda: self._stream.is_flowing, "no picture came")
+            await self._keep_looks()
             await self._guests.open()
             await self._play(progress)
             await self._rest()
@@ -238,8 +240,15 @@ class _Show:
                 status = await self._ask()
                 is_other = status["worker_pid"] not in (None, before)
                 if is_other and not status["preparing"] and self._stream.is_flowing:
+                    await self._keep_looks()
                     return
             raise WorkerError(f"{turn.kind}: no pictures for {ACCIDENT_S:g} s after it")
+
+    async def _keep_looks(self) -> None:
+        """As many as there ever are, at the beginning of a worker's life: what they take is no
+        growth, and later ones take their place."""
+        for name in NAMES:
+            await asyncio.to_thread(self._client.call, "look_save", name)
 
     async def _rest(self) -> None:
         """Everybody is gone, what goes on has ended, all is as at the start; a mark is made."""

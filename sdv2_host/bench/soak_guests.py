@@ -79,15 +79,15 @@ class Guests:
 
     async def close(self) -> None:
         """Nobody is there any more."""
+        for task in self._there:
+            task.cancel()
+        if self._there:
+            await asyncio.wait(self._there)
         for writer in self._streams.values():
             writer.close()
         self._streams.clear()
         if self._socket is not None:
             await self._socket.close()
-        for task in self._there:
-            task.cancel()
-        if self._there:
-            await asyncio.wait(self._there)
         if self._http is not None:
             await self._http.close()
         self._http = self._socket = None
