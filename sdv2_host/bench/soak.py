@@ -246,9 +246,21 @@ class _Show:
 
     async def _keep_looks(self) -> None:
         """As many as there ever are, at the beginning of a worker's life: what they take is no
-        growth, and later ones take their place."""
+        growth, and later ones take their place. Raises: HostError: not even after a while."""
+        deadline = time.monotonic() + ACCIDENT_S
         for name in NAMES:
-            await asyncio.to_thread(self._client.call, "look_save", name)
+            while refused := await asyncio.to_thread(self._refused, "look_save", name):
+                if time.monotonic() > deadline:
+                    raise refused
+                await asyncio.sleep(LOOK_S)
+
+    def _refused(self, action: str, *args: str) -> HostError | None:
+        """Why it was not done; None = it was."""
+        try:
+            self._client.call(action, *args)
+        except HostError as error:  # the engine is not ready yet
+            return error
+        return None
 
     async def _rest(self) -> None:
         """Everybody is gone, what goes on has ended, all is as at the start; a mark is made."""

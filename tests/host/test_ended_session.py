@@ -34,7 +34,8 @@ class BreakingEngine(NaiveEngine):
     def step(
         self, frames: list[Frame], params: Params, layout: Layout | None = None
     ) -> StyledChunk:
-        assert len(frames) == (4 if self.is_begun else 1), "a session begins with one frame"
+        # Of a machine that is slow by then, chunks are longer.
+        assert len(frames) in ((4, 8, 12) if self.is_begun else (1,)), "one frame begins a session"
         return self._ending(super().step(frames, params, layout))
 
     def collect(self) -> StyledChunk:
