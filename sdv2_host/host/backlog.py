@@ -29,6 +29,9 @@ class ChunkWish(NamedTuple):
     """How old the oldest frame may be by then."""
     max_age_ns: int = 0
     """Frames that are older when a chunk is made are dropped; 0 = none are."""
+    keeps_up: bool = True
+    """Chunks of this length are as fast as the source. Else an engine that has run out of frames,
+    after a stall, has no time to wait until it is filled: it makes shorter ones meanwhile."""
 
 
 USUAL_WISH = ChunkWish(4, 4)
@@ -233,21 +236,23 @@ class Backlog:
             return wish.num_frames
         is_over = session is not self.sessions[-1]
         age_ns = now_ns - session.frames[0].meta.publish_ts_ns
-        can_wait = not is_over and age_ns <= wish.patience_ns
+        can_wait = wish.keeps_up and not is_over and age_ns <= wish.patience_ns
         return 0 if can_wait else num_waiting - num_waiting % wish.base_frames
 
     def take(self, count: int, keeps_up: bool) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; needs as many waiting.
 
         With an engine that otherwise keeps up, up to half a chunk too many is jitter and waits for
-        the next chunk. Else the engine is behind: `count` frames evenly spaced up to the newest
-        are taken and the others dropped. While a lock-step frame waits, nothing is dropped.
+        the next chunk, and so does what a shorter chunk than wished for leaves. Else the engine is
+        behind: `count` frames evenly spaced up to the newest are taken and the others dropped.
+        While a lock-step frame waits, nothing is dropped.
         """
         session = self.sessions[0]
         num_waiting = len(session.frames)
         assert num_waiting >= count, "take() before enough frames came"
         is_jitter = keeps_up and num_waiting - count <= count // 2
-        keeps_all = is_jitter or session.has_lockstep
+        is_short = not session.is_new and count < self.wish.num_frames
+        keeps_all = is_jitter or is_short or session.has_lockstep
         chosen = session.frames[:count] if keeps_all else session.spread(count)
         session.frames = session.frames[count:] if keeps_all else []
         self.dropped += num_waiting - len(session.frames) - count

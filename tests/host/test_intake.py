@@ -342,6 +342,21 @@ def test_a_longer_chunk_is_taken_whole_once_it_is_full() -> None:
     assert numbers(backlog.take(8, keeps_up=True)) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
+def test_an_engine_that_is_behind_makes_short_chunks_rather_than_wait_and_drops_nothing() -> None:
+    backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500, keeps_up=False))
+    backlog.push(frame(1))
+    backlog.take(1, keeps_up=False)
+    for number in range(2, 8):
+        backlog.push(frame(number, publish_ts_ns=100))
+
+    count = backlog.next_count(1, now_ns=100)
+    chunk = backlog.take(count, keeps_up=False)
+
+    assert numbers(chunk) == [2, 3, 4, 5]
+    assert [one.meta.frame for one in backlog.waiting] == [6, 7]
+    assert backlog.dropped == 0
+
+
 @given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from([4, 8, 12])), max_size=30))
 def test_no_more_than_two_chunks_wait_whatever_their_length(
     rounds: list[tuple[int, int]],
