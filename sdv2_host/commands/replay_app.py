@@ -21,7 +21,7 @@ def replay(
     target: Annotated[Path | None, typer.Argument(metavar="OUT", help="The MP4 to write.")] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Compare every picture with the show's."),
+        typer.Option("--verify", help="Compare every picture with the show's: else it fails."),
     ] = False,
     steps: Annotated[
         int | None,
@@ -67,5 +67,5 @@ def replay(
         print(f"wrote {target}")
     if not changes.has_any:
         print("\n".join(report(show, verdict, changes)))
-    if verify and verdict.first_other:
-        raise ConfigError("the pictures are not those of the show")
+    if verify and not verdict.is_whole:
+        raise ConfigError("the pictures are not those of the show, or not all of them")

@@ -139,10 +139,13 @@ def test_what_a_show_lacks_the_frames_of_is_told(tmp_path: Path) -> None:
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
 
     verdict = replay_show(tmp_path / "a.show", None, Changes(), verify=True)
+    told = run_cli("replay", str(tmp_path / "a.show"), "--verify")
 
     assert verdict.num_equal == verdict.num_pictures < 9
     assert verdict.num_missing == 9 - verdict.num_pictures
     assert f"{verdict.num_missing} more cannot be made again" in verdict.text
+    assert (told.returncode, told.stdout.strip()) == (2, verdict.text)
+    assert "or not all of them" in told.stderr
 
 
 def test_an_engine_is_gone_before_the_next_part_has_one(tmp_path: Path) -> None:
