@@ -288,6 +288,11 @@ class Engine(Protocol):
         """
 
     @property
+    def most_behind(self) -> int:
+        """Chunks, beside those of a batch, that may be on their way when `step` returns: the stages
+        of neighbouring ones overlap. Known after `warm_up`."""
+
+    @property
     def step_ms(self) -> Mapping[Shape, float]:
         """What a step takes, by shape, measured by `warm_up`; empty: there is nothing to choose.
 

@@ -35,6 +35,7 @@ class NaiveEngine:
     first_chunk_frames: int = 1
     chunk_frames: int = 4
     delay_frames: int = 15
+    most_behind: int = 0
     in_flight: list[Chunk] = field(default_factory=list)
     """Oldest first."""
     num_steps: int = 0

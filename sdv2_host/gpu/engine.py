@@ -126,7 +126,7 @@ class StreamEngine:
         # A chunk's first frame waits for its others, and in a batch of as many steps as there are
         # rows for one chunk per further step; the first chunk of a session is done at once.
         late_chunks = self._spec.num_rows - 1 if self._spec.layout is Layout.BATCH else 0
-        late_chunks += self._most_behind
+        late_chunks += self.most_behind
         return max(self.first_chunk_frames, self.chunk_frames * (1 + late_chunks)) - 1
 
     @property
@@ -134,7 +134,7 @@ class StreamEngine:
         return self._step_ms
 
     @property
-    def _most_behind(self) -> int:
+    def most_behind(self) -> int:
         return 0 if self._underway is self._serial else MOST_BEHIND
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
@@ -223,7 +223,7 @@ class StreamEngine:
             ModelError: pictures are not finite numbers, however often the stream begins anew.
         """
         with self._naming_memory():
-            return self._step(frames, params, layout, self._most_behind)
+            return self._step(frames, params, layout, self.most_behind)
 
     @torch.inference_mode()
     def _step(

@@ -82,6 +82,7 @@ class PassthroughEngine:
     chunk_frames = 4
     layout = Layout.SERIAL
     delay_frames = 3
+    most_behind = 0
     step_ms: Mapping[Shape, float] = MappingProxyType({})
     memory = NoMemory()
 

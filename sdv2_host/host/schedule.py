@@ -27,7 +27,7 @@ class Schedule:
 
     def __init__(self, engine: Engine, params: Params) -> None:
         as_started = Shape(engine.chunk_frames, engine.layout, params.steps)
-        self._table = StepTable(as_started, engine.step_ms)
+        self._table = StepTable(as_started, engine.step_ms, engine.most_behind)
         self._state = SloState(as_started)
         self._shape = as_started
         self._load = Load(params.steps)

@@ -99,6 +99,10 @@ class RecordedEngine:
         return self._engine.delay_frames
 
     @property
+    def most_behind(self) -> int:
+        return self._engine.most_behind
+
+    @property
     def step_ms(self) -> Mapping[Shape, float]:
         return self._engine.step_ms
 

@@ -186,6 +186,10 @@ class RingEngine:
         """Known after `warm_up`. A ring of fewer devices holds back no more than the first did."""
         return self.chunk_frames * (self._most_owed + 1) - 1
 
+    @property
+    def most_behind(self) -> int:
+        return self._most_owed
+
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         """Every device is ready and has run; a reset ends it.
 

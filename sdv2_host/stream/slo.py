@@ -59,6 +59,8 @@ class StepTable:
     """The shape the host was started with; its steps do not matter."""
     step_ms: Mapping[Shape, float]
     """As measured at warm-up."""
+    most_behind: int = 0
+    """Of the engine: calls that a picture comes later than its own, where stages overlap."""
     slowdown: float = 1.0
     """Of the device since then, smoothed; the same for all shapes."""
     first_ratios: tuple[float, ...] = ()
@@ -86,11 +88,14 @@ class StepTable:
         return filling_ms + self.after_start_ms(shape, fps)
 
     def after_start_ms(self, shape: Shape, fps: float) -> float:
-        """From when a chunk is full to its pictures; 0 for a shape that was never measured."""
+        """From when a chunk is full to its pictures, at most; 0 for a shape that was never measured.
+
+        Where stages overlap they come sooner while no other chunk is on its way.
+        """
         if shape not in self.step_ms:
             return 0.0
         num_later = shape.chunk_frames * shape.late_chunks
-        return num_later * self._interval_ms(shape, fps) + self.ms(shape)
+        return num_later * self._interval_ms(shape, fps) + (1 + self.most_behind) * self.ms(shape)
 
     def _interval_ms(self, shape: Shape, fps: float) -> float:
         return max(1000 / fps if fps else 0.0, self.ms(shape) / shape.chunk_frames)

@@ -31,6 +31,7 @@ class LateEngine:
     first_chunk_frames, chunk_frames = 1, 4
     layout = Layout.SERIAL
     delay_frames = 3
+    most_behind = 0
     step_ms: Mapping[Shape, float] = {}
 
     def __init__(self, late_steps: int, step_s: float = 0.0, collects: bool = False) -> None:

@@ -56,6 +56,7 @@ class ToyEngine:
     first_chunk_frames = 1
     chunk_frames = 4
     delay_frames = 3
+    most_behind = 0
 
     def warm_up(self, params: Params, progress: ProgressFn) -> None:
         progress("nothing to warm up", 1.0)

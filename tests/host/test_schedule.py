@@ -68,6 +68,16 @@ def test_a_rate_that_needs_more_gets_another_shape_and_frames_in_time_for_the_bo
     assert "batch" in schedule.says
 
 
+def test_pictures_of_an_engine_whose_stages_overlap_are_reckoned_with_a_call_later() -> None:
+    engine = SlowEngine()
+    engine.most_behind = 1
+    params = PARAMS.model_copy(update={"latency_bound_ms": 400.0, "slo_mode": "off"})
+
+    wish = planned(Schedule(engine, params), params, 30.0)
+
+    assert wish.max_age_ns == pytest.approx((400 - 2 * 100) * 1e6)
+
+
 @pytest.mark.parametrize("target_fps", [5e-324, 2.3e-308, 1e-6, 0.01])
 def test_a_target_rate_of_next_to_nothing_is_waited_for_but_not_for_ever(target_fps: float) -> None:
     schedule = Schedule(SlowEngine(), PARAMS)
