@@ -88,7 +88,7 @@ class StepTable:
         return filling_ms + self.after_start_ms(shape, fps)
 
     def after_start_ms(self, shape: Shape, fps: float) -> float:
-        """From when a chunk is full to its pictures, at most; 0 for a shape that was never measured.
+        """From when a chunk is full to its pictures, at most; 0 for a shape never measured.
 
         Where stages overlap they come sooner while no other chunk is on its way.
         """
