@@ -26,6 +26,7 @@ BASE = {
     "picture_params",
     "param_values",
     "config",
+    "config_checks",
     "status",
     "actions",
     "blend",

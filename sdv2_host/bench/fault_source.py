@@ -14,7 +14,7 @@ import numpy as np
 
 from sdv2_host.bench.end_of_input import end_of_input
 from sdv2_host.clock import NS_PER_S, now_ns, sleep_until_ns
-from sdv2_host.config import parse_size
+from sdv2_host.config_checks import parse_size
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.types import FrameMeta, Size
 

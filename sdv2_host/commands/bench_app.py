@@ -110,7 +110,7 @@ def bench_swap(
     from sdv2_host.bench.swap import SwapPlan
     from sdv2_host.commands.bench import bench_swap as measure
     from sdv2_host.commands.settings import check_range, make_config
-    from sdv2_host.config import parse_size
+    from sdv2_host.config_checks import parse_size
     from sdv2_host.errors import ConfigError
 
     check_range("--fps", fps, 1, 240)
@@ -138,7 +138,7 @@ def bench_replay(
     from sdv2_host.bench.replay import ReplayPlan
     from sdv2_host.commands.bench import bench_replay as measure
     from sdv2_host.commands.settings import check_range
-    from sdv2_host.config import parse_size
+    from sdv2_host.config_checks import parse_size
 
     check_range("--minutes", minutes, 0.01, 600)
     check_range("--changes", changes, 0, 100_000)

@@ -17,7 +17,7 @@ from sdv2_host.bench.model_matrix import Matrix
 from sdv2_host.commands.kept_report import KeepFn, Result, report_rows
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.settings import check_choice, check_range, make_config
-from sdv2_host.config import parse_size
+from sdv2_host.config_checks import parse_size
 from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.device import device_name, resolve_device, resolve_dtype
 from sdv2_host.stream.setups import VAE_LADDER

@@ -169,7 +169,7 @@ def bench_looks(
     """
     from sdv2_host.bench.looks import looks_sheet
     from sdv2_host.commands.narrator import Narrator
-    from sdv2_host.config import parse_size
+    from sdv2_host.config_checks import parse_size
 
     narrator = Narrator()
     names = looks_sheet(folder, out, parse_size(size or "256x256"), narrator.progress)

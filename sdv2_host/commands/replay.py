@@ -19,7 +19,8 @@ from sdv2_host.clock import NS_PER_S
 from sdv2_host.commands.preflight import check_installed
 from sdv2_host.commands.progress_bar import shown_progress
 from sdv2_host.commands.prompts import bank_prompts
-from sdv2_host.config import ENGINES, Config, parse_size
+from sdv2_host.config import ENGINES, Config
+from sdv2_host.config_checks import parse_size
 from sdv2_host.errors import ConfigError
 from sdv2_host.host.engines import build_engine
 from sdv2_host.host.prompt_desk import needs_bank

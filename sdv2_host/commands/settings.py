@@ -9,14 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sdv2_host.bench.vocabulary import WORDS
-from sdv2_host.config import (
-    ENGINES,
-    Config,
-    check_compile,
-    check_name,
-    check_ring,
-    parse_size,
-)
+from sdv2_host.config import ENGINES, Config
+from sdv2_host.config_checks import check_compile, check_name, check_ring, parse_size
 from sdv2_host.errors import ConfigError
 from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import validate

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from sdv2_host.config import Config, parse_size
+from sdv2_host.config import Config
+from sdv2_host.config_checks import parse_size
 from sdv2_host.control.documents import Format, parse_json
 from sdv2_host.errors import ConfigError
 from sdv2_host.params import Params

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sdv2_host.config import Config, check_ring
+from sdv2_host.config import Config
+from sdv2_host.config_checks import check_ring
 from sdv2_host.errors import ConfigError, DeviceError, DeviceMemoryError, ModelError
 from sdv2_host.gpu import wan_engine
 from sdv2_host.gpu.device import GIB, DeviceMemory

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sdv2_host.commands.agent import AgentOptions, run_agent
-from sdv2_host.config import Config, check_ring, host_and_port
+from sdv2_host.config import Config, host_and_port
+from sdv2_host.config_checks import check_ring
 from sdv2_host.errors import ConfigError
 from sdv2_host.stages.join_token import make_token, read_token
 
