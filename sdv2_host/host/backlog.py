@@ -97,6 +97,9 @@ class Backlog:
     """Time of the newest frame."""
     gap_ns: float = 0.0
     """Distance of the source's frames, smoothed."""
+    has_cut: bool = False
+    """What came before a stall was dropped since the last chunk. Once is enough: of a source whose
+    frames all come after what looks like a stall there would never be a chunk."""
 
     @property
     def waiting(self) -> list[Frame]:
@@ -124,8 +127,9 @@ class Backlog:
         if not self._is_wanted(frame.meta):
             self.dropped += 1
             return
-        if self._is_after_stall(session, frame.meta):
+        if not self.has_cut and self._is_after_stall(session, frame.meta):
             self._drop_ordinary()
+            self.has_cut = True
         session.frames.append(frame)
         self._thin_out()
 
@@ -140,7 +144,8 @@ class Backlog:
             return False
         gap_ns = meta.publish_ts_ns - session.frames[-1].meta.publish_ts_ns
         is_rest = len(session.frames) < wish.base_frames and wish.patience_ns > 0
-        return gap_ns > (min(wish.patience_ns, wish.max_age_ns) if is_rest else wish.max_age_ns)
+        # No bound, however short, makes a stall of the time from one frame to the next.
+        return gap_ns > (wish.patience_ns if is_rest else max(wish.patience_ns, wish.max_age_ns))
 
     def follow(self, wish: ChunkWish) -> None:
         """The wish holds from now on; for shorter chunks fewer frames wait."""
@@ -258,6 +263,7 @@ class Backlog:
         self.dropped += num_waiting - len(session.frames) - count
         session.taken_number = chosen[-1].meta.frame
         session.is_new = False
+        self.has_cut = False
         return chosen
 
 

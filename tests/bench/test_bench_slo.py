@@ -41,6 +41,23 @@ made_up = st.builds(
 )
 
 
+@pytest.mark.parametrize("bound_ms", [1.0, 50.0, 400.0, 760.0])
+@pytest.mark.parametrize("mode", ["off", "chunks", "steps"])
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("device", [RTX_4090, H100], ids=lambda device: device.name)
+def test_a_bound_that_nothing_can_keep_does_not_end_the_stream(
+    device: slo.StageTimes, layout: Layout, mode: SloMode, bound_ms: float
+) -> None:
+    world = next(one for one in worlds(10) if one.name == "16 fps, steady")
+
+    def num_shown(bound_ms: float) -> int:
+        params = Params(steps=device.max_steps, slo_mode=mode, latency_bound_ms=bound_ms)
+        host = NewestWins(device, params, layout)
+        return len(simulate(host, world, SimulatedEngine(device)).latency_ms)
+
+    assert num_shown(bound_ms) > 0.8 * num_shown(0.0)
+
+
 @given(
     made_up,
     st.sampled_from(get_args(SloMode)),

@@ -316,6 +316,8 @@ def test_what_a_source_left_before_a_stall_is_dropped_once_it_is_too_late_for_th
         (3, 600, 0, 4),  # no bound
         (3, 0, 5000, 4),  # no rate known
         (4, 600, 700, 1),  # too late in any case
+        (3, 900, 1, 4),  # a bound that no frame can keep is no stall
+        (4, 900, 1, 5),
     ],
 )
 def test_a_rest_from_before_a_stall_is_in_no_chunk_with_frames_from_after_it(
@@ -329,6 +331,18 @@ def test_a_rest_from_before_a_stall_is_in_no_chunk_with_frames_from_after_it(
 
     assert len(backlog.waiting) == num_left
     assert backlog.dropped == num_before + 1 - num_left
+
+
+def test_a_source_whose_frames_all_come_after_a_stall_still_fills_chunks() -> None:
+    backlog = Backlog(wish=ChunkWish(4, 4, patience_ns=600, max_age_ns=1))
+
+    for number in range(1, 7):
+        backlog.push(frame(number, publish_ts_ns=number * 10_000))
+
+    assert [one.meta.frame for one in backlog.waiting] == [2, 3, 4, 5, 6]
+    backlog.take(4, keeps_up=True)
+    backlog.push(frame(7, publish_ts_ns=70_000))
+    assert [one.meta.frame for one in backlog.waiting] == [7]
 
 
 def test_a_longer_chunk_is_taken_whole_once_it_is_full() -> None:
