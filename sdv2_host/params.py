@@ -161,8 +161,8 @@ class Params(PictureParams):
         0.0,
         ge=0.0,
         le=10000.0,
-        description="Frames whose picture would come later than this are dropped, and chunks are "
-        "chosen to keep it; 0 = no bound.",
+        description="Frames whose picture would come later than this are dropped where newer ones "
+        "can take their place, and chunks are chosen to keep it; 0 = no bound.",
         json_schema_extra=row("/sdv2/slo/latency_ms", Group.TIMING, "ms", 10, in_preset=False),
     )
     slo_mode: SloMode = Field(
