@@ -19,7 +19,6 @@ from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.params import Params
 from sdv2_host.status import HostStatus
 from sdv2_host.types import FrameMeta, Layout, Shape, Size
-from tests.host.live_host import streaming_host
 
 SERIAL, BATCH = Layout.SERIAL, Layout.BATCH
 
@@ -193,19 +192,6 @@ def test_a_batch_that_was_emptied_teaches_nothing_until_it_is_full() -> None:
     planned(schedule, PARAMS, 45.0)
 
     assert "50 fps possible" in schedule.says
-
-
-def test_a_bound_that_no_engine_can_keep_leaves_a_live_host_live(
-    run_dir: Path, stream: str
-) -> None:
-    async def run() -> None:
-        async with streaming_host(run_dir, stream) as stage:
-            stage.send_osc("/sdv2/slo/latency_ms", 1.0)
-            await stage.until(lambda: stage.daemon.params.latency_bound_ms == 1.0)
-            num_fresh = len(stage.fresh)
-            await stage.until(lambda: len(stage.fresh) > num_fresh + 30)
-
-    asyncio.run(run())
 
 
 def test_an_overloaded_host_takes_fewer_steps_and_then_a_smaller_size_and_says_so(
