@@ -11,6 +11,8 @@ from typing import NamedTuple
 WIDE, NARROW, HEIGHT = 936, 456, 150
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 16, 22
 MAX_POINTS = 600
+NOTHING = 1e-9
+"""Less than this is no height for a chart, and the least floats have no power of ten below."""
 NICE = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
@@ -73,8 +75,8 @@ def draw(chart: Chart) -> str:
 
 
 def nice_top(largest: float) -> float:
-    """The least of NICE times a power of ten that is not below; 1 for nothing."""
-    if largest <= 0:
+    """The least of NICE times a power of ten that is not below; 1 for as good as nothing."""
+    if largest < NOTHING:
         return 1.0
     power = 10.0 ** math.floor(math.log10(largest))
     return next(step * power for step in NICE if step * power >= largest)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sdv2_host.checkup.charts import (
@@ -182,6 +182,7 @@ def parsed(chart: Chart) -> ElementTree.Element:
     st.lists(st.one_of(st.floats(0, 1e6), st.just(math.nan)), max_size=2000),
     st.floats(0.1, 1e5),
 )
+@example([5e-324], 1.0)
 def test_every_plot_stays_inside_its_frame(values: list[float], seconds: float) -> None:
     times = [seconds * index / max(1, len(values)) for index in range(len(values))]
 

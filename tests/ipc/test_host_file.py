@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdv2_host.config import STREAM_NAME, Config
+from sdv2_host.config import Config
+from sdv2_host.config_checks import STREAM_NAME
 from sdv2_host.errors import RingError
 from sdv2_host.ipc.frame_ring import FrameWriter
 from sdv2_host.ipc.host_file import (
