@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sdv2_host.clock import NS_PER_US
+from sdv2_host.clock import NS_PER_S, NS_PER_US
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from sdv2_host.params import Params
+
+
+CLOCKS_AGREE_NS = NS_PER_S
+"""No frame is captured so long after it was published."""
 
 
 class PixelFormat(IntEnum):
@@ -182,8 +186,10 @@ class FrameMeta:
 
     @property
     def captured_ns(self) -> int:
-        """When its writer captured it; where it does not say, when it published it."""
-        return self.capture_ts_ns or self.publish_ts_ns
+        """When its writer captured it; where it does not say, or tells of a time long after it
+        published it, which is another clock's, when it published it."""
+        is_of_another = 0 < self.publish_ts_ns < self.capture_ts_ns - CLOCKS_AGREE_NS
+        return self.publish_ts_ns if is_of_another else self.capture_ts_ns or self.publish_ts_ns
 
     @property
     def budget(self) -> FrameBudget:

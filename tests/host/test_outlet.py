@@ -32,6 +32,24 @@ def play(
     return done, due
 
 
+@pytest.mark.parametrize(
+    ("capture_ns", "publish_ns", "captured_ns"),
+    [
+        (3 * SECOND, 4 * SECOND, 3 * SECOND),
+        (0, 4 * SECOND, 4 * SECOND),  # the writer does not say
+        (4 * SECOND + 1, 4 * SECOND, 4 * SECOND + 1),  # clocks are coarse
+        (1_700_000_000 * SECOND, 4 * SECOND, 4 * SECOND),  # the time of day
+        (3 * SECOND, 0, 3 * SECOND),  # not published yet
+    ],
+)
+def test_a_capture_time_of_another_clock_is_none(
+    capture_ns: int, publish_ns: int, captured_ns: int
+) -> None:
+    meta = FrameMeta(2, 2, capture_ts_ns=capture_ns, publish_ts_ns=publish_ns)
+
+    assert meta.captured_ns == captured_ns
+
+
 def test_the_first_frame_is_due_at_once() -> None:
     paced = pace(Pacing(), 5 * SECOND, [SECOND])
 
