@@ -9,8 +9,6 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.params import MAX_SIDE_PX, MIN_SIDE_PX, SIDE_MULTIPLE
 from sdv2_host.types import Size
 
-STREAM_NAME = re.compile(r"[a-z0-9_-]{1,44}")
-
 
 def check_ring(config: Config) -> None:
     """Its settings for several devices go together.
@@ -58,19 +56,6 @@ def check_compile(config: Config) -> None:
             "a stream over several devices cannot be compiled: leave out --compile on, or "
             "--devices and --join-listen"
         )
-
-
-def check_name(name: str) -> str:
-    """The name, if rings can carry it.
-
-    Raises:
-        ConfigError: naming what is allowed.
-    """
-    if not STREAM_NAME.fullmatch(name):
-        raise ConfigError(
-            f"--name {name!r}: use 1 to 44 of a-z, 0-9, '-' and '_', for example --name stage1"
-        )
-    return name
 
 
 def parse_size(text: str, option: str = "--size") -> Size:

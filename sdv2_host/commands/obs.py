@@ -16,9 +16,8 @@ import platformdirs
 
 from sdv2_host.commands.client import NotRunningError, find_host
 from sdv2_host.commands.config_file import with_config_file
-from sdv2_host.commands.settings import make_config
+from sdv2_host.commands.settings import check_name, make_config
 from sdv2_host.config import Config
-from sdv2_host.config_checks import check_name
 from sdv2_host.control.access import running_hosts
 from sdv2_host.errors import ConfigError
 from sdv2_host.ipc.run_dir import APP_DIR

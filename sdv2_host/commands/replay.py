@@ -120,11 +120,6 @@ class Verdict:
             )
 
     @property
-    def is_whole(self) -> bool:
-        """Every picture of the show was made again, as it was."""
-        return self.num_equal == self.num_pictures and not self.num_missing
-
-    @property
     def text(self) -> str:
         text = f"{self.num_equal} pictures of {self.num_pictures} identical"
         if not self.num_missing:

@@ -21,7 +21,9 @@ def replay(
     target: Annotated[Path | None, typer.Argument(metavar="OUT", help="The MP4 to write.")] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Compare every picture with the show's: else it fails."),
+        typer.Option(
+            "--verify", help="Compare with the show's pictures; fail if one differs or is missing."
+        ),
     ] = False,
     steps: Annotated[
         int | None,
@@ -67,5 +69,7 @@ def replay(
         print(f"wrote {target}")
     if not changes.has_any:
         print("\n".join(report(show, verdict, changes)))
-    if verify and not verdict.is_whole:
-        raise ConfigError("the pictures are not those of the show, or not all of them")
+    if verify and verdict.first_other:
+        raise ConfigError("the pictures are not those of the show")
+    if verify and verdict.num_missing:
+        raise ConfigError("not all pictures of the show could be compared")

@@ -10,8 +10,9 @@ from pydantic_core import ErrorDetails
 
 from sdv2_host.bench.vocabulary import WORDS
 from sdv2_host.config import ENGINES, Config
-from sdv2_host.config_checks import check_compile, check_name, check_ring, parse_size
+from sdv2_host.config_checks import check_compile, check_ring, parse_size
 from sdv2_host.errors import ConfigError
+from sdv2_host.ipc.host_file import HOST_NAME
 from sdv2_host.param_table import PARAMS
 from sdv2_host.param_values import validate
 from sdv2_host.params import Params
@@ -110,3 +111,16 @@ def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raises: ConfigError when `value` is not among the allowed ones."""
     if value not in allowed:
         raise ConfigError(f"{option} {value}: expected {' or '.join(allowed)}")
+
+
+def check_name(name: str) -> str:
+    """The name, if rings can carry it.
+
+    Raises:
+        ConfigError: naming what is allowed.
+    """
+    if not HOST_NAME.fullmatch(name):
+        raise ConfigError(
+            f"--name {name!r}: use 1 to 44 of a-z, 0-9, '-' and '_', for example --name stage1"
+        )
+    return name

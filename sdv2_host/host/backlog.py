@@ -29,9 +29,9 @@ class ChunkWish(NamedTuple):
     """How old the oldest frame may be by then."""
     max_age_ns: int = 0
     """Frames that are older when a chunk is made are dropped; 0 = none are."""
-    keeps_up: bool = True
-    """Chunks of this length are as fast as the source. Else an engine that has run out of frames,
-    after a stall, has no time to wait until it is filled: it makes shorter ones meanwhile."""
+    may_wait: bool = True
+    """For frames that fill it, up to that patience. An engine that is behind and has run out of
+    frames, after a stall, has no time to: it makes shorter ones meanwhile."""
 
 
 USUAL_WISH = ChunkWish(4, 4)
@@ -241,7 +241,7 @@ class Backlog:
             return wish.num_frames
         is_over = session is not self.sessions[-1]
         age_ns = now_ns - session.frames[0].meta.publish_ts_ns
-        can_wait = wish.keeps_up and not is_over and age_ns <= wish.patience_ns
+        can_wait = wish.may_wait and not is_over and age_ns <= wish.patience_ns
         return 0 if can_wait else num_waiting - num_waiting % wish.base_frames
 
     def take(self, count: int, keeps_up: bool) -> list[Frame]:

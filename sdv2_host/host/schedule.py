@@ -119,7 +119,7 @@ class Schedule:
             base_frames,
             patience_ns=round(patience_ms * NS_PER_MS),
             max_age_ns=round(self._max_age_ms(load) * NS_PER_MS),
-            keeps_up=self._state.holds,
+            may_wait=self._state.holds,
         )
 
     def _max_age_ms(self, load: Load) -> float:

@@ -357,7 +357,7 @@ def test_a_longer_chunk_is_taken_whole_once_it_is_full() -> None:
 
 
 def test_an_engine_that_is_behind_makes_short_chunks_rather_than_wait_and_drops_nothing() -> None:
-    backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500, keeps_up=False))
+    backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500, may_wait=False))
     backlog.push(frame(1))
     backlog.take(1, keeps_up=False)
     for number in range(2, 8):

@@ -104,15 +104,15 @@ def test_a_chunk_that_the_source_did_not_fill_is_made_as_long_as_it_is() -> None
     assert schedule.shape_of(4, params, is_lockstep=False) == Shape(4, SERIAL, 2)
 
 
-@pytest.mark.parametrize(("source_fps", "keeps_up"), [(45.0, True), (200.0, False)])
-def test_the_intake_is_told_whether_chunks_so_long_keep_up(
-    source_fps: float, keeps_up: bool
+@pytest.mark.parametrize(("source_fps", "may_wait"), [(45.0, True), (200.0, False)])
+def test_only_an_engine_that_is_not_behind_may_wait_for_a_chunk(
+    source_fps: float, may_wait: bool
 ) -> None:
     schedule = Schedule(SlowEngine(), PARAMS)
 
     wish = planned(schedule, PARAMS, source_fps)
 
-    assert wish.keeps_up is keeps_up
+    assert wish.may_wait is may_wait
 
 
 def test_lock_step_frames_are_made_as_started() -> None:

@@ -145,7 +145,7 @@ def test_what_a_show_lacks_the_frames_of_is_told(tmp_path: Path) -> None:
     assert verdict.num_missing == 9 - verdict.num_pictures
     assert f"{verdict.num_missing} more cannot be made again" in verdict.text
     assert (told.returncode, told.stdout.strip()) == (2, verdict.text)
-    assert "or not all of them" in told.stderr
+    assert "not all pictures of the show could be compared" in told.stderr
 
 
 def test_an_engine_is_gone_before_the_next_part_has_one(tmp_path: Path) -> None:
