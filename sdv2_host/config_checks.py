@@ -1,4 +1,4 @@
-"""Which settings of a start go together, and what they may be called on a command line."""
+"""Which settings of a start go together, and which sizes there are."""
 
 from __future__ import annotations
 
