@@ -88,16 +88,15 @@ class _Tape:
         self.num_missed = 0
 
     def find(self, key: Hashable, is_recording: bool, given: Sequence[Tensor]) -> list[Tensor]:
-        """Where the inputs of the call go that is recorded, or to be recorded now; else nothing."""
+        """Where the inputs of the call go that is recorded, or is to be; else nothing."""
         known = self._played.get(key)
         if known is not None:
             return known.inputs
-        if is_recording and key in self._seen:
+        if is_recording:
             return [self._place(index, tensor) for index, tensor in enumerate(given)]
-        if not is_recording:
-            self.num_missed += 1
-            if key not in self._seen:
-                log.info("no recording of %s: it runs kernel by kernel", key)
+        self.num_missed += 1
+        if key not in self._seen:
+            log.info("no recording of %s: it runs kernel by kernel", key)
         self._seen.add(key)
         return []
 
@@ -116,9 +115,16 @@ class _Tape:
         given: Sequence[Tensor],
         run: Callable[[], Tensor],
     ) -> Tensor:
-        """What `run` gives with the inputs as given."""
+        """What `run` gives with the inputs as given.
+
+        The first time it runs as it is, with the very inputs that it is recorded with: compiled
+        code is another for tensors that lie otherwise in memory, and tries its kernels out then.
+        """
         torch._foreach_copy_(inputs, list(given))
         known = self._played.get(key)
+        if known is None and key not in self._seen:
+            self._seen.add(key)
+            return run()
         if known is None:
             known = self._played[key] = _Played(inputs, self._recorder.record(run))
         return known.replay().clone()

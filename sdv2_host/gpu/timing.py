@@ -46,8 +46,10 @@ class ChunkSpans:
         self._add(name, (now_ns() - start_ns) / NS_PER_MS)
 
     def read_ms(self) -> dict[str, float]:
-        """Milliseconds per span. To be asked once, when the device is done with all of them."""
+        """Milliseconds per span. To be asked once, when the device is done with the chunk; the end
+        of its last span may be a moment away, as the pictures travel on a stream of their own."""
         for name, start, end in self._recorded:
+            end.synchronize()
             self._add(name, start.elapsed_time(end))
         return self._spans_ms
 
