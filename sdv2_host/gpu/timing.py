@@ -48,6 +48,8 @@ class ChunkSpans:
     def read_ms(self) -> dict[str, float]:
         """Milliseconds per span. To be asked once, when the device is done with all of them."""
         for name, start, end in self._recorded:
+            # The last one ends behind the pictures that were waited for: a moment later, if at all.
+            end.synchronize()
             self._add(name, start.elapsed_time(end))
         return self._spans_ms
 
