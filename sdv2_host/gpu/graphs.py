@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.stream.cached_call import CachedCall, CallTensors, PastCall
 from sdv2_host.stream.model_calls import ModelCalls
 from sdv2_host.wan.model import TextByBlock, TextKV
@@ -24,6 +25,10 @@ from sdv2_host.wan.rope import Rotary
 from sdv2_host.wan.streaming_vae import VAECache
 
 log = logging.getLogger(__name__)
+
+CANNOT_RECORD = (
+    "calls cannot be recorded here (%s): kernels are launched one by one, which is slower"
+)
 
 Replay = Callable[[], Tensor]
 """Does all that was recorded once more; the tensor is the same one every time."""
@@ -45,7 +50,9 @@ class CudaGraphs:
         self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def record(self, run: Callable[[], Tensor]) -> Replay:
-        with torch.cuda.device(self._device):
+        current = torch.cuda.current_stream(self._device)
+        # A recording that fails leaves its own stream in place of the current one.
+        with torch.cuda.device(self._device), torch.cuda.stream(current):
             graph = torch.cuda.CUDAGraph()
             # Other threads of the process may ask the driver for things meanwhile.
             with torch.cuda.graph(graph, self._pool, self._stream, "thread_local"):
@@ -85,6 +92,7 @@ class _Tape:
         self._played: dict[Hashable, _Played] = {}
         self._seen: set[Hashable] = set()
         self._memory: dict[Hashable, Tensor] = {}
+        self._is_able = True
         self.num_missed = 0
 
     def find(self, key: Hashable, is_recording: bool, given: Sequence[Tensor]) -> list[Tensor]:
@@ -92,20 +100,25 @@ class _Tape:
         known = self._played.get(key)
         if known is not None:
             return known.inputs
-        if is_recording:
+        if is_recording and self._is_able:
             return [self._place(index, tensor) for index, tensor in enumerate(given)]
-        self.num_missed += 1
-        if key not in self._seen:
-            log.info("no recording of %s: it runs kernel by kernel", key)
+        if not is_recording:
+            self.num_missed += 1
+            if key not in self._seen:
+                log.info("no recording of %s: it runs kernel by kernel", key)
         self._seen.add(key)
         return []
 
     def _place(self, index: int, like: Tensor) -> Tensor:
         """Memory for input number `index`: recordings of one kind do not run at the same time, so
-        those of equal shapes share it."""
-        key = (index, like.shape, like.dtype)
+        those of equal shapes share it.
+
+        In the order that the input itself has: what is compiled for that order would be compiled
+        again for another one, in the middle of a recording.
+        """
+        key = (index, like.shape, like.stride(), like.dtype)
         if key not in self._memory:
-            self._memory[key] = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+            self._memory[key] = torch.empty_like(like)
         return self._memory[key]
 
     def play(
@@ -117,8 +130,7 @@ class _Tape:
     ) -> Tensor:
         """What `run` gives with the inputs as given.
 
-        The first time it runs as it is, with the very inputs that it is recorded with: compiled
-        code is another for tensors that lie otherwise in memory, and tries its kernels out then.
+        The first time it runs as it is, with the very inputs that it is recorded with.
         """
         torch._foreach_copy_(inputs, list(given))
         known = self._played.get(key)
@@ -126,8 +138,23 @@ class _Tape:
             self._seen.add(key)
             return run()
         if known is None:
-            known = self._played[key] = _Played(inputs, self._recorder.record(run))
+            replay = self._recorded(run)
+            if replay is None:
+                return run()
+            known = self._played[key] = _Played(inputs, replay)
         return known.replay().clone()
+
+    def _recorded(self, run: Callable[[], Tensor]) -> Replay | None:
+        """None: it cannot be, nor will any other be tried. Drivers and compilers refuse in many
+        ways, and none is worth a show."""
+        try:
+            return self._recorder.record(run)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self._is_able = False
+            log.warning(CANNOT_RECORD, " ".join(str(error).split("\n")[:2]))
+            return None
 
     @property
     def num_recorded(self) -> int:

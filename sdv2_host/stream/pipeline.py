@@ -114,7 +114,13 @@ class StreamPipeline:
         chunk = self.encode_(state, frames_BTCHW, params, text)
         motion_2 = torch.stack([state.motion.noise_scale, state.motion.level])
         return Begun(
-            chunk, params, layout or self.spec.layout, motion_2, chunk.source_S, has_new_weights
+            chunk,
+            params,
+            layout or self.spec.layout,
+            motion_2,
+            chunk.source_S,
+            has_new_weights,
+            noisy=tuple(one.x_BFCHW for one in (*chunk.past, chunk)),
         )
 
     @torch.inference_mode()

@@ -29,6 +29,9 @@ class Begun(NamedTuple):
     """Statistics of what it was made of; None = drift is not watched."""
     has_new_weights: bool
     """The model's weights changed before it, and what watches drift has not been told."""
+    noisy: tuple[Tensor, ...]
+    """The latents that it and what of the past comes with it begin with, held: those have others
+    once they were denoised, and a lane that is behind has still to read these."""
 
 
 class Denoised(NamedTuple):

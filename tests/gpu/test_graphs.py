@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
+from sdv2_host.gpu.fused_calls import FusedCalls
 from sdv2_host.gpu.graphs import GraphedCalls, Recorders
 from sdv2_host.params import Params
 from sdv2_host.stream.cache_plan import CacheGeometry
@@ -17,9 +21,11 @@ from sdv2_host.stream.model_calls import EagerCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import CacheMode, StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Layout, Shape
+from sdv2_host.wan.dims import WanVAEDims
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
+from sdv2_host.wan.vae import WanVAE
 from tests.gpu.played_ops import PlayedOps
 from tests.toys import PARAMS, TOY_DIT, TOY_TEXT, TOY_VAE, changing_params
 
@@ -160,6 +166,68 @@ def test_a_number_of_one_run_is_a_number_of_every_replay() -> None:
 
 
 SHOW_SPEC = replace(SPEC, dtype=torch.float32, timesteps=(700.0, 500.0, 400.0))
+
+
+class Refusing:
+    """A recorder of a driver that records nothing."""
+
+    def record(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        raise RuntimeError("operation not permitted when stream is capturing\nand a long story")
+
+
+def test_what_cannot_be_recorded_runs_as_written_and_it_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    toy = Played()
+    toy.calls._decode = type(toy.calls._decode)(Refusing())
+
+    with caplog.at_level(logging.WARNING):
+        toy.warm([PARAMS] * 10)
+    toy.session([PARAMS] * 10)
+
+    assert toy.calls.num_recorded > 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "calls cannot be recorded here (operation not permitted when stream is capturing and a "
+        "long story): kernels are launched one by one, which is slower"
+    ]
+
+
+class Observed:
+    """A compiler and a recorder that know of each other. What is recorded runs each time."""
+
+    def __init__(self) -> None:
+        self.compiled: list[bool] = []
+        """Of each graph, whether a recording was going on."""
+        self._is_recording = False
+
+    def compile(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        self.compiled.append(self._is_recording)
+        return graph.forward
+
+    def record(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        self._is_recording = True
+        run()
+        self._is_recording = False
+        return run
+
+
+@pytest.mark.parametrize("kind", ["wan", "tiny"])
+def test_nothing_is_compiled_while_a_call_is_recorded(kind: str) -> None:
+    """A compiler tries kernels out, for which it waits: no recording may."""
+    torch.manual_seed(3)
+    vae = WanVAE(WanVAEDims(base=4)) if kind == "wan" else TinyVAE(TOY_VAE)
+    dit, text = CausalWanModel(TOY_DIT), TinyTextEncoder(TOY_TEXT)
+    for module in (dit, vae, text):
+        module.eval().requires_grad_(False)
+    seen = Observed()
+    calls = GraphedCalls(FusedCalls(dit, vae, seen.compile), Recorders(seen, seen, seen))
+    engine = StreamEngine("seen", StreamModels(dit, vae, text, calls=calls), SHOW_SPEC)
+
+    engine.warm_up(PARAMS, lambda _text, _fraction: None)
+    torch._dynamo.reset()
+
+    assert len(seen.compiled) > 3
+    assert not any(seen.compiled)
 
 
 class Shown:
