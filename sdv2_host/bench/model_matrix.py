@@ -72,7 +72,7 @@ def run(
     rivals: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Every cell's row, with the `rivals` (`against.RIVALS`) set beside it. `keep` is given the
-    result so far after each: a long run that is ended leaves what it has.
+    result so far after each, and after each rival: a long run that is ended leaves what it has.
 
     Raises:
         ModelError: the embedded model is missing or damaged.
@@ -91,14 +91,15 @@ def run(
         ends = [(part + 1) / (1 + len(rivals)) for part in range(1 + len(rivals))]
         alone = part_of(told, 0.0, ends[0])
         free_memory()
-        row = _row(cell, last_built, costs, limits[place], length, alone)
-        if rivals and "failed" not in row:
-            row["against"] = [
-                beside(rival, cell, last_built, length.seconds, part_of(told, *share))
-                for rival, share in zip(rivals, itertools.pairwise(ends), strict=True)
-            ]
-        result["cells"].append({**_head(cell), **row})
+        row = {**_head(cell), **_row(cell, last_built, costs, limits[place], length, alone)}
+        result["cells"].append(row)
         keep(result)
+        if "failed" in row:
+            continue
+        for rival, share in zip(rivals, itertools.pairwise(ends), strict=True):
+            beside_it = beside(rival, cell, last_built, length.seconds, part_of(told, *share))
+            row.setdefault("against", []).append(beside_it)
+            keep(result)
     return result
 
 
