@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import NamedTuple
 
 import torch
@@ -128,3 +130,33 @@ def test_what_a_chunk_tells_of_itself_is_not_changed_by_those_that_follow(toy: T
 
     assert torch.equal(told, expected)
     assert not torch.equal(torch.stack([state.motion.noise_scale, state.motion.level]), expected)
+
+
+@torch.inference_mode()
+def test_what_a_part_was_handed_is_held_until_the_step_is_out(toy: Toy) -> None:
+    """On CUDA a lane that is behind has still to read it, while the lane that made it would get its
+    memory back for the next chunk: numbers of another kind, NaN among them."""
+    pipeline = toy.pipeline(geometry=CacheGeometry(num_sinks=1, window=4))
+    state = pipeline.fresh_state()
+    clip = toy.clip(9)
+    pipeline.step(state, clip[:, :1], PARAMS)
+    pipeline.step(state, clip[:, 1:5], PARAMS)
+    cut = PARAMS.model_copy(update={"prompt": "other", "recache": "window", "steps": 2})
+
+    begun = pipeline.begin_(state, clip[:, 5:], cut)
+    chunks = (*begun.chunk.past, begun.chunk)
+    handed = [
+        weakref.ref(value)
+        for chunk in chunks
+        for value in (getattr(chunk, field.name) for field in fields(chunk))
+        if isinstance(value, torch.Tensor)
+    ]
+    first = [chunk.x_BFCHW for chunk in chunks]
+    denoised = pipeline.denoise_(state, begun)
+    changed = [now.x_BFCHW is not was for now, was in zip(chunks, first, strict=True)]
+    del first, begun
+    pipeline.decode_(state, denoised)
+
+    assert len(chunks) > 1
+    assert all(changed)
+    assert all(ref() is not None for ref in handed)
