@@ -25,7 +25,7 @@ from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.step_times import SLOW_CHUNK_MS, compose, filling
 from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.gpu.underway import Underway
-from sdv2_host.gpu.warm_up import Rehearsed, blank_frames, measured_session, rehearse
+from sdv2_host.gpu.warm_up import Rehearsed, blank_frames, measured_session, parts_of, rehearse
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
@@ -156,14 +156,12 @@ class StreamEngine:
         self.reset()
         self._headroom.begin()
         with self._naming_memory(), self._calls.preparing():
-            for index in range(num_passes):
-
-                def share(text: str, fraction: float, index: int = index) -> None:
-                    progress(text, (index + fraction) / num_passes)
-
-                if num_passes > 1:
-                    rehearse(engine, params)
-                measured = measured_session(engine, params, share)
+            kinds = 2 if num_passes > 1 else 1
+            parts = iter(parts_of(progress, kinds * num_passes))
+            for _ in range(num_passes):
+                if kinds > 1:
+                    rehearse(engine, params, next(parts))
+                measured = measured_session(engine, params, next(parts))
             self._step_ms = compose(measured, self._spec)
             if self._lanes is not self._serial:
                 self._choose_lanes(params)

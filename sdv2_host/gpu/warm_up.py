@@ -24,6 +24,7 @@ from sdv2_host.params import Params
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Layout, ProgressFn, Size
 
+REHEARSING = "rehearsing (the first start of a setup compiles it, a minute or two)"
 RunFn = Callable[[int, Params, Layout | None], dict[str, float]]
 """A step of so many blank frames, after which nothing is on its way; its spans."""
 
@@ -39,17 +40,29 @@ class Rehearsed(NamedTuple):
     spec: StreamSpec
 
 
+def parts_of(progress: ProgressFn, count: int) -> list[ProgressFn]:
+    """Of so many parts of the whole, one after the other."""
+
+    def part(index: int) -> ProgressFn:
+        return lambda text, fraction: progress(text, (index + fraction) / count)
+
+    return [part(index) for index in range(count)]
+
+
 def blank_frames(size: Size, count: int) -> list[Frame]:
     """Black ones."""
     pixels = np.zeros((size.height, size.width, 4), dtype=np.uint8)
     return [Frame(FrameMeta(size.width, size.height), pixels)] * count
 
 
-def rehearse(engine: Rehearsed, params: Params) -> None:
+def rehearse(engine: Rehearsed, params: Params, progress: ProgressFn) -> None:
     """A session with what is not measured but may come in a show."""
+    progress(REHEARSING, 0.0)
     engine.run(engine.first_chunk_frames, with_steps(params, engine.spec.num_rows), None)
+    plan = rehearsal(engine.spec)
     with _as_far_as_memory_goes():
-        for (frames, layout, steps), replaces, is_new_text in rehearsal(engine.spec):
+        for index, ((frames, layout, steps), replaces, is_new_text) in enumerate(plan):
+            progress(REHEARSING, index / len(plan))
             if is_new_text:
                 engine.forget_texts()
             changes = {"steps": steps, "sink_mode": "adaptive" if replaces else "fixed"}

@@ -15,6 +15,7 @@ from torch import Tensor
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.fused_calls import FusedCalls
 from sdv2_host.gpu.graphs import GraphedCalls, Recorders
+from sdv2_host.gpu.warm_up import REHEARSING
 from sdv2_host.params import Params
 from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.model_calls import EagerCalls
@@ -223,11 +224,18 @@ def test_nothing_is_compiled_while_a_call_is_recorded(kind: str) -> None:
     calls = GraphedCalls(FusedCalls(dit, vae, seen.compile), Recorders(seen, seen, seen))
     engine = StreamEngine("seen", StreamModels(dit, vae, text, calls=calls), SHOW_SPEC)
 
-    engine.warm_up(PARAMS, lambda _text, _fraction: None)
+    told: list[tuple[str, float, int]] = []
+
+    engine.warm_up(PARAMS, lambda *said: told.append((*said, len(seen.compiled))))
     torch._dynamo.reset()
 
     assert len(seen.compiled) > 3
     assert not any(seen.compiled)
+    # What takes minutes is told before it begins.
+    assert told[0] == (REHEARSING, 0.0, 0)
+    fractions = [fraction for _, fraction, _ in told]
+    assert fractions == sorted(fractions)
+    assert told[-1][:2] == ("warm", 1.0)
 
 
 class Shown:
