@@ -2,7 +2,8 @@
 
 Dynamic programming over (when the engine is free, the first frame not used yet), forward in time:
 start a chunk of any shape with the oldest frames that will still be in time, now or when the next
-frame comes. Older frames first is no restriction: the newer ones stay for later. Of states that
+frame comes, or with fewer than it has room for. Older frames first is no restriction: the newer
+ones stay for later. Of states that
 meet within a millisecond the better one is kept. Where chunk after chunk as the frames come already
 shows all there is, nothing is searched for. Where the model is simplified it is in the
 oracle's favour: a batch is full from its first step on and costs nothing to leave, frames need not
@@ -53,16 +54,16 @@ def shown_one_by_one(options: list[Option], world: World, bound_ms: float) -> in
         return None
     arrivals_ms = [at / NS_PER_MS for at in world.arrivals_ns]
     duration_ms = world.duration_ns / NS_PER_MS
+    num_possible = sum(world.end_ms(at, late_ms) <= duration_ms for at in arrivals_ms)
     num_shown, free_ms = 0, 0.0
-    while num_shown + num_frames <= len(arrivals_ms):
-        first_ms, last_ms = arrivals_ms[num_shown], arrivals_ms[num_shown + num_frames - 1]
-        if world.end_ms(last_ms, late_ms) > duration_ms:
-            break  # for anyone
+    while num_shown < num_possible:
+        last = min(num_shown + num_frames, num_possible) - 1
+        first_ms, last_ms = arrivals_ms[num_shown], arrivals_ms[last]
         start_ms = max(free_ms, last_ms)
         shown_ms = world.end_ms(start_ms, late_ms)
         if shown_ms > min(first_ms + bound_ms, duration_ms):
             return None
-        num_shown, free_ms = num_shown + num_frames, world.end_ms(start_ms, work_ms)
+        num_shown, free_ms = last + 1, world.end_ms(start_ms, work_ms)
     return num_shown
 
 
@@ -84,15 +85,13 @@ def searched(options: list[Option], world: World, bound_ms: float) -> int:
             if num_come < len(arrivals_ms):
                 _offer(best, max(arrivals_ms[num_come], cell + 1), first, num_shown)
             for num_frames, work_ms, late_ms in options:
-                if first + num_frames > num_come:
-                    continue
                 shown_ms = world.end_ms(now_ms, late_ms)
-                soonest = bisect.bisect_left(arrivals_ms, shown_ms - bound_ms)
-                after = max(first, soonest) + num_frames
-                if after <= num_come and shown_ms <= duration_ms:
-                    most = max(most, num_shown + num_frames)
-                    free_ms = world.end_ms(now_ms, work_ms)
-                    _offer(best, free_ms, after, num_shown + num_frames)
+                begin = max(first, bisect.bisect_left(arrivals_ms, shown_ms - bound_ms))
+                after = min(begin + num_frames, num_come)
+                if begin < after and shown_ms <= duration_ms:
+                    num_now = num_shown + after - begin
+                    most = max(most, num_now)
+                    _offer(best, world.end_ms(now_ms, work_ms), after, num_now)
     return most
 
 

@@ -29,6 +29,9 @@ class ChunkWish(NamedTuple):
     """How old the oldest frame may be by then."""
     max_age_ns: int = 0
     """Frames that are older when a chunk is made are dropped; 0 = none are."""
+    rest_ns: int = 0
+    """A source that is silent for so long has stopped for now: what it left, too little for a chunk
+    as started, is made into one all the same, or its last pictures would not be seen. 0 = never."""
     may_wait: bool = True
     """For frames that fill it, up to that patience. An engine that is behind and has run out of
     frames, after a stall, has no time to: it makes shorter ones meanwhile."""
@@ -218,7 +221,8 @@ class Backlog:
         self.sessions[0].is_new = True
 
     def next_count(self, first_frames: int, now_ns: int) -> int:
-        """Frames of the next chunk, which wait; 0 = there are too few yet.
+        """Frames of the next chunk, which wait, or some of them where the source has stopped; 0 =
+        there are too few yet.
 
         A session that another one follows, with too few frames left for a chunk, is over: what it
         left is dropped. Chunks of lock-step frames are as started.
@@ -235,8 +239,10 @@ class Backlog:
         num_waiting, wish = len(session.frames), self.wish
         if session.is_new:
             return first_frames if num_waiting >= first_frames else 0
-        if num_waiting < wish.base_frames or session.has_lockstep:
-            return wish.base_frames if num_waiting >= wish.base_frames else 0
+        if num_waiting < wish.base_frames:
+            return wish.base_frames if self._is_rest(session, now_ns) else 0
+        if session.has_lockstep:
+            return wish.base_frames
         if num_waiting >= wish.num_frames:
             return wish.num_frames
         is_over = session is not self.sessions[-1]
@@ -244,8 +250,15 @@ class Backlog:
         can_wait = wish.may_wait and not is_over and age_ns <= wish.patience_ns
         return 0 if can_wait else num_waiting - num_waiting % wish.base_frames
 
+    def _is_rest(self, session: Session, now_ns: int) -> bool:
+        """Whether the source has left too little for a chunk, and nothing follows."""
+        if not session.frames or not self.wish.rest_ns or session.has_lockstep:
+            return False
+        silent_ns = now_ns - session.frames[-1].meta.publish_ts_ns
+        return session is self.sessions[-1] and silent_ns > self.wish.rest_ns
+
     def take(self, count: int, keeps_up: bool) -> list[Frame]:
-        """The next chunk of `count` frames, oldest first; needs as many waiting.
+        """The next chunk of `count` frames, oldest first; fewer where the source has stopped.
 
         With an engine that otherwise keeps up, up to half a chunk too many is jitter and waits for
         the next chunk, and so does what a shorter chunk than wished for leaves. Else the engine is
@@ -254,7 +267,8 @@ class Backlog:
         """
         session = self.sessions[0]
         num_waiting = len(session.frames)
-        assert num_waiting >= count, "take() before enough frames came"
+        assert num_waiting, "take() before a frame came"
+        count = min(count, num_waiting)
         is_jitter = keeps_up and num_waiting - count <= count // 2
         is_short = not session.is_new and count < self.wish.num_frames
         keeps_all = is_jitter or is_short or session.has_lockstep

@@ -16,6 +16,13 @@ class Owed(NamedTuple):
 
     source: FrameMeta
     times: StageTimes
+    is_repeated: bool = False
+    """The frame was given before: nobody waits for this picture."""
+
+
+class _Given(NamedTuple):
+    source: FrameMeta
+    is_repeated: bool
 
 
 @dataclass(slots=True)
@@ -40,31 +47,34 @@ class InFlight:
     """
 
     def __init__(self) -> None:
-        self._sources: deque[FrameMeta] = deque()
+        self._given: deque[_Given] = deque()
         self._steps: deque[_Step] = deque()
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return len(self._given)
 
     @property
     def sources(self) -> tuple[FrameMeta, ...]:
-        """Frames whose pictures have not come, oldest first."""
-        return tuple(self._sources)
+        """Frames whose pictures have not come, oldest first, each once."""
+        return tuple(one.source for one in self._given if not one.is_repeated)
 
-    def give(self, frames: list[Frame], begin_ns: int) -> None:
-        """The engine is given these at that time."""
-        self._sources.extend(frame.meta for frame in frames)
+    def give(self, frames: list[Frame], begin_ns: int, num_repeated: int = 0) -> None:
+        """The engine is given these at that time, the last so many of them once more."""
+        num_fresh = len(frames) - num_repeated
+        self._given.extend(
+            _Given(frame.meta, index >= num_fresh) for index, frame in enumerate(frames)
+        )
         self._steps.append(_Step(begin_ns, len(frames)))
 
     def take(self, styled: StyledChunk) -> list[Owed]:
         """What the chunk's frames were made from."""
-        assert len(styled.frames) <= len(self._sources), "engines return only what they got"
+        assert len(styled.frames) <= len(self._given), "engines return only what they got"
         if not styled.parts:
             return self._pop(len(styled.frames), {})
         return [one for part in styled.parts for one in self._take_part(part)]
 
     def clear(self) -> None:
-        self._sources.clear()
+        self._given.clear()
         self._steps.clear()
 
     def _take_part(self, part: PartDone) -> list[Owed]:
@@ -83,7 +93,7 @@ class InFlight:
     def _pop(self, num_frames: int, last_us: Mapping[str, int]) -> list[Owed]:
         popped: list[Owed] = []
         for _ in range(num_frames):
-            step, source = self._steps[0], self._sources.popleft()
+            step, (source, is_repeated) = self._steps[0], self._given.popleft()
             times = StageTimes(
                 wait_us=step.begin_ns // NS_PER_US - source.captured_ns // NS_PER_US,
                 upload_us=step.spans_us.get("upload", 0),
@@ -92,7 +102,7 @@ class InFlight:
                 decode_us=last_us.get("decode", 0),
                 download_us=last_us.get("download", 0),
             )
-            popped.append(Owed(source, times))
+            popped.append(Owed(source, times, is_repeated))
             step.num_owed -= 1
             if not step.num_owed:
                 self._steps.popleft()

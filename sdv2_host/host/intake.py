@@ -25,6 +25,8 @@ PATIENCE_CHUNKS = 4
 class IntakeChunk(NamedTuple):
     frames: list[Frame]
     """Of one size and format, in order."""
+    num_repeated: int
+    """The last so many are the newest frame again: the source has stopped and left too few."""
     begins_session: bool
     """The source began before these frames, or the engine begins anew with them: no state of the
     engine should survive."""
@@ -127,7 +129,8 @@ class Intake:
             frames = self._backlog.take(count, keeps_up)
             self._chunks_since_wait = 0 if must_wait else self._chunks_since_wait + 1
             self._taken += len(frames)
-            return IntakeChunk(frames, begins_session)
+            num_repeated = count - len(frames)
+            return IntakeChunk(frames + frames[-1:] * num_repeated, num_repeated, begins_session)
 
     def _next_count(self) -> int:
         return self._backlog.next_count(self._first_frames, now_ns())

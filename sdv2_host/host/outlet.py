@@ -127,9 +127,10 @@ class Outlet:
         """Input frames whose pictures the engine owes."""
         return len(self._in_flight)
 
-    def expect(self, sources: list[Frame]) -> None:
-        """The engine is given these input frames. It may return them chunks later, in order."""
-        self._in_flight.give(sources, now_ns())
+    def expect(self, sources: list[Frame], num_repeated: int = 0) -> None:
+        """The engine is given these input frames, the last so many of them once more. It may return
+        their pictures chunks later, in order; those of frames once more are not shown."""
+        self._in_flight.give(sources, now_ns(), num_repeated)
         self._mattes.extend(matte_of(frame) for frame in sources)
 
     def publish(self, styled: StyledChunk, version: int) -> None:
@@ -152,6 +153,10 @@ class Outlet:
     def _show(self, styled: StyledChunk, owed: list[Owed], version: int) -> None:
         mattes = [self._mattes.popleft() for _ in owed]
         pictures = styled.frames if styled.carries_alpha else cut_out(styled.frames, mattes)
+        fresh = [index for index, one in enumerate(owed) if not one.is_repeated]
+        if not fresh:
+            return
+        pictures, owed = [pictures[index] for index in fresh], [owed[index] for index in fresh]
         made_ns = now_ns()
         if any(FrameFlags.LOCKSTEP in source.flags for source, _ in owed):
             due_ns, self._pacing = [0] * len(owed), Pacing()
@@ -216,7 +221,7 @@ class Outlet:
 
     def restart(self) -> None:
         """The next chunk begins a session: frames in flight are forgotten, the rhythm is new."""
-        self.num_lost += len(self._in_flight)
+        self.num_lost += len(self._in_flight.sources)
         self._in_flight.clear()
         self._mattes.clear()
         self._pacing = Pacing(previous_due_ns=self._pacing.previous_due_ns)

@@ -15,6 +15,8 @@ MAX_PATIENCE_MS = 60_000.0
 """But no longer than this: a target rate of next to nothing would wait for ever."""
 STALL_CHUNKS = 1.5
 """A source that is silent for as long as it takes to fill so many chunks has stalled."""
+UNKNOWN_REST_MS = 500.0
+"""How long a source is silent that has stalled, where it has not shown its rate yet."""
 
 
 class Schedule:
@@ -119,8 +121,13 @@ class Schedule:
             base_frames,
             patience_ns=round(patience_ms * NS_PER_MS),
             max_age_ns=round(self._max_age_ms(load) * NS_PER_MS),
+            rest_ns=round(self._rest_ms(load, base_frames) * NS_PER_MS),
             may_wait=self._state.holds,
         )
+
+    def _rest_ms(self, load: Load, base_frames: int) -> float:
+        """Before pictures that are held back become due, so that the rest is among them."""
+        return base_frames * 1000 / load.fps if load.fps else UNKNOWN_REST_MS
 
     def _max_age_ms(self, load: Load) -> float:
         """Of a frame that is still in time for the latency bound; 0 = there is none."""

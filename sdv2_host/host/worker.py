@@ -208,7 +208,7 @@ def style_chunk(
     is_lockstep = any(frame.is_lockstep for frame in chunk.frames)
     shape = schedule.shape_of(len(chunk.frames), snapshot.params, is_lockstep=is_lockstep)
     begin_ns = now_ns()
-    outlet.expect(chunk.frames)
+    outlet.expect(chunk.frames, chunk.num_repeated)
     with_steps = snapshot.params.model_copy(update={"steps": shape.steps})
     styled = engine.step(chunk.frames, with_steps, shape.layout)
     _publish(styled, snapshot.version, intake, outlet)
