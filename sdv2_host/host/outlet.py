@@ -158,7 +158,7 @@ class Outlet:
             return
         pictures, owed = [pictures[index] for index in fresh], [owed[index] for index in fresh]
         made_ns = now_ns()
-        if any(FrameFlags.LOCKSTEP in source.flags for source, _ in owed):
+        if any(FrameFlags.LOCKSTEP in one.source.flags for one in owed):
             due_ns, self._pacing = [0] * len(owed), Pacing()
         else:
             captures = [one.source.captured_ns for one in owed]

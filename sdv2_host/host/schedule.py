@@ -127,7 +127,7 @@ class Schedule:
 
     def _rest_ms(self, load: Load, base_frames: int) -> float:
         """Before pictures that are held back become due, so that the rest is among them."""
-        return base_frames * 1000 / load.fps if load.fps else UNKNOWN_REST_MS
+        return min(base_frames * 1000 / load.fps, MAX_PATIENCE_MS) if load.fps else UNKNOWN_REST_MS
 
     def _max_age_ms(self, load: Load) -> float:
         """Of a frame that is still in time for the latency bound; 0 = there is none."""

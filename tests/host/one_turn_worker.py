@@ -124,6 +124,11 @@ class OneTurnWorker:
         return self.intake._backlog.waiting
 
     @property
+    def num_owed(self) -> int:
+        """Input frames whose pictures the engine owes, each once."""
+        return len(self.outlet._in_flight.sources)
+
+    @property
     def num_rendering(self) -> int:
         """Lock-step frames of this session whose pictures have not come."""
         session = self.source.sessions[-1] if self.source.sessions else []

@@ -98,7 +98,7 @@ def test_frames_of_a_session_that_the_engine_ended_are_dropped_and_counted(
         counts = worker.counts
 
     assert counts.frames_in == counts.taken + counts.dropped + counts.queue_depth == 29
-    assert counts.taken - worker.outlet.num_lost == len(worker.shown) + engine.num_in_flight
+    assert counts.taken - worker.outlet.num_lost == len(worker.shown) + worker.num_owed
     assert worker.outlet.num_lost == engine.num_lost > 0
     sources = [frame.meta.source_frame for frame in worker.shown]
     assert sources == sorted(set(sources))

@@ -143,6 +143,24 @@ def wait_for_chunk(intake: Intake) -> IntakeChunk:
     raise AssertionError("no chunk within 5 s")
 
 
+def test_a_source_that_stops_leaves_no_frame_behind(run_dir: Path, stream: str) -> None:
+    with (
+        FrameWriter(stream, slot_count=16, run_dir=run_dir) as writer,
+        Intake(FrameReader(stream, run_dir=run_dir), 1, 4) as intake,
+    ):
+        intake.follow(0.0, ChunkWish(4, 4, rest_ns=50_000_000))
+        writer.publish(PIXELS, FrameMeta(2, 2))
+        chunks = [wait_for_chunk(intake)]
+        for _ in range(6):
+            writer.publish(PIXELS, FrameMeta(2, 2))
+        chunks += [wait_for_chunk(intake), wait_for_chunk(intake)]
+        counts = intake.counts
+
+    assert [numbers(chunk.frames) for chunk in chunks] == [[1], [2, 3, 4, 5], [6, 7, 7, 7]]
+    assert [chunk.num_repeated for chunk in chunks] == [0, 0, 2]
+    assert (counts.frames_in, counts.taken, counts.dropped) == (7, 7, 0)
+
+
 def test_a_ring_is_read_one_frame_and_then_chunks(run_dir: Path, stream: str) -> None:
     with (
         FrameWriter(stream, slot_count=16, run_dir=run_dir) as writer,
@@ -296,6 +314,36 @@ def test_a_longer_chunk_waits_for_a_source_only_as_long_as_its_rate_says() -> No
 
     assert counts == [0, 0, 4]
     assert backlog.next_count(1, 10_000) == 0  # the two that are left are no chunk
+
+
+@pytest.mark.parametrize(
+    ("num_left", "silent_ns", "rest_ns", "flags", "expected"),
+    [
+        (2, 501, 500, FrameFlags.NONE, 4),
+        (3, 501, 500, FrameFlags.NONE, 4),
+        (2, 500, 500, FrameFlags.NONE, 0),  # another may still come
+        (0, 501, 500, FrameFlags.NONE, 0),
+        (2, 10_000, 0, FrameFlags.NONE, 0),
+        (2, 10_000, 500, FrameFlags.LOCKSTEP, 0),  # whose client sends whole chunks
+    ],
+)
+def test_what_a_source_left_when_it_stopped_is_a_chunk_of_fewer_frames(
+    num_left: int, silent_ns: int, rest_ns: int, flags: FrameFlags, expected: int
+) -> None:
+    backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=600, rest_ns=rest_ns))
+    backlog.push(frame(1, publish_ts_ns=100))
+    backlog.take(1, keeps_up=True)
+    for number in range(2, 2 + num_left):
+        backlog.push(frame(number, publish_ts_ns=1000, flags=flags))
+
+    count = backlog.next_count(1, now_ns=1000 + silent_ns)
+    rest = backlog.take(count, keeps_up=True) if count else []
+    left = numbers(backlog.waiting)
+
+    assert count == expected
+    assert [*numbers(rest), *left] == list(range(2, 2 + num_left))
+    assert bool(rest) == bool(expected)
+    assert backlog.dropped == 0
 
 
 def test_what_a_source_left_before_a_stall_is_dropped_once_it_is_too_late_for_the_bound() -> None:

@@ -162,6 +162,33 @@ def test_frames_that_an_engine_returns_later_keep_their_source(run_dir: Path, st
     assert [frame.meta.source_frame for frame in frames if frame is not None] == [1, 2]
 
 
+def test_pictures_of_frames_that_were_given_once_more_are_not_shown(
+    run_dir: Path, stream: str
+) -> None:
+    nothing = StyledChunk(np.zeros((0, 2, 2, 4), np.uint8), {}, {})
+    numbered = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(16, axis=1)
+    styled = StyledChunk(numbered.reshape(5, 2, 2, 4), {}, {})
+    with (
+        FrameReader(stream, run_dir=run_dir) as reader,
+        Outlet(FrameWriter(stream, run_dir=run_dir)) as outlet,
+    ):
+        one, two, three = (input_frame(number, now_ns()) for number in (1, 2, 3))
+        outlet.expect([one, two, two, two], num_repeated=2)
+        outlet.publish(nothing, version=1)
+        num_in_flight = outlet.num_in_flight
+        outlet.expect([three])
+        outlet.publish(styled, version=1)
+        frames = [reader.read_next() for _ in range(4)]
+        outlet.expect([one, two, two, two], num_repeated=2)
+        outlet.restart()
+
+    shown = [frame for frame in frames if frame is not None]
+    assert num_in_flight == 4
+    assert [frame.meta.source_frame for frame in shown] == [1, 2, 3]
+    assert [int(frame.pixels.max()) for frame in shown] == [0, 1, 4]
+    assert outlet.num_lost == 2
+
+
 def test_pictures_of_lockstep_frames_say_so_and_are_due_at_once(run_dir: Path, stream: str) -> None:
     two = StyledChunk(np.zeros((2, 2, 2, 4), np.uint8), {}, {})
     flags = FrameFlags.LOCKSTEP | FrameFlags.DISCONTINUITY

@@ -50,7 +50,7 @@ def test_before_the_source_is_known_chunks_are_as_started() -> None:
 
     wish = schedule.plan(PARAMS, 0.0, 0)
 
-    assert wish == ChunkWish(4, 4)
+    assert wish == ChunkWish(4, 4, rest_ns=5 * 10**8)
     assert schedule.shape_of(4, PARAMS, is_lockstep=False) == Shape(4, SERIAL, 2)
     assert schedule.says == ""
 
@@ -86,7 +86,7 @@ def test_a_target_rate_of_next_to_nothing_is_waited_for_but_not_for_ever(target_
     wish = planned(schedule, params, 45.0)
 
     assert (wish.num_frames, wish.base_frames) == (4, 4)
-    assert wish.patience_ns == 60 * 10**9
+    assert wish.patience_ns == wish.rest_ns == 60 * 10**9
     assert wish.max_age_ns > 0
 
 

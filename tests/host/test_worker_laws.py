@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby, pairwise
@@ -15,7 +16,13 @@ from sdv2_host.host.backlog import BACKLOG_CHUNKS
 from sdv2_host.ipc.messages import Report
 from sdv2_host.types import FrameFlags, Layout, PixelFormat, Size
 from tests.any_params import any_params
-from tests.host.one_turn_worker import OneTurnWorker, is_lockstep, number_in, one_turn_worker
+from tests.host.one_turn_worker import (
+    DEADLINE_S,
+    OneTurnWorker,
+    is_lockstep,
+    number_in,
+    one_turn_worker,
+)
 
 LIVE = (
     "steps",
@@ -45,7 +52,7 @@ def turns(worker: OneTurnWorker, count: int) -> None:
             report = turn.message
             assert report.frames_in == len(worker.source.sent)
             assert report.frames_out + report.dropped + report.queue_depth == report.frames_in
-            assert report.frames_out == len(worker.shown) + worker.engine.num_in_flight
+            assert report.frames_out == len(worker.shown) + worker.num_owed
             assert report.version == worker.desk.newest.version
 
 
@@ -134,7 +141,7 @@ def order_is_kept(worker: OneTurnWorker) -> None:
 
 def no_lockstep_frame_is_passed_over(worker: OneTurnWorker) -> None:
     shown = {number_in(frame) for frame in worker.shown}
-    num_left = worker.engine.num_in_flight + len(worker.waiting)
+    num_left = worker.num_owed + len(worker.waiting)
     for session in worker.source.sessions:
         is_over = session is not worker.source.sessions[-1]
         wanted = [one.number for one in session if is_lockstep(one.meta)]
@@ -160,3 +167,18 @@ def test_every_frame_is_shown_once_or_counted_for_longer(
     tmp_path_factory: pytest.TempPathFactory, layout: Layout, show: list[Action]
 ) -> None:
     nothing_is_lost(tmp_path_factory.mktemp("run"), layout, show)
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_source_that_stops_has_all_its_frames_shown(run_dir: Path, layout: Layout) -> None:
+    with one_turn_worker(run_dir, layout) as worker:
+        for count in (1, 4, 6):
+            worker.send(count)
+            worker.turn()
+        deadline_s = time.monotonic() + DEADLINE_S
+        while len(worker.shown) < 11 and time.monotonic() < deadline_s:
+            worker.turn()
+        counts = worker.counts
+
+    assert [number_in(frame) for frame in worker.shown] == list(range(1, 12))
+    assert (counts.taken, counts.dropped, counts.queue_depth) == (11, 0, 0)
