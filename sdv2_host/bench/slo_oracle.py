@@ -3,11 +3,11 @@
 Dynamic programming over (when the engine is free, the first frame not used yet), forward in time:
 start a chunk of any shape with the oldest frames that will still be in time, now or when the next
 frame comes, or with fewer than it has room for. Older frames first is no restriction: the newer
-ones stay for later. Of states that
-meet within a millisecond the better one is kept. Where chunk after chunk as the frames come already
-shows all there is, nothing is searched for. Where the model is simplified it is in the
-oracle's favour: a batch is full from its first step on and costs nothing to leave, frames need not
-be evenly spaced. So no real schedule shows more than a frame or two beyond it.
+ones stay for later. Of states that meet within a millisecond the better one is kept. Where chunk
+after chunk as the frames come already shows all there is, nothing is searched for. Where the model
+is simplified it is in the oracle's favour: a batch is full from its first step on and costs nothing
+to leave, frames need not be evenly spaced. So no real schedule shows more than a frame or two
+beyond it.
 """
 
 from __future__ import annotations
