@@ -129,9 +129,9 @@ class FusedCalls:
         self, x_BFCHW: Tensor, t_BF: Tensor, text: TextByBlock, past: CachedCall
     ) -> Tensor:
         tokens = self._dit.embed(x_BFCHW, t_BF)
-        replaced_BK = past.see_sinks_(tokens.x_BSE)
+        sinks_BKN = past.see_sinks_(tokens.x_BSE)
         for index, block in enumerate(self._dit.blocks):
-            attend = CachedAttend(past.of_block(index), replaced_BK)
+            attend = CachedAttend(past.of_block(index), sinks_BKN)
             x_BSE = self._block(block, tokens, text[index], attend)
             tokens = replace(tokens, x_BSE=x_BSE)
         return self._dit.unembed(tokens)

@@ -273,13 +273,13 @@ def _address(memories: list[Tensor]) -> int:
 def _flat(tensors: CallTensors) -> list[Tensor]:
     angles = [part for rotary in (*tensors.queries, *tensors.keys) for part in rotary]
     limits = [one for one in (tensors.limits_B, tensors.forced_B) if one is not None]
-    return [tensors.slots_BF, *angles, *limits]
+    return [tensors.places_2BS, *angles, *limits]
 
 
 def _like(tensors: CallTensors, flat: list[Tensor]) -> CallTensors:
     """`tensors` with those of `flat` in their places."""
     rest = iter(flat)
-    slots_BF = next(rest)
+    places_2BS = next(rest)
     queries, keys = (
         [Rotary(next(rest), next(rest)) for _ in rotaries]
         for rotaries in (tensors.queries, tensors.keys)
@@ -287,4 +287,4 @@ def _like(tensors: CallTensors, flat: list[Tensor]) -> CallTensors:
     limits_B, forced_B = (
         None if one is None else next(rest) for one in (tensors.limits_B, tensors.forced_B)
     )
-    return CallTensors(slots_BF, queries, keys, limits_B, forced_B)
+    return CallTensors(places_2BS, queries, keys, limits_B, forced_B)

@@ -95,7 +95,7 @@ class PredictInputs(NamedTuple):
     memory: list[Tensor]
     """The call's rows: keys of each block, values of each block, means of the sinks. Written."""
     tensors: list[Tensor]
-    """`CallTensors`: slots, cosines and sines of the queries, of the keys, then limits."""
+    """`CallTensors`: places, cosines and sines of the queries, of the keys, then limits."""
 
     @property
     def flat(self) -> list[Tensor]:
@@ -141,13 +141,13 @@ class PredictTrace(nn.Module):
         )
 
     def _tensors(self, tensors: list[Tensor]) -> CallTensors:
-        slots_BF, rest = tensors[0], tensors[1:]
+        places_2BS, rest = tensors[0], tensors[1:]
         limits_B = forced_B = None
         if self._shape.may_replace:
             *rest, limits_B, forced_B = rest
         turns = [Rotary(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)]
         half = len(turns) // 2
-        return CallTensors(slots_BF, turns[:half], turns[half:], limits_B, forced_B)
+        return CallTensors(places_2BS, turns[:half], turns[half:], limits_B, forced_B)
 
 
 def predict_inputs(
@@ -167,7 +167,7 @@ def predict_inputs(
             *(kv.v_BKND.contiguous() for kv in texts),
         ],
         [tensor[shape.rows] for tensor in held],
-        [tensors.slots_BF, *rotary, *limits],
+        [tensors.places_2BS, *rotary, *limits],
     )
 
 

@@ -56,8 +56,8 @@ class CallShape(NamedTuple):
 class CallTensors(NamedTuple):
     """On the device; never written to."""
 
-    slots_BF: Tensor
-    """int64: where each new frame is written."""
+    places_2BS: Tensor
+    """int64: row of the call and token of the row that each new token is written to."""
     queries: list[Rotary]
     """Angles of the new frames: of all rows, or one by one where they are unequally full."""
     keys: list[Rotary]
@@ -120,7 +120,7 @@ def call_tensors(
         limits_B = torch.stack([_limit(call, is_full, book.device) for call, is_full in rows])
         forced_B = torch.stack([_forced(call, is_full, book.device) for call, is_full in rows])
     return CallTensors(
-        slots_BF=book.slots(tuple(plan.write_slots for plan in plans)),
+        places_2BS=book.places(tuple(plan.write_slots for plan in plans)),
         queries=[book.rows(queries)] if shape.is_even else [book.table(one) for one in queries],
         keys=[book.rows(keys)] if shape.is_even else [book.table(one) for one in keys],
         limits_B=limits_B,
@@ -161,7 +161,8 @@ class CachedCall(NamedTuple):
         )
 
     def see_sinks_(self, tokens_BSE: Tensor) -> Tensor | None:
-        """[B, K] booleans: sinks that these tokens' newest frame replaces.
+        """[B, K, N] int64: per sink, tokens of the row that the newest frame is written to besides:
+        the sink's where it is replaced, else those of the frame's own slot.
 
         The paper's rule: alpha_i = cos(h_t, s_i) of the frames' mean tokens, sink i is replaced
         where alpha_i < its row's limit; all of a row's where that is forced. Only once all are
@@ -182,9 +183,13 @@ class CachedCall(NamedTuple):
         for row, slots in enumerate(shape.new_sinks):
             for frame, slot in enumerate(slots):
                 sinks_BKE[row, slot] = means_BFE[row, frame]
-        if replaced_BK is not None:
-            sinks_BKE.copy_(torch.where(replaced_BK.unsqueeze(-1), newest_B1E, sinks_BKE))
-        return replaced_BK
+        if replaced_BK is None:
+            return None
+        replaced_BK1 = replaced_BK.unsqueeze(-1)
+        sinks_BKE.copy_(torch.where(replaced_BK1, newest_B1E, sinks_BKE))
+        num_tokens, num_sinks = self.memory.tokens_per_frame, self.memory.geometry.num_sinks
+        sinks_KN = torch.arange(num_sinks * num_tokens, device=sinks_BKE.device).view(num_sinks, -1)
+        return torch.where(replaced_BK1, sinks_KN, tensors.places_2BS[1, :, None, -num_tokens:])
 
 
 class CachedAttend:
@@ -195,9 +200,10 @@ class CachedAttend:
     several calls.
     """
 
-    def __init__(self, call: CachedCall, replaced_BK: Tensor | None = None) -> None:
+    def __init__(self, call: CachedCall, sinks_BKN: Tensor | None = None) -> None:
+        """`sinks_BKN`: as `CachedCall.see_sinks_` gives it."""
         self._call = call
-        self._replaced_BK = replaced_BK
+        self._sinks_BKN = sinks_BKN
 
     def __call__(self, block_index: int, q_BSND: Tensor, k_BSND: Tensor, v_BSND: Tensor) -> Tensor:
         memory, shape, tensors = self._call
@@ -220,14 +226,16 @@ class CachedAttend:
         return attention(rotate(q_BSND[one], tensors.queries[row]), keys, held_v[one, :num_keys])
 
     def _write_(self, held_BSHD: Tensor, new_BSHD: Tensor) -> None:
+        """Nothing else of the cache is read or written.
+
+        Compiled, too, so long as no view stands between what the compiler is given and the write:
+        torch makes every write a new tensor first, and inductor puts that back in place only where
+        it is of the input itself. Through a view it copies the whole cache, twice.
+        """
         memory, _, tensors = self._call
-        num_tokens, head_shape = memory.tokens_per_frame, new_BSHD.shape[2:]
-        num_rows = new_BSHD.shape[0]
-        frames_BSNHD = held_BSHD.view(num_rows, -1, num_tokens, *head_shape)
-        new_BFNHD = new_BSHD.reshape(num_rows, -1, num_tokens, *head_shape)
-        for row, slots_F in enumerate(tensors.slots_BF):
-            frames_BSNHD[row].index_copy_(0, slots_F, new_BFNHD[row])
-        if self._replaced_BK is not None:
-            sinks = frames_BSNHD[:, : memory.geometry.num_sinks]
-            replaced = self._replaced_BK[:, :, None, None, None]
-            sinks.copy_(torch.where(replaced, new_BFNHD[:, -1:], sinks))
+        rows_BS, tokens_BS = tensors.places_2BS.unbind()
+        held_BSHD.index_put_((rows_BS, tokens_BS), new_BSHD)
+        if self._sinks_BKN is not None:
+            num_tokens = memory.tokens_per_frame
+            rows_B1N, newest_B1NHD = rows_BS[:, None, :num_tokens], new_BSHD[:, None, -num_tokens:]
+            held_BSHD.index_put_((rows_B1N, self._sinks_BKN), newest_B1NHD)

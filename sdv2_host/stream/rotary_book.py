@@ -1,10 +1,11 @@
-"""Rotary tables by position, and slot numbers, made once: a full cache uses the same few for ever.
+"""Rotary tables by position, places by slot: made once, as a full cache uses a few for ever.
 
-# B rows  F new frames  N tokens per frame  D head dim
+# B rows  F new frames  N tokens per frame  S tokens of the new frames  D head dim
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -35,7 +36,7 @@ class RotaryBook:
         self._grid = grid
         self._dtype = torch.promote_types(dtype, torch.float32)
         self._tables: dict[tuple[Numbers, ...], Rotary] = {}
-        self._slots: dict[tuple[Numbers, ...], Tensor] = {}
+        self._places: dict[tuple[Numbers, ...], Tensor] = {}
 
     def table(self, positions: Numbers) -> Rotary:
         """Angles of frames at these positions, [len * N, D/2]."""
@@ -48,14 +49,21 @@ class RotaryBook:
             return self.table(positions[0])
         return _remembered(self._tables, positions, lambda: self._stacked(positions))
 
-    def slots(self, slots_BF: tuple[Numbers, ...]) -> Tensor:
-        """These numbers as int64 [B, F]."""
-        return _remembered(self._slots, slots_BF, lambda: torch.tensor(slots_BF).to(self.device))
+    def places(self, slots_BF: tuple[Numbers, ...]) -> Tensor:
+        """int64 [2, B, S]: row and token that each token of frames in these slots goes to."""
+        return _remembered(self._places, slots_BF, lambda: self._numbered(slots_BF))
 
     def _made(self, positions: Numbers) -> Rotary:
         # On the CPU: Apple GPUs know no float64, and it is a matter of a few milliseconds.
         exact = rotary_table(self._head_dim, torch.tensor(positions), *self._grid)
         return Rotary(*(part.to(self._dtype).to(self.device) for part in exact))
+
+    def _numbered(self, slots_BF: tuple[Numbers, ...]) -> Tensor:
+        num_tokens = math.prod(self._grid)
+        firsts_BF1 = torch.tensor(slots_BF).unsqueeze(-1) * num_tokens
+        tokens_BS = (firsts_BF1 + torch.arange(num_tokens)).flatten(1)
+        rows_BS = torch.arange(len(slots_BF)).unsqueeze(-1).expand_as(tokens_BS)
+        return torch.stack((rows_BS, tokens_BS)).to(self.device)
 
     def _stacked(self, positions_BF: tuple[Numbers, ...]) -> Rotary:
         tables = [self.table(positions) for positions in positions_BF]

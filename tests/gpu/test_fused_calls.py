@@ -11,6 +11,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import detect_fake_mode
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._inductor.compile_fx import compile_fx
+from torch._inductor.fx_passes.post_grad import post_grad_passes
+from torch._inductor.virtualized import V
+from torch.nn import functional as F
 
 from sdv2_host.gpu import fused_calls
 from sdv2_host.gpu.fused_calls import FusedCalls
@@ -18,13 +24,23 @@ from sdv2_host.params import Params
 from sdv2_host.stream.cache_plan import CacheGeometry
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import CacheMode, StreamSpec
+from sdv2_host.types import Layout
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
 from tests.toys import PARAMS, TOY_DIT, TOY_TEXT, TOY_VAE, changing_params
 
 SPEC = StreamSpec(32, 48, CacheGeometry(num_sinks=1, window=2), dtype=torch.float64)
+TOKENS = 6
+"""Per frame."""
 Graph = torch.fx.GraphModule
+aten = torch.ops.aten
+COPIES = [
+    *(aten.copy.default, aten.copy_.default, aten.clone.default),
+    *(aten.index_put.default, aten.index_copy.default, aten.where.self),
+    *(aten.select_scatter.default, aten.slice_scatter.default, aten.as_strided_scatter.default),
+]
+"""What a write can become that is not put back in its place."""
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +150,55 @@ def test_a_cache_that_asks_the_device_runs_as_written() -> None:
         toys.play([PARAMS] * 8)
 
     assert backend.num_given == 2  # encode and decode
+
+
+class Inductor:
+    """Of blocks, what inductor makes code of: all is in place that it can put there, and runs as it
+    stands."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Graph] = []
+
+    def __call__(self, graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
+        if any(node.target is F.scaled_dot_product_attention for node in graph.graph.nodes):
+            run: Callable[..., Any] = compile_fx(graph, inputs, inner_compile=self._seen)
+            return run
+        return graph.forward
+
+    def _seen(self, graph: Graph, inputs: list[Tensor], **_: Any) -> Callable[..., Any]:
+        with V.set_fake_mode(detect_fake_mode(inputs)):
+            post_grad_passes(graph, is_inference=True)
+        graph.recompile()
+        self.blocks.append(graph)
+        run: Callable[..., Any] = make_boxed_func(graph.forward)
+        return run
+
+    def writes(self, num_values: int) -> list[str]:
+        """Of the last block, what puts or copies: all that does in place, and what makes a tensor
+        as large as that. A copy to itself is none, which inductor leaves out."""
+        nodes = self.blocks[-1].graph.nodes
+        puts = [node for node in nodes if node.target is aten.index_put_.default]
+        copies = [
+            node
+            for node in nodes
+            if node.target in COPIES and node.meta["val"].numel() >= num_values
+            if not any(put in puts for put in node.args)
+        ]
+        return [str(node.target) for node in (*puts, *copies)]
+
+
+@pytest.mark.parametrize("layout", [Layout.SERIAL, Layout.BATCH])
+@pytest.mark.parametrize(("threshold", "num_written"), [(-1.0, 1), (0.9, 2)])
+def test_of_a_cache_only_new_frames_are_written(
+    layout: Layout, threshold: float, num_written: int
+) -> None:
+    backend = Inductor()
+    spec = replace(SPEC, layout=layout, timesteps=(700.0, 400.0), sink_threshold=threshold)
+    toys = Toys(backend, 1, spec)
+    num_rows = 2 if layout is Layout.BATCH else 1
+
+    with torch.inference_mode(), toys.fused.preparing():
+        toys.play([PARAMS] * 8)
+
+    whole = num_rows * SPEC.geometry.num_slots * TOKENS * TOY_DIT.dim
+    assert backend.writes(whole) == ["aten.index_put_.default"] * 2 * num_written
