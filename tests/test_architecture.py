@@ -30,6 +30,7 @@ BASE = {
     "status",
     "actions",
     "blend",
+    "video_input",
 }
 ALLOWED: dict[str, set[str]] = {
     # layer: the layers that its modules may import, beside their own

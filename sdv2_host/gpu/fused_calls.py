@@ -47,9 +47,17 @@ class FusedCalls:
     num_rehearsals = 2
 
     def __init__(
-        self, dit: CausalWanModel, vae: StreamingVAE, backend: Backend = "inductor"
+        self,
+        dit: CausalWanModel,
+        vae: StreamingVAE,
+        attention: str = "auto",
+        backend: Backend = "inductor",
     ) -> None:
+        """`attention`: name of the kernel inside which the DiT's calls are made. It is compiled in,
+        and torch, which keeps by its graph what it compiled, sees nothing of it: what one kernel
+        was compiled for would be taken for another, by a later start, too."""
         self._dit = dit
+        self._attention = attention
         self._eager = EagerCalls(dit, vae)
         self._is_preparing = False
         self._is_able = True
@@ -92,13 +100,15 @@ class FusedCalls:
         if not isinstance(past, CachedCall):
             return self._eager.predict(x_BFCHW, t_BF, text, past)
         num_slots = past.memory.geometry.num_slots
-        return self._either(
-            ("predict", x_BFCHW.shape, text[0].k_BKND.shape, past.shape._replace(first_row=0)),
-            all(num_filled == num_slots for num_filled in past.shape.num_filled),
-            self._predict,
-            self._eager.predict,
-            (x_BFCHW, t_BF, text, past),
-        )
+        tag = {"cache_key_tag": f"attention by {self._attention}"}
+        with torch.compiler.config.patch(tag):  # type: ignore[attr-defined]
+            return self._either(
+                ("predict", x_BFCHW.shape, text[0].k_BKND.shape, past.shape._replace(first_row=0)),
+                all(num_filled == num_slots for num_filled in past.shape.num_filled),
+                self._predict,
+                self._eager.predict,
+                (x_BFCHW, t_BF, text, past),
+            )
 
     def _either(
         self,
@@ -132,12 +142,15 @@ class FusedCalls:
         sinks_BKN = past.see_sinks_(tokens.x_BSE)
         for index, block in enumerate(self._dit.blocks):
             attend = CachedAttend(past.of_block(index), sinks_BKN)
-            x_BSE = self._block(block, tokens, text[index], attend)
+            x_BSE = self._block(block, tokens, text[index], attend, self._attention)
             tokens = replace(tokens, x_BSE=x_BSE)
         return self._dit.unembed(tokens)
 
 
-def _run_block(block: Block, tokens: Tokens, text: TextKV, attend: CachedAttend) -> Tensor:
+def _run_block(
+    block: Block, tokens: Tokens, text: TextKV, attend: CachedAttend, attention: str
+) -> Tensor:
     """One block whose cache is all there is: its number would make each a function of its own."""
+    assert attention, "read, as torch tells calls apart by what they read"
     x_BSE: Tensor = block(tokens, text, attend, 0)
     return x_BSE

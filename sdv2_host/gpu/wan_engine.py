@@ -134,8 +134,10 @@ def calls_for(config: Config, models: StreamModels, spec: StreamSpec) -> ModelCa
             f"--compile on: a Wan engine is compiled on NVIDIA cards, this is {spec.device.type}; "
             "leave it out"
         )
-    kind = FusedCalls if is_on_cuda and config.compile != "off" else EagerCalls
-    calls = AttendingCalls(kind(models.dit, models.vae), kernel)
+    dit, vae = models.dit, models.vae
+    is_fused = is_on_cuda and config.compile != "off"
+    inner: ModelCalls = FusedCalls(dit, vae, kernel.name) if is_fused else EagerCalls(dit, vae)
+    calls = AttendingCalls(inner, kernel)
     if not is_on_cuda or config.graphs == "off":
         return calls
     return GraphedCalls(calls, cuda_recorders(spec.device))

@@ -24,6 +24,7 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.host.show_format import Form, SourceFrame
 from sdv2_host.ipc.pixels import to_bgra8
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, Orientation, PixelFormat, Size
+from sdv2_host.video_input import open_input
 
 MS = Fraction(1, 1000)
 NOMINAL_FPS = 30
@@ -120,10 +121,8 @@ class VideoReader:
         try:
             if path.is_symlink():
                 raise ConfigError(f"{path} is a link: a show has files only")
-            # Absolute, so that no name is taken for a protocol. Tags may hold any bytes.
-            self._container = av.open(
-                str(path.absolute()), mode="r", format="matroska", metadata_errors="replace"
-            )
+            # Absolute, so that no name is taken for a protocol.
+            self._container = open_input(str(path.absolute()), format="matroska")
         except (OSError, FFmpegError) as error:
             reason = error.strerror or type(error).__name__
             raise ConfigError(f"cannot read {path} ({reason})") from error

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 from av.error import FFmpegError, InvalidDataError
 from numpy.typing import NDArray
 
 from sdv2_host.errors import SourceError
 from sdv2_host.sources.source import SourceFrame
+from sdv2_host.video_input import open_input
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -35,8 +35,7 @@ def open_video(path: Path) -> InputContainer:
             raise SourceError(f"{path} is a directory, expected a video file")
         if path.exists() and path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{path} has zero length, expected a video file")
-        # Titles are in any encoding, and nobody here reads them.
-        container = av.open(str(path), mode="r", metadata_errors="replace")
+        container = open_input(str(path))
     except FileNotFoundError:
         raise SourceError(f"{path} does not exist, check the path") from None
     except PermissionError:

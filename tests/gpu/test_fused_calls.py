@@ -15,10 +15,13 @@ from torch._dynamo.utils import detect_fake_mode
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._inductor.compile_fx import compile_fx
 from torch._inductor.fx_passes.post_grad import post_grad_passes
+from torch._inductor.utils import fresh_cache
 from torch._inductor.virtualized import V
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from sdv2_host.gpu import fused_calls
+from sdv2_host.gpu.attention_choice import AttentionKernel, kernels_of
 from sdv2_host.gpu.fused_calls import FusedCalls
 from sdv2_host.params import Params
 from sdv2_host.stream.cache_plan import CacheGeometry
@@ -50,14 +53,22 @@ def _forgotten() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+def attends(graph: Graph) -> bool:
+    return any(node.target is F.scaled_dot_product_attention for node in graph.graph.nodes)
+
+
 class Backend:
     """Counts what it is given, and runs it as it is."""
 
     def __init__(self) -> None:
         self.num_given = 0
+        self.tags: list[str] = []
+        """What torch keeps compiled blocks by, beside their graphs."""
 
     def __call__(self, graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
         self.num_given += 1
+        if attends(graph):
+            self.tags.append(torch.compiler.config.cache_key_tag)
         return graph.forward
 
 
@@ -69,14 +80,18 @@ class Toys:
     """A toy stream by fused calls beside one by the models' own."""
 
     def __init__(
-        self, backend: Callable[..., Any], num_layers: int = 2, spec: StreamSpec = SPEC
+        self,
+        backend: Callable[..., Any],
+        num_layers: int = 2,
+        spec: StreamSpec = SPEC,
+        attention: str = "auto",
     ) -> None:
         torch.manual_seed(3)
         dit = CausalWanModel(replace(TOY_DIT, num_layers=num_layers))
         vae, text = TinyVAE(TOY_VAE), TinyTextEncoder(TOY_TEXT)
         for module in (dit, vae, text):
             module.double().eval().requires_grad_(False)
-        self.fused = FusedCalls(dit, vae, backend)
+        self.fused = FusedCalls(dit, vae, attention, backend)
         self._pipelines = [
             StreamPipeline(dit, vae, text, spec),
             StreamPipeline(dit, vae, text, spec, calls=self.fused),
@@ -160,10 +175,10 @@ class Inductor:
         self.blocks: list[Graph] = []
 
     def __call__(self, graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
-        if any(node.target is F.scaled_dot_product_attention for node in graph.graph.nodes):
-            run: Callable[..., Any] = compile_fx(graph, inputs, inner_compile=self._seen)
-            return run
-        return graph.forward
+        if not attends(graph):
+            return graph.forward
+        run: Callable[..., Any] = compile_fx(graph, inputs, inner_compile=self._seen)
+        return run
 
     def _seen(self, graph: Graph, inputs: list[Tensor], **_: Any) -> Callable[..., Any]:
         with V.set_fake_mode(detect_fake_mode(inputs)):
@@ -202,3 +217,40 @@ def test_of_a_cache_only_new_frames_are_written(
 
     whole = num_rows * SPEC.geometry.num_slots * TOKENS * TOY_DIT.dim
     assert backend.writes(whole) == ["aten.index_put_.default"] * 2 * num_written
+
+
+def by_inductor(graph: Graph, inputs: list[Tensor]) -> Callable[..., Any]:
+    """Blocks only, for the time that it takes."""
+    if not attends(graph):
+        return graph.forward
+    run: Callable[..., Any] = compile_fx(graph, inputs)
+    return run
+
+
+def flash_runs_in(kernel: AttentionKernel) -> bool:
+    """In a steady stream of an engine with that kernel, its blocks compiled."""
+    toys = Toys(by_inductor, 1, attention=kernel.name)
+    with kernel.held(), torch.inference_mode(), toys.fused.preparing():
+        toys.play([PARAMS] * 5)
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            toys.play([PARAMS] * 5)
+    return any("flash" in event.key for event in profiled.key_averages())
+
+
+def test_blocks_are_compiled_for_each_attention_and_kept_apart() -> None:
+    backend = Backend()
+
+    for attention in ("flash", "math", "flash"):
+        toys = Toys(backend, 1, attention=attention)
+        with toys.fused.preparing():
+            toys.play([PARAMS] * 5)
+
+    assert backend.tags == ["attention by flash", "attention by math"]
+
+
+@pytest.mark.slow
+def test_what_was_compiled_for_one_attention_is_not_taken_for_another() -> None:
+    with fresh_cache():
+        has_flash = {one.name: flash_runs_in(one) for one in kernels_of("cpu", {})}
+
+    assert has_flash == {"flash": True, "math": False}

@@ -221,7 +221,7 @@ def test_nothing_is_compiled_while_a_call_is_recorded(kind: str) -> None:
     for module in (dit, vae, text):
         module.eval().requires_grad_(False)
     seen = Observed()
-    calls = GraphedCalls(FusedCalls(dit, vae, seen.compile), Recorders(seen, seen, seen))
+    calls = GraphedCalls(FusedCalls(dit, vae, backend=seen.compile), Recorders(seen, seen, seen))
     engine = StreamEngine("seen", StreamModels(dit, vae, text, calls=calls), SHOW_SPEC)
 
     told: list[tuple[str, float, int]] = []
