@@ -173,6 +173,27 @@ def test_overlapped_pictures_are_those_of_one_stage_after_the_other(on_cuda: Tin
     assert set(serial[20].spans_ms) == set(overlapped[20].spans_ms)
 
 
+def test_pictures_of_recorded_and_overlapped_calls_are_those_of_neither(
+    on_cuda: TinyModels,
+) -> None:
+    """Recorded, a chunk is queued long before the device comes to it: what a lane was handed must
+    still be there then."""
+    serial = overlapping(on_cuda, "off")
+    calls = GraphedCalls(EagerCalls(on_cuda.dit, on_cuda.vae), cuda_recorders(CUDA))
+    models = StreamModels(*on_cuda[:3])._replace(calls=calls)
+    spec = replace(tiny_spec({}, Size(64, 48)), device=CUDA)
+    recorded = StreamEngine("tiny", models, spec, overlap="on")
+    recorded.warm_up(Params(), lambda _text, _fraction: None)
+
+    pictures = [
+        np.concatenate([one.frames for one in played(engine, 200)]).astype(int)
+        for engine in (serial, recorded)
+    ]
+
+    assert calls.num_missed == 0
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
 def test_what_a_step_takes_is_kept_free_for_it(on_cuda: TinyModels) -> None:
     headroom = warm_engine(on_cuda)._headroom
 
