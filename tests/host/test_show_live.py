@@ -14,12 +14,15 @@ from pathlib import Path
 import av
 import pytest
 
+from sdv2_host.clock import now_ns
 from sdv2_host.commands.replay import Changes, replay_show
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
+from sdv2_host.host.show_format import Step
 from sdv2_host.host.show_reader import open_show, read_calls
-from sdv2_host.types import Engine, ProgressFn
-from tests.host.live_host import Stage, live_host, streaming_host
+from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.types import Engine, FrameMeta, ProgressFn
+from tests.host.live_host import FRAME_S, Stage, live_host, picture, streaming_host
 from tests.host.show_steps import record_steps
 from tests.naive_engine import NaiveEngine
 
@@ -101,6 +104,36 @@ def test_the_embedded_model_is_replayed_from_the_middle_of_a_session(
     assert part.memory is not None
     assert {"ink", "gold"} <= prompts
     assert verdict.num_equal == verdict.num_pictures >= 20
+
+
+def test_what_a_source_left_when_it_stopped_is_replayed_as_the_engine_got_it(
+    run_dir: Path, stream: str
+) -> None:
+    changes = {"engine": "tiny", "width": 64, "height": 64, "compile": "off", "threads": 1}
+
+    async def run() -> Path:
+        async with live_host(run_dir, stream, changes=changes) as stage:
+            await stage.until(stage.daemon.ready.is_set, 120)
+            show = await recording(stage)
+            with FrameWriter(stage.daemon.config.input_stream, run_dir=run_dir) as writer:
+                for number in range(1, 8):
+                    meta = FrameMeta(width=24, height=16, capture_ts_ns=now_ns())
+                    writer.publish(picture(number), meta)
+                    await asyncio.sleep(FRAME_S)
+                    # The first of a ring that is new to the host.
+                    await stage.until(lambda: stage.daemon.snapshot().frames_out > 0, 60)
+                await stage.until(lambda: stage.daemon.snapshot().frames_out == 7, 60)
+            await ended(stage)
+            return show
+
+    show = asyncio.run(run())
+    (part,) = open_show(show)
+    steps = [len(one.call.frames) for one in read_calls(part) if isinstance(one.call, Step)]
+
+    verdict = replay_show(show, None, Changes(threads=1), verify=True)
+
+    assert steps == [1, 4, 4]
+    assert verdict.num_equal == verdict.num_pictures == 9
 
 
 def test_a_show_is_made_larger(tmp_path: Path) -> None:
