@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +17,12 @@ LOCKSTEP_FRAMES = 64
 should never comes here; a writer that does not must not fill the memory."""
 MAX_GAP_NS = 5 * NS_PER_S
 GAP_SMOOTHING = 0.1
+NUM_GAPS = 32
+"""Between so many frames a source shows how long it is silent without having stopped..."""
+STOP_GAPS = 1.25
+"""...and so many times as long says that it has, or..."""
+MAX_SILENCE_NS = NS_PER_S
+"""...this long: of a source that publishes when its picture changes any gap may be the last."""
 
 
 class ChunkWish(NamedTuple):
@@ -100,6 +107,8 @@ class Backlog:
     """Time of the newest frame."""
     gap_ns: float = 0.0
     """Distance of the source's frames, smoothed."""
+    gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=NUM_GAPS))
+    """Between the newest frames, whatever became of them."""
     has_cut: bool = False
     """What came before a stall was dropped since the last chunk. Once is enough: of a source whose
     frames all come after what looks like a stall there would never be a chunk."""
@@ -118,6 +127,8 @@ class Backlog:
         """The frame is the newest; a new source drops what came from the old one."""
         if self.previous is None or _is_cut(self.previous, frame.meta):
             self._begin_session(frame.meta)
+        if self.previous is not None:
+            self.gaps_ns.append(frame.meta.publish_ts_ns - self.previous.publish_ts_ns)
         self.previous = frame.meta
         session = self.sessions[-1]
         num_lockstep = sum(one.is_lockstep for one in self.waiting)
@@ -254,8 +265,10 @@ class Backlog:
         """Whether the source has left too little for a chunk, and nothing follows."""
         if not session.frames or not self.wish.rest_ns or session.has_lockstep:
             return False
+        # Bursts of frames are no stops: chunks of a few take an engine as long as full ones.
+        usual_ns = min(STOP_GAPS * max(self.gaps_ns, default=0), MAX_SILENCE_NS)
         silent_ns = now_ns - session.frames[-1].meta.publish_ts_ns
-        return session is self.sessions[-1] and silent_ns > self.wish.rest_ns
+        return session is self.sessions[-1] and silent_ns > max(self.wish.rest_ns, usual_ns)
 
     def take(self, count: int, keeps_up: bool) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; fewer where the source has stopped.

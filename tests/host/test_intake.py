@@ -331,7 +331,7 @@ def test_what_a_source_left_when_it_stopped_is_a_chunk_of_fewer_frames(
     num_left: int, silent_ns: int, rest_ns: int, flags: FrameFlags, expected: int
 ) -> None:
     backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=600, rest_ns=rest_ns))
-    backlog.push(frame(1, publish_ts_ns=100))
+    backlog.push(frame(1, publish_ts_ns=900))
     backlog.take(1, keeps_up=True)
     for number in range(2, 2 + num_left):
         backlog.push(frame(number, publish_ts_ns=1000, flags=flags))
@@ -344,6 +344,27 @@ def test_what_a_source_left_when_it_stopped_is_a_chunk_of_fewer_frames(
     assert [*numbers(rest), *left] == list(range(2, 2 + num_left))
     assert bool(rest) == bool(expected)
     assert backlog.dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("gap_ns", "silent_ns", "expected"),
+    [
+        (10**6, 1_250_000, 0),  # as often before
+        (10**6, 1_250_001, 4),
+        (60 * 10**9, 10**9, 0),
+        (60 * 10**9, 10**9 + 1, 4),  # of a source that publishes once a minute, too
+    ],
+)
+def test_the_time_between_bursts_is_no_stop(gap_ns: int, silent_ns: int, expected: int) -> None:
+    backlog = Backlog(wish=ChunkWish(4, 4, rest_ns=500))
+    backlog.push(frame(1, publish_ts_ns=1))
+    backlog.take(1, keeps_up=True)
+    for number in range(2, 8):
+        backlog.push(frame(number, publish_ts_ns=gap_ns if number < 5 else 2 * gap_ns))
+    backlog.take(4, keeps_up=True)
+
+    assert numbers(backlog.waiting) == [6, 7]
+    assert backlog.next_count(1, 2 * gap_ns + silent_ns) == expected
 
 
 def test_what_a_source_left_before_a_stall_is_dropped_once_it_is_too_late_for_the_bound() -> None:
