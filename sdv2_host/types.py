@@ -264,6 +264,11 @@ ProgressFn = Callable[[str, float], None]
 """(what is being done, fraction 0..1)"""
 
 
+def part_of(progress: ProgressFn, begin: float, end: float) -> ProgressFn:
+    """Progress of one part as a part of the whole."""
+    return lambda text, fraction: progress(text, begin + fraction * (end - begin))
+
+
 class Engine(Protocol):
     """The seam between the host and whatever makes pictures. Used by one thread only."""
 

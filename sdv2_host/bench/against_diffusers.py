@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from sdv2_host.bench.agreement import Made, agreement, agreement_text, exact_float32
-from sdv2_host.bench.alternation import Turn, alternate, part_of, turn_of
+from sdv2_host.bench.alternation import Turn, alternate, turn_of
 from sdv2_host.bench.diffusers_parts import Part, common_parts
 from sdv2_host.bench.model import Cell, LastBuilt
 from sdv2_host.errors import ConfigError
-from sdv2_host.types import ProgressFn
+from sdv2_host.types import ProgressFn, part_of
 
 PACKAGE = "diffusers"
 FLOAT32_LIMIT = 1e-4

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from sdv2_host.bench.agreement import agreement_text
-from sdv2_host.bench.alternation import alternate, part_of
+from sdv2_host.bench.alternation import alternate
 from sdv2_host.bench.device_peaks import wait_for
 from sdv2_host.bench.model import Built, Cell, LastBuilt, engine_of, source_clip
 from sdv2_host.bench.model_runs import NUM_FILLING, Given
@@ -30,7 +30,7 @@ from sdv2_host.bench.reference_package import (
     attention_backend,
 )
 from sdv2_host.bench.reference_stream import ReferenceStream
-from sdv2_host.types import Engine, Layout, ProgressFn
+from sdv2_host.types import Engine, Layout, ProgressFn, part_of
 
 STAGES = ("encode", "denoise", "decode")
 NUM_CLIP_CHUNKS = 16

@@ -84,11 +84,6 @@ def compared(pairs: list[Pair], units_per_turn: int) -> Compared:
     )
 
 
-def part_of(progress: ProgressFn, begin: float, end: float) -> ProgressFn:
-    """Progress of one part as a part of the whole."""
-    return lambda text, fraction: progress(text, begin + fraction * (end - begin))
-
-
 def turn_of(call: Callable[[], object], device: torch.device) -> Turn:
     """So many calls, one behind the other, then the device is waited for."""
 

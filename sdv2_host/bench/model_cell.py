@@ -27,7 +27,7 @@ from sdv2_host.bench.stage_costs import StageCost, count_coding, count_denoising
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.gpu.dry_run import META
 from sdv2_host.gpu.wan_models import Placement, random_vae
-from sdv2_host.types import ProgressFn
+from sdv2_host.types import ProgressFn, part_of
 from sdv2_host.wan.tiny_vae import TinyVAE
 
 PERCENTILES = (50, 95, 99)
@@ -97,18 +97,18 @@ def measure_cell(
     watch = MemoryWatch(cell.device)
     begin_ns = now_ns()
     engine = engine_of(cell, built)
-    engine.warm_up(cell.params, _share(progress, 0.0, 0.4))
+    engine.warm_up(cell.params, part_of(progress, 0.0, 0.4))
     warm_up_s = (now_ns() - begin_ns) / NS_PER_S
     given = Given(source_clip(cell), cell.params)
     first_ms = first_pictures_ms(engine, given)
 
     side = replace(length, chunks=None, seconds=min(length.seconds, SIDE_RUN_S))
-    over = _until(side, partial(_told, _share(progress, 0.4, 0.5)))
+    over = _until(side, partial(_told, part_of(progress, 0.4, 0.5)))
     paced = run_paced(engine, given, length.input_fps, over)
     session = Session.filled(engine, given)
-    seen = partial(_seen, watch, _share(progress, 0.5, 0.9))
+    seen = partial(_seen, watch, part_of(progress, 0.5, 0.9))
     run = run_freely(session, _until(length, seen))
-    over = _until(side, partial(_told, _share(progress, 0.9, 1.0)))
+    over = _until(side, partial(_told, part_of(progress, 0.9, 1.0)))
     host = _host_ms(cell, built, session, run, over)
     row: dict[str, Any] = {
         "chunks": len(run.chunk_ms),
@@ -254,8 +254,3 @@ def _until(length: RunLength, seen: SeenFn) -> Callable[[int, float], bool]:
         return fraction == 1
 
     return is_over
-
-
-def _share(progress: ProgressFn, begin: float, end: float) -> ProgressFn:
-    """Progress of one part as a part of the whole."""
-    return lambda text, fraction: progress(text, begin + fraction * (end - begin))

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from sdv2_host.bench.against import beside
-from sdv2_host.bench.alternation import part_of
 from sdv2_host.bench.device_peaks import DeviceLimits, device_limits
 from sdv2_host.bench.model import OWN_VAE, Cell, LastBuilt, free_memory
 from sdv2_host.bench.model_cell import CostBook, RunLength, measure_cell
@@ -20,7 +19,7 @@ from sdv2_host.errors import DeviceMemoryError
 from sdv2_host.gpu.out_of_memory import is_out_of_memory
 from sdv2_host.gpu.wan_engine import check_memory
 from sdv2_host.gpu.wan_models import Placement
-from sdv2_host.types import ProgressFn, Size
+from sdv2_host.types import ProgressFn, Size, part_of
 
 CPU = torch.device("cpu")
 TELL_AFTER_S, TELL_AFTER_CELLS, TELL_EVERY_S = 2.0, 0.3, 5.0

@@ -34,7 +34,7 @@ from sdv2_host.bench.styles import STYLES
 from sdv2_host.bench.trace import trace
 from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
-from sdv2_host.types import Engine, ProgressFn
+from sdv2_host.types import Engine, ProgressFn, part_of
 
 PARTS = ("styles", "ablation", "change", "trace")
 """What a run measures, in this order."""
@@ -163,7 +163,7 @@ def run(
     result: dict[str, Any] = {"engine": engine.name, "params": plan.params.model_dump()}
     examples: list[_Example] = []
     for index, part in enumerate(plan.parts):
-        share = _share(progress, index, len(plan.parts))
+        share = part_of(progress, index / len(plan.parts), (index + 1) / len(plan.parts))
         if part == "styles":
             result |= _styles(plan, engine, share, examples)
         elif part == "ablation":
@@ -192,11 +192,6 @@ def run(
             draw_trace(out_dir / "motion.png", result["trace"])
     progress("done", 1.0)
     return result
-
-
-def _share(progress: ProgressFn, index: int, count: int) -> ProgressFn:
-    """The progress of part number `index` as a part of the whole."""
-    return lambda what, fraction: progress(what, (index + fraction) / count)
 
 
 def _styles(

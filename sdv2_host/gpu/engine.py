@@ -25,13 +25,13 @@ from sdv2_host.gpu.staging import Staging
 from sdv2_host.gpu.step_times import SLOW_CHUNK_MS, compose, filling
 from sdv2_host.gpu.timing import ChunkSpans
 from sdv2_host.gpu.underway import Underway
-from sdv2_host.gpu.warm_up import Rehearsed, blank_frames, measured_session, parts_of, rehearse
+from sdv2_host.gpu.warm_up import Rehearsed, blank_frames, measured_session, rehearse
 from sdv2_host.params import Params
 from sdv2_host.stream.lora import NO_LORAS, LoraMerge, NoLoras
 from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
-from sdv2_host.types import Frame, Layout, ProgressFn, Shape, Size, StyledChunk
+from sdv2_host.types import Frame, Layout, ProgressFn, Shape, Size, StyledChunk, part_of
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
 from sdv2_host.wan.model import CausalWanModel
 from sdv2_host.wan.streaming_vae import StreamingVAE
@@ -157,7 +157,8 @@ class StreamEngine:
         self._headroom.begin()
         with self._naming_memory(), self._calls.preparing():
             kinds = 2 if num_passes > 1 else 1
-            parts = iter(parts_of(progress, kinds * num_passes))
+            count = kinds * num_passes
+            parts = (part_of(progress, k / count, (k + 1) / count) for k in range(count))
             for _ in range(num_passes):
                 if kinds > 1:
                     rehearse(engine, params, next(parts))

@@ -40,15 +40,6 @@ class Rehearsed(NamedTuple):
     spec: StreamSpec
 
 
-def parts_of(progress: ProgressFn, count: int) -> list[ProgressFn]:
-    """Of so many parts of the whole, one after the other."""
-
-    def part(index: int) -> ProgressFn:
-        return lambda text, fraction: progress(text, (index + fraction) / count)
-
-    return [part(index) for index in range(count)]
-
-
 def blank_frames(size: Size, count: int) -> list[Frame]:
     """Black ones."""
     pixels = np.zeros((size.height, size.width, 4), dtype=np.uint8)

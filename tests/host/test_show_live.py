@@ -26,6 +26,8 @@ from tests.host.live_host import FRAME_S, Stage, live_host, picture, streaming_h
 from tests.host.show_steps import record_steps
 from tests.naive_engine import NaiveEngine
 
+TINY = {"engine": "tiny", "width": 64, "height": 64, "compile": "off", "threads": 1}
+"""Changes to a host: pictures that are the same to the bit at every start."""
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
@@ -80,10 +82,8 @@ def test_a_show_goes_on_with_the_next_worker_and_is_replayed_as_it_was(
 def test_the_embedded_model_is_replayed_from_the_middle_of_a_session(
     run_dir: Path, stream: str
 ) -> None:
-    changes = {"engine": "tiny", "width": 64, "height": 64, "compile": "off", "threads": 1}
-
     async def run() -> Path:
-        async with live_host(run_dir, stream, changes=changes) as stage:
+        async with live_host(run_dir, stream, changes=TINY) as stage:
             source = asyncio.create_task(stage.publish_frames())
             await stage.until(stage.daemon.ready.is_set, 120)
             await stage.until(lambda: stage.daemon.snapshot().frames_out > 10, 60)
@@ -109,10 +109,8 @@ def test_the_embedded_model_is_replayed_from_the_middle_of_a_session(
 def test_what_a_source_left_when_it_stopped_is_replayed_as_the_engine_got_it(
     run_dir: Path, stream: str
 ) -> None:
-    changes = {"engine": "tiny", "width": 64, "height": 64, "compile": "off", "threads": 1}
-
     async def run() -> Path:
-        async with live_host(run_dir, stream, changes=changes) as stage:
+        async with live_host(run_dir, stream, changes=TINY) as stage:
             await stage.until(stage.daemon.ready.is_set, 120)
             show = await recording(stage)
             with FrameWriter(stage.daemon.config.input_stream, run_dir=run_dir) as writer:

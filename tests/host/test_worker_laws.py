@@ -53,6 +53,7 @@ def turns(worker: OneTurnWorker, count: int) -> None:
             assert report.frames_in == len(worker.source.sent)
             assert report.frames_out + report.dropped + report.queue_depth == report.frames_in
             assert report.frames_out == len(worker.shown) + worker.num_owed
+            assert worker.outlet.num_in_flight == worker.engine.num_in_flight
             assert report.version == worker.desk.newest.version
 
 
