@@ -1,6 +1,7 @@
-"""Training clips on disk: rendered sources as uint8, later their latents in every style.
+"""Training clips: rendered as uint8 by other processes, on the device as latents in many styles.
 
-# T pixel frames  F latent frames  C channels  H W size
+# N clips  V variants (the source, then styles)  T pixel frames  F latent frames  C channels
+# H W size
 
 A clip is [18, H, W, 3]: frame 0 opens the session, `gap` frames before frames 1..17, which are
 contiguous. Frame 0 gives the latent that will sit in the sink, frames 2..17 four latents of the
@@ -9,11 +10,12 @@ window, and frame 1 warms the autoencoder's memory, as in a stream that has run 
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import random
-from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path
+import threading
+import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +32,11 @@ CLIP_FRAMES = 1 + CONTIGUOUS_FRAMES
 CLIP_LATENTS = 5
 MAX_GAP_FRAMES = 240
 FPS = 30
+FAST_SHARE = 0.4
+FAST_SPEEDS = (60.0, 400.0)
+"""Units per second of that share of the clips: fast motion is rare among random scenes."""
+CLIPS_AT_ONCE = 8
+"""Styled and encoded together."""
 
 
 class ClipSpec(NamedTuple):
@@ -41,7 +48,9 @@ def render_clip(spec: ClipSpec) -> NDArray[np.uint8]:
     """[18, side, side, 3] of one scene, a random crop of its 256x256 picture."""
     torch.set_num_threads(1)
     rng = random.Random(spec.seed)
-    scene = Scene.random(spec.seed)
+    is_fast = rng.random() < FAST_SHARE
+    speed = math.exp(rng.uniform(*map(math.log, FAST_SPEEDS))) if is_fast else None
+    scene = Scene.random(spec.seed, speed=speed)
     gap = 0 if rng.random() < 0.4 else rng.randint(1, MAX_GAP_FRAMES)
     start = gap + rng.randint(0, 60)
     limit = 256 - spec.side_px
@@ -54,113 +63,108 @@ def render_clip(spec: ClipSpec) -> NDArray[np.uint8]:
     return rgb_T3HW.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def render_all(folder: Path, count: int, side_px: int, first_seed: int, workers: int = 2) -> Path:
-    """Renders `count` clips into one .npy, unless it is there already."""
-    path = folder / f"clips_{side_px}_{first_seed}_{count}.npy"
-    if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".partial.npy")
-    shape = (count, CLIP_FRAMES, side_px, side_px, 3)
-    clips = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
-    specs = [ClipSpec(first_seed + index, side_px) for index in range(count)]
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        for index, clip in enumerate(pool.imap(render_clip, specs, chunksize=8)):
-            clips[index] = clip
-            if index % 100 == 0:
-                print(f"rendered {index}/{count} clips of {side_px} px", flush=True)
-    clips.flush()
-    unfinished.rename(path)
-    return path
+class Renderer:
+    """Renders clips in processes of its own while others train on the first of them.
+
+    Make it before the first use of CUDA: its processes are forked.
+    """
+
+    def __init__(self, count: int, side_px: int, first_seed: int, workers: int) -> None:
+        self._frames = torch.empty(count, CLIP_FRAMES, side_px, side_px, 3, dtype=torch.uint8)
+        self._num_done = 0
+        specs = [ClipSpec(first_seed + index, side_px) for index in range(count)]
+        pool = multiprocessing.get_context("fork").Pool(workers)
+        pieces: Iterator[NDArray[np.uint8]] = pool.imap(render_clip, specs)
+
+        def gather() -> None:
+            for index, clip in enumerate(pieces):
+                self._frames[index] = torch.from_numpy(clip)
+                self._num_done = index + 1
+
+        self._gathering = threading.Thread(target=gather, daemon=True)
+        self._gathering.start()
+
+    def wait(self, count: int) -> Tensor:
+        """At least so many clips [N, T, H, W, 3]: all that there are by then."""
+        began = time.monotonic()
+        while self._num_done < min(count, len(self._frames)):
+            if not self._gathering.is_alive():
+                raise RuntimeError(f"rendering ended after {self._num_done} clips")
+            if time.monotonic() - began > 5:
+                began = time.monotonic()
+                print(f"rendered {self._num_done} of {count} clips", flush=True)
+            time.sleep(0.05)
+        return self._frames[: self._num_done]
 
 
-def to_rgb(clip: NDArray[np.uint8]) -> Tensor:
-    """[T, 3, H, W] in 0..1 from stored [T, H, W, 3]."""
-    return torch.from_numpy(np.ascontiguousarray(clip)).permute(0, 3, 1, 2).float() / 255
+def to_rgb(clips: Tensor) -> Tensor:
+    """[..., 3, H, W] in 0..1 from stored [..., H, W, 3]."""
+    return clips.movedim(-1, -3).float() / 255
 
 
-def encode_clip(vae: TinyVAE, rgb_T3HW: Tensor) -> Tensor:
-    """[5, C, h, w]: the session's first latent, then four of the window."""
-    frames = rgb_T3HW[None] * 2 - 1
+def in_style(clips_NTHW3: Tensor, style: int | None) -> Tensor:
+    """[N, T, 3, H, W] in 0..1: the clips in the style of that number; None = as they are."""
+    rgb = to_rgb(clips_NTHW3)
+    if style is None:
+        return rgb
+    return list(STYLES.values())[style].fn(rgb.flatten(0, 1)).unflatten(0, rgb.shape[:2])
+
+
+def styled_copy(clips_NTHW3: Tensor, seed: int) -> Tensor:
+    """The clips in a random style each, as uint8 again, for the autoencoder."""
+    rng = random.Random(seed)
+    chosen = torch.tensor([rng.randrange(len(STYLES)) for _ in clips_NTHW3])
+    styled = torch.empty_like(clips_NTHW3)
+    for style in range(len(STYLES)):
+        for (rows,) in _places(chosen == style):
+            rgb = in_style(clips_NTHW3[rows.to(clips_NTHW3.device)], style)
+            styled[rows.to(styled.device)] = (rgb * 255).round().to(torch.uint8).movedim(-3, -1)
+    return styled
+
+
+def _places(is_wanted: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The indices of True, few enough at once, one tensor for each axis."""
+    for places in is_wanted.nonzero().split(CLIPS_AT_ONCE):
+        if len(places):
+            yield places.unbind(1)
+
+
+def encode_clips(vae: TinyVAE, rgb_NT3HW: Tensor) -> Tensor:
+    """[N, 5, C, h, w]: the session's first latent, then four of the window."""
+    frames = rgb_NT3HW * 2 - 1
     side = frames.shape[-1]
     opening, window = (
-        vae.encode(part, vae.init_cache(1, side, side), is_first=True).z_BFCHW
+        vae.encode(part, vae.init_cache(len(part), side, side, part.device), is_first=True).z_BFCHW
         for part in (frames[:, :1], frames[:, 1:])
     )
-    return torch.cat([opening, window[:, 1:]], dim=1)[0]
+    return torch.cat([opening, window[:, 1:]], dim=1)
 
 
-class EncodeJob(NamedTuple):
-    clip: NDArray[np.uint8]
-    styles: list[int]
+class Encoded(NamedTuple):
+    """Latents of clips, unstyled and in styles."""
+
+    latents_NVFCHW: Tensor
+    """Half precision."""
+    styles_NV: Tensor
+    """The number of each variant's style; the first is the source, and has that after the last."""
 
 
-def encode_variants(vae: TinyVAE, job: EncodeJob) -> Tensor:
-    """[1 + styles, 5, C, h, w] in half precision: the clip unstyled, then in each style."""
-    torch.set_num_threads(1)
-    names = list(STYLES)
-    rgb = to_rgb(job.clip)
-    with torch.inference_mode():
-        variants = [rgb] + [STYLES[names[style]].fn(rgb) for style in job.styles]
-        return torch.stack([encode_clip(vae, variant) for variant in variants]).half()
-
-
-def encode_all(
-    vae: TinyVAE, clips_path: Path, styles_per_clip: int, seed: int, workers: int = 2
-) -> Path:
-    """Latents of every clip, unstyled and in a few random styles, as one .pt of plain tensors."""
-    path = clips_path.with_name(clips_path.stem.replace("clips", "latents") + ".pt")
-    if path.exists():
-        return path
+@torch.no_grad()
+def encode_variants(
+    vae: TinyVAE, clips_NTHW3: Tensor, styles_per_clip: int, seed: int, device: torch.device
+) -> Encoded:
+    """Every clip unstyled and in a few random styles, on the device."""
     rng = random.Random(seed)
-    clips = np.load(clips_path, mmap_mode="r")
-    chosen = [rng.sample(range(len(STYLES)), styles_per_clip) for _ in clips]
-    jobs = (EncodeJob(np.array(clip), styles) for clip, styles in zip(clips, chosen, strict=True))
-    latents: list[Tensor] = []
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        for encoded in pool.imap(partial(encode_variants, vae), jobs, chunksize=4):
-            latents.append(encoded.clone())
-            if len(latents) % 100 == 0:
-                print(f"encoded {len(latents)}/{len(clips)} clips", flush=True)
-    torch.save({"latents": torch.stack(latents), "styles": torch.tensor(chosen)}, path)
-    return path
-
-
-def style_clip(job: tuple[NDArray[np.uint8], str]) -> NDArray[np.uint8]:
-    """The clip in a style, as uint8 again."""
-    torch.set_num_threads(1)
-    clip, name = job
-    styled = (STYLES[name].fn(to_rgb(clip)) * 255).round().clamp(0, 255).to(torch.uint8)
-    return styled.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def style_some(clips_path: Path, count: int, seed: int, workers: int = 2) -> Path:
-    """The first `count` clips in a random style each, for the autoencoder."""
-    path = clips_path.with_name(clips_path.stem.replace("clips", "styled") + f"_{count}.npy")
-    if path.exists():
-        return path
-    rng = random.Random(seed)
-    clips = np.load(clips_path, mmap_mode="r")[:count]
-    jobs = ((np.array(clip), rng.choice(list(STYLES))) for clip in clips)
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        np.save(path, np.stack(list(pool.imap(style_clip, jobs, chunksize=8))))
-    return path
-
-
-def pixel_batches(
-    pools: Sequence[NDArray[np.uint8]], batch: int, frames: int, crop_px: int, seed: int
-) -> Iterator[Tensor]:
-    """Endless [B, T, 3, H, W] in 0..1 for the autoencoder, drawn evenly from the pools."""
-    rng = random.Random(seed)
-    while True:
-        rows = []
-        for _ in range(batch):
-            pool = rng.choice(pools)
-            clip = pool[rng.randrange(len(pool))]
-            first = rng.randint(1, CLIP_FRAMES - frames)
-            y, x = (8 * rng.randint(0, (clip.shape[1] - crop_px) // 8) for _ in range(2))
-            rgb = to_rgb(clip[first : first + frames, y : y + crop_px, x : x + crop_px])
-            if rng.random() < 0.2:
-                rgb = rgb[:, torch.tensor(rng.sample(range(3), 3))]
-            rows.append(rgb.flip(-1) if rng.random() < 0.5 else rgb)
-        yield torch.stack(rows)
+    source = len(STYLES)
+    styles_NV = torch.tensor(
+        [[source, *rng.sample(range(source), styles_per_clip)] for _ in clips_NTHW3]
+    )
+    side = clips_NTHW3.shape[2] // 8
+    shape = (*styles_NV.shape, CLIP_LATENTS, vae.dims.latent_dim, side, side)
+    latents = torch.empty(shape, dtype=torch.float16, device=device)
+    for style in range(source + 1):
+        for clips, variants in _places(styles_NV == style):
+            rgb = in_style(clips_NTHW3[clips].to(device), None if style == source else style)
+            encoded = encode_clips(vae, rgb).half()
+            latents[clips.to(device), variants.to(device)] = encoded
+    return Encoded(latents, styles_NV.to(device))

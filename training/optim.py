@@ -1,30 +1,46 @@
 """Muon for hidden weights, AdamW for the rest: fewer iterations where iterations are dear.
 
+Nothing is read back from the device on the way, so that a whole step fits into a CUDA graph.
 Source: Keller Jordan, Muon (2024): momentum, orthogonalised by a Newton-Schulz iteration.
-torch.optim.Muon takes matrices only; here convolution kernels are matrices [out, in*kh*kw] too.
+torch.optim.Muon takes matrices only; here convolution kernels are matrices [out, in*kh*kw] too,
+and matrices of one shape are turned as one batch.
+
+# G matrices of one shape  R rows  C columns
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+MAX_GRADIENT = 1.0
+"""The norm of all gradients together is cut to this."""
 
 
-def orthogonalised(update: Tensor, iterations: int = 5) -> Tensor:
-    """A matrix with the update's singular vectors and singular values near 1."""
+def cosine_lr(progress: float, peak: float, warm: float = 0.03) -> float:
+    """Linear warm-up, then a half cosine down to 2 % of the peak, over progress 0..1."""
+    if progress < warm:
+        return peak * (progress + 1e-3) / (warm + 1e-3)
+    share = min((progress - warm) / (1 - warm), 1.0)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def orthogonalised(update_GRC: Tensor, iterations: int = 5) -> Tensor:
+    """Matrices with the updates' singular vectors and singular values near 1."""
     a, b, c = NEWTON_SCHULZ
-    x = update / (update.norm() + 1e-7)
-    is_tall = x.shape[0] > x.shape[1]
+    x = update_GRC / (update_GRC.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    is_tall = x.shape[-2] > x.shape[-1]
     x = x.mT if is_tall else x
     # Each round is x <- p(G) x with G = x x'; p(G) commutes with G, so the rounds can run on the
     # small square G alone (G <- p(G) G p(G)) and touch the long x twice instead of ten times.
     gram = x @ x.mT
-    eye = torch.eye(len(gram))
+    eye = torch.eye(gram.shape[-1], device=x.device, dtype=x.dtype)
     total = eye
     for _ in range(iterations):
         poly = a * eye + b * gram + c * (gram @ gram)
@@ -34,27 +50,33 @@ def orthogonalised(update: Tensor, iterations: int = 5) -> Tensor:
     return whole.mT if is_tall else whole
 
 
-class HiddenMuon(torch.optim.Optimizer):
+class HiddenMuon:
     """Muon over matrices and kernels; `lr` is the root-mean-square size of a step times 5."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
-        super().__init__(list(parameters), {"lr": lr})
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, parameter in enumerate(parameters):
+            rows, columns = parameter.flatten(1).shape
+            by_shape[rows, columns].append(index)
+        self._parameters = parameters
+        self._groups = list(by_shape.values())
+        self._momentum_GRC = [
+            torch.stack([parameters[i].detach().flatten(1) for i in group]).zero_()
+            for group in self._groups
+        ]
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        del closure
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                momentum = state["momentum"].mul_(MOMENTUM).add_(parameter.grad)
-                update = parameter.grad + MOMENTUM * momentum
-                matrix = orthogonalised(update.flatten(1))
-                scale = 0.2 * max(matrix.shape) ** 0.5
-                parameter.add_(matrix.view_as(parameter), alpha=-group["lr"] * scale)
+    def step_(self, gradients: Sequence[Tensor], lr: Tensor) -> None:
+        """The parameters are one update further; a gradient each, in order."""
+        for group, momentum_GRC in zip(self._groups, self._momentum_GRC, strict=True):
+            gradient_GRC = torch.stack([gradients[i].flatten(1) for i in group])
+            momentum_GRC.mul_(MOMENTUM).add_(gradient_GRC)
+            matrices_GRC = orthogonalised(gradient_GRC + MOMENTUM * momentum_GRC)
+            scale = 0.2 * max(matrices_GRC.shape[-2:]) ** 0.5
+            steps_GRC = matrices_GRC * (lr * -scale)
+            for index, step in zip(group, steps_GRC, strict=True):
+                parameter = self._parameters[index]
+                parameter.add_(step.view_as(parameter))
 
 
 def is_hidden(name: str, parameter: nn.Parameter, outer: tuple[str, ...]) -> bool:
@@ -63,30 +85,81 @@ def is_hidden(name: str, parameter: nn.Parameter, outer: tuple[str, ...]) -> boo
 
 
 class MuonAndAdam:
-    """Both optimisers behind one step; `outer` names the layers that Adam keeps."""
+    """Both optimisers behind one step; `outer` names the layers that Adam keeps.
+
+    `lr` is a tensor on the parameters' device: set it between steps.
+    """
 
     def __init__(self, module: nn.Module, lr: float, outer: tuple[str, ...]) -> None:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         hidden = [p for name, p in named if is_hidden(name, p, outer)]
-        rest = [p for name, p in named if not is_hidden(name, p, outer)]
-        self._parameters = [p for _, p in named]
-        self._optimizers: list[torch.optim.Optimizer] = [
-            HiddenMuon(hidden, lr),
-            torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=0.0),
-        ]
+        self._rest = [p for name, p in named if not is_hidden(name, p, outer)]
+        self._parameters = hidden + self._rest
+        self._num_hidden = len(hidden)
+        device = self._parameters[0].device
+        self.lr = torch.tensor(lr, device=device)
+        self._muon = HiddenMuon(hidden)
+        self._adam = torch.optim.AdamW(
+            self._rest,
+            self.lr,
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
 
-    def step(self, loss: Tensor, lr: float) -> None:
+    def step(self, loss: Tensor) -> None:
         """One update of every parameter down the loss's gradient."""
-        for optimizer in self._optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-        # Matrices this small are slower on two threads than on one, most of all on a busy machine.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        for optimizer in self._optimizers:
-            optimizer.step()
-        torch.set_num_threads(threads)
+        whole = torch.autograd.grad(loss, self._parameters)
+        norm = torch.stack([gradient.norm() for gradient in whole]).norm()
+        cut = (MAX_GRADIENT / (norm + 1e-6)).clamp(max=1.0)
+        gradients = [gradient * cut for gradient in whole]
+        self._muon.step_(gradients[: self._num_hidden], self.lr)
+        for parameter, gradient in zip(self._rest, gradients[self._num_hidden :], strict=True):
+            parameter.grad = gradient
+        self._adam.step()
+
+
+class Average:
+    """A running average of a module's parameters, which end better than their last values."""
+
+    def __init__(self, module: nn.Module, keep: float) -> None:
+        self._live = [p.detach() for p in module.parameters()]
+        self._kept = [p.clone() for p in self._live]
+        self._keep = keep
+
+    @torch.no_grad()
+    def follow_(self) -> None:
+        """It has moved a part of the way to what the parameters are now."""
+        for kept, live in zip(self._kept, self._live, strict=True):
+            kept.mul_(self._keep).add_(live, alpha=1 - self._keep)
+
+    @torch.no_grad()
+    def write_(self) -> None:
+        """The parameters are their average."""
+        for kept, live in zip(self._kept, self._live, strict=True):
+            live.copy_(kept)
+
+
+def repeated(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+    """The step, on CUDA recorded once and replayed: small models are all launches otherwise.
+
+    It must draw its own data on the device, and give a tensor, which each call overwrites.
+    """
+    if device.type != "cuda":
+        return step
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = step()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return result
+
+    return replay

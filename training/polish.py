@@ -1,130 +1,142 @@
 """Last step: the decoder learns to paint what the DiT really hands it.
 
 Encoder and DiT stay as they are, so latents keep their meaning; only decoder weights change.
-Trained on the student's own two-step predictions and on true latents, against true pixels: lines
-and hatching that a prediction only hints at come back sharp.
+Trained on the student's own two-step draws and on true latents, against true pixels: what a draw
+has that no picture has, such as borders of latent cells, is painted over, and lines that it only
+hints at come back sharp. But a decoder so trained also blurs what draws may differ in, so it goes
+only a part of the way, as weights between two of one training do well (Wortsman et al. 2022,
+"Robust fine-tuning of zero-shot models").
+
+# N clips  D the true latents and draws  F latent frames  C channels  H W size
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import random
 import time
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sdv2_host.bench.prompts import random_prompt
-from sdv2_host.bench.styles import STYLES
 from sdv2_host.wan.flow import add_noise
 from sdv2_host.wan.tiny_vae import TinyVAE
-from training.data import style_clip, to_rgb
-from training.optim import MuonAndAdam
-from training.train_dit import Batch, Student
-from training.train_vae import cosine_lr, gradient_l1
+from training.data import CLIPS_AT_ONCE, Encoded, in_style, to_rgb
+from training.optim import Average, MuonAndAdam, cosine_lr, repeated
+from training.prompts import prompt_bank
+from training.train_dit import MAX_STEP_RATIO, Batch, Student
+from training.train_vae import gradient_l1
 
-BATCH = 8
 CROP_CELLS = 12
 WINDOW = 3
 """Latents decoded per sample; the first only fills the decoder's memory."""
 PEAK_LR = 6e-4
-SERVED_SIGMAS = (0.43, 0.36)
-"""Noise of the two steps at the default settings, in the middle of the motion range."""
-PREDICTED_SHARE = 0.7
+EMA = 0.99
+SERVED_SIGMAS = (0.3, 0.55)
+"""Noise of step one lies between: the default motion range and a little more."""
+DRAWS = 3
+SHARE = 0.25
+"""Of the way from the decoder as it was."""
+PROMPTS_PER_STYLE = 40
 
 
 class Pairs(NamedTuple):
-    """Per clip, in one style each: true and predicted latents, and what they should look like."""
+    """Per clip, in one of its styles: latents, and what they should look like."""
 
-    true_NFCHW: Tensor
-    predicted_NFCHW: Tensor
-    frames: NDArray[np.uint8]
-    """[N, 18, side, side, 3]."""
-
-
-def predict_two_steps(student: Student, source_BFCHW: Tensor, prompts: list[str]) -> Tensor:
-    """The clean latents that two steps of the stream would give."""
-    rows = torch.arange(len(prompts))[:, None].expand(source_BFCHW.shape[:2])
-    text_kv = student.prompt_kv(Batch(source_BFCHW, source_BFCHW, prompts, rows))
-    z = source_BFCHW
-    for level in SERVED_SIGMAS:
-        sigma = torch.full(source_BFCHW.shape[:2], level)
-        z = student.predict(add_noise(z, torch.randn_like(z), sigma), sigma, text_kv)
-    return z
+    latents_NDFCHW: Tensor
+    """The true ones, then `DRAWS` draws."""
+    frames_NTHW3: Tensor
+    """uint8."""
 
 
 @torch.no_grad()
-def make_pairs(
-    student: Student, clips_path: Path, latents_path: Path, count: int, seed: int
-) -> Pairs:
-    """Pairs of the first `count` clips, in one of the styles that their latents exist in."""
-    rng, words = random.Random(seed), np.random.default_rng(seed)
+def make_pairs(student: Student, clips_NTHW3: Tensor, encoded: Encoded, seed: int) -> Pairs:
+    """Draws of every clip, by prompts of the first style that it is there in."""
     torch.manual_seed(seed)
-    stored = torch.load(latents_path, weights_only=True)
-    names = list(STYLES)
-    picks = [rng.randrange(stored["styles"].shape[1]) for _ in range(count)]
-    styles = [names[int(stored["styles"][i, pick])] for i, pick in enumerate(picks)]
-    true = torch.stack([stored["latents"][i, pick + 1] for i, pick in enumerate(picks)])
-    sources = stored["latents"][:count, 0].float()
-    predicted = []
-    for first in range(0, count, BATCH):
-        part = slice(first, first + BATCH)
-        prompts = [random_prompt(style, words, "train") for style in styles[part]]
-        predicted.append(predict_two_steps(student, sources[part], prompts).half())
-    clips = np.load(clips_path, mmap_mode="r")[:count]
-    jobs = [(np.array(clip), style) for clip, style in zip(clips, styles, strict=True)]
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        frames = np.stack(list(pool.imap(style_clip, jobs, chunksize=8)))
-    return Pairs(true, torch.cat(predicted), frames)
+    latents, device = encoded.latents_NVFCHW, encoded.latents_NVFCHW.device
+    prompts = prompt_bank(student.text, PROMPTS_PER_STYLE, seed)
+    pairs: list[Tensor] = []
+    for rows in torch.arange(len(latents), device=device).split(CLIPS_AT_ONCE):
+        source, target = latents[rows, 0].float(), latents[rows, 1].float()
+        picked = torch.randint(0, PROMPTS_PER_STYLE, (len(rows), 2), device=device)
+        prompt_B2 = encoded.styles_NV[rows, 1, None] * PROMPTS_PER_STYLE + picked
+        before = torch.zeros(source.shape[:2], dtype=torch.long, device=device)
+        text_kv = student.prompt_kv(prompts, Batch(source, target, prompt_B2, before))
+        drawn = [target]
+        for _ in range(DRAWS):
+            z, sigma = source, torch.empty(len(rows), 1, device=device).uniform_(*SERVED_SIGMAS)
+            for level in (sigma, sigma * MAX_STEP_RATIO):
+                sigma_BF = level.expand(source.shape[:2])
+                noisy = add_noise(z, torch.randn_like(z), sigma_BF)
+                z = student.predict(noisy, sigma_BF, text_kv)
+            drawn.append(z)
+        pairs.append(torch.stack(drawn, dim=1).half())
+    frames = torch.empty_like(clips_NTHW3, device=device)
+    for row, style in enumerate(encoded.styles_NV[:, 1].tolist()):
+        rgb = in_style(clips_NTHW3[row : row + 1].to(device), style)
+        frames[row] = (rgb * 255).round().to(torch.uint8).movedim(-3, -1)[0]
+    return Pairs(torch.cat(pairs), frames)
 
 
-def draw(pairs: Pairs, rng: random.Random) -> tuple[Tensor, Tensor]:
+def draw(pairs: Pairs, batch: int) -> tuple[Tensor, Tensor]:
     """Latents [B, WINDOW, C, h, w] and the frames [B, 4 (WINDOW - 1), 3, H, W] of all but one."""
-    latents, targets = [], []
-    limit = (pairs.true_NFCHW.shape[-1] - CROP_CELLS) // 2
-    for _ in range(BATCH):
-        clip = rng.randrange(len(pairs.frames))
-        first = rng.randint(1, pairs.true_NFCHW.shape[1] - WINDOW)
-        y, x = (2 * rng.randint(0, limit) for _ in range(2))
-        kind = pairs.predicted_NFCHW if rng.random() < PREDICTED_SHARE else pairs.true_NFCHW
-        cells = (slice(y, y + CROP_CELLS), slice(x, x + CROP_CELLS))
-        latents.append(kind[clip, first : first + WINDOW, :, *cells].float())
-        # Latent 1 stands for frames 2..5 of the clip, latent 2 for 6..9, and so on.
-        shown = slice(2 + 4 * first, 2 + 4 * (first + WINDOW - 1))
-        pixels = (slice(8 * y, 8 * (y + CROP_CELLS)), slice(8 * x, 8 * (x + CROP_CELLS)))
-        targets.append(to_rgb(pairs.frames[clip, shown, *pixels]))
-    return torch.stack(latents), torch.stack(targets)
+    latents, device = pairs.latents_NDFCHW, pairs.latents_NDFCHW.device
+    num_clips, num_kinds, num_frames = latents.shape[:3]
+
+    def whole(low: int, high: int) -> Tensor:
+        return torch.randint(low, high, (batch, 1, 1, 1), device=device)
+
+    def span(first: Tensor, length: int) -> Tensor:
+        return first + torch.arange(length, device=device)
+
+    clip, kind = whole(0, num_clips), whole(0, num_kinds)
+    first = whole(1, num_frames - WINDOW + 1)
+    places = (latents.shape[-1] - CROP_CELLS) // 2 + 1
+    y, x = 2 * whole(0, places), 2 * whole(0, places)
+    frame = span(first, WINDOW).movedim(-1, 1)
+    rows, columns = span(y, CROP_CELLS).movedim(-1, 2), span(x, CROP_CELLS)
+    z = latents[clip, kind, frame, :, rows, columns].movedim(-1, 2).float()
+    # Latent 1 stands for frames 2..5 of the clip, latent 2 for 6..9, and so on.
+    shown = span(2 + 4 * first, 4 * (WINDOW - 1)).movedim(-1, 1)
+    rows, columns = span(8 * y, 8 * CROP_CELLS).movedim(-1, 2), span(8 * x, 8 * CROP_CELLS)
+    return z, to_rgb(pairs.frames_NTHW3[clip, shown, rows, columns])
 
 
-def polish(vae: TinyVAE, pairs: Pairs, minutes: float, seed: int) -> TinyVAE:
+def polish_loss(vae: TinyVAE, latents_BFCHW: Tensor, rgb_BTCHW: Tensor) -> Tensor:
+    """How far what the latents look like is from the frames."""
+    want, side = rgb_BTCHW * 2 - 1, latents_BFCHW.shape[-1] * 8
+    with torch.autocast(want.device.type, torch.bfloat16, enabled=want.is_cuda):
+        cache = vae.init_cache(len(want), side, side, want.device)
+        out = vae.decode(latents_BFCHW, cache, is_first=False).frames_BTCHW[:, 4:].float()
+    loss = (out - want).abs().mean() + 0.5 * gradient_l1(out, want)
+    return loss + 2 * F.mse_loss(out, want)
+
+
+def polish(vae: TinyVAE, pairs: Pairs, batch: int, minutes: float, seed: int) -> TinyVAE:
     """The autoencoder with a decoder trained for so long; prints the loss as it goes."""
+    device = pairs.latents_NDFCHW.device
     torch.manual_seed(seed)
-    rng = random.Random(seed)
     vae.decoder.requires_grad_(True)
-    optimizer = MuonAndAdam(vae.decoder, PEAK_LR, outer=())
-    average = {name: value.detach().clone() for name, value in vae.decoder.state_dict().items()}
-    side = CROP_CELLS * 8
-    began, step, progress = time.monotonic(), 0, 0.0
+    before = [parameter.detach().clone() for parameter in vae.decoder.parameters()]
+    optimizer, average = MuonAndAdam(vae.decoder, PEAK_LR, outer=()), Average(vae.decoder, EMA)
+
+    def learn() -> Tensor:
+        loss = polish_loss(vae, *draw(pairs, batch))
+        optimizer.step(loss)
+        average.follow_()
+        return loss.detach()
+
+    step = repeated(learn, device)
+    began, number, progress = time.monotonic(), 0, 0.0
     while progress < 1:
-        latents, rgb = draw(pairs, rng)
-        cache = vae.init_cache(BATCH, side, side)
-        out = vae.decode(latents, cache, is_first=False).frames_BTCHW[:, 4:]
-        want = rgb * 2 - 1
-        loss = (out - want).abs().mean() + 0.5 * gradient_l1(out, want)
-        loss = loss + 2 * F.mse_loss(out, want)
-        optimizer.step(loss, cosine_lr(round(progress * 1000), 1000, PEAK_LR, warm=30))
-        keep = min(0.99, (step + 1) / (step + 10))
-        for name, value in vae.decoder.state_dict().items():
-            average[name].lerp_(value, 1 - keep)
-        if step % 50 == 0:
-            print(f"polish {step} ({progress:.0%}) loss {loss.item():.4f}", flush=True)
-        step += 1
+        optimizer.lr.fill_(cosine_lr(progress, PEAK_LR))
+        loss = step()
+        if number % 50 == 0:
+            print(f"polish {number} ({progress:.0%}) loss {loss.item():.4f}", flush=True)
+        number += 1
         progress = (time.monotonic() - began) / (minutes * 60)
-    vae.decoder.load_state_dict(average)
-    vae.eval().requires_grad_(False)
-    return vae
+    average.write_()
+    with torch.no_grad():
+        for parameter, old in zip(vae.decoder.parameters(), before, strict=True):
+            parameter.lerp_(old, 1 - SHARE)
+    return vae.eval().requires_grad_(False)

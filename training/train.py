@@ -1,8 +1,8 @@
-"""Makes the embedded model from nothing: `python -m training.train [--work DIR] [--minutes N]`.
+"""Makes the embedded model from nothing: `python -m training.train [--minutes N] [--out FILE]`.
 
-Renders procedural clips, trains the autoencoder, encodes the clips in every style, trains the
-DiT with its text encoder, polishes the decoder, and writes sdv2_host/assets/tiny/tiny.safetensors.
-Clips, autoencoder and latents stay in the work folder, so an interrupted run does not begin anew.
+Renders procedural clips, trains the autoencoder while more of them come, encodes them in styles,
+trains the DiT with its text encoder, and writes one file. On an accelerator if there is one: about
+ten minutes; on a CPU give it small batches and many hours.
 """
 
 from __future__ import annotations
@@ -20,91 +20,116 @@ import torch
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.wan.dims import TINY_VAE
 from sdv2_host.wan.tiny_vae import TinyVAE
-from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, save_tiny
-from training.data import encode_all, render_all
+from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny, save_tiny
+from training.data import Encoded, Renderer, encode_variants
 from training.polish import make_pairs, polish
 from training.train_dit import Stage, Student, train_dit
 from training.train_vae import train_vae
 
-SMALL_PX, LARGE_PX = 128, 256
+SIDE_PX = 256
 SEED = 2026
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
     parser.add_argument("--out", type=Path, default=TINY_PATH)
-    parser.add_argument("--small-clips", type=int, default=1300)
-    parser.add_argument("--large-clips", type=int, default=110)
-    parser.add_argument("--vae-steps", type=int, default=2600)
-    parser.add_argument("--dit-steps", type=int, default=9000)
-    parser.add_argument("--vae-minutes", type=float, default=13, help="limit for the autoencoder")
-    parser.add_argument("--polish-minutes", type=float, default=8, help="limit for the decoder")
-    parser.add_argument("--minutes", type=float, default=55, help="limit for the DiT")
+    parser.add_argument(
+        "--start", type=Path, help="a model to go on from, its autoencoder as it is"
+    )
+    parser.add_argument("--first-seed", type=int, default=0, help="of the clips' scenes")
+    parser.add_argument("--clips", type=int, default=2500)
+    parser.add_argument("--vae-clips", type=int, default=800, help="the autoencoder begins with")
+    parser.add_argument("--styles-per-clip", type=int, default=6)
+    parser.add_argument("--vae-batch", type=int, default=64)
+    parser.add_argument("--vae-steps", type=int, default=20_000)
+    parser.add_argument("--vae-minutes", type=float, default=1.7, help="limit for the autoencoder")
+    parser.add_argument(
+        "--batch", type=int, default=128, help="clips of 128 px; of 256 px a fourth"
+    )
+    parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--minutes", type=float, default=5.5, help="limit for the DiT")
+    parser.add_argument("--pixel-weight", type=float, default=0.5)
+    parser.add_argument("--polish-clips", type=int, default=400)
+    parser.add_argument("--polish-batch", type=int, default=16)
+    parser.add_argument("--polish-minutes", type=float, default=0.5, help="limit for the decoder")
+    parser.add_argument("--workers", type=int, default=max((os.cpu_count() or 2) - 2, 1))
     return parser.parse_args()
 
 
-def autoencoder(options: argparse.Namespace, clips: Path) -> TinyVAE:
-    """The trained autoencoder, from the work folder if it is there."""
-    path = options.work / "vae.pt"
-    if path.exists():
-        vae = TinyVAE(TINY_VAE)
-        vae.load_state_dict(torch.load(path, weights_only=True))
-        vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        vae.eval().requires_grad_(False)
-        return vae
-    vae = train_vae(clips, options.vae_steps, options.vae_minutes, SEED)
-    torch.save(vae.state_dict(), path)
-    return vae
-
-
-def card(options: argparse.Namespace, began: float) -> dict[str, Any]:
+def card(options: argparse.Namespace, device: torch.device, began: float) -> dict[str, Any]:
     """What is written into the weight file about how it came to be."""
+    is_cuda = device.type == "cuda"
     return {
         "name": "sdv2-host tiny",
         "licence": "Apache-2.0",
         "styles": {name: style.prompt for name, style in STYLES.items()},
-        "data": f"{options.small_clips} procedural clips of {SMALL_PX} px, "
-        f"{options.large_clips} of {LARGE_PX} px, 18 frames each, no real footage",
-        "vae_steps": options.vae_steps,
-        "dit_steps_at_most": options.dit_steps,
-        "dit_minutes_at_most": options.minutes,
+        "data": f"{options.clips} procedural clips of {SIDE_PX} px, 18 frames each, in "
+        f"{options.styles_per_clip} styles, no real footage",
+        "vae_minutes": options.vae_minutes,
+        "dit_minutes": options.minutes,
         "polish_minutes": options.polish_minutes,
         "minutes": round((time.monotonic() - began) / 60, 1),
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "hardware": torch.cuda.get_device_name(device)
+        if is_cuda
+        else f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "torch": torch.__version__,
         "seed": SEED,
     }
+
+
+def models_of(path: Path, device: torch.device) -> tuple[Student, TinyVAE]:
+    """What a model file holds, to be trained on; the spread of its latents may have been other."""
+    loaded = load_tiny(path)
+    student, vae = Student(), TinyVAE(TINY_VAE)
+    student.dit.load_state_dict(loaded.dit.state_dict())
+    student.text.load_state_dict(loaded.text.state_dict())
+    vae.load_state_dict(loaded.vae.state_dict())
+    vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return student, vae.eval().requires_grad_(False)
 
 
 def main() -> None:
     options = arguments()
     torch.set_flush_denormal(True)
     began = time.monotonic()
-    small = render_all(options.work, options.small_clips, SMALL_PX, first_seed=0)
-    vae = autoencoder(options, small)
-    large = render_all(options.work, options.large_clips, LARGE_PX, first_seed=500_000)
-    small_latents = encode_all(vae, small, styles_per_clip=3, seed=SEED)
-    large_latents = encode_all(vae, large, styles_per_clip=3, seed=SEED + 1)
 
-    def save(student: Student, path: Path) -> None:
-        save_tiny(TinyModels(student.dit, vae, student.text, card(options, began)), path)
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - began:.0f} s] {text}", flush=True)
 
-    steps = options.dit_steps
-    stages = [
-        Stage(small_latents, round(steps * 0.25), batch=16, cells=8),
-        Stage(small_latents, round(steps * 0.45), batch=8, cells=12),
-        Stage(small_latents, round(steps * 0.20), batch=8, cells=16, pixel_weight=0.2),
-        Stage(large_latents, round(steps * 0.10), batch=2, cells=32, pixel_weight=0.2),
-    ]
-    checkpoint = options.work / "checkpoint.safetensors"
+    renderer = Renderer(options.clips, SIDE_PX, options.first_seed, options.workers)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    start: Student | None = None
+    if options.start is None:
+        clips = renderer.wait(options.vae_clips).to(device)
+        say(f"{len(clips)} clips, training the autoencoder")
+        vae = train_vae(clips, options.vae_batch, options.vae_steps, options.vae_minutes, SEED)
+        del clips
+    else:
+        start, vae = models_of(options.start, device)
+    # Every odd last batch of a style would be benchmarked anew.
+    torch.backends.cudnn.benchmark = False
+    clips = renderer.wait(options.clips)
+    say(f"{len(clips)} clips, encoding them")
+    encoded = encode_variants(vae, clips, options.styles_per_clip, SEED, device)
+    say("training the DiT")
+    small, large = (options.batch, 16), (max(options.batch // 4, 1), 32)
+    stages = [Stage(0.55, (small,)), Stage(1.0, (small, large))]
+    torch.backends.cudnn.benchmark = True
     student = train_dit(
-        vae, stages, SEED, options.minutes, on_checkpoint=lambda s: save(s, checkpoint)
+        vae, encoded, stages, options.steps, options.minutes, SEED, options.pixel_weight, start
     )
-    pairs = make_pairs(student, small, small_latents, min(options.small_clips, 700), SEED)
-    vae = polish(vae, pairs, options.polish_minutes, SEED)
-    save(student, options.out)
-    print(json.dumps(card(options, began), indent=1))
+    say("polishing the decoder")
+    few = min(options.clips, options.polish_clips)
+    part = Encoded(encoded.latents_NVFCHW[:few], encoded.styles_NV[:few])
+    pairs = make_pairs(student, clips[:few], part, SEED)
+    vae = polish(vae, pairs, options.polish_batch, options.polish_minutes, SEED)
+    models = TinyModels(student.dit, vae, student.text, card(options, device, began))
+    save_tiny(models, options.out)
+    say(f"wrote {options.out}")
+    print(json.dumps(models.card, indent=1))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def train(steps: int, seed: int) -> StyleNet:
         images, labels = pool.sample(BATCH, rng)
         loss = F.cross_entropy(net(augment(images, rng)), labels, label_smoothing=0.02)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         if step % 50 == 0:
             print(f"  {done:4.0%}  step {step}  loss {float(loss.detach()):.3f}", flush=True)

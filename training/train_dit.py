@@ -1,118 +1,136 @@
 """The embedded DiT and its text encoder: style transfer as few-step denoising of video latents.
 
-# B clips  F latent frames  C channels  H W latent size
+# B clips  F latent frames  C channels  H W latent size  M members of a forecast (2)
 
 Paired data makes the teacher unnecessary: the scene is known, so is the styled picture. What a
 step sees in training is exactly what it sees in the stream, because every step keeps a KV row of
 its own: step one sees noisy source latents (now and in its past), a later step sees the noisy
 prediction of the step before. No rollout is needed: step one's past does not depend on outputs.
-Source: ../shared/design/field.md, section 6; Diffusion Forcing for the per-frame noise.
+
+Step one learns the mean of what the noise leaves possible. A mean is blurred, and the more noise,
+the more so; so a later step learns to draw one of the possible pictures, with the noise that it is
+given as its dice. What scores a draw is the energy score of two of them: their distance from the
+truth, less half their distance from each other. Nothing but drawing from the true distribution
+makes it smallest, which the errors of a mean do not.
+Source: ../shared/design/field.md, section 6; Diffusion Forcing for the per-frame noise; Gneiting
+and Raftery 2007, "Strictly proper scoring rules", section 4.2, for the energy score.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
 
-from sdv2_host.bench.prompts import random_prompt
-from sdv2_host.bench.styles import STYLES
-from sdv2_host.wan.attention import WholeAttend, block_causal_mask
+from sdv2_host.wan.attention import attention
 from sdv2_host.wan.dims import TINY_DIT, TINY_TEXT
 from sdv2_host.wan.flow import add_noise, to_x0
 from sdv2_host.wan.model import CausalWanModel, TextKV
-from sdv2_host.wan.rope import rotary_table
+from sdv2_host.wan.rope import Rotary, rotary_table, rotate
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
-from training.data import CLIP_LATENTS
-from training.optim import MuonAndAdam
-from training.train_vae import cosine_lr, gradient_l1
+from training.data import CLIP_LATENTS, Encoded
+from training.optim import Average, MuonAndAdam, cosine_lr, repeated
+from training.prompts import Prompts, embed, prompt_bank
 
 PEAK_LR = 2e-3
-EMA = 0.998
+EMA = 0.999
 OUTER = ("dit.patch_embedding", "dit.head", "dit.time", "text.grams", "text.position")
 """Layers that touch the outside; their weights are not updated as matrices."""
 SWITCH_SHARE = 0.15
 PLAIN_SHARE = 0.06
 """Share of clips whose target is the source itself, prompted with nothing or 'no style'."""
-PLAIN_PROMPTS = (
-    "",
-    "",
-    "photo",
-    "no style",
-    "natural camera picture",
-    "unchanged",
-    "realistic video",
-)
+PROMPTS_PER_STYLE = 400
+MAX_STEP_RATIO = 0.85
+"""Noise of a step over that of the step before, at most: the stream's `max_step_ratio`."""
+LATENT_SIZES = (1, 3, 7)
+PIXEL_SIZES = (1, 5)
+"""Sides of the neighbourhoods in which draws are scored, in cells and pixels."""
+SLOPE_WEIGHT = 2.0
+"""Of the difference of neighbouring pixels, beside their colours."""
+ROUNDING = 1e-6
+"""Under the root of a distance, whose slope is infinite at 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One part of the curriculum."""
+    """One part of the curriculum: its batches in turn, one step each."""
 
-    latents: Path
-    steps: int
-    batch: int
-    cells: int
-    """Side of the latent crop."""
-    pixel_weight: float = 0.0
+    until: float
+    """Progress 0..1 at its end."""
+    batches: tuple[tuple[int, int], ...]
+    """(clips, side of the latent crop)."""
 
 
 class Batch(NamedTuple):
     source_BFCHW: Tensor
     target_BFCHW: Tensor
-    prompts: list[str]
-    """2B prompts: before and after a switch."""
-    prompt_of_BF: Tensor
-    """Index into `prompts`."""
+    prompt_B2: Tensor
+    """Rows of the prompts before and after a switch."""
+    is_after_BF: Tensor
+    """int64, 1 from the switch on."""
 
 
 class Store:
-    """Latents of one stage in memory; draws batches."""
+    """Draws batches of latents on their device."""
 
-    def __init__(self, path: Path, seed: int) -> None:
-        stored = torch.load(path, weights_only=True)
-        self._latents = stored["latents"]
-        self._styles = stored["styles"].tolist()
-        self._names = list(STYLES)
-        self._rng = random.Random(seed)
-        self._words = np.random.default_rng(seed)
+    def __init__(self, encoded: Encoded, prompts_per_style: int) -> None:
+        self._latents = encoded.latents_NVFCHW
+        self._styles = encoded.styles_NV
+        self._per_style = prompts_per_style
 
     def draw(self, batch: int, cells: int) -> Batch:
-        rng = self._rng
-        sources, targets, prompts, indices = [], [], [], []
-        for row in range(batch):
-            clip = rng.randrange(len(self._latents))
-            limit = (self._latents.shape[-1] - cells) // 2
-            y, x = (2 * rng.randint(0, limit) for _ in range(2))
-            variants = self._latents[clip, ..., y : y + cells, x : x + cells].float()
-            before, after = self._pick(clip), self._pick(clip)
-            switch_at = rng.randint(1, CLIP_LATENTS - 1) if rng.random() < SWITCH_SHARE else None
-            switch_at = CLIP_LATENTS if switch_at is None else switch_at
-            sources.append(variants[0])
-            targets.append(
-                torch.cat([variants[before[0], :switch_at], variants[after[0], switch_at:]])
-            )
-            prompts += [before[1], after[1]]
-            indices.append([2 * row + (frame >= switch_at) for frame in range(CLIP_LATENTS)])
-        return Batch(torch.stack(sources), torch.stack(targets), prompts, torch.tensor(indices))
+        latents, device = self._latents, self._latents.device
+        num_clips, num_variants = self._styles.shape
 
-    def _pick(self, clip: int) -> tuple[int, str]:
-        """(variant, prompt) for this clip."""
-        if self._rng.random() < PLAIN_SHARE:
-            return 0, self._rng.choice(PLAIN_PROMPTS)
-        which = self._rng.randrange(len(self._styles[clip]))
-        style = self._names[self._styles[clip][which]]
-        return which + 1, random_prompt(style, self._words, "train")
+        def whole(high: int, *shape: int) -> Tensor:
+            return torch.randint(0, high, (batch, *shape), device=device)
+
+        clip_B = whole(num_clips)
+        variant_B2 = 1 + whole(num_variants - 1, 2)
+        variant_B2 = variant_B2.masked_fill(torch.rand(batch, 2, device=device) < PLAIN_SHARE, 0)
+        style_B2 = self._styles[clip_B[:, None], variant_B2]
+        prompt_B2 = style_B2 * self._per_style + whole(self._per_style, 2)
+        frame_F = torch.arange(CLIP_LATENTS, device=device)
+        switch_B1 = 1 + whole(CLIP_LATENTS - 1, 1)
+        is_switched_B1 = torch.rand(batch, 1, device=device) < SWITCH_SHARE
+        is_after_BF = ((frame_F >= switch_B1) & is_switched_B1).long()
+        variant_BF = variant_B2.gather(1, is_after_BF)
+        places = (latents.shape[-1] - cells) // 2 + 1
+        cell = torch.arange(cells, device=device)
+        y = (2 * whole(places, 1, 1, 1)) + cell[:, None]
+        x = (2 * whole(places, 1, 1, 1)) + cell
+
+        def cut(variant_BF: Tensor) -> Tensor:
+            clip = clip_B[:, None, None, None]
+            cells = latents[clip, variant_BF[:, :, None, None], frame_F[:, None, None], :, y, x]
+            return cells.movedim(-1, 2).float()
+
+        return Batch(cut(torch.zeros_like(variant_BF)), cut(variant_BF), prompt_B2, is_after_BF)
+
+
+class CausalAttend:
+    """Every frame over itself and the frames before it, frame by frame: `WholeAttend` under
+    `block_causal_mask` without the mask, which the fast kernels do not take."""
+
+    def __init__(self, rotary: Rotary, num_frames: int) -> None:
+        self._rotary = rotary
+        self._num_frames = num_frames
+
+    def __call__(self, block_index: int, q_BSND: Tensor, k_BSND: Tensor, v_BSND: Tensor) -> Tensor:
+        del block_index
+        q_BSND, k_BSND = rotate(q_BSND, self._rotary), rotate(k_BSND, self._rotary)
+        heads, seen = [], 0
+        for query_BSND in q_BSND.chunk(self._num_frames, dim=1):
+            seen += query_BSND.shape[1]
+            heads.append(attention(query_BSND, k_BSND[:, :seen], v_BSND[:, :seen]))
+        return torch.cat(heads, dim=1)
 
 
 class Student(nn.Module):
@@ -124,125 +142,208 @@ class Student(nn.Module):
         self.text = TinyTextEncoder(TINY_TEXT)
         nn.init.zeros_(self.dit.head.head.weight)
         nn.init.zeros_(self.dit.head.head.bias)
+        self._attends: dict[tuple[int, int, int], CausalAttend] = {}
 
-    def prompt_kv(self, batch: Batch) -> list[TextKV]:
-        rows = batch.prompt_of_BF.flatten()
+    def prompt_kv(self, prompts: Prompts, batch: Batch) -> list[TextKV]:
+        """Of every clip's every frame, in this order: [B*F, ...]."""
+        used = Prompts(*(part[batch.prompt_B2.flatten()] for part in prompts))
+        row_B = torch.arange(len(batch.prompt_B2), device=batch.prompt_B2.device)
+        rows = (2 * row_B[:, None] + batch.is_after_BF).flatten()
         return [
-            TextKV(kv.k_BKND[rows], kv.v_BKND[rows])
-            for kv in self.dit.text_kv(self.text(batch.prompts))
+            TextKV(*(part.index_select(0, rows) for part in kv))
+            for kv in self.dit.text_kv(embed(self.text, used))
         ]
 
     def predict(self, x_t: Tensor, sigma_BF: Tensor, text_kv: list[TextKV]) -> Tensor:
-        """Clean latents from noisy ones; every frame sees itself and the frames before it."""
+        """Clean latents from noisy ones, in float32; every frame sees itself and those before."""
         frames, height, width = x_t.shape[1], x_t.shape[-2] // 2, x_t.shape[-1] // 2
-        table = rotary_table(TINY_DIT.head_dim, torch.arange(frames), height, width)
-        attend = WholeAttend(
-            type(table)(table.cos_SP.float(), table.sin_SP.float()),
-            block_causal_mask(frames, height * width),
-        )
-        return to_x0(x_t, self.dit(x_t, sigma_BF * 1000, text_kv, attend), sigma_BF)
+        attend = self._attend(frames, height, width, x_t.device)
+        told = x_t.to(text_kv[0].k_BKND.dtype)
+        return to_x0(x_t, self.dit(told, sigma_BF * 1000, text_kv, attend).float(), sigma_BF)
+
+    def _attend(self, frames: int, height: int, width: int, device: torch.device) -> CausalAttend:
+        key = (frames, height, width)
+        if key not in self._attends:
+            positions = torch.arange(frames, device=device)
+            table = rotary_table(TINY_DIT.head_dim, positions, height, width)
+            rotary = Rotary(table.cos_SP.float(), table.sin_SP.float())
+            self._attends[key] = CausalAttend(rotary, frames)
+        return self._attends[key]
+
+    def forward(self, batch: Batch, prompts: Prompts, vae: TinyVAE, pixel_weight: float) -> Tensor:
+        """What `student_loss` says, with the weights that it is called with."""
+        scale = vae.dims.latent_scale
+        text_kv = self.prompt_kv(prompts, batch)
+        target = batch.target_BFCHW
+        sigma = opening_sigmas(len(target), target.device)
+        noise = torch.randn_like(target)
+        first = self.predict(add_noise(batch.source_BFCHW, noise, sigma), sigma, text_kv)
+        loss = mean = mean_loss(first / scale, target / scale)
+
+        sigma = later_sigmas(sigma)
+        second = self.draw_two(first.detach(), sigma, text_kv)
+        score, spread = energy_score(second / scale, target / scale, LATENT_SIZES)
+        loss = loss + score
+
+        few = max(len(sigma) // 4, 1)
+        kv = [TextKV(*(part[: few * CLIP_LATENTS] for part in one)) for one in text_kv]
+        third = self.draw_two(second[0, :few].detach(), later_sigmas(sigma[:few]), kv)
+        loss = loss + 0.25 * energy_score(third / scale, target[:few] / scale, LATENT_SIZES)[0]
+        if pixel_weight:
+            few = max(len(sigma) // 4, 1)
+            loss = loss + pixel_weight * decoded_score(vae, second[:, :few], target[:few])
+        return torch.stack([loss, mean.detach(), score.detach(), spread])
+
+    def draw_two(self, clean_BFCHW: Tensor, sigma_BF: Tensor, text_kv: list[TextKV]) -> Tensor:
+        """[M, B, F, C, H, W]: a step's prediction from these latents, with two noises."""
+        both = torch.cat([clean_BFCHW, clean_BFCHW])
+        sigma = torch.cat([sigma_BF, sigma_BF])
+        kv = [TextKV(*(torch.cat([part, part]) for part in one)) for one in text_kv]
+        drawn = self.predict(add_noise(both, torch.randn_like(both), sigma), sigma, kv)
+        return drawn.unflatten(0, (2, -1))
 
 
-def opening_sigmas(num_clips: int) -> Tensor:
-    """[B, F] noise of step one: near each other within a clip, as the motion controller moves."""
-    base = torch.empty(num_clips, 1).uniform_(0.25, 0.7)
-    return (base + torch.randn(num_clips, CLIP_LATENTS) * 0.03).clamp(0.15, 0.95)
+def opening_sigmas(batch: int, device: torch.device) -> Tensor:
+    """[B, F] noise of step one: it moves within a clip as the motion controller moves it."""
+    base = torch.empty(batch, 1, device=device).uniform_(0.2, 0.8)
+    sway = torch.randn(batch, CLIP_LATENTS, device=device)
+    return (base + sway * torch.empty(batch, 1, device=device).uniform_(0, 0.1)).clamp(0.1, 0.95)
 
 
-def later_sigmas(num_clips: int) -> Tensor:
-    """[B, F] noise of a later step, one level per clip."""
-    base = torch.empty(num_clips, 1).uniform_(0.15, 0.5)
-    return base.expand(-1, CLIP_LATENTS)
+def later_sigmas(before_BF: Tensor) -> Tensor:
+    """[B, F] noise of the step after one with so much: half of them at the most."""
+    ratio = torch.empty(len(before_BF), 1, device=before_BF.device).uniform_(0.5, MAX_STEP_RATIO)
+    is_most = torch.rand_like(ratio) < 0.5
+    return before_BF * ratio.masked_fill(is_most, MAX_STEP_RATIO)
 
 
-def student_loss(student: Student, batch: Batch, vae: TinyVAE, pixel_weight: float) -> Tensor:
-    """Step-one loss, plus the loss of a later step on step one's own (detached) prediction."""
-    scale = vae.dims.latent_scale
-    text_kv = student.prompt_kv(batch)
-    num_clips = len(batch.source_BFCHW)
-    sigma = opening_sigmas(num_clips)
-    noise = torch.randn_like(batch.source_BFCHW)
-    first = student.predict(add_noise(batch.source_BFCHW, noise, sigma), sigma, text_kv)
-    loss = latent_loss(first, batch.target_BFCHW, scale)
-    half = max(num_clips // 2, 1)
-    rows = half * CLIP_LATENTS
-    part_kv = [TextKV(kv.k_BKND[:rows], kv.v_BKND[:rows]) for kv in text_kv]
-    sigma = later_sigmas(half)
-    renoised = add_noise(first[:half].detach(), torch.randn_like(first[:half]), sigma)
-    later = student.predict(renoised, sigma, part_kv)
-    loss = loss + 0.5 * latent_loss(later, batch.target_BFCHW[:half], scale)
-    if pixel_weight:
-        loss = loss + pixel_weight * pixel_loss(vae, later[:1], batch.target_BFCHW[:1])
-    return loss
+def student_loss(
+    student: Student,
+    batch: Batch,
+    prompts: Prompts,
+    vae: TinyVAE,
+    pixel_weight: float,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """[loss, mean loss of step one, energy score, and what a draw's distance from another is over
+    that from the truth: 1 = draws vary as the truth does]; the first has a gradient.
+
+    Step one, step two twice on its prediction, step three twice on a quarter of what came of that;
+    by weights of that dtype.
+    """
+    weights = {name: value.to(dtype) for name, value in student.named_parameters()}
+    result: Tensor = functional_call(student, weights, (batch, prompts, vae, pixel_weight))
+    return result
 
 
-def latent_loss(z: Tensor, target: Tensor, scale: float) -> Tensor:
-    """L1 and L2 in the autoencoder's own units."""
-    error = (z - target) / scale
+def mean_loss(z: Tensor, target: Tensor) -> Tensor:
+    """L1 and L2."""
+    error = z - target
     return error.abs().mean() + error.square().mean()
 
 
-def pixel_loss(vae: TinyVAE, z: Tensor, target: Tensor) -> Tensor:
-    """What the latents look like: L1 and gradient L1 of the decoded window."""
-    out = _window_pictures(vae, z)
-    with torch.no_grad():
-        want = _window_pictures(vae, target)
-    return (out - want).abs().mean() + gradient_l1(out, want)
+def energy_score(
+    drawn_MBFCHW: Tensor, target_BFCHW: Tensor, sizes: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """The energy score of two draws over neighbourhoods of these sizes, and over what changes from
+    frame to frame, whose draws must go on from each other; and the ratio of distances between
+    draws and from the truth.
+
+    The first frame is another time, often: only later ones have a change.
+    """
+    scores, aparts, errors = [], [], []
+    kinds = [(*drawn_MBFCHW, target_BFCHW)]
+    kinds.append(tuple(part[:, 1:].diff(dim=1) for part in kinds[0]))
+    for a, b, truth in kinds:
+        for size in sizes:
+            error = 0.5 * (_distance(a, truth, size) + _distance(b, truth, size))
+            apart = _distance(a, b, size)
+            scores.append(error - 0.5 * apart)
+            aparts.append(apart.detach())
+            errors.append(error.detach())
+    return torch.stack(scores).mean(), torch.stack(aparts).sum() / torch.stack(errors).sum()
 
 
-def _window_pictures(vae: TinyVAE, z: Tensor) -> Tensor:
-    side = z.shape[-1] * 8
-    cache = vae.init_cache(len(z), side, side)
-    return vae.decode(z[:, 1:], cache, is_first=False).frames_BTCHW
+def _distance(a_BFCHW: Tensor, b_BFCHW: Tensor, size: int) -> Tensor:
+    """Root mean square difference of the neighbourhoods of so many cells a side, their mean."""
+    square = (a_BFCHW - b_BFCHW).square().mean(dim=2).flatten(0, 1).unsqueeze(1)
+    if size > 1:
+        square = F.avg_pool2d(square, size, stride=max(size // 2, 1))
+    return (square + ROUNDING).sqrt().mean()
+
+
+def decoded_score(vae: TinyVAE, drawn_MBFCHW: Tensor, target_BFCHW: Tensor) -> Tensor:
+    """`pixel_score` of what the latents look like, but the first."""
+    both = torch.cat([*drawn_MBFCHW, target_BFCHW])
+    with torch.autocast(both.device.type, torch.bfloat16, enabled=both.is_cuda):
+        side = both.shape[-1] * 8
+        cache = vae.init_cache(len(both), side, side, both.device)
+        frames = vae.decode(both[:, 1:], cache, is_first=False).frames_BTCHW.float()
+    *drawn, want = frames.split(len(target_BFCHW))
+    return pixel_score(torch.stack(drawn), want.detach())
+
+
+def pixel_score(drawn_MBTCHW: Tensor, want_BTCHW: Tensor) -> Tensor:
+    """The energy score of colours and their slopes, without which the borders of latent cells would
+    show."""
+
+    def seen(frames: Tensor) -> Tensor:
+        slopes = (frames.diff(dim=-1)[..., 1:, :], frames.diff(dim=-2)[..., 1:])
+        return torch.cat([frames[..., 1:, 1:], *(SLOPE_WEIGHT * one for one in slopes)], dim=-3)
+
+    return energy_score(seen(drawn_MBTCHW), seen(want_BTCHW), PIXEL_SIZES)[0]
 
 
 def train_dit(
     vae: TinyVAE,
+    encoded: Encoded,
     stages: list[Stage],
-    seed: int,
+    steps: int,
     minutes: float,
-    on_checkpoint: Callable[[Student], None],
+    seed: int,
+    pixel_weight: float,
     start: Student | None = None,
 ) -> Student:
     """The averaged student after all stages, or after `minutes`, whichever comes first.
 
-    Goes on from the weights of `start`, if given.
+    On the latents' device. Goes on from `start`, at half the rate.
     """
+    device = encoded.latents_NVFCHW.device
     torch.manual_seed(seed)
-    student = Student()
-    if start is not None:
-        student.load_state_dict(start.state_dict())
-    average = copy.deepcopy(student).eval().requires_grad_(False)
-    optimizer = MuonAndAdam(student, PEAK_LR, outer=OUTER)
-    total = sum(stage.steps for stage in stages)
+    student = (Student() if start is None else start).to(device)
+    peak_lr = PEAK_LR if start is None else PEAK_LR / 2
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    prompts = prompt_bank(student.text, PROMPTS_PER_STYLE, seed)
+    store = Store(encoded, PROMPTS_PER_STYLE)
+    optimizer, average = MuonAndAdam(student, peak_lr, outer=OUTER), Average(student, EMA)
+
+    def learn(batch: int, cells: int) -> Tensor:
+        result = student_loss(student, store.draw(batch, cells), prompts, vae, pixel_weight, dtype)
+        optimizer.step(result[0])
+        average.follow_()
+        return result.detach()
+
+    kinds = {kind for stage in stages for kind in stage.batches}
+    learners = {
+        kind: repeated(lambda kind=kind: learn(*kind), device)  # type: ignore[misc]
+        for kind in sorted(kinds)
+    }
     began = time.monotonic()
-    step = 0
-    for number, stage in enumerate(stages):
-        store = Store(stage.latents, seed + number)
-        stage_end = sum(s.steps for s in stages[: number + 1]) / total
-        for _ in range(stage.steps):
-            elapsed = (time.monotonic() - began) / (minutes * 60)
-            progress = max(step / total, elapsed)
-            if progress >= stage_end:
-                break
-            batch = store.draw(stage.batch, stage.cells)
-            loss = student_loss(student, batch, vae, stage.pixel_weight)
-            optimizer.step(loss, cosine_lr(round(progress * total), total, PEAK_LR))
-            _follow(average, student, min(EMA, (step + 1) / (step + 10)))
-            step += 1
-            if step % 50 == 0:
-                rate = (time.monotonic() - began) / step
-                print(
-                    f"dit stage {number} step {step}/{total} ({progress:.0%}) "
-                    f"loss {loss.item():.4f} {rate:.2f} s/it",
-                    flush=True,
-                )
-            if step % 200 == 0:
-                on_checkpoint(average)
-            assert math.isfinite(loss.item()), f"loss is {loss.item()} at step {step}"
-    return average
-
-
-def _follow(average: Student, student: Student, keep: float) -> None:
-    for kept, new in zip(average.parameters(), student.parameters(), strict=True):
-        kept.lerp_(new.detach(), 1 - keep)
+    progress, number = 0.0, 0
+    while progress < 1:
+        stage = next(stage for stage in stages if progress < stage.until)
+        optimizer.lr.fill_(cosine_lr(progress, peak_lr))
+        result = learners[stage.batches[number % len(stage.batches)]]()
+        number += 1
+        elapsed = (time.monotonic() - began) / 60
+        progress = max(number / steps, elapsed / minutes)
+        if number % 100 == 0:
+            loss, mean, score, spread = result.tolist()
+            assert math.isfinite(loss), f"loss is {loss} at step {number}"
+            print(
+                f"dit {number}/{steps} ({progress:.0%}) loss {loss:.4f} mean {mean:.4f} "
+                f"score {score:.4f} spread {spread:.3f} {60 * elapsed / number:.4f} s/it",
+                flush=True,
+            )
+    average.write_()
+    return student.eval().requires_grad_(False)

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
-from pathlib import Path
-from queue import Queue
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdv2_host.wan.dims import TINY_VAE
+from sdv2_host.wan.streaming_vae import VAECache
 from sdv2_host.wan.tiny_vae import MemBlock, TinyVAE
-from training.data import pixel_batches, style_some
-from training.optim import MuonAndAdam
+from training.data import CLIP_FRAMES, styled_copy, to_rgb
+from training.optim import Average, MuonAndAdam, cosine_lr, repeated
 
-BATCH = 8
 FRAMES = 9
 CROP_PX = 64
-STYLED_CLIPS = 900
+GRID_PX = 8
+"""Crops begin on the grid that styles use."""
 PEAK_LR = 1.5e-3
 LATENT_NOISE = 0.06
-
-
-def cosine_lr(step: int, total: int, peak: float, warm: int = 100) -> float:
-    """Linear warm-up, then a half cosine down to 2 % of the peak."""
-    if step < warm:
-        return peak * (step + 1) / warm
-    progress = (step - warm) / max(total - warm, 1)
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+EMA = 0.995
 
 
 def gradient_l1(a: Tensor, b: Tensor) -> Tensor:
@@ -58,8 +48,7 @@ def calm(vae: TinyVAE) -> None:
 @torch.no_grad()
 def normalise_latents(vae: TinyVAE, rgb_BTCHW: Tensor) -> None:
     """Latents of this batch have mean 0 and deviation 1: far above the training noise."""
-    cache = vae.init_cache(len(rgb_BTCHW), rgb_BTCHW.shape[-2], rgb_BTCHW.shape[-1])
-    z, _ = vae.encode(rgb_BTCHW * 2 - 1, cache, is_first=True)
+    z, _ = vae.encode(rgb_BTCHW * 2 - 1, _fresh_cache(vae, rgb_BTCHW), is_first=True)
     own = z / vae.dims.latent_scale
     weight, bias = list(vae.encoder.parameters())[-2:]
     spread = own.std(dim=(0, 1, 3, 4))
@@ -67,60 +56,93 @@ def normalise_latents(vae: TinyVAE, rgb_BTCHW: Tensor) -> None:
     bias.sub_(own.mean(dim=(0, 1, 3, 4))).div_(spread)
 
 
-def train_vae(clips_path: Path, steps: int, minutes: float, seed: int) -> TinyVAE:
-    """The averaged autoencoder after `steps` or `minutes`, whichever comes first."""
+class Crops:
+    """Draws pieces of clips on their device, half of them styled."""
+
+    def __init__(self, clips_NTHW3: Tensor, seed: int) -> None:
+        self._pool = torch.cat([clips_NTHW3, styled_copy(clips_NTHW3, seed)])
+
+    def draw(self, batch: int) -> Tensor:
+        """[B, FRAMES, 3, CROP_PX, CROP_PX] in 0..1, a part of them mirrored or in other colours."""
+        pool, device = self._pool, self._pool.device
+        num_cells = (pool.shape[2] - CROP_PX) // GRID_PX + 1
+
+        def whole(low: int, high: int) -> Tensor:
+            return torch.randint(low, high, (batch, 1, 1, 1), device=device)
+
+        first = whole(1, CLIP_FRAMES - FRAMES + 1)
+        frame = first + torch.arange(FRAMES, device=device)[:, None, None]
+        y = whole(0, num_cells) * GRID_PX + torch.arange(CROP_PX, device=device)[:, None]
+        x = torch.arange(CROP_PX, device=device)
+        x = torch.where(whole(0, 2) == 1, x, CROP_PX - 1 - x) + whole(0, num_cells) * GRID_PX
+        rgb = to_rgb(pool[whole(0, len(pool)), frame, y, x])
+        channels = torch.rand(batch, 3, device=device).argsort(dim=1)
+        channels = torch.where(
+            torch.rand(batch, 1, device=device) < 0.2, channels, torch.arange(3, device=device)
+        )
+        return rgb.take_along_dim(channels[:, None, :, None, None], dim=2)
+
+
+def train_vae(clips_NTHW3: Tensor, batch: int, steps: int, minutes: float, seed: int) -> TinyVAE:
+    """The averaged autoencoder after `steps` or `minutes`, whichever comes first.
+
+    On the clips' device.
+    """
+    device = clips_NTHW3.device
     torch.manual_seed(seed)
     vae = TinyVAE(TINY_VAE)
-    vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     calm(vae)
-    styled = style_some(clips_path, STYLED_CLIPS, seed)
-    pools = [np.load(path, mmap_mode="r") for path in (clips_path, styled)]
-    batches: Queue[Tensor] = Queue(maxsize=6)
+    crops = Crops(clips_NTHW3, seed)
+    normalise_latents(vae, crops.draw(batch))
+    optimizer, average = MuonAndAdam(vae, PEAK_LR, outer=()), Average(vae, EMA)
 
-    def feed() -> None:
-        # A thread of its own: batches are cut while the main thread is inside torch's backward.
-        for batch in pixel_batches(pools, BATCH, FRAMES, CROP_PX, seed):
-            batches.put(batch)
+    def learn() -> Tensor:
+        loss, mse = vae_loss(vae, crops.draw(batch))
+        optimizer.step(loss)
+        average.follow_()
+        return torch.stack([loss.detach(), mse])
 
-    threading.Thread(target=feed, daemon=True).start()
-    normalise_latents(vae, batches.get())
-    optimizer = MuonAndAdam(vae, PEAK_LR, outer=())
-    average = {name: value.detach().clone() for name, value in vae.state_dict().items()}
+    step = repeated(learn, device)
     began = time.monotonic()
-    for step in range(steps):
+    for number in range(steps):
         elapsed = (time.monotonic() - began) / (minutes * 60)
-        progress = max(step / steps, elapsed)
+        progress = max(number / steps, elapsed)
         if progress >= 1:
             break
-        loss, mse = vae_loss(vae, batches.get())
-        optimizer.step(loss, cosine_lr(round(progress * steps), steps, PEAK_LR))
-        keep = min(0.99, (step + 1) / (step + 10))
-        for name, value in vae.state_dict().items():
-            average[name].lerp_(value, 1 - keep)
-        if step % 25 == 0:
+        optimizer.lr.fill_(cosine_lr(progress, PEAK_LR))
+        result = step()
+        if number % 100 == 0:
+            loss, mse = result.tolist()
             psnr = -10 * math.log10(max(mse, 1e-9))
-            rate = (time.monotonic() - began) / (step + 1)
+            rate = (time.monotonic() - began) / (number + 1)
             print(
-                f"vae {step}/{steps} ({progress:.0%}) loss {loss.item():.4f} "
-                f"psnr {psnr:.2f} {rate:.2f} s/it",
+                f"vae {number}/{steps} ({progress:.0%}) loss {loss:.4f} "
+                f"psnr {psnr:.2f} {rate:.4f} s/it",
                 flush=True,
             )
-    vae.load_state_dict(average)
-    vae.eval().requires_grad_(False)
-    return vae
+    average.write_()
+    return vae.eval().requires_grad_(False)
 
 
-def vae_loss(vae: TinyVAE, rgb_BTCHW: Tensor) -> tuple[Tensor, float]:
+def vae_loss(vae: TinyVAE, rgb_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Loss of one batch, and its mean squared error in 0..1."""
     frames = rgb_BTCHW * 2 - 1
-    cache = vae.init_cache(len(frames), frames.shape[-2], frames.shape[-1])
-    z, _ = vae.encode(frames, cache, is_first=True)
-    own = z / vae.dims.latent_scale
-    noisy = own + torch.randn_like(own) * LATENT_NOISE
-    out, _ = vae.decode(noisy * vae.dims.latent_scale, cache, is_first=True)
+    scale = vae.dims.latent_scale
+    with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
+        cache = _fresh_cache(vae, frames)
+        z, _ = vae.encode(frames, cache, is_first=True)
+        own = z.float() / scale
+        noisy = own + torch.randn_like(own) * LATENT_NOISE
+        out = vae.decode(noisy * scale, cache, is_first=True).frames_BTCHW.float()
     mean = own.mean(dim=(0, 1, 3, 4))
     spread = own.std(dim=(0, 1, 3, 4))
     tidy = mean.square().mean() + (spread - 1).square().mean()
     error = out - frames
     loss = error.abs().mean() + 0.5 * gradient_l1(out, frames) + 0.1 * tidy
-    return loss + 2 * F.mse_loss(out, frames), error.square().mean().item() / 4
+    return loss + 2 * F.mse_loss(out, frames), error.detach().square().mean() / 4
+
+
+def _fresh_cache(vae: TinyVAE, rgb_BTCHW: Tensor) -> VAECache:
+    num_rows, _, _, height, width = rgb_BTCHW.shape
+    return vae.init_cache(num_rows, height, width, rgb_BTCHW.device)

@@ -133,6 +133,6 @@ TINY_VAE = TinyVAEDims(
     decoder_widths=(96, 64, 32),
     decoder_strides=((2, 1), (2, 2)),
     num_mem_blocks=2,
-    latent_scale=8.0,
+    latent_scale=4.5,
 )
 TINY_TEXT = TinyTextDims()

@@ -77,14 +77,19 @@ class TinyTextEncoder(nn.Module):
         bags = self.grams(
             torch.tensor(buckets, device=device), torch.tensor(offsets, device=device)
         )
-        x = x.masked_scatter(mask.unsqueeze(-1), self.project(bags)) + self.position
+        return self.between_words(x.masked_scatter(mask.unsqueeze(-1), self.project(bags)), mask)
+
+    def between_words(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Words [B, text_len, text_dim] that have seen each other. Rows without a word, where the
+        mask [B, text_len] is False, are zero before and after."""
+        x = x + self.position
         q, k, v = (
             part.unflatten(-1, (self.dims.num_heads, -1)).transpose(1, 2)
             for part in self.qkv(self.norm(x)).chunk(3, dim=-1)
         )
         # An empty prompt has no word to look at; letting it see row 0 keeps softmax finite, and
         # its rows are zeroed below.
-        visible = mask | (torch.arange(mask.shape[1], device=device) == 0)
+        visible = mask | (torch.arange(mask.shape[1], device=mask.device) == 0)
         heads = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
         x = self.final(x + self.out(heads.transpose(1, 2).flatten(2)))
         return x * mask.unsqueeze(-1)

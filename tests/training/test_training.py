@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from sdv2_host.bench.styles import STYLES
-from sdv2_host.wan.dims import TINY_VAE
+from sdv2_host.wan.attention import WholeAttend, block_causal_mask
+from sdv2_host.wan.dims import TINY_TEXT, TINY_VAE
+from sdv2_host.wan.rope import Rotary, rotary_table
+from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
 from training.data import (
     CLIP_FRAMES,
     CLIP_LATENTS,
     ClipSpec,
-    EncodeJob,
-    encode_clip,
+    Encoded,
+    Renderer,
+    encode_clips,
     encode_variants,
-    pixel_batches,
+    in_style,
     render_clip,
     to_rgb,
 )
-from training.optim import NEWTON_SCHULZ, MuonAndAdam, orthogonalised
-from training.train_dit import Batch, Store, Student, student_loss
-from training.train_vae import calm, cosine_lr, normalise_latents, vae_loss
+from training.optim import NEWTON_SCHULZ, MuonAndAdam, cosine_lr, orthogonalised
+from training.polish import draw, make_pairs
+from training.prompts import PLAIN_PROMPTS, cut, embed, prompt_bank
+from training.train_dit import (
+    CausalAttend,
+    Store,
+    Student,
+    energy_score,
+    later_sigmas,
+    opening_sigmas,
+    student_loss,
+)
+from training.train_vae import CROP_PX, GRID_PX, Crops, calm, normalise_latents, vae_loss
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +52,24 @@ def vae() -> TinyVAE:
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6), (8, 8)])
 def test_orthogonalising_on_the_gram_equals_the_plain_iteration(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    update = torch.randn(shape)
-    plain = update / update.norm()
+    updates = torch.randn(3, *shape)
     a, b, c = NEWTON_SCHULZ
-    for _ in range(5):
-        gram = plain @ plain.mT
-        plain = a * plain + (b * gram + c * gram @ gram) @ plain
+    plain = []
+    for update in updates:
+        x = update / update.norm()
+        for _ in range(5):
+            gram = x @ x.mT
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        plain.append(x)
 
-    assert torch.allclose(orthogonalised(update), plain, atol=1e-4)
+    assert torch.allclose(orthogonalised(updates), torch.stack(plain), atol=1e-4)
 
 
 def test_the_learning_rate_rises_then_falls_to_a_fraction() -> None:
-    rates = [cosine_lr(step, 1000, 1.0) for step in range(1000)]
+    rates = [cosine_lr(step / 1000, 1.0) for step in range(1001)]
 
-    assert rates.index(max(rates)) == 99
+    assert rates.index(max(rates)) == 30
+    assert rates[0] < 0.05
     assert rates[-1] == pytest.approx(0.02, abs=1e-3)
 
 
@@ -64,58 +82,144 @@ def test_a_clip_is_the_same_for_the_same_seed() -> None:
     assert np.array_equal(first, render_clip(spec))
 
 
+def test_clips_of_other_processes_come_in_order() -> None:
+    clips = Renderer(3, 32, first_seed=5, workers=2).wait(3)
+
+    assert np.array_equal(clips[2].numpy(), render_clip(ClipSpec(7, 32)))
+
+
 def test_window_latents_are_what_a_running_stream_would_see(vae: TinyVAE) -> None:
-    frames = torch.rand(CLIP_FRAMES, 3, 32, 32)
+    frames = torch.rand(1, CLIP_FRAMES, 3, 32, 32)
     with torch.inference_mode():
-        latents = encode_clip(vae, frames)
+        latents = encode_clips(vae, frames)
         cache = vae.init_cache(1, 32, 32)
-        stream = frames[None, 1:] * 2 - 1
+        stream = frames[:, 1:] * 2 - 1
         _, cache = vae.encode(stream[:, :1], cache, is_first=True)
         second = vae.encode(stream[:, 1:5], cache, is_first=False).z_BFCHW
 
-    assert latents.shape == (CLIP_LATENTS, 16, 4, 4)
-    assert torch.allclose(latents[1], second[0, 0], atol=1e-5)
+    assert latents.shape == (1, CLIP_LATENTS, 16, 4, 4)
+    assert torch.allclose(latents[:, 1], second[:, 0], atol=1e-5)
 
 
-def test_every_variant_of_a_clip_is_encoded_in_order(vae: TinyVAE) -> None:
-    clip = render_clip(ClipSpec(seed=4, side_px=64))
+def test_every_variant_of_a_clip_is_encoded_in_its_place(vae: TinyVAE) -> None:
+    clips = torch.from_numpy(np.stack([render_clip(ClipSpec(seed, 64)) for seed in (4, 5, 6)]))
 
-    variants = encode_variants(vae, EncodeJob(clip, [5, 2]))
+    encoded = encode_variants(vae, clips, styles_per_clip=2, seed=0, device=CPU)
 
-    with torch.inference_mode():
-        styled = encode_clip(vae, list(STYLES.values())[2].fn(to_rgb(clip)))
-    assert variants.shape[:2] == (3, CLIP_LATENTS)
-    assert torch.equal(variants[2], styled.half())
+    assert encoded.latents_NVFCHW.shape[:3] == (3, 3, CLIP_LATENTS)
+    assert encoded.styles_NV[:, 0].tolist() == [len(STYLES)] * 3
+    for clip, variant in ((0, 0), (2, 1), (1, 2)):
+        style = int(encoded.styles_NV[clip, variant])
+        rgb = in_style(clips[clip : clip + 1], None if style == len(STYLES) else style)
+        with torch.inference_mode():
+            alone = encode_clips(vae, rgb)[0]
+        assert torch.allclose(encoded.latents_NVFCHW[clip, variant].float(), alone, atol=2e-2)
 
 
 def test_autoencoder_batches_are_cut_on_the_grid_that_styles_use() -> None:
-    pool = np.zeros((1, CLIP_FRAMES, 64, 64, 3), dtype=np.uint8)
-    pool[:, :, ::8, ::8] = 255
+    side = 2 * CROP_PX
+    clips = torch.zeros(1, CLIP_FRAMES, side, side, 3, dtype=torch.uint8)
+    clips[:, :, ::GRID_PX, ::GRID_PX] = 255
+    crops = Crops(clips, seed=0)
+    crops._pool = clips
 
-    batch = next(pixel_batches([pool], batch=4, frames=3, crop_px=32, seed=0))
+    batch = crops.draw(16)
 
     lit = batch.amax(dim=(1, 2))
-    assert batch.shape == (4, 3, 3, 32, 32)
     assert all(row[::8, ::8].min() == 1 or row[::8, 7::8].min() == 1 for row in lit)
+    assert {row[0, 0].item() for row in lit} == {0.0, 1.0}, "none is mirrored, or all are"
 
 
-def test_the_store_pairs_each_target_with_its_prompt(tmp_path: Path) -> None:
-    style = 9
+def test_prompts_as_tensors_embed_as_the_encoder_does() -> None:
+    torch.manual_seed(0)
+    text = TinyTextEncoder(TINY_TEXT)
+    prompts = ["neon lights at night", "", "a Watercolor painting, of the sea"]
+
+    assert torch.allclose(embed(text, cut(text, prompts)), text(prompts), atol=1e-5)
+
+
+def test_the_store_pairs_each_target_with_its_prompt() -> None:
+    style, per_style = 9, len(PLAIN_PROMPTS)
     latents = torch.zeros(1, 2, CLIP_LATENTS, 16, 8, 8).half()
     latents[:, 1] = 1
-    torch.save({"latents": latents, "styles": torch.tensor([[style]])}, tmp_path / "l.pt")
+    encoded = Encoded(latents, torch.tensor([[len(STYLES), style]]))
 
-    batch = Store(tmp_path / "l.pt", seed=0).draw(64, 4)
+    batch = Store(encoded, per_style).draw(256, 4)
 
-    styled = batch.target_BFCHW.mean(dim=(2, 3, 4)) == 1
-    prompts = [[batch.prompts[i] for i in row] for row in batch.prompt_of_BF.tolist()]
-    plain = {"", "photo", "no style", "natural camera picture", "unchanged", "realistic video"}
+    is_styled = batch.target_BFCHW.mean(dim=(2, 3, 4)) == 1
+    prompt_BF = batch.prompt_B2.gather(1, batch.is_after_BF)
     assert batch.source_BFCHW.abs().max() == 0
-    assert {
-        (bool(styled[row, frame]), prompts[row][frame] in plain)
-        for row in range(64)
-        for frame in range(CLIP_LATENTS)
-    } == {(True, False), (False, True)}
+    assert torch.equal(is_styled, prompt_BF // per_style == style)
+    assert torch.equal(~is_styled, prompt_BF // per_style == len(STYLES))
+    assert 0 < batch.is_after_BF[:, -1].sum() < 256
+    assert batch.is_after_BF[:, 0].sum() == 0
+
+
+def test_the_last_prompts_of_the_bank_are_of_no_style() -> None:
+    torch.manual_seed(0)
+    text = TinyTextEncoder(TINY_TEXT)
+    bank = prompt_bank(text, len(PLAIN_PROMPTS), seed=0)
+
+    plain = embed(text, bank)[-len(PLAIN_PROMPTS) :]
+
+    assert torch.allclose(plain, text(list(PLAIN_PROMPTS)), atol=1e-5)
+
+
+def test_attention_frame_by_frame_is_attention_under_the_mask() -> None:
+    torch.manual_seed(0)
+    table = rotary_table(64, torch.arange(3), 2, 2)
+    rotary = Rotary(table.cos_SP.float(), table.sin_SP.float())
+    q, k, v = (torch.randn(2, 12, 3, 64) for _ in range(3))
+
+    whole = WholeAttend(rotary, block_causal_mask(3, 4))(0, q, k, v)
+
+    assert torch.allclose(CausalAttend(rotary, 3)(0, q, k, v), whole, atol=1e-5)
+
+
+def test_noise_of_a_later_step_is_at_most_what_the_stream_gives_it() -> None:
+    torch.manual_seed(0)
+    first = opening_sigmas(500, CPU)
+
+    ratio = later_sigmas(first) / first
+
+    assert first.min() >= 0.1
+    assert first.max() <= 0.95
+    assert ratio.min() >= 0.5 - 1e-6
+    assert ratio.max() == pytest.approx(0.85)
+
+
+def test_draws_from_the_true_distribution_score_best() -> None:
+    """Of normal truths: their mean, too narrow, just right, too wide, and off the mark."""
+    torch.manual_seed(0)
+    truth = torch.randn(64, 3, 4, 8, 8)
+    drawn = torch.randn(2, 64, 3, 4, 8, 8)
+    kinds = {"mean": 0 * drawn, "narrow": 0.6 * drawn, "wide": 1.5 * drawn, "off": drawn + 0.5}
+
+    score, spread = energy_score(drawn, truth, (1, 3))
+
+    assert spread == pytest.approx(1, abs=0.02)
+    assert all(energy_score(kind, truth, (1, 3))[0] > score + 0.003 for kind in kinds.values())
+
+
+def test_the_decoder_is_polished_on_draws_and_what_they_stand_for(vae: TinyVAE) -> None:
+    clips = torch.from_numpy(np.stack([render_clip(ClipSpec(seed, 128)) for seed in (4, 5)]))
+    encoded = encode_variants(vae, clips, styles_per_clip=1, seed=0, device=CPU)
+    torch.manual_seed(0)
+    pairs = make_pairs(Student(), clips, encoded, seed=0)
+
+    z, rgb = draw(pairs, 8)
+
+    assert torch.equal(pairs.latents_NDFCHW[:, 0], encoded.latents_NVFCHW[:, 1])
+    assert z.shape[:2] == (8, 3)
+    frames = to_rgb(pairs.frames_NTHW3)
+    windows = [
+        frames[clip, 6 + shift : 14 + shift, :, y : y + 96, x : x + 96]
+        for clip in range(2)
+        for shift in (0, 4)
+        for y in (0, 16, 32)
+        for x in (0, 16, 32)
+    ]
+    assert all(any(torch.equal(row, window) for window in windows) for row in rgb)
 
 
 def test_a_few_steps_lower_both_losses(vae: TinyVAE) -> None:
@@ -124,26 +228,25 @@ def test_a_few_steps_lower_both_losses(vae: TinyVAE) -> None:
     model = TinyVAE(TINY_VAE)
     calm(model)
     normalise_latents(model, rgb)
-    optimizer = MuonAndAdam(model, 1e-3, outer=())
+    optimizer = MuonAndAdam(model, 2e-3, outer=())
     losses = []
     for _ in range(12):
         loss, _ = vae_loss(model, rgb)
-        optimizer.step(loss, 2e-3)
+        optimizer.step(loss)
         losses.append(loss.item())
 
     student = Student()
-    batch = Batch(
-        torch.randn(2, CLIP_LATENTS, 16, 4, 4),
-        torch.ones(2, CLIP_LATENTS, 16, 4, 4) * 4,
-        ["neon", "neon", "gold", "gold"],
-        torch.tensor([[0] * 5, [2] * 5]),
-    )
-    learner = MuonAndAdam(student, 1e-3, outer=("dit.head", "text.grams"))
+    latents = torch.randn(2, 3, CLIP_LATENTS, 16, 8, 8)
+    latents[:, 1:] = 4
+    store = Store(Encoded(latents.half(), torch.tensor([[16, 2, 9], [16, 4, 7]])), 3)
+    prompts = prompt_bank(student.text, 3, seed=0)
+    learner = MuonAndAdam(student, 4e-3, outer=("dit.head", "text.grams"))
     student_losses = []
+    frozen = vae.requires_grad_(False)
     for _ in range(12):
-        loss = student_loss(student, batch, vae, pixel_weight=0.1)
-        learner.step(loss, 4e-3)
-        student_losses.append(loss.item())
+        result = student_loss(student, store.draw(4, 8), prompts, frozen, pixel_weight=0.1)
+        learner.step(result[0])
+        student_losses.append(result[0].item())
 
     assert losses[-1] < 0.95 * losses[0]
     assert student_losses[-1] < 0.9 * student_losses[0]
