@@ -20,7 +20,7 @@ from sdv2_host.types import Size
 from sdv2_host.wan.tiny_weights import TinyModels, load_tiny
 
 SIZE = Size(64, 64)
-NUM_CHUNKS = 61
+NUM_CHUNKS = 121
 SETTLED = 12
 """Chunks after which the cache has long been full."""
 REFRESHED = tuple(range(16, NUM_CHUNKS, 5))
