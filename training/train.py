@@ -1,8 +1,8 @@
 """Makes the embedded model from nothing: `python -m training.train [--minutes N] [--out FILE]`.
 
 Renders procedural clips, trains the autoencoder while more of them come, encodes them in styles,
-trains the DiT with its text encoder, polishes the decoder, and writes one file. On an accelerator if there is one: about
-ten minutes; on a CPU give it small batches and many hours.
+trains the DiT with its text encoder, polishes the decoder, and writes one file. On an accelerator
+if there is one: about ten minutes; on a CPU give it small batches and many hours.
 """
 
 from __future__ import annotations
