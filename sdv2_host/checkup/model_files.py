@@ -19,7 +19,7 @@ from sdv2_host.models.store import READY, PartStatus, Store, hub_store, models_d
 from sdv2_host.models.weights import TINY_FILE
 
 GROUP = "Models"
-TINY_SHA256 = "6c97194f5720f76565e91edb7be8f4569ecb44829dfdee8332333a5faf7fd82a"
+TINY_SHA256 = "718da6c94b4b62a011f121c0927032436d06dcbcedd197a6958b977592efc4b2"
 VERIFY_LIMIT_S = 600.0
 """40 GB of wan-14b and its text encoder from a slow disk."""
 
