@@ -25,6 +25,8 @@ from torch import Tensor
 
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.bench.world import Scene
+from sdv2_host.wan.dims import LATENT_STRIDE_PX
+from sdv2_host.wan.streaming_vae import VAECache
 from sdv2_host.wan.tiny_vae import TinyVAE
 
 CONTIGUOUS_FRAMES = 17
@@ -74,12 +76,12 @@ class Renderer:
         self._num_done = 0
         specs = [ClipSpec(first_seed + index, side_px) for index in range(count)]
         pool = multiprocessing.get_context("fork").Pool(workers)
-        pieces: Iterator[NDArray[np.uint8]] = pool.imap(render_clip, specs)
 
         def gather() -> None:
-            for index, clip in enumerate(pieces):
-                self._frames[index] = torch.from_numpy(clip)
-                self._num_done = index + 1
+            with pool:
+                for index, clip in enumerate(pool.imap(render_clip, specs)):
+                    self._frames[index] = torch.from_numpy(clip)
+                    self._num_done = index + 1
 
         self._gathering = threading.Thread(target=gather, daemon=True)
         self._gathering.start()
@@ -110,15 +112,14 @@ def in_style(clips_NTHW3: Tensor, style: int | None) -> Tensor:
     return list(STYLES.values())[style].fn(rgb.flatten(0, 1)).unflatten(0, rgb.shape[:2])
 
 
-def styled_copy(clips_NTHW3: Tensor, seed: int) -> Tensor:
-    """The clips in a random style each, as uint8 again, for the autoencoder."""
-    rng = random.Random(seed)
-    chosen = torch.tensor([rng.randrange(len(STYLES)) for _ in clips_NTHW3])
+def styled_copy(clips_NTHW3: Tensor, style_N: Tensor) -> Tensor:
+    """The clips in a style each, by its number, as uint8 again."""
     styled = torch.empty_like(clips_NTHW3)
+    style_N = style_N.to(styled.device)
     for style in range(len(STYLES)):
-        for (rows,) in _places(chosen == style):
-            rgb = in_style(clips_NTHW3[rows.to(clips_NTHW3.device)], style)
-            styled[rows.to(styled.device)] = (rgb * 255).round().to(torch.uint8).movedim(-3, -1)
+        for (rows,) in _places(style_N == style):
+            rgb = in_style(clips_NTHW3[rows], style)
+            styled[rows] = (rgb * 255).round().to(torch.uint8).movedim(-3, -1)
     return styled
 
 
@@ -129,12 +130,17 @@ def _places(is_wanted: Tensor) -> Iterator[tuple[Tensor, ...]]:
             yield places.unbind(1)
 
 
+def fresh_cache(vae: TinyVAE, rgb_BTCHW: Tensor) -> VAECache:
+    """Empty memories for such frames."""
+    num_rows, _, _, height, width = rgb_BTCHW.shape
+    return vae.init_cache(num_rows, height, width, rgb_BTCHW.device)
+
+
 def encode_clips(vae: TinyVAE, rgb_NT3HW: Tensor) -> Tensor:
     """[N, 5, C, h, w]: the session's first latent, then four of the window."""
     frames = rgb_NT3HW * 2 - 1
-    side = frames.shape[-1]
     opening, window = (
-        vae.encode(part, vae.init_cache(len(part), side, side, part.device), is_first=True).z_BFCHW
+        vae.encode(part, fresh_cache(vae, part), is_first=True).z_BFCHW
         for part in (frames[:, :1], frames[:, 1:])
     )
     return torch.cat([opening, window[:, 1:]], dim=1)
@@ -159,7 +165,7 @@ def encode_variants(
     styles_NV = torch.tensor(
         [[source, *rng.sample(range(source), styles_per_clip)] for _ in clips_NTHW3]
     )
-    side = clips_NTHW3.shape[2] // 8
+    side = clips_NTHW3.shape[2] // LATENT_STRIDE_PX
     shape = (*styles_NV.shape, CLIP_LATENTS, vae.dims.latent_dim, side, side)
     latents = torch.empty(shape, dtype=torch.float16, device=device)
     for style in range(source + 1):

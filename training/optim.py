@@ -11,8 +11,10 @@ and matrices of one shape are turned as one batch.
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,8 @@ MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 MAX_GRADIENT = 1.0
 """The norm of all gradients together is cut to this."""
+TOLD_EVERY = 100
+"""Steps. To read a number is to wait for the device."""
 
 
 def cosine_lr(progress: float, peak: float, warm: float = 0.03) -> float:
@@ -121,7 +125,10 @@ class MuonAndAdam:
 
 
 class Average:
-    """A running average of a module's parameters, which end better than their last values."""
+    """A running average of a module's parameters, which end better than their last values.
+
+    Torch's `AveragedModel` asks the device how often it has run, which no CUDA graph can.
+    """
 
     def __init__(self, module: nn.Module, keep: float) -> None:
         self._live = [p.detach() for p in module.parameters()]
@@ -163,3 +170,43 @@ def repeated(step: Callable[[], Tensor], device: torch.device) -> Callable[[], T
         return result
 
     return replay
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Training ends by whichever comes first."""
+
+    minutes: float
+    steps: float = math.inf
+
+
+def train(
+    name: str,
+    step_at: Callable[[float, int], Callable[[], Tensor]],
+    labels: Sequence[str],
+    optimizer: MuonAndAdam,
+    peak_lr: float,
+    limit: Limit,
+) -> None:
+    """Steps to the limit; prints now and then what they give, under these labels.
+
+    Args:
+        step_at: the step to take at a progress of 0..1 and after so many others.
+
+    Raises:
+        FloatingPointError: a number that a step gives is not finite.
+    """
+    began, number, progress = time.monotonic(), 0, 0.0
+    while progress < 1:
+        optimizer.lr.fill_(cosine_lr(progress, peak_lr))
+        result = step_at(progress, number)()
+        number += 1
+        seconds = time.monotonic() - began
+        progress = max(number / limit.steps, seconds / (60 * limit.minutes))
+        if number % TOLD_EVERY:
+            continue
+        values: list[float] = result.tolist()
+        told = " ".join(f"{one} {value:.4f}" for one, value in zip(labels, values, strict=True))
+        if not all(map(math.isfinite, values)):
+            raise FloatingPointError(f"{name} step {number}: {told}")
+        print(f"{name} {number} ({progress:.0%}) {told} {seconds / number:.4f} s/it", flush=True)

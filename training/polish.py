@@ -12,20 +12,21 @@ only a part of the way, as weights between two of one training do well (Wortsman
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sdv2_host.stream.spec import MAX_STEP_RATIO
+from sdv2_host.wan.dims import FRAMES_PER_LATENT, LATENT_STRIDE_PX
 from sdv2_host.wan.flow import add_noise
 from sdv2_host.wan.tiny_vae import TinyVAE
-from training.data import CLIPS_AT_ONCE, Encoded, in_style, to_rgb
-from training.optim import Average, MuonAndAdam, cosine_lr, repeated
+from training.data import CLIPS_AT_ONCE, Encoded, styled_copy, to_rgb
+from training.optim import Average, Limit, MuonAndAdam, repeated, train
 from training.prompts import prompt_bank
-from training.train_dit import MAX_STEP_RATIO, Batch, Student
-from training.train_vae import gradient_l1
+from training.train_dit import Batch, Student
+from training.train_vae import decoded, gradient_l1
 
 CROP_CELLS = 12
 WINDOW = 3
@@ -71,10 +72,7 @@ def make_pairs(student: Student, clips_NTHW3: Tensor, encoded: Encoded, seed: in
                 z = student.predict(noisy, sigma_BF, text_kv)
             drawn.append(z)
         pairs.append(torch.stack(drawn, dim=1).half())
-    frames = torch.empty_like(clips_NTHW3, device=device)
-    for row, style in enumerate(encoded.styles_NV[:, 1].tolist()):
-        rgb = in_style(clips_NTHW3[row : row + 1].to(device), style)
-        frames[row] = (rgb * 255).round().to(torch.uint8).movedim(-3, -1)[0]
+    frames = styled_copy(clips_NTHW3.to(device), encoded.styles_NV[:, 1])
     return Pairs(torch.cat(pairs), frames)
 
 
@@ -97,17 +95,16 @@ def draw(pairs: Pairs, batch: int) -> tuple[Tensor, Tensor]:
     rows, columns = span(y, CROP_CELLS).movedim(-1, 2), span(x, CROP_CELLS)
     z = latents[clip, kind, frame, :, rows, columns].movedim(-1, 2).float()
     # Latent 1 stands for frames 2..5 of the clip, latent 2 for 6..9, and so on.
-    shown = span(2 + 4 * first, 4 * (WINDOW - 1)).movedim(-1, 1)
-    rows, columns = span(8 * y, 8 * CROP_CELLS).movedim(-1, 2), span(8 * x, 8 * CROP_CELLS)
+    shown = span(2 + FRAMES_PER_LATENT * first, FRAMES_PER_LATENT * (WINDOW - 1)).movedim(-1, 1)
+    side_px = LATENT_STRIDE_PX * CROP_CELLS
+    rows, columns = (span(LATENT_STRIDE_PX * start, side_px) for start in (y, x))
+    rows = rows.movedim(-1, 2)
     return z, to_rgb(pairs.frames_NTHW3[clip, shown, rows, columns])
 
 
 def polish_loss(vae: TinyVAE, latents_BFCHW: Tensor, rgb_BTCHW: Tensor) -> Tensor:
     """How far what the latents look like is from the frames."""
-    want, side = rgb_BTCHW * 2 - 1, latents_BFCHW.shape[-1] * 8
-    with torch.autocast(want.device.type, torch.bfloat16, enabled=want.is_cuda):
-        cache = vae.init_cache(len(want), side, side, want.device)
-        out = vae.decode(latents_BFCHW, cache, is_first=False).frames_BTCHW[:, 4:].float()
+    want, out = rgb_BTCHW * 2 - 1, decoded(vae, latents_BFCHW)[:, FRAMES_PER_LATENT:]
     loss = (out - want).abs().mean() + 0.5 * gradient_l1(out, want)
     return loss + 2 * F.mse_loss(out, want)
 
@@ -124,17 +121,10 @@ def polish(vae: TinyVAE, pairs: Pairs, batch: int, minutes: float, seed: int) ->
         loss = polish_loss(vae, *draw(pairs, batch))
         optimizer.step(loss)
         average.follow_()
-        return loss.detach()
+        return loss.detach().reshape(1)
 
-    step = repeated(learn, device)
-    began, number, progress = time.monotonic(), 0, 0.0
-    while progress < 1:
-        optimizer.lr.fill_(cosine_lr(progress, PEAK_LR))
-        loss = step()
-        if number % 50 == 0:
-            print(f"polish {number} ({progress:.0%}) loss {loss.item():.4f}", flush=True)
-        number += 1
-        progress = (time.monotonic() - began) / (minutes * 60)
+    step, limit = repeated(learn, device), Limit(minutes)
+    train("polish", lambda _progress, _number: step, ("loss",), optimizer, PEAK_LR, limit)
     average.write_()
     with torch.no_grad():
         for parameter, old in zip(vae.decoder.parameters(), before, strict=True):

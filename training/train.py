@@ -22,6 +22,7 @@ from sdv2_host.wan.dims import TINY_VAE
 from sdv2_host.wan.tiny_vae import TinyVAE
 from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny, save_tiny
 from training.data import Encoded, Renderer, encode_variants
+from training.optim import Limit
 from training.polish import make_pairs, polish
 from training.train_dit import Stage, Student, train_dit
 from training.train_vae import train_vae
@@ -105,7 +106,8 @@ def main() -> None:
     if options.start is None:
         clips = renderer.wait(options.vae_clips).to(device)
         say(f"{len(clips)} clips, training the autoencoder")
-        vae = train_vae(clips, options.vae_batch, options.vae_steps, options.vae_minutes, SEED)
+        limit = Limit(options.vae_minutes, options.vae_steps)
+        vae = train_vae(clips, options.vae_batch, limit, SEED)
         del clips
     else:
         start, vae = models_of(options.start, device)
@@ -118,9 +120,8 @@ def main() -> None:
     small, large = (options.batch, 16), (max(options.batch // 4, 1), 32)
     stages = [Stage(0.55, (small,)), Stage(1.0, (small, large))]
     torch.backends.cudnn.benchmark = True
-    student = train_dit(
-        vae, encoded, stages, options.steps, options.minutes, SEED, options.pixel_weight, start
-    )
+    limit = Limit(options.minutes, options.steps)
+    student = train_dit(vae, encoded, stages, limit, SEED, options.pixel_weight, start)
     say("polishing the decoder")
     few = min(options.clips, options.polish_clips)
     part = Encoded(encoded.latents_NVFCHW[:few], encoded.styles_NV[:few])

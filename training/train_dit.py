@@ -18,9 +18,9 @@ and Raftery 2007, "Strictly proper scoring rules", section 4.2, for the energy s
 
 from __future__ import annotations
 
-import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from sdv2_host.stream.spec import MAX_STEP_RATIO
 from sdv2_host.wan.attention import attention
 from sdv2_host.wan.dims import TINY_DIT, TINY_TEXT
 from sdv2_host.wan.flow import add_noise, to_x0
@@ -36,8 +37,9 @@ from sdv2_host.wan.rope import Rotary, rotary_table, rotate
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
 from training.data import CLIP_LATENTS, Encoded
-from training.optim import Average, MuonAndAdam, cosine_lr, repeated
+from training.optim import Average, Limit, MuonAndAdam, repeated, train
 from training.prompts import Prompts, embed, prompt_bank
+from training.train_vae import decoded
 
 PEAK_LR = 2e-3
 EMA = 0.999
@@ -47,8 +49,6 @@ SWITCH_SHARE = 0.15
 PLAIN_SHARE = 0.06
 """Share of clips whose target is the source itself, prompted with nothing or 'no style'."""
 PROMPTS_PER_STYLE = 400
-MAX_STEP_RATIO = 0.85
-"""Noise of a step over that of the step before, at most: the stream's `max_step_ratio`."""
 LATENT_SIZES = (1, 3, 7)
 PIXEL_SIZES = (1, 5)
 """Sides of the neighbourhoods in which draws are scored, in cells and pixels."""
@@ -275,11 +275,7 @@ def _distance(a_BFCHW: Tensor, b_BFCHW: Tensor, size: int) -> Tensor:
 def decoded_score(vae: TinyVAE, drawn_MBFCHW: Tensor, target_BFCHW: Tensor) -> Tensor:
     """`pixel_score` of what the latents look like, but the first."""
     both = torch.cat([*drawn_MBFCHW, target_BFCHW])
-    with torch.autocast(both.device.type, torch.bfloat16, enabled=both.is_cuda):
-        side = both.shape[-1] * 8
-        cache = vae.init_cache(len(both), side, side, both.device)
-        frames = vae.decode(both[:, 1:], cache, is_first=False).frames_BTCHW.float()
-    *drawn, want = frames.split(len(target_BFCHW))
+    *drawn, want = decoded(vae, both[:, 1:]).split(len(target_BFCHW))
     return pixel_score(torch.stack(drawn), want.detach())
 
 
@@ -298,16 +294,13 @@ def train_dit(
     vae: TinyVAE,
     encoded: Encoded,
     stages: list[Stage],
-    steps: int,
-    minutes: float,
+    limit: Limit,
     seed: int,
     pixel_weight: float,
     start: Student | None = None,
 ) -> Student:
-    """The averaged student after all stages, or after `minutes`, whichever comes first.
-
-    On the latents' device. Goes on from `start`, at half the rate.
-    """
+    """The averaged student at the limit, on the latents' device. Goes on from `start`, at half the
+    rate."""
     device = encoded.latents_NVFCHW.device
     torch.manual_seed(seed)
     student = (Student() if start is None else start).to(device)
@@ -324,26 +317,12 @@ def train_dit(
         return result.detach()
 
     kinds = {kind for stage in stages for kind in stage.batches}
-    learners = {
-        kind: repeated(lambda kind=kind: learn(*kind), device)  # type: ignore[misc]
-        for kind in sorted(kinds)
-    }
-    began = time.monotonic()
-    progress, number = 0.0, 0
-    while progress < 1:
+    learners = {kind: repeated(partial(learn, *kind), device) for kind in sorted(kinds)}
+
+    def step_at(progress: float, number: int) -> Callable[[], Tensor]:
         stage = next(stage for stage in stages if progress < stage.until)
-        optimizer.lr.fill_(cosine_lr(progress, peak_lr))
-        result = learners[stage.batches[number % len(stage.batches)]]()
-        number += 1
-        elapsed = (time.monotonic() - began) / 60
-        progress = max(number / steps, elapsed / minutes)
-        if number % 100 == 0:
-            loss, mean, score, spread = result.tolist()
-            assert math.isfinite(loss), f"loss is {loss} at step {number}"
-            print(
-                f"dit {number}/{steps} ({progress:.0%}) loss {loss:.4f} mean {mean:.4f} "
-                f"score {score:.4f} spread {spread:.3f} {60 * elapsed / number:.4f} s/it",
-                flush=True,
-            )
+        return learners[stage.batches[number % len(stage.batches)]]
+
+    train("dit", step_at, ("loss", "mean", "score", "spread"), optimizer, peak_lr, limit)
     average.write_()
     return student.eval().requires_grad_(False)

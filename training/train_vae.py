@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import time
+import random
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdv2_host.wan.dims import TINY_VAE
-from sdv2_host.wan.streaming_vae import VAECache
+from sdv2_host.bench.styles import STYLES
+from sdv2_host.wan.dims import LATENT_STRIDE_PX, TINY_VAE
 from sdv2_host.wan.tiny_vae import MemBlock, TinyVAE
-from training.data import CLIP_FRAMES, styled_copy, to_rgb
-from training.optim import Average, MuonAndAdam, cosine_lr, repeated
+from training.data import CLIP_FRAMES, fresh_cache, styled_copy, to_rgb
+from training.optim import Average, Limit, MuonAndAdam, repeated, train
 
 FRAMES = 9
 CROP_PX = 64
@@ -48,7 +47,7 @@ def calm(vae: TinyVAE) -> None:
 @torch.no_grad()
 def normalise_latents(vae: TinyVAE, rgb_BTCHW: Tensor) -> None:
     """Latents of this batch have mean 0 and deviation 1: far above the training noise."""
-    z, _ = vae.encode(rgb_BTCHW * 2 - 1, _fresh_cache(vae, rgb_BTCHW), is_first=True)
+    z, _ = vae.encode(rgb_BTCHW * 2 - 1, fresh_cache(vae, rgb_BTCHW), is_first=True)
     own = z / vae.dims.latent_scale
     weight, bias = list(vae.encoder.parameters())[-2:]
     spread = own.std(dim=(0, 1, 3, 4))
@@ -60,7 +59,9 @@ class Crops:
     """Draws pieces of clips on their device, half of them styled."""
 
     def __init__(self, clips_NTHW3: Tensor, seed: int) -> None:
-        self._pool = torch.cat([clips_NTHW3, styled_copy(clips_NTHW3, seed)])
+        rng = random.Random(seed)
+        styles = [rng.randrange(len(STYLES)) for _ in clips_NTHW3]
+        self._pool = torch.cat([clips_NTHW3, styled_copy(clips_NTHW3, torch.tensor(styles))])
 
     def draw(self, batch: int) -> Tensor:
         """[B, FRAMES, 3, CROP_PX, CROP_PX] in 0..1, a part of them mirrored or in other colours."""
@@ -83,11 +84,8 @@ class Crops:
         return rgb.take_along_dim(channels[:, None, :, None, None], dim=2)
 
 
-def train_vae(clips_NTHW3: Tensor, batch: int, steps: int, minutes: float, seed: int) -> TinyVAE:
-    """The averaged autoencoder after `steps` or `minutes`, whichever comes first.
-
-    On the clips' device.
-    """
+def train_vae(clips_NTHW3: Tensor, batch: int, limit: Limit, seed: int) -> TinyVAE:
+    """The averaged autoencoder at the limit, on the clips' device."""
     device = clips_NTHW3.device
     torch.manual_seed(seed)
     vae = TinyVAE(TINY_VAE)
@@ -98,39 +96,23 @@ def train_vae(clips_NTHW3: Tensor, batch: int, steps: int, minutes: float, seed:
     optimizer, average = MuonAndAdam(vae, PEAK_LR, outer=()), Average(vae, EMA)
 
     def learn() -> Tensor:
-        loss, mse = vae_loss(vae, crops.draw(batch))
+        loss, psnr_db = vae_loss(vae, crops.draw(batch))
         optimizer.step(loss)
         average.follow_()
-        return torch.stack([loss.detach(), mse])
+        return torch.stack([loss.detach(), psnr_db])
 
     step = repeated(learn, device)
-    began = time.monotonic()
-    for number in range(steps):
-        elapsed = (time.monotonic() - began) / (minutes * 60)
-        progress = max(number / steps, elapsed)
-        if progress >= 1:
-            break
-        optimizer.lr.fill_(cosine_lr(progress, PEAK_LR))
-        result = step()
-        if number % 100 == 0:
-            loss, mse = result.tolist()
-            psnr = -10 * math.log10(max(mse, 1e-9))
-            rate = (time.monotonic() - began) / (number + 1)
-            print(
-                f"vae {number}/{steps} ({progress:.0%}) loss {loss:.4f} "
-                f"psnr {psnr:.2f} {rate:.4f} s/it",
-                flush=True,
-            )
+    train("vae", lambda _progress, _number: step, ("loss", "psnr"), optimizer, PEAK_LR, limit)
     average.write_()
     return vae.eval().requires_grad_(False)
 
 
 def vae_loss(vae: TinyVAE, rgb_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of one batch, and its mean squared error in 0..1."""
+    """Loss of one batch, and its PSNR in dB."""
     frames = rgb_BTCHW * 2 - 1
     scale = vae.dims.latent_scale
     with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
-        cache = _fresh_cache(vae, frames)
+        cache = fresh_cache(vae, frames)
         z, _ = vae.encode(frames, cache, is_first=True)
         own = z.float() / scale
         noisy = own + torch.randn_like(own) * LATENT_NOISE
@@ -140,9 +122,14 @@ def vae_loss(vae: TinyVAE, rgb_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
     tidy = mean.square().mean() + (spread - 1).square().mean()
     error = out - frames
     loss = error.abs().mean() + 0.5 * gradient_l1(out, frames) + 0.1 * tidy
-    return loss + 2 * F.mse_loss(out, frames), error.detach().square().mean() / 4
+    psnr_db = -10 * (error.detach().square().mean() / 4).log10()
+    return loss + 2 * F.mse_loss(out, frames), psnr_db
 
 
-def _fresh_cache(vae: TinyVAE, rgb_BTCHW: Tensor) -> VAECache:
-    num_rows, _, _, height, width = rgb_BTCHW.shape
-    return vae.init_cache(num_rows, height, width, rgb_BTCHW.device)
+def decoded(vae: TinyVAE, z_BFCHW: Tensor) -> Tensor:
+    """[B, 4 F, 3, H, W] in -1..1, as if a stream had run before: memories empty."""
+    num_rows, _, _, height, width = z_BFCHW.shape
+    with torch.autocast(z_BFCHW.device.type, torch.bfloat16, enabled=z_BFCHW.is_cuda):
+        sides_px = (LATENT_STRIDE_PX * height, LATENT_STRIDE_PX * width)
+        cache = vae.init_cache(num_rows, *sides_px, z_BFCHW.device)
+        return vae.decode(z_BFCHW, cache, is_first=False).frames_BTCHW.float()

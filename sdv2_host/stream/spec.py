@@ -14,6 +14,7 @@ from sdv2_host.types import Layout
 
 DEFAULT_GEOMETRY = CacheGeometry(num_sinks=1, window=4)
 DEFAULT_MOTION = MotionRule()
+MAX_STEP_RATIO = 0.85
 CPU = torch.device("cpu")
 
 
@@ -37,7 +38,7 @@ class StreamSpec:
     """Canonical list; n steps use the first n, and motion replaces the first."""
     timestep_offset: float = 0.0
     """The model is told 1000 x noise scale minus this; the reference takes 100."""
-    max_step_ratio: float = 0.85
+    max_step_ratio: float = MAX_STEP_RATIO
     """A step's timestep is at most this part of the one before. The reference's list never
     exceeds it for its own noise scales (500 after 600..700), but has no guard: a low noise scale
     is followed by a noisier step there. Infinity = no guard."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -22,9 +24,18 @@ from training.data import (
     encode_variants,
     in_style,
     render_clip,
+    styled_copy,
     to_rgb,
 )
-from training.optim import NEWTON_SCHULZ, MuonAndAdam, cosine_lr, orthogonalised
+from training.optim import (
+    NEWTON_SCHULZ,
+    Average,
+    Limit,
+    MuonAndAdam,
+    cosine_lr,
+    orthogonalised,
+    train,
+)
 from training.polish import draw, make_pairs
 from training.prompts import PLAIN_PROMPTS, cut, embed, prompt_bank
 from training.train_dit import (
@@ -71,6 +82,40 @@ def test_the_learning_rate_rises_then_falls_to_a_fraction() -> None:
     assert rates.index(max(rates)) == 30
     assert rates[0] < 0.05
     assert rates[-1] == pytest.approx(0.02, abs=1e-3)
+
+
+def test_training_ends_at_its_limit_and_when_a_number_is_not_finite(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    optimizer = MuonAndAdam(torch.nn.Linear(2, 2), 1.0, outer=())
+    seen: list[tuple[float, int, float]] = []
+
+    def step_at(progress: float, number: int) -> Callable[[], torch.Tensor]:
+        seen.append((progress, number, optimizer.lr.item()))
+        return lambda: torch.tensor([0.5])
+
+    train("toy", step_at, ("loss",), optimizer, 2.0, Limit(minutes=10, steps=200))
+
+    assert [number for _, number, _ in seen] == list(range(200))
+    assert [progress for progress, _, _ in seen] == [number / 200 for number in range(200)]
+    assert max(lr for _, _, lr in seen) == pytest.approx(2.0)
+    assert capsys.readouterr().out.splitlines()[0].startswith("toy 100 (50%) loss 0.5000 ")
+    with pytest.raises(FloatingPointError, match="toy step 100: loss nan"):
+        train(
+            "toy", lambda *_: lambda: torch.tensor([torch.nan]), ("loss",), optimizer, 1, Limit(10)
+        )
+
+
+def test_the_average_follows_and_is_written_back() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    average = Average(layer, keep=0.75)
+    layer.weight.data.fill_(5.0)
+
+    average.follow_()
+    average.write_()
+
+    assert layer.weight.item() == 2.0
 
 
 def test_a_clip_is_the_same_for_the_same_seed() -> None:
@@ -211,6 +256,7 @@ def test_the_decoder_is_polished_on_draws_and_what_they_stand_for(vae: TinyVAE) 
 
     assert torch.equal(pairs.latents_NDFCHW[:, 0], encoded.latents_NVFCHW[:, 1])
     assert z.shape[:2] == (8, 3)
+    assert torch.equal(pairs.frames_NTHW3, styled_copy(clips, encoded.styles_NV[:, 1]))
     frames = to_rgb(pairs.frames_NTHW3)
     windows = [
         frames[clip, 6 + shift : 14 + shift, :, y : y + 96, x : x + 96]
