@@ -125,13 +125,14 @@ class MuonAndAdam:
 
 
 class Average:
-    """A running average of a module's parameters, which end better than their last values.
+    """A running average of a module's parameters that learn, which ends better than their last
+    values.
 
     Torch's `AveragedModel` asks the device how often it has run, which no CUDA graph can.
     """
 
     def __init__(self, module: nn.Module, keep: float) -> None:
-        self._live = [p.detach() for p in module.parameters()]
+        self._live = [p.detach() for p in module.parameters() if p.requires_grad]
         self._kept = [p.clone() for p in self._live]
         self._keep = keep
 

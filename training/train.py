@@ -1,8 +1,9 @@
 """Makes the embedded model from nothing: `python -m training.train [--minutes N] [--out FILE]`.
 
 Renders procedural clips, trains the autoencoder while more of them come, encodes them in styles,
-trains the DiT with its text encoder, polishes the decoder, and writes one file. On an accelerator
-if there is one: about ten minutes; on a CPU give it small batches and many hours.
+trains the DiT with its text encoder, makes it indifferent to resets of positions, polishes the
+decoder, and writes one file. A part that gets 0 minutes is left out. On an accelerator if there is
+one: about ten minutes; on a CPU give it small batches and many hours.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sdv2_host.wan.dims import TINY_VAE
 from sdv2_host.wan.tiny_vae import TinyVAE
 from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny, save_tiny
 from training.data import Encoded, Renderer, encode_variants
+from training.jumps import learn_jumps
 from training.optim import Limit
 from training.polish import make_pairs, polish
 from training.train_dit import Stage, Student, train_dit
@@ -50,11 +52,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=30_000)
     parser.add_argument("--minutes", type=float, default=5.5, help="limit for the DiT")
     parser.add_argument("--pixel-weight", type=float, default=0.5)
+    parser.add_argument("--jump-batch", type=int, default=64, help="clips of 128 px")
+    parser.add_argument("--jump-minutes", type=float, default=0.5, help="limit for the resets")
     parser.add_argument("--polish-clips", type=int, default=400)
     parser.add_argument("--polish-batch", type=int, default=16)
     parser.add_argument("--polish-minutes", type=float, default=0.5, help="limit for the decoder")
     parser.add_argument("--workers", type=int, default=max((os.cpu_count() or 2) - 2, 1))
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not options.minutes and options.start is None:
+        parser.error("--minutes 0 leaves no DiT: give --start FILE to go on from")
+    return options
 
 
 def card(options: argparse.Namespace, device: torch.device, began: float) -> dict[str, Any]:
@@ -68,6 +75,7 @@ def card(options: argparse.Namespace, device: torch.device, began: float) -> dic
         f"{options.styles_per_clip} styles, no real footage",
         "vae_minutes": options.vae_minutes,
         "dit_minutes": options.minutes,
+        "jump_minutes": options.jump_minutes,
         "polish_minutes": options.polish_minutes,
         "minutes": round((time.monotonic() - began) / 60, 1),
         "hardware": torch.cuda.get_device_name(device)
@@ -116,17 +124,26 @@ def main() -> None:
     clips = renderer.wait(options.clips)
     say(f"{len(clips)} clips, encoding them")
     encoded = encode_variants(vae, clips, options.styles_per_clip, SEED, device)
-    say("training the DiT")
-    small, large = (options.batch, 16), (max(options.batch // 4, 1), 32)
-    stages = [Stage(0.55, (small,)), Stage(1.0, (small, large))]
     torch.backends.cudnn.benchmark = True
-    limit = Limit(options.minutes, options.steps)
-    student = train_dit(vae, encoded, stages, limit, SEED, options.pixel_weight, start)
-    say("polishing the decoder")
-    few = min(options.clips, options.polish_clips)
-    part = Encoded(encoded.latents_NVFCHW[:few], encoded.styles_NV[:few])
-    pairs = make_pairs(student, clips[:few], part, SEED)
-    vae = polish(vae, pairs, options.polish_batch, options.polish_minutes, SEED)
+    if options.minutes:
+        say("training the DiT")
+        small, large = (options.batch, 16), (max(options.batch // 4, 1), 32)
+        stages = [Stage(0.55, (small,)), Stage(1.0, (small, large))]
+        limit = Limit(options.minutes, options.steps)
+        start = train_dit(vae, encoded, stages, limit, SEED, options.pixel_weight, start)
+    assert start is not None, "neither trained nor given"
+    student = start
+    if options.jump_minutes:
+        say("making it indifferent to resets")
+        student = learn_jumps(
+            student, encoded, options.jump_batch, Limit(options.jump_minutes), SEED
+        )
+    if options.polish_minutes:
+        say("polishing the decoder")
+        few = min(options.clips, options.polish_clips)
+        part = Encoded(encoded.latents_NVFCHW[:few], encoded.styles_NV[:few])
+        pairs = make_pairs(student, clips[:few], part, SEED)
+        vae = polish(vae, pairs, options.polish_batch, options.polish_minutes, SEED)
     models = TinyModels(student.dit, vae, student.text, card(options, device, began))
     save_tiny(models, options.out)
     say(f"wrote {options.out}")

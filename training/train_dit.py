@@ -154,20 +154,30 @@ class Student(nn.Module):
             for kv in self.dit.text_kv(embed(self.text, used))
         ]
 
-    def predict(self, x_t: Tensor, sigma_BF: Tensor, text_kv: list[TextKV]) -> Tensor:
-        """Clean latents from noisy ones, in float32; every frame sees itself and those before."""
+    def predict(
+        self,
+        x_t: Tensor,
+        sigma_BF: Tensor,
+        text_kv: list[TextKV],
+        positions_BF: Tensor | None = None,
+    ) -> Tensor:
+        """Clean latents from noisy ones, in float32; every frame sees itself and those before.
+
+        Without positions, frames stand at 0, 1, 2...
+        """
         frames, height, width = x_t.shape[1], x_t.shape[-2] // 2, x_t.shape[-1] // 2
-        attend = self._attend(frames, height, width, x_t.device)
+        if positions_BF is None:
+            attend = self._attend(frames, height, width, x_t.device)
+        else:
+            attend = CausalAttend(_rotary(positions_BF, height, width), frames)
         told = x_t.to(text_kv[0].k_BKND.dtype)
         return to_x0(x_t, self.dit(told, sigma_BF * 1000, text_kv, attend).float(), sigma_BF)
 
     def _attend(self, frames: int, height: int, width: int, device: torch.device) -> CausalAttend:
         key = (frames, height, width)
         if key not in self._attends:
-            positions = torch.arange(frames, device=device)
-            table = rotary_table(TINY_DIT.head_dim, positions, height, width)
-            rotary = Rotary(table.cos_SP.float(), table.sin_SP.float())
-            self._attends[key] = CausalAttend(rotary, frames)
+            positions_F = torch.arange(frames, device=device)
+            self._attends[key] = CausalAttend(_rotary(positions_F, height, width), frames)
         return self._attends[key]
 
     def forward(self, batch: Batch, prompts: Prompts, vae: TinyVAE, pixel_weight: float) -> Tensor:
@@ -194,13 +204,28 @@ class Student(nn.Module):
             loss = loss + pixel_weight * decoded_score(vae, second[:, :few], target[:few])
         return torch.stack([loss, mean.detach(), score.detach(), spread])
 
-    def draw_two(self, clean_BFCHW: Tensor, sigma_BF: Tensor, text_kv: list[TextKV]) -> Tensor:
+    def draw_two(
+        self,
+        clean_BFCHW: Tensor,
+        sigma_BF: Tensor,
+        text_kv: list[TextKV],
+        positions_BF: Tensor | None = None,
+    ) -> Tensor:
         """[M, B, F, C, H, W]: a step's prediction from these latents, with two noises."""
         both = torch.cat([clean_BFCHW, clean_BFCHW])
         sigma = torch.cat([sigma_BF, sigma_BF])
         kv = [TextKV(*(torch.cat([part, part]) for part in one)) for one in text_kv]
-        drawn = self.predict(add_noise(both, torch.randn_like(both), sigma), sigma, kv)
+        positions = None if positions_BF is None else torch.cat([positions_BF, positions_BF])
+        noisy = add_noise(both, torch.randn_like(both), sigma)
+        drawn = self.predict(noisy, sigma, kv, positions)
         return drawn.unflatten(0, (2, -1))
+
+
+def _rotary(positions: Tensor, height: int, width: int) -> Rotary:
+    """Of the tokens of frames at these positions: [S, P] of [F], or [B, S, P] of [B, F]."""
+    table = rotary_table(TINY_DIT.head_dim, positions.flatten(), height, width)
+    shape = (*positions.shape[:-1], -1, table.cos_SP.shape[-1])
+    return Rotary(*(part.float().view(shape) for part in table))
 
 
 def opening_sigmas(batch: int, device: torch.device) -> Tensor:

@@ -9,11 +9,15 @@ import pytest
 import torch
 
 from sdv2_host.bench.styles import STYLES
+from sdv2_host.stream.cache_plan import CacheGeometry
+from sdv2_host.stream.positions import PositionMode, key_positions
 from sdv2_host.wan.attention import WholeAttend, block_causal_mask
 from sdv2_host.wan.dims import TINY_TEXT, TINY_VAE
 from sdv2_host.wan.rope import Rotary, rotary_table
 from sdv2_host.wan.text import TinyTextEncoder
 from sdv2_host.wan.tiny_vae import TinyVAE
+from sdv2_host.wan.tiny_weights import TINY_PATH
+from training import jumps
 from training.data import (
     CLIP_FRAMES,
     CLIP_LATENTS,
@@ -38,6 +42,7 @@ from training.optim import (
 )
 from training.polish import draw, make_pairs
 from training.prompts import PLAIN_PROMPTS, cut, embed, prompt_bank
+from training.train import models_of
 from training.train_dit import (
     CausalAttend,
     Store,
@@ -296,3 +301,50 @@ def test_a_few_steps_lower_both_losses(vae: TinyVAE) -> None:
 
     assert losses[-1] < 0.95 * losses[0]
     assert student_losses[-1] < 0.9 * student_losses[0]
+
+
+def test_positions_of_jumps_are_those_of_a_stream_with_resets() -> None:
+    torch.manual_seed(0)
+    geometry = CacheGeometry(1, CLIP_LATENTS - 1)
+    held = [sorted(geometry.frames_held(written)) for written in range(CLIP_LATENTS, 200)]
+    streamed = {key_positions(frames, PositionMode.RESET) for frames in held}
+
+    drawn = {tuple(row) for row in jumps.drawn_positions(4000, CPU).tolist()}
+
+    assert drawn == streamed
+
+
+@pytest.fixture(scope="module")
+def encoded() -> Encoded:
+    torch.manual_seed(0)
+    return Encoded(
+        4 * torch.randn(2, 3, CLIP_LATENTS, 16, 16, 16).half(), torch.arange(6).view(2, 3)
+    )
+
+
+def test_where_frames_stand_as_in_training_nothing_is_learnt(
+    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, _ = models_of(TINY_PATH, CPU)
+    batch, prompts = Store(encoded, 1).draw(2, 16), prompt_bank(student.text, 1, 0)
+
+    def mean() -> float:
+        return jumps.jump_loss(student, student, batch, prompts)[1].item()
+
+    monkeypatch.setattr(jumps, "KEPT_SHARE", 0.0)
+    assert mean() > 1e-4
+    monkeypatch.setattr(jumps, "KEPT_SHARE", 1.0)
+    assert mean() < 1e-9
+
+
+def test_of_jumps_only_self_attention_learns(encoded: Encoded) -> None:
+    student, _ = models_of(TINY_PATH, CPU)
+    before = {name: value.clone() for name, value in student.named_parameters()}
+
+    after = dict(
+        jumps.learn_jumps(student, encoded, 1, Limit(10, steps=2), seed=0).named_parameters()
+    )
+
+    changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
+    assert changed == {name for name in before if "self_attn" in name}
+    assert not any(value.requires_grad for value in after.values())
