@@ -8,6 +8,9 @@ after chunk as the frames come already shows all there is, nothing is searched f
 is simplified it is in the oracle's favour: a batch is full from its first step on and costs nothing
 to leave, frames need not be evenly spaced. So no real schedule shows more than a frame or two
 beyond it.
+
+One liberty no host would take: of a fast source it shows eight frames of a tenth of a second, then
+none for half a second. `most_without_gaps` may not.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sdv2_host.bench.slo_world import World
 from sdv2_host.clock import NS_PER_MS
@@ -93,6 +99,63 @@ def searched(options: list[Option], world: World, bound_ms: float) -> int:
                     most = max(most, num_now)
                     _offer(best, world.end_ms(now_ms, work_ms), after, num_now)
     return most
+
+
+def most_without_gaps(
+    step_ms: Mapping[Shape, float], world: World, bound_ms: float, longest_gap: int
+) -> int:
+    """`most_in_time` of schedules that never skip so many frames of the source that two shown ones
+    are further apart than that.
+
+    The same search, slower: which frame was shown last now makes a difference, and which ones a
+    chunk takes. Steps end up to a millisecond early.
+    """
+    options = [
+        Option(shape.chunk_frames, ms, ms * (1 + shape.late_chunks))
+        for shape, ms in step_ms.items()
+    ]
+    arrivals_ms = [at / NS_PER_MS for at in world.arrivals_ns]
+    duration_ms = world.duration_ns / NS_PER_MS
+    unreached = np.full(len(arrivals_ms) + 1, -1, np.int32)
+    best = {0: unreached.copy()}
+    best[0][0] = 0
+    most = 0
+    for cell in range(int(duration_ms)):
+        if cell not in best:
+            continue
+        shown = best.pop(cell)
+        firsts = _worth_a_look(shown)
+        num_come = bisect.bisect_right(arrivals_ms, cell)
+        if num_come < len(arrivals_ms):
+            waited = best.setdefault(max(int(arrivals_ms[num_come]), cell + 1), unreached.copy())
+            waited[firsts] = np.maximum(waited[firsts], shown[firsts])
+        for num_frames, work_ms, late_ms in options:
+            shown_ms = world.end_ms(cell, late_ms)
+            if shown_ms > duration_ms:
+                continue
+            expired = bisect.bisect_left(arrivals_ms, shown_ms - bound_ms)
+            after = best.setdefault(int(world.end_ms(cell, work_ms)), unreached.copy())
+            for first in firsts:
+                begin = max(first, expired)
+                if begin >= min(first + longest_gap, num_come):
+                    continue
+                soonest = min(begin + num_frames, num_come)
+                latest = min(first + num_frames * longest_gap, num_come)
+                num_now = shown[first] + soonest - begin
+                # Any frame from the soonest to the latest can be the chunk's last.
+                np.maximum(after[soonest : latest + 1], num_now, out=after[soonest : latest + 1])
+                most = max(most, int(num_now))
+    return most
+
+
+def _worth_a_look(shown: NDArray[np.int32]) -> list[int]:
+    """The reached states but those that another with fewer frames left is as many frames ahead of:
+    it can show all that they can from there on, and its last frame is nearer to those."""
+    reached = np.flatnonzero(shown >= 0)
+    ahead = shown[reached] - reached
+    best_later = np.maximum.accumulate(ahead[:0:-1])[::-1]
+    kept: list[int] = reached[:-1][ahead[:-1] > best_later].tolist() + reached[-1:].tolist()
+    return kept
 
 
 def _is_better(one: Option, other: Option) -> bool:

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from sdv2_host.bench import slo, slo_report
 from sdv2_host.bench.slo_devices import ALL
-from sdv2_host.bench.slo_oracle import Option, most_in_time, searched, shown_one_by_one
+from sdv2_host.bench.slo_oracle import (
+    Option,
+    most_in_time,
+    most_without_gaps,
+    searched,
+    shown_one_by_one,
+)
 from sdv2_host.bench.slo_setups import ChangingSetups
 from sdv2_host.bench.slo_simulation import NewestWins, SimulatedEngine, UnboundedQueue, simulate
 from sdv2_host.bench.slo_world import World, worlds
@@ -135,6 +141,45 @@ def test_where_frames_are_shown_as_they_come_no_search_finds_more(
     simply = shown_one_by_one(options, world, bound_ms)
 
     assert simply is None or simply == searched(options, world, bound_ms)
+
+
+@given(made_up, st.sampled_from([100.0, 400.0, 1500.0]))
+@settings(deadline=None, max_examples=10)
+def test_an_oracle_without_gaps_shows_no_less_than_who_leaves_none_longer(
+    world: World, bound_ms: float
+) -> None:
+    params = Params(steps=2, latency_bound_ms=bound_ms)
+    table = {shape: ms for shape, ms in H200_14B.step_ms().items() if shape.steps == 2}
+    run = simulate(NewestWins(H200_14B, params), world, SimulatedEngine(H200_14B))
+    in_time = sorted(number for number, ms in run.latency_ms.items() if ms <= bound_ms)
+    longest = max((b - a for a, b in itertools.pairwise([0, *in_time])), default=1)
+
+    # As above, a chunk of one frame is unknown to it.
+    assert len(in_time) <= most_without_gaps(table, world, bound_ms, longest) + 4
+
+
+@given(made_up, st.sampled_from([100.0, 400.0, 1500.0]))
+@settings(deadline=None, max_examples=10)
+def test_an_oracle_that_may_leave_any_gap_is_the_oracle(world: World, bound_ms: float) -> None:
+    table = {Shape(4, Layout.SERIAL, 1): 90.0, Shape(8, Layout.SERIAL, 1): 150.0}
+    num_frames = len(world.arrivals_ns)
+
+    evenly = most_without_gaps(table, world, bound_ms, num_frames + 1)
+
+    assert most_in_time(table, world, bound_ms) <= evenly <= num_frames
+
+
+def test_the_oracle_without_gaps_knows_what_a_person_can_work_out() -> None:
+    table = {Shape(4, Layout.SERIAL, 1): 100.0}
+    world = world_of([10] * 40, [1.0])  # at 100 fps, of which 40 can be shown
+
+    def most(longest_gap: int) -> int:
+        return most_without_gaps(table, world, 180.0, longest_gap)
+
+    assert most_in_time(table, world, 180.0) == most(40) == 20
+    # Every chunk's oldest frame is at most 80 ms old when it begins: ten frames a chunk are to be
+    # passed over in three gaps and one more.
+    assert most(1) < most(3) <= 20
 
 
 def test_the_oracle_knows_what_a_person_can_work_out() -> None:
