@@ -176,10 +176,13 @@ def test_the_oracle_without_gaps_knows_what_a_person_can_work_out() -> None:
     def most(longest_gap: int) -> int:
         return most_without_gaps(table, world, 180.0, longest_gap)
 
+    # A chunk every 100 ms, its oldest frame at most 80 ms old as it begins: five chunks.
     assert most_in_time(table, world, 180.0) == most(40) == 20
-    # Every chunk's oldest frame is at most 80 ms old when it begins: ten frames a chunk are to be
-    # passed over in three gaps and one more.
-    assert most(1) < most(3) <= 20
+    # The next frame but one is 80 ms old by the next chunk, the next one is too old already.
+    assert most(1) == 4
+    # Four frames 20 ms apart end 20 ms before the newest, and the chunk after them is too late.
+    assert most(2) == 8
+    assert most(3) == 20
 
 
 def test_the_oracle_knows_what_a_person_can_work_out() -> None:
