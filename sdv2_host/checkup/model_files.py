@@ -19,7 +19,7 @@ from sdv2_host.models.store import READY, PartStatus, Store, hub_store, models_d
 from sdv2_host.models.weights import TINY_FILE
 
 GROUP = "Models"
-TINY_SHA256 = "718da6c94b4b62a011f121c0927032436d06dcbcedd197a6958b977592efc4b2"
+TINY_SHA256 = "e033e462fb219d8fa1cf8622800dacd126b607ff1d956dbed5af44fe339a5a60"
 VERIFY_LIMIT_S = 600.0
 """40 GB of wan-14b and its text encoder from a slow disk."""
 
