@@ -24,15 +24,14 @@ from sdv2_host.wan.flow import add_noise
 from training.data import CLIP_LATENTS, Encoded
 from training.optim import Average, Limit, MuonAndAdam, repeated, train
 from training.prompts import Prompts, prompt_bank
+from training.scores import LATENT_SIZES, energy_score, mean_loss
 from training.train_dit import (
-    LATENT_SIZES,
     OUTER,
+    PROMPTS_PER_STYLE,
     Batch,
     Store,
     Student,
-    energy_score,
     later_sigmas,
-    mean_loss,
     opening_sigmas,
 )
 
@@ -40,7 +39,6 @@ PEAK_LR = 1e-3
 EMA = 0.99
 LEARNING = "self_attn"
 """Of the layers' names: positions are seen nowhere else. Prompts are to mean what they did."""
-PROMPTS_PER_STYLE = 400
 CELLS = 16
 """Side of the latent crops."""
 WINDOW = CLIP_LATENTS - 1

@@ -42,12 +42,12 @@ from training.optim import (
 )
 from training.polish import draw, make_pairs
 from training.prompts import PLAIN_PROMPTS, cut, embed, prompt_bank
+from training.scores import energy_score
 from training.train import models_of
 from training.train_dit import (
     CausalAttend,
     Store,
     Student,
-    energy_score,
     later_sigmas,
     opening_sigmas,
     student_loss,
