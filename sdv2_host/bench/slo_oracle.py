@@ -44,11 +44,7 @@ class _State(NamedTuple):
 
 def most_in_time(step_ms: Mapping[Shape, float], world: World, bound_ms: float) -> int:
     """Frames whose pictures could have come within `bound_ms` of them, before the world's end."""
-    options = [
-        Option(shape.chunk_frames, ms, ms * (1 + shape.late_chunks))
-        for shape, ms in step_ms.items()
-    ]
-    options = [one for one in options if not any(_is_better(other, one) for other in options)]
+    options = _options(step_ms)
     simply = shown_one_by_one(options, world, bound_ms)
     return searched(options, world, bound_ms) if simply is None else simply
 
@@ -110,10 +106,7 @@ def most_without_gaps(
     The same search, slower: which frame was shown last now makes a difference, and which ones a
     chunk takes. Steps end up to a millisecond early.
     """
-    options = [
-        Option(shape.chunk_frames, ms, ms * (1 + shape.late_chunks))
-        for shape, ms in step_ms.items()
-    ]
+    options = _options(step_ms)
     arrivals_ms = [at / NS_PER_MS for at in world.arrivals_ns]
     duration_ms = world.duration_ns / NS_PER_MS
     unreached = np.full(len(arrivals_ms) + 1, -1, np.int32)
@@ -156,6 +149,15 @@ def _worth_a_look(shown: NDArray[np.int32]) -> list[int]:
     best_later = np.maximum.accumulate(ahead[:0:-1])[::-1]
     kept: list[int] = reached[:-1][ahead[:-1] > best_later].tolist() + reached[-1:].tolist()
     return kept
+
+
+def _options(step_ms: Mapping[Shape, float]) -> list[Option]:
+    """The shapes but those that another of as many frames beats."""
+    options = [
+        Option(shape.chunk_frames, ms, ms * (1 + shape.late_chunks))
+        for shape, ms in step_ms.items()
+    ]
+    return [one for one in options if not any(_is_better(other, one) for other in options)]
 
 
 def _is_better(one: Option, other: Option) -> bool:
