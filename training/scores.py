@@ -43,20 +43,21 @@ def energy_score(
     kinds.append(tuple(part[:, 1:].diff(dim=1) for part in kinds[0]))
     for a, b, truth in kinds:
         for size in sizes:
-            error = 0.5 * (_distance(a, truth, size) + _distance(b, truth, size))
-            apart = _distance(a, b, size)
+            errors_2B = (distance(a, truth, size), distance(b, truth, size))
+            error = torch.stack(errors_2B).mean()
+            apart = distance(a, b, size).mean()
             scores.append(error - 0.5 * apart)
             aparts.append(apart.detach())
             errors.append(error.detach())
     return torch.stack(scores).mean(), torch.stack(aparts).sum() / torch.stack(errors).sum()
 
 
-def _distance(a_BFCHW: Tensor, b_BFCHW: Tensor, size: int) -> Tensor:
-    """Root mean square difference of the neighbourhoods of so many cells a side, their mean."""
+def distance(a_BFCHW: Tensor, b_BFCHW: Tensor, size: int) -> Tensor:
+    """[B]: root mean square difference of neighbourhoods of so many cells a side, their mean."""
     square = (a_BFCHW - b_BFCHW).square().mean(dim=2).flatten(0, 1).unsqueeze(1)
     if size > 1:
         square = F.avg_pool2d(square, size, stride=max(size // 2, 1))
-    return (square + ROUNDING).sqrt().mean()
+    return (square + ROUNDING).sqrt().unflatten(0, a_BFCHW.shape[:2]).flatten(1).mean(1)
 
 
 def decoded_score(vae: TinyVAE, drawn_MBFCHW: Tensor, target_BFCHW: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from sdv2_host.bench.styles import STYLES
 from sdv2_host.wan.dims import TINY_VAE
 from sdv2_host.wan.tiny_vae import TinyVAE
 from sdv2_host.wan.tiny_weights import TINY_PATH, TinyModels, load_tiny, save_tiny
+from training import jumps
 from training.data import Encoded, Renderer, encode_variants
-from training.jumps import learn_jumps
 from training.optim import Limit
 from training.polish import make_pairs, polish
 from training.train_dit import Stage, Student, train_dit
@@ -61,6 +61,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if not options.minutes and options.start is None:
         parser.error("--minutes 0 leaves no DiT: give --start FILE to go on from")
+    if options.jump_batch < jumps.FEWEST:
+        parser.error(f"--jump-batch {options.jump_batch} is too few: at least {jumps.FEWEST}")
     return options
 
 
@@ -135,7 +137,7 @@ def main() -> None:
     student = start
     if options.jump_minutes:
         say("making it indifferent to resets")
-        student = learn_jumps(
+        student = jumps.learn_jumps(
             student, encoded, options.jump_batch, Limit(options.jump_minutes), SEED
         )
     if options.polish_minutes:

@@ -322,19 +322,32 @@ def encoded() -> Encoded:
     )
 
 
-def test_where_frames_stand_as_in_training_nothing_is_learnt(
-    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_frames_stand_as_in_training_a_model_is_its_own_teacher(encoded: Encoded) -> None:
     student, _ = models_of(TINY_PATH, CPU)
-    batch, prompts = Store(encoded, 1).draw(2, 16), prompt_bank(student.text, 1, 0)
+    batch, prompts = Store(encoded, 1).draw(4, 16), prompt_bank(student.text, 1, 0)
 
-    def mean() -> float:
-        return jumps.jump_loss(student, student, batch, prompts)[1].item()
+    *moved, kept = jumps.jump_loss(student, student, batch, prompts)[1:].tolist()
 
-    monkeypatch.setattr(jumps, "KEPT_SHARE", 0.0)
-    assert mean() > 1e-4
-    monkeypatch.setattr(jumps, "KEPT_SHARE", 1.0)
-    assert mean() < 1e-9
+    assert min(moved) > 0.02
+    assert kept < 1e-4
+
+
+@pytest.mark.parametrize("batch", [2, 3, 6, 64])
+def test_of_a_batch_some_stand_as_in_training_and_some_do_not(batch: int) -> None:
+    assert 0 < jumps.kept_of(batch) < batch
+
+
+def test_an_error_weighs_by_what_changes_in_its_clip() -> None:
+    torch.manual_seed(0)
+    still = torch.randn(1, 1, 16, 4, 4).expand(1, CLIP_LATENTS, 16, 4, 4)
+    moving = still + 3 * torch.arange(CLIP_LATENTS).view(-1, 1, 1, 1)
+    astray = torch.full((), 0.6)
+
+    errors = [jumps.relative_error(clip + astray, clip).item() for clip in (still, moving)]
+    both = jumps.relative_error(torch.cat([still, moving]) + astray, torch.cat([still, moving]))
+
+    assert errors == pytest.approx([0.6 / jumps.STILL, 0.6 / (3 + jumps.STILL)], rel=1e-3)
+    assert both.item() == pytest.approx(sum(errors) / 2)
 
 
 def test_of_jumps_only_self_attention_learns(encoded: Encoded) -> None:
@@ -342,7 +355,7 @@ def test_of_jumps_only_self_attention_learns(encoded: Encoded) -> None:
     before = {name: value.clone() for name, value in student.named_parameters()}
 
     after = dict(
-        jumps.learn_jumps(student, encoded, 1, Limit(10, steps=2), seed=0).named_parameters()
+        jumps.learn_jumps(student, encoded, 2, Limit(10, steps=2), seed=0).named_parameters()
     )
 
     changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
