@@ -30,9 +30,9 @@ FIRST_ROLL = (5, 6, 7, 8)
 PARAMS = Params(prompt="neon outline")
 SURPRISING = 2.5
 """Standard errors; of a chance alone 1 in 80."""
-SMALL, STEP = np.log(1.25), np.log(1.5)
-"""The picture changes a quarter, or half, as much again as with the same frames and noise
-undisturbed. New sinks make it 1.2 times, a damaged cache twice."""
+SMALL, STEP = np.log(1.25), np.log(2)
+"""The picture changes a quarter as much again, or twice as much, as with the same frames and noise
+undisturbed. New sinks make it 1.07 times, a damaged cache three times."""
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,7 @@ def test_where_the_sinks_are_refreshed_the_picture_does_not_step(
 
     more, error = more_than_undisturbed(refreshed, undisturbed)
 
-    assert more < SMALL
-    assert more + error < STEP
+    assert more + error < SMALL
     assert not np.array_equal(refreshed[0], undisturbed)
 
 

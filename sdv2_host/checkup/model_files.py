@@ -19,7 +19,7 @@ from sdv2_host.models.store import READY, PartStatus, Store, hub_store, models_d
 from sdv2_host.models.weights import TINY_FILE
 
 GROUP = "Models"
-TINY_SHA256 = "e033e462fb219d8fa1cf8622800dacd126b607ff1d956dbed5af44fe339a5a60"
+TINY_SHA256 = "0a2aec33031417c5648d18532ed3d07ecc332b988abf0e1ef6d391113178f6e4"
 VERIFY_LIMIT_S = 600.0
 """40 GB of wan-14b and its text encoder from a slow disk."""
 
