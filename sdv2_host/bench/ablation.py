@@ -35,7 +35,15 @@ from sdv2_host.bench.held_out import (
     render_stretches,
     stream,
 )
-from sdv2_host.bench.scores import MOTION_BINS_PX, WarpScore, bin_name, psnr_db, squared_error
+from sdv2_host.bench.scores import (
+    MOTION_BINS_PX,
+    Mean,
+    WarpScore,
+    bin_name,
+    psnr_db,
+    squared_error,
+    squared_error_by_motion,
+)
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
@@ -129,10 +137,15 @@ class _Sums(NamedTuple):
     error_CNM: NDArray[np.float64]
     detail_CNM: NDArray[np.float64]
     count_CNM: NDArray[np.float64]
+    square_CNM: NDArray[np.float64]
+    """Squared errors against the styled ground truth, of all pixels, seen before or not."""
+    pixels_CNM: NDArray[np.float64]
 
 
 class _Measured(NamedTuple):
     warp: WarpScore
+    away: list[Mean]
+    """`squared_error_by_motion` against the styled ground truth."""
     psnr_db: float
     noise: list[float]
     """Of each chunk."""
@@ -194,7 +207,8 @@ def _measure(engine: Engine, sample: Sample, params: Params, style: str) -> _Mea
     warp.add(frames, sample.clip)
     truth = STYLES[style].fn(sample.clip.rgb_T3HW[: len(frames)])
     noise = [notes["noise_scale"] for notes in styled.notes]
-    return _Measured(warp, psnr_db(squared_error(frames, truth).value), noise)
+    away = squared_error_by_motion(frames, truth, sample.clip)
+    return _Measured(warp, away, psnr_db(squared_error(frames, truth).value), noise)
 
 
 def _summary(
@@ -246,11 +260,15 @@ def _summary(
 
 
 def _sums(measured: dict[Corner, list[_Measured]]) -> _Sums:
-    warps = [[one.warp for one in measured[corner]] for corner in CORNERS]
+    def of_all(part_of: Callable[[_Measured], list[float]]) -> NDArray[np.float64]:
+        return np.array([[part_of(one) for one in measured[corner]] for corner in CORNERS])
+
     return _Sums(
-        np.array([[[mean.total for mean in one.by_motion] for one in row] for row in warps]),
-        np.array([[[m.total for m in one.detail_by_motion] for one in row] for row in warps]),
-        np.array([[[mean.count for mean in one.by_motion] for one in row] for row in warps]),
+        of_all(lambda one: [mean.total for mean in one.warp.by_motion]),
+        of_all(lambda one: [mean.total for mean in one.warp.detail_by_motion]),
+        of_all(lambda one: [mean.count for mean in one.warp.by_motion]),
+        of_all(lambda one: [mean.total for mean in one.away]),
+        of_all(lambda one: [mean.count for mean in one.away]),
     )
 
 
@@ -262,15 +280,21 @@ class _Value(NamedTuple):
 
 
 def _values(sums: _Sums, chosen_RN: NDArray[np.int64]) -> dict[str, _Value]:
-    """Both measures of one place."""
-    error_CN, detail_CN, count_CN = (part.sum(axis=2) for part in sums)
-    values: dict[str, _Value] = {}
-    for measure, under_CN in (("warp", count_CN), ("slip_px", detail_CN)):
+    """All measures of one place."""
+    error_CN, detail_CN, count_CN, square_CN, pixels_CN = (part.sum(axis=2) for part in sums)
+
+    def ratio(over_CN: NDArray[np.float64], under_CN: NDArray[np.float64]) -> _Value:
         # A resampling without a clip that has such pixels says nothing of them: 0 / 0.
         with np.errstate(invalid="ignore"):
-            value_CR = error_CN[:, chosen_RN].sum(axis=2) / under_CN[:, chosen_RN].sum(axis=2)
-        values[measure] = _Value(error_CN.sum(axis=1) / under_CN.sum(axis=1), value_CR)
-    return values
+            value_CR = over_CN[:, chosen_RN].sum(axis=2) / under_CN[:, chosen_RN].sum(axis=2)
+        return _Value(over_CN.sum(axis=1) / under_CN.sum(axis=1), value_CR)
+
+    square = ratio(square_CN, pixels_CN)
+    return {
+        "warp": ratio(error_CN, count_CN),
+        "slip_px": ratio(error_CN, detail_CN),
+        "away": _Value(np.sqrt(square.value_C), np.sqrt(square.value_CR)),
+    }
 
 
 def _corner_row(values: dict[str, _Value], index: int) -> dict[str, Any]:

@@ -19,6 +19,8 @@ LABEL_WIDTH_PX = 96
 GAP_PX = 4
 COLUMNS = 2
 INK, BACKGROUND = (236, 238, 244), (18, 19, 24)
+MEASURES = {"warp": "warp error", "slip_px": "slip, px", "away": "distance from the truth"}
+"""Of the ablation, in words."""
 
 
 class Example(NamedTuple):
@@ -92,20 +94,23 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
         f"ablation: {ablation['clips']} held-out clips of {frames} frames at pace {paces}, "
         f"{ablation['size_px']} px, in {', '.join(ablation['styles'])}",
         "slip: warp error over the difference of neighbouring pixels, in px; blur does not lower "
-        "it; [95 % interval over clips]",
-        f"{'past':<15}{'noise':<21}{'warp':>6}{'':<18}{'slip':>8}{'':<18}{'PSNR':>6}",
+        "it; away: root mean square difference",
+        "from the styled ground truth, in levels; [95 % interval over clips]",
+        f"{'past':<15}{'noise':<21}{'warp':>6}{'':<18}{'slip':>8}{'':<18}{'away':>8}{'':<18}{'PSNR':>6}",
     ]
     for row in ablation["corners"]:
         lines.append(
             f"{row['past']:<15}{row['noise']:<13}{row['mean_noise']:>6.3f}"
             f"{row['warp']:>8.3f} {_between(row['warp_interval']):<17}"
             f"{row['slip_px']:>8.3f} {_between(row['slip_px_interval']):<17}"
+            f"{row['away']:>8.2f} {_between(row['away_interval']):<17}"
             f"{row['psnr_output']:>6.1f}"
         )
     for title, rows in _effect_tables(ablation):
-        lines += ["", f"{title:<34}{'on warp error':<46}{'on slip'}"]
+        lines += ["", f"{title:<34}{'on warp error':<46}{'on slip':<46}{'on away'}"]
         lines += [
-            f"{name:<34}{_effect(row, 'warp'):<46}{_effect(row, 'slip_px')}" for name, row in rows
+            f"{name:<34}" + "".join(f"{_effect(row, one):<46}" for one in MEASURES).rstrip()
+            for name, row in rows
         ]
     return lines
 
@@ -181,7 +186,7 @@ def draw_ablation(path: Path, ablation: dict[str, Any]) -> Path:
         ConfigError: the file cannot be written.
     """
     groups: list[tuple[str, list[Bar]]] = []
-    for measure, title in (("warp", "warp error"), ("slip_px", "slip, px")):
+    for measure, title in MEASURES.items():
         corners = [
             _bar(f"{row['past']}, {row['noise']}", row, measure) for row in ablation["corners"]
         ]

@@ -65,14 +65,12 @@ class WarpScore:
     def add(self, frames_T3HW: Tensor, clip: Motion) -> None:
         """Adds the first frames of a clip, or all of them."""
         count = len(frames_T3HW)
-        scale = REFERENCE_SIDE_PX / frames_T3HW.shape[-2]
-        speed_THW = clip.flow_T2HW[1:count].norm(dim=1) * scale
         visible_THW = clip.visible_T1HW[1:count, 0]
         moved = warp(frames_T3HW[:-1], clip.flow_T2HW[1:count])
         error_THW = (frames_T3HW[1:] - moved).abs().mean(1) * 255
         detail_THW = neighbour_difference(frames_T3HW[1:]) * 255
-        for index, (low, high) in enumerate(MOTION_BINS_PX):
-            chosen = visible_THW & (speed_THW >= low) & (speed_THW < high)
+        for index, moving_THW in enumerate(moving_pixels(clip, count)):
+            chosen = visible_THW & moving_THW
             part = mean_where(error_THW, chosen)
             self.by_motion[index].merge(part)
             self.overall.merge(part)
@@ -84,6 +82,21 @@ class WarpScore:
             mine.merge(theirs)
         for mine, theirs in zip(self.detail_by_motion, other.detail_by_motion, strict=True):
             mine.merge(theirs)
+
+
+def moving_pixels(clip: Motion, count: int) -> list[Tensor]:
+    """Per bin of `MOTION_BINS_PX`, bool [count - 1, H, W]: which pixels of a clip's first frames,
+    but the first, moved so far."""
+    flow_T2HW = clip.flow_T2HW[1:count]
+    speed_THW = flow_T2HW.norm(dim=1) * (REFERENCE_SIDE_PX / flow_T2HW.shape[-2])
+    return [(speed_THW >= low) & (speed_THW < high) for low, high in MOTION_BINS_PX]
+
+
+def squared_error_by_motion(frames_T3HW: Tensor, truth_T3HW: Tensor, clip: Motion) -> list[Mean]:
+    """Per bin of `MOTION_BINS_PX`, of a clip's frames but the first: squared difference x 255^2
+    from what they should be. Neither blur nor what is added lowers it."""
+    error_THW = ((frames_T3HW - truth_T3HW)[1:] * 255).square().mean(1)
+    return [mean_where(error_THW, chosen) for chosen in moving_pixels(clip, len(frames_T3HW))]
 
 
 def neighbour_difference(frames_T3HW: Tensor) -> Tensor:

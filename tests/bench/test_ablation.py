@@ -11,7 +11,8 @@ import torch
 
 from sdv2_host.bench.ablation import CORNERS, STEADY, AblationPlan, Noise, interval, run, verdict
 from sdv2_host.bench.held_out import Sample, Stretch, as_seen, render_stretches
-from sdv2_host.bench.scores import WarpScore
+from sdv2_host.bench.scores import WarpScore, squared_error_by_motion
+from sdv2_host.bench.styles import STYLES
 from sdv2_host.bench.world import Scene
 from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
@@ -161,6 +162,32 @@ def test_a_corner_is_the_pooled_warp_error_of_its_clips(
         pooled.add(shown.clamp(0, 255) / 255, clip)
 
     assert as_in_the_paper["corners"][0]["warp"] == pytest.approx(pooled.overall.value, rel=1e-4)
+
+
+def test_the_distance_from_the_truth_is_that_of_all_pixels_by_their_motion() -> None:
+    clip = Scene.random(7_002, num_layers=3, speed=300.0).render(NUM_FRAMES, 64, 64)
+    shown = clip.rgb_T3HW + 10 / 255
+
+    by_motion = squared_error_by_motion(shown, clip.rgb_T3HW, clip)
+
+    assert sum(mean.count for mean in by_motion) == (NUM_FRAMES - 1) * 64 * 64
+    assert len([mean for mean in by_motion if mean.count]) > 1
+    assert all(mean.value == pytest.approx(100, rel=1e-3) for mean in by_motion if mean.count)
+
+
+def test_a_corner_is_as_far_from_the_truth_as_its_pictures(
+    clips: list[Sample], as_in_the_paper: dict[str, Any]
+) -> None:
+    square, count = 0.0, 0
+    for index, clip in enumerate(sample.clip for sample in clips):
+        style = STYLES[PLAN.styles[index % len(PLAN.styles)]]
+        shown = (clip.rgb_T3HW * 255).round()
+        shown[[0, 1, 3, 5, 7, 9, 11]] += 4.0
+        error = (shown.clamp(0, 255) - style.fn(clip.rgb_T3HW) * 255)[1:].square()
+        square, count = square + float(error.sum()), count + error.numel()
+
+    away = as_in_the_paper["corners"][0]["away"]
+    assert away == pytest.approx((square / count) ** 0.5, rel=1e-4)
 
 
 def test_a_value_lies_within_its_interval(as_in_the_paper: dict[str, Any]) -> None:
