@@ -10,10 +10,10 @@ where frames stand, so the picture can be the same. Nothing is learnt of picture
 clips, and few others.
 
 What is to be small there is the distance, over what changes from frame to frame in that clip: a
-step that is seen in a calm one is lost in a fast one. Its square would be all about the few draws
-that go far astray: to be right on the mean of those, all draws fell to a fifteenth of their spread
-in minutes. Where frames stand as in training, pictures shall stay what they are: there it is the
-distance and its square, in any clip alike.
+step that is seen in a calm one is lost in a fast one. Not its square, which weighs the few draws
+most that go far astray: with it all draws fell to a fifteenth of their spread in minutes. Where
+frames stand as in training, pictures shall stay what they are: there it is the distance and its
+square, in any clip alike.
 Source: StreamDiffusionV2, section 4.3 "RoPE refresh"; `stream.positions.PositionMode.RESET`.
 """
 
@@ -54,11 +54,11 @@ STILL = 0.3
 FIRST_WEIGHT = 0.5
 """Of step one's means, beside the draws of the next: they hardly depend on where frames stand."""
 WINDOW = CLIP_LATENTS - 1
-KEPT_SHARE = 0.34
-"""Of clips whose frames stand as in training: there nothing shall change."""
+KEPT_ONE_OF = 3
+"""Clips of a batch: its frames stand as in training, there nothing shall change."""
 KEPT_WEIGHT = 3.0
 FEWEST = 2
-"""Clips of a batch."""
+"""Clips of a batch: one of each kind."""
 JUMP_SHARE = 0.6
 """Of the others, those with a reset inside the window; in a stream it is 1 of 15."""
 
@@ -69,12 +69,10 @@ def drawn_positions(batch: int, device: torch.device) -> Tensor:
     def whole(low: int, high: int) -> Tensor:
         return torch.randint(low, high, (batch, 1), device=device)
 
-    def chance(share: float) -> Tensor:
-        return torch.rand(batch, 1, device=device) < share
-
     inside = whole(1, RESET_AT_FRAME - WINDOW + 1)
     across = whole(RESET_AT_FRAME - WINDOW + 1, RESET_AT_FRAME)
-    first = torch.where(chance(JUMP_SHARE), across, inside)
+    has_jump = torch.rand(batch, 1, device=device) < JUMP_SHARE
+    first = torch.where(has_jump, across, inside)
     window = first + torch.arange(WINDOW, device=device)
     window = torch.where(window < RESET_AT_FRAME, window, window - RESET_AT_FRAME + RESET_TO_FRAME)
     return torch.cat([torch.zeros_like(first), window], dim=1)
@@ -110,7 +108,7 @@ def jump_loss(student: Student, teacher: Student, batch: Batch, prompts: Prompts
 def kept_of(batch: int) -> int:
     """How many clips of a batch stand as in training: some, and not all."""
     assert batch >= FEWEST, f"{batch} clips at once, at least {FEWEST}"
-    return min(max(round(batch * KEPT_SHARE), 1), batch - 1)
+    return max(batch // KEPT_ONE_OF, 1)
 
 
 def relative_error(latents_BFCHW: Tensor, wanted_BFCHW: Tensor) -> Tensor:

@@ -196,20 +196,13 @@ class Student(nn.Module):
             loss = loss + pixel_weight * decoded_score(vae, second[:, :few], target[:few])
         return torch.stack([loss, mean.detach(), score.detach(), spread])
 
-    def draw_two(
-        self,
-        clean_BFCHW: Tensor,
-        sigma_BF: Tensor,
-        text_kv: list[TextKV],
-        positions_BF: Tensor | None = None,
-    ) -> Tensor:
+    def draw_two(self, clean_BFCHW: Tensor, sigma_BF: Tensor, text_kv: list[TextKV]) -> Tensor:
         """[M, B, F, C, H, W]: a step's prediction from these latents, with two noises."""
         both = torch.cat([clean_BFCHW, clean_BFCHW])
         sigma = torch.cat([sigma_BF, sigma_BF])
         kv = [TextKV(*(torch.cat([part, part]) for part in one)) for one in text_kv]
-        positions = None if positions_BF is None else torch.cat([positions_BF, positions_BF])
         noisy = add_noise(both, torch.randn_like(both), sigma)
-        drawn = self.predict(noisy, sigma, kv, positions)
+        drawn = self.predict(noisy, sigma, kv)
         return drawn.unflatten(0, (2, -1))
 
 

@@ -19,7 +19,7 @@ LABEL_WIDTH_PX = 96
 GAP_PX = 4
 COLUMNS = 2
 INK, BACKGROUND = (236, 238, 244), (18, 19, 24)
-MEASURES = {"warp": "warp error", "slip_px": "slip, px", "away": "distance from the truth"}
+MEASURES = {"warp": "warp error", "slip_px": "slip", "away": "away"}
 """Of the ablation, in words."""
 
 
@@ -94,9 +94,10 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
         f"ablation: {ablation['clips']} held-out clips of {frames} frames at pace {paces}, "
         f"{ablation['size_px']} px, in {', '.join(ablation['styles'])}",
         "slip: warp error over the difference of neighbouring pixels, in px; blur does not lower "
-        "it; away: root mean square difference",
-        "from the styled ground truth, in levels; [95 % interval over clips]",
-        f"{'past':<15}{'noise':<21}{'warp':>6}{'':<18}{'slip':>8}{'':<18}{'away':>8}{'':<18}{'PSNR':>6}",
+        "it; [95 % interval over clips]",
+        "away: root mean square difference from the ground-truth style, 0..255",
+        f"{'past':<15}{'noise':<21}{'warp':>6}{'':<18}{'slip':>8}{'':<18}{'away':>8}{'':<18}"
+        f"{'PSNR':>6}",
     ]
     for row in ablation["corners"]:
         lines.append(
@@ -107,12 +108,13 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
             f"{row['psnr_output']:>6.1f}"
         )
     for title, rows in _effect_tables(ablation):
-        lines += ["", f"{title:<34}{'on warp error':<46}{'on slip':<46}{'on away'}"]
-        lines += [
-            f"{name:<34}" + "".join(f"{_effect(row, one):<46}" for one in MEASURES).rstrip()
-            for name, row in rows
-        ]
+        lines += ["", _columns(title, [f"on {measure}" for measure in MEASURES.values()])]
+        lines += [_columns(name, [_effect(row, one) for one in MEASURES]) for name, row in rows]
     return lines
+
+
+def _columns(first: str, others: list[str]) -> str:
+    return (f"{first:<34}" + "".join(f"{other:<46}" for other in others)).rstrip()
 
 
 def _effect_tables(ablation: dict[str, Any]) -> list[tuple[str, list[tuple[str, dict[str, Any]]]]]:
