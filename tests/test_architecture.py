@@ -14,6 +14,7 @@ BASE = {
     "asking",
     "errors",
     "clock",
+    "cores",
     "log_stream",
     "types",
     "alpha",

@@ -6,7 +6,6 @@ have no room for two.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from sdv2_host.bench.pipeline import source_frames
 from sdv2_host.config import Config
 from sdv2_host.gpu.banked_text import banked_text
+from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.tiny_engine import tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, installed_files, load_models
@@ -156,7 +156,7 @@ def device_models(config: Config, progress: ProgressFn) -> tuple[StreamModels, S
     Raises:
         HostError: a model or a device is missing.
     """
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    set_threads(config.threads)
     if config.engine == "tiny":
         tiny = load_tiny()
         tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

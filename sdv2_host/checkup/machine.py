@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +11,7 @@ import psutil
 
 from sdv2_host.checkup.finding import Finding, Subject
 from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.cores import usable_cores
 
 GROUP = "Computer"
 GIB = 2**30
@@ -40,13 +39,6 @@ def check_cores() -> list[Finding]:
     """How many there are, how busy, and how the system drives them."""
     busy = psutil.cpu_percent(interval=1.0) / 100
     return list(core_findings(usable_cores(), busy, governors(CPU_DIR)))
-
-
-def usable_cores() -> int:
-    """That this process may run on: fewer than there are in containers."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def governors(folder: Path) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -44,6 +43,7 @@ from sdv2_host.commands.report import check_writable, hardware, write_json
 from sdv2_host.config import Config
 from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.compile_choice import chosen_calls
+from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.host_memory import keep_freed_memory
@@ -67,7 +67,7 @@ def bench_ring(json_path: Path | None) -> None:
 def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Path | None) -> None:
     """Speed of the tiny engine, where its time goes, and what the pipeline adds to the models; what
     overlap gives, if that is on."""
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    set_threads(config.threads)
     keep_freed_memory()
 
     def measure(progress: ProgressFn) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def bench_precision(
     config: Config, params: Params, frames: int, weights: str, json_path: Path | None
 ) -> None:
     """What bfloat16 costs in each stage, in decoded frames against float32."""
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    set_threads(config.threads)
 
     def measure(progress: ProgressFn) -> dict[str, Any]:
         models, spec = _precision_models(config, weights, progress)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-import torch
 
 from sdv2_host.bench import model_matrix, model_report
 from sdv2_host.bench.against import RIVALS, require
@@ -19,6 +16,7 @@ from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.settings import check_choice, check_range, make_config
 from sdv2_host.config_checks import parse_size
 from sdv2_host.errors import ConfigError
+from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.device import device_name, resolve_device, resolve_dtype
 from sdv2_host.stream.setups import VAE_LADDER
 from sdv2_host.types import Size
@@ -129,7 +127,7 @@ def bench_model(
         HostError: an option is wrong, or a file cannot be written.
     """
     matrix, rivals = asked.matrix(length), asked.rivals()
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    set_threads(threads)
     cells = matrix.cells()
     count = "one setup" if len(cells) == 1 else f"{len(cells)} setups"
     engines = ", ".join(matrix.engines)

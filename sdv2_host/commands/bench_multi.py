@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sdv2_host.bench.multi_measured import MeasurePlan
 from sdv2_host.bench.multi_simulation import Traffic
 from sdv2_host.commands.bench import bench_multi, bench_multi_measured
 from sdv2_host.commands.settings import check_choice, check_range, make_config, make_params
+from sdv2_host.cores import usable_cores
 from sdv2_host.errors import ConfigError
 from sdv2_host.stages.work import Route
 
@@ -140,7 +140,7 @@ def measure(choices: Choices, options: Mapping[str, Any]) -> None:
             **of_engine,
             "devices": ",".join(names),
             "lanes": choices.lanes,
-            "threads": options["threads"] or max(1, (os.cpu_count() or 1) // len(names)),
+            "threads": options["threads"] or max(1, usable_cores() // len(names)),
         }
     )
     routes = ROUTES[given["route"]]

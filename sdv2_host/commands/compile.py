@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from sdv2_host.bench.ways import gain
@@ -14,6 +12,7 @@ from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.compile_choice import CompileProgress
 from sdv2_host.gpu.compile_models import compile_models, find_compiled
 from sdv2_host.gpu.compiled import CompiledCalls
+from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.host_memory import keep_freed_memory
 from sdv2_host.gpu.tiny_engine import tiny_spec
@@ -36,7 +35,7 @@ def compile_for(config: Config, seconds: float) -> None:
             f"engine {config.engine} is not compiled ahead, only tiny is: a Wan engine compiles as "
             "it warms up on an NVIDIA card; leave out --engine"
         )
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    set_threads(config.threads)
     keep_freed_memory()
     tiny = load_tiny()
     tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

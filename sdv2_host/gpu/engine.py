@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from sdv2_host.gpu.chunk_work import ChunkWork, Finished, pixels_of
+from sdv2_host.gpu.cpu_threads import CpuThreads
 from sdv2_host.gpu.engine_memory import StreamMemory
 from sdv2_host.gpu.headroom import Headroom
 from sdv2_host.gpu.lanes import OneLane, lanes_of
@@ -80,14 +81,17 @@ class StreamEngine:
         first_chunk_frames: int = 1,
         advice: Callable[[], str] = _smaller,
         overlap: Overlap = "off",
+        cpu: CpuThreads | None = None,
     ) -> None:
-        """`advice` says what to do when memory runs out; it is asked only then."""
+        """`advice` says what to do when memory runs out; it is asked only then. `cpu` None:
+        torch's threads are as many as they are."""
         self.name = name
         self.first_chunk_frames = first_chunk_frames
         self._advice = advice
         self._spec = spec
         self._size = Size(spec.width_px, spec.height_px)
         self._overlap = overlap
+        self._cpu = cpu
         self._serial = Underway(OneLane())
         # On a GPU streams cost nothing while a chunk is alone; on a CPU lanes share the threads.
         is_at_once = overlap == "on" or (overlap == "auto" and spec.device.type == "cuda")
@@ -232,6 +236,8 @@ class StreamEngine:
         layout: Layout | None = None,
         most_behind: int = 0,
     ) -> StyledChunk:
+        if self._cpu is not None:
+            self._cpu.heed_(frames, params)
         finished: list[Finished] = []
         if self._waits_for_all(params):
             finished += self._underway.take(0)
@@ -268,7 +274,7 @@ class StreamEngine:
         styled = StyledChunk(
             pixels_of(finished, self._size),
             newest.spans_ms(),
-            newest.notes,
+            newest.notes if self._cpu is None else newest.notes | self._cpu.notes,
             "; ".join(filter(None, problems)),
             self._looks.serial,
             self._looks.names,

@@ -93,16 +93,19 @@ class StreamLanes:
 
 
 class ThreadLanes:
-    """A thread of a CPU per lane, with so many threads of torch each. They end with this value.
+    """A thread of a CPU per lane, with its share of the giver's threads of torch. They end with
+    this value.
 
     Fields: the pools of one thread; what was given and may not have ended; how many chunks were
     given; the first of them that failed, and how, since `drop`.
     """
 
-    def __init__(self, threads_each: int) -> None:
+    def __init__(self) -> None:
         whole = torch.get_num_threads()
         self._pools = [
-            ThreadPoolExecutor(1, f"lane-{name}", torch.set_num_threads, (threads_each,))
+            ThreadPoolExecutor(
+                1, f"lane-{name}", torch.set_num_threads, (threads_of_a_lane(whole),)
+            )
             for name in LANES
         ]
         # A pool starts its thread at the first task. The number is kept per thread, but what was
@@ -117,31 +120,40 @@ class ThreadLanes:
         self, begin: Callable[[], A], denoise: Callable[[A], B], decode: Callable[[B], R]
     ) -> Future[R]:
         encoding, denoising, decoding = self._pools
-        index = self._num_given
+        turn = _Turn(self._num_given, threads_of_a_lane(torch.get_num_threads()))
         self._num_given += 1
-        begun = encoding.submit(self._run, index, begin)
+        begun = encoding.submit(self._run, turn, begin)
         # A lane is first come, first served, and what a part waits for was given before it.
-        clean = denoising.submit(self._run, index, lambda: denoise(begun.result()))
-        made = decoding.submit(self._run, index, lambda: decode(clean.result()))
+        clean = denoising.submit(self._run, turn, lambda: denoise(begun.result()))
+        made = decoding.submit(self._run, turn, lambda: decode(clean.result()))
         self._given = [one for one in self._given if not one.done()]
         self._given += [cast(Future[object], one) for one in (begun, clean, made)]
         return made
 
-    def _run(self, index: int, part: Callable[[], A]) -> A:
+    def _run(self, turn: _Turn, part: Callable[[], A]) -> A:
         """A part of that chunk. Not where one before it failed: the state may be half changed."""
-        if self._failure is not None and self._failure.chunk < index:
+        if self._failure is not None and self._failure.chunk < turn.chunk:
             raise self._failure.error
+        if torch.get_num_threads() != turn.num_threads:
+            torch.set_num_threads(turn.num_threads)
         try:
             return part()
         except BaseException as error:
-            if self._failure is None or index < self._failure.chunk:
-                self._failure = _Failure(index, error)
+            if self._failure is None or turn.chunk < self._failure.chunk:
+                self._failure = _Failure(turn.chunk, error)
             raise
 
     def drop(self) -> None:
         wait(self._given)
         self._given.clear()
         self._failure = None
+
+
+class _Turn(NamedTuple):
+    chunk: int
+    """Its number."""
+    num_threads: int
+    """Of torch, for each part of it."""
 
 
 class _Failure(NamedTuple):
@@ -160,5 +172,5 @@ def lanes_of(device: torch.device) -> Lanes:
     if device.type == "cuda":
         return StreamLanes(device)
     if device.type == "cpu":
-        return ThreadLanes(threads_of_a_lane(torch.get_num_threads()))
+        return ThreadLanes()
     return OneLane()

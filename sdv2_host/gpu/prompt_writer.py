@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from sdv2_host.config import Config
 from sdv2_host.errors import DeviceError, ModelError
+from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.device import GIB, device_memory, device_name, resolve_device
 from sdv2_host.gpu.out_of_memory import naming_memory
 from sdv2_host.models import store
@@ -38,7 +38,7 @@ class PromptWriter:
             ModelError: it is not installed, damaged, or not the one for this bank.
             DeviceError: the device is missing, or its memory too small.
         """
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        set_threads(config.threads)
         device = resolve_device(config.text_device, "--text-device")
         files = store.locate(config.engine, store.models_dir(config.models_dir), needs=NEEDS)
         assert files.text is not None, "locate answers with every part that it was asked for"

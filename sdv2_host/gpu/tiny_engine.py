@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
@@ -12,6 +11,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from sdv2_host.cores import FreeCores
+from sdv2_host.gpu.cpu_threads import CpuThreads, set_threads
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.host_memory import keep_freed_memory
 from sdv2_host.gpu.overlap import Overlap
@@ -71,8 +72,8 @@ def build_tiny_engine(
     calls_of: CallsFn | None = None,
     overlap: Overlap = "off",
 ) -> StreamEngine:
-    """The embedded model, loaded, on the CPU. `threads` 0 = one per core; set for the
-    process, which keeps the memory it has freed.
+    """The embedded model, loaded, on the CPU. `threads` are set for the process,
+    which keeps the memory it has freed; 0 = one per core that other programs leave.
 
     LoRAs come from `models_dir`, as `Config.models_dir` names it. `calls_of` None: the models'
     own code.
@@ -80,14 +81,15 @@ def build_tiny_engine(
     Raises:
         ModelError: the model file is missing, damaged, or not this model.
     """
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    num_threads = set_threads(threads)
     keep_freed_memory()
     models = load_tiny()
     models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tiny_spec(models.card, size, past=past, layout=layout)
     find = partial(find_lora, store.models_dir(models_dir))
     lora = LoraMerge(models.dit, _embedded_weights(), find)
-    return tiny_engine(models, spec, lora, calls_of, overlap)
+    cpu = CpuThreads(FreeCores(num_threads)) if threads == 0 else None
+    return tiny_engine(models, spec, lora, calls_of, overlap, cpu)
 
 
 def tiny_engine(
@@ -96,12 +98,13 @@ def tiny_engine(
     lora: LoraMerge | NoLoras = NO_LORAS,
     calls_of: CallsFn | None = None,
     overlap: Overlap = "off",
+    cpu: CpuThreads | None = None,
 ) -> StreamEngine:
     """An engine of models that are loaded already."""
     parts = StreamModels(models.dit, models.vae, models.text, lora)
     if calls_of is not None:
         parts = parts._replace(calls=calls_of(parts, spec))
-    return StreamEngine("tiny", parts, spec, overlap=overlap)
+    return StreamEngine("tiny", parts, spec, overlap=overlap, cpu=cpu)
 
 
 def _embedded_weights() -> BaseFn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 
 import torch
@@ -13,6 +12,7 @@ from sdv2_host.errors import DeviceError, DeviceMemoryError
 from sdv2_host.gpu.attending_calls import AttendingCalls
 from sdv2_host.gpu.attention_choice import attention_for
 from sdv2_host.gpu.banked_text import banked_text
+from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.device import GIB, device_memory, device_name
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.fused_calls import FusedCalls
@@ -52,7 +52,7 @@ def build_wan_engine(config: Config, progress: ProgressFn) -> StreamEngine:
         ModelError: a file is missing, damaged, or another model.
         DeviceError: the device is missing, or its memory too small.
     """
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    set_threads(config.threads)
     place = Placement.of(config)
     if config.device == "auto" and place.device.type == "cpu":
         log.warning("%s", NO_GPU.format(torch=torch.__version__, engine=config.engine))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sdv2_host.alpha import premultiplied
 from sdv2_host.clock import NS_PER_MS, now_ns
 from sdv2_host.config import Config
+from sdv2_host.cores import spin_briefly
 from sdv2_host.host.output_mix import fitted
 from sdv2_host.ipc.pixels import to_rgba8
 from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
@@ -32,6 +33,7 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
     if config.engine == "passthrough":
         return PassthroughEngine()
     progress(f"loading engine {config.engine}", 0.0)
+    spin_briefly()
     if config.is_ring:
         from sdv2_host.stages.ring_engine import build_ring_engine  # noqa: PLC0415
 

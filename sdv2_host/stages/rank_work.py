@@ -20,6 +20,7 @@ from typing import NamedTuple, NoReturn
 import torch
 
 from sdv2_host.clock import NS_PER_MS, now_ns
+from sdv2_host.cores import usable_cores
 from sdv2_host.errors import ProtocolError
 from sdv2_host.host.child_side import ChildExit
 from sdv2_host.stages.channel import Channel
@@ -167,8 +168,8 @@ class RankWork:
             load = load.model_copy(update={"config": config})
         self._direct = self._choose_direct(load.config.transport, self._device)
         if self._device.type == "cpu":
-            cores = os.cpu_count() or 1
-            torch.set_num_threads(load.config.threads or max(1, cores // load.num_ranks))
+            share = max(1, usable_cores() // load.num_ranks)
+            torch.set_num_threads(load.config.threads or share)
         built = self._ticket.build(load, self._device, self._send_pictures, progress)
         self._driver.say(built.loaded)
         return built.rank

@@ -31,7 +31,7 @@ class Diary:
         )
 
 
-@pytest.mark.parametrize("make", [OneLane, lambda: ThreadLanes(1)])
+@pytest.mark.parametrize("make", [OneLane, ThreadLanes])
 def test_each_lane_keeps_the_order_and_each_chunk_goes_from_lane_to_lane(make: type[Lanes]) -> None:
     lanes, diary = make(), Diary()
 
@@ -45,7 +45,7 @@ def test_each_lane_keeps_the_order_and_each_chunk_goes_from_lane_to_lane(make: t
 
 
 def test_three_chunks_are_at_work_at_once() -> None:
-    lanes = ThreadLanes(1)
+    lanes = ThreadLanes()
     meet = threading.Barrier(3)
 
     def wait(is_met: bool) -> None:
@@ -72,7 +72,7 @@ class PartError(Exception):
 
 @pytest.mark.parametrize("where", PARTS)
 def test_after_a_part_that_raised_no_later_chunk_runs_and_its_error_comes(where: str) -> None:
-    lanes, diary = ThreadLanes(1), Diary()
+    lanes, diary = ThreadLanes(), Diary()
     first = diary.give(lanes, 0)
 
     def part(name: str, *_: object) -> None:
@@ -94,7 +94,7 @@ def test_after_a_part_that_raised_no_later_chunk_runs_and_its_error_comes(where:
 
 
 def test_when_lanes_are_dropped_nothing_runs_any_more() -> None:
-    lanes = ThreadLanes(1)
+    lanes = ThreadLanes()
     may_end = threading.Event()
     ended = []
 
@@ -109,27 +109,28 @@ def test_when_lanes_are_dropped_nothing_runs_any_more() -> None:
     assert ended == [True]
 
 
-def test_lanes_share_the_threads_and_the_caller_keeps_its_own() -> None:
+def test_lanes_share_the_threads_of_the_giver_which_keeps_its_own() -> None:
     before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        lanes = ThreadLanes(threads_of_a_lane(torch.get_num_threads()))
-        seen: list[int] = []
-        made = lanes.give(
-            lambda: seen.append(torch.get_num_threads()),
-            lambda _: seen.append(torch.get_num_threads()),
-            lambda _: seen.append(torch.get_num_threads()),
-        )
-        made.result(DEADLINE_S)
+    seen: list[int] = []
 
-        assert seen == [2, 2, 2]
-        assert torch.get_num_threads() == 4
+    def look(_: object = None) -> None:
+        seen.append(torch.get_num_threads())
+
+    try:
+        torch.set_num_threads(4)
+        lanes = ThreadLanes()
+        for count in (4, 1, 8):
+            torch.set_num_threads(count)
+            lanes.give(look, look, look).result(DEADLINE_S)
+
+            assert torch.get_num_threads() == count
+        assert seen == [2, 2, 2, 1, 1, 1, 4, 4, 4]
     finally:
         torch.set_num_threads(before)
 
 
 def test_threads_end_with_their_lanes() -> None:
-    lanes = ThreadLanes(1)
+    lanes = ThreadLanes()
     lanes.give(lambda: None, lambda _: None, lambda _: None).result(DEADLINE_S)
     threads = [one for pool in lanes._pools for one in pool._threads]
 
