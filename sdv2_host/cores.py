@@ -23,9 +23,10 @@ from sdv2_host.clock import NS_PER_S, now_ns
 
 PERIOD_NS: Final = NS_PER_S // 2
 """Between two looks at what others take: the system counts in hundredths of a second."""
-CROWDED: Final = 0.5
-"""Of a core: a thread whose core others take more of is in the way."""
-ROOM: Final = 0.55
+CROWDED: Final = 0.4
+"""Of a core: a thread whose core others take more of is in the way. Others that would fill it get
+half of it beside a thread that spins."""
+ROOM: Final = 0.65
 """Of a core: one more thread has use for it."""
 LOOKS_WITH_ROOM: Final = 4
 """In a row, before there is one more thread: other programs pause, too."""

@@ -66,8 +66,8 @@ def numbers(most: int, others: list[float]) -> list[int]:
     ("most", "others", "number"),
     [
         (2, 0.0, 2),
-        (2, 0.4, 2),
-        (2, 0.6, 1),
+        (2, 0.3, 2),
+        (2, 0.5, 1),
         (2, 1.0, 1),
         (2, 2.0, 1),
         (1, 1.0, 1),
@@ -90,8 +90,8 @@ def test_it_does_not_come_back_in_their_pauses() -> None:
 
 
 def test_what_is_in_between_changes_nothing() -> None:
-    assert numbers(2, [0.48] * 20) == [2] * 20
-    assert numbers(2, [1.0, *[0.48] * 20]) == [1] * 21
+    assert numbers(2, [0.38] * 20) == [2] * 20
+    assert numbers(2, [1.0, *[0.38] * 20]) == [1] * 21
 
 
 def test_between_two_looks_nothing_is_read() -> None:

@@ -28,6 +28,7 @@ from sdv2_host.bench import (
     quality_report,
     replay,
     ring,
+    shared_cores,
     slo,
     slo_report,
     swap,
@@ -83,6 +84,13 @@ def bench_pipeline(config: Config, params: Params, seconds: float, json_path: Pa
         return "\n".join([pipeline.format_table(result), *overlap.rows_of(result)])
 
     _report(measure, table, json_path)
+
+
+def bench_cores(config: Config, params: Params, seconds: float, json_path: Path | None) -> None:
+    """Speed of the tiny engine while others use the same cores."""
+    keep_freed_memory()
+    measure = partial(shared_cores.run, config.size, params.steps, seconds)
+    _report(measure, shared_cores.format_table, json_path)
 
 
 def bench_quality(

@@ -71,6 +71,31 @@ def bench_pipeline(
     measure(make_config(ctx.params), make_params(ctx.params), seconds, json_file)
 
 
+@bench_app.command("cores")
+def bench_cores(
+    ctx: typer.Context,
+    size: SizeText = None,
+    steps: Steps = None,
+    seconds: Annotated[int, typer.Option(help="Of each of 15 measurements.")] = 3,
+    json_file: JsonFile = None,
+) -> None:
+    """The tiny engine on the CPU while another program takes a part of a core, or all of one.
+
+    With all threads, with one, and as the host has it: as many as have a core to themselves. Close
+    what else is at work. Takes about 70 s.
+
+    Example: sdv2-host bench cores --json cores.json
+    """
+    from sdv2_host.cores import spin_briefly
+
+    spin_briefly()  # before torch is there
+    from sdv2_host.commands.bench import bench_cores as measure
+    from sdv2_host.commands.settings import check_range, make_config, make_params
+
+    check_range("--seconds", seconds, 1, 600)
+    measure(make_config(ctx.params), make_params(ctx.params), seconds, json_file)
+
+
 @bench_app.command("control")
 def bench_control(
     engine: Engine = None,

@@ -40,10 +40,9 @@ class CpuThreads:
         """For the chunk of these frames."""
         num_free = self._cores.num_free()
         is_exact = params.show != "" or any(frame.is_lockstep for frame in frames)
-        num_threads = self._cores.most if is_exact else num_free
-        if num_threads == self._num_threads:
+        self._num_threads = num_threads = self._cores.most if is_exact else num_free
+        if num_threads == torch.get_num_threads():
             return
-        self._num_threads = num_threads
         torch.set_num_threads(num_threads)
         log.info(
             "%d of %d threads: %s",

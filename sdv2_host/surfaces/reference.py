@@ -25,7 +25,7 @@ OUT_ROWS = (
     ("/sdv2/status/delay_frames", "i",
      "frames, at most, that follow a frame before its picture comes; 0 while not known"),
     ("/sdv2/metrics/fps, latency_ms, latency_p95_ms, dropped, repeated, queue_depth, restarts, "
-     "chunk_ms, chunk_frames, span_STAGE_ms, noise_scale, motion, drift, recached", "f",
+     "chunk_ms, chunk_frames, span_STAGE_ms, noise_scale, motion, threads, drift, recached", "f",
      "five times a second, floats for CHOPs"),
     ("/sdv2/metrics/budget_wait_ms, budget_upload_ms, budget_encode_ms, budget_denoise_ms, "
      "budget_decode_ms, budget_download_ms, budget_between_ms, budget_publish_ms", "f",
