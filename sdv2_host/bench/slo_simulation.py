@@ -107,7 +107,7 @@ class NewestWins:
             return None
         backlog.expire(now_ns, count)
         keeps_up = self._num_without_wait < PATIENCE_CHUNKS
-        frames = backlog.take(count, keeps_up)
+        frames = backlog.take(count, keeps_up, self._rate.has_bursts)
         self._num_without_wait = 0 if self._must_wait else self._num_without_wait + 1
         self._must_wait = False
         shape = schedule.shape_of(count, self._params, is_lockstep=False)

@@ -270,11 +270,12 @@ class Backlog:
         silent_ns = now_ns - session.frames[-1].meta.publish_ts_ns
         return session is self.sessions[-1] and silent_ns > max(self.wish.rest_ns, usual_ns)
 
-    def take(self, count: int, keeps_up: bool) -> list[Frame]:
+    def take(self, count: int, keeps_up: bool, has_bursts: bool = False) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; fewer where the source has stopped.
 
         With an engine that otherwise keeps up, up to half a chunk too many is jitter and waits for
-        the next chunk, and so does what a shorter chunk than wished for leaves. Else the engine is
+        the next chunk, of a source that has bursts up to a chunk, as a silence follows; and so does
+        what a shorter chunk than wished for leaves. Else the engine is
         behind: `count` frames evenly spaced up to the newest are taken and the others dropped.
         While a lock-step frame waits, nothing is dropped.
         """
@@ -282,7 +283,7 @@ class Backlog:
         num_waiting = len(session.frames)
         assert num_waiting, "take() before a frame came"
         count = min(count, num_waiting)
-        is_jitter = keeps_up and num_waiting - count <= count // 2
+        is_jitter = keeps_up and num_waiting - count <= (count if has_bursts else count // 2)
         is_short = not session.is_new and count < self.wish.num_frames
         keeps_all = is_jitter or is_short or session.has_lockstep
         chosen = session.frames[:count] if keeps_all else session.spread(count)

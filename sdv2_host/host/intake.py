@@ -126,7 +126,7 @@ class Intake:
             self._backlog.expire(now_ns(), count)
             begins_session = self._backlog.begins_session
             keeps_up = self._chunks_since_wait < PATIENCE_CHUNKS
-            frames = self._backlog.take(count, keeps_up)
+            frames = self._backlog.take(count, keeps_up, self._rate.has_bursts)
             self._chunks_since_wait = 0 if must_wait else self._chunks_since_wait + 1
             self._taken += len(frames)
             num_repeated = count - len(frames)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdv2_host.bench import slo, slo_report
-from sdv2_host.bench.slo_devices import ALL
+from sdv2_host.bench.slo_devices import ALL, StageTimes
 from sdv2_host.bench.slo_oracle import (
     Option,
     most_in_time,
@@ -216,6 +216,27 @@ def test_under_steady_overload_the_scheduler_is_within_five_percent_of_the_oracl
 
     assert case["oracle_ratio"] >= 0.95
     assert case["hosts"]["scheduler"]["missed"] == 0
+
+
+@pytest.mark.parametrize("device", [H200, H200_14B], ids=str)
+@pytest.mark.parametrize("size", [2, 3, 4, 6, 8])
+def test_a_source_whose_frames_come_in_bursts_is_shown_whole_and_costs_no_steps(
+    device: StageTimes, size: int
+) -> None:
+    num_bursts = 600 // size
+    gaps_ms = [
+        0,
+        *[1] * (size - 1),
+        *([size * 1000 // 30 - size + 1] + [1] * (size - 1)) * num_bursts,
+    ]
+    params = Params(steps=device.max_steps, slo_mode="steps", latency_bound_ms=2000)
+    host = NewestWins(device, params)
+
+    run = simulate(host, world_of(gaps_ms, [1.0]), SimulatedEngine(device))
+
+    assert len(run.latency_ms) > 0.95 * len(gaps_ms)
+    assert {shape.steps for shape in run.shapes} == {device.max_steps}
+    assert "wanted; as started" in host.says
 
 
 def test_the_devices_are_as_fast_as_was_published() -> None:
