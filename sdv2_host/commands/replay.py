@@ -21,6 +21,7 @@ from sdv2_host.commands.progress_bar import shown_progress
 from sdv2_host.commands.prompts import bank_prompts
 from sdv2_host.config import ENGINES, Config
 from sdv2_host.config_checks import parse_size
+from sdv2_host.cores import usable_cores
 from sdv2_host.errors import ConfigError
 from sdv2_host.host.engines import build_engine
 from sdv2_host.host.prompt_desk import needs_bank
@@ -187,6 +188,9 @@ def _replay_part(
     """Its engine is gone afterwards: the device may have room for one only."""
     console = Console(stderr=True)
     config = changes.config(scanned.part)
+    if not changes.has_any and not config.threads:
+        # As many as the show had, whatever else is at work.
+        config = config.model_copy(update={"threads": usable_cores()})
     _prepare(config, scanned, changes)
     with shown_progress(console) as progress:
         engine = _warm_engine(config, scanned, changes, progress, build)

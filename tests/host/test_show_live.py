@@ -17,6 +17,7 @@ import pytest
 from sdv2_host.clock import now_ns
 from sdv2_host.commands.replay import Changes, replay_show
 from sdv2_host.config import Config
+from sdv2_host.cores import usable_cores
 from sdv2_host.errors import ConfigError
 from sdv2_host.host.show_format import Step
 from sdv2_host.host.show_reader import open_show, read_calls
@@ -198,6 +199,26 @@ def test_an_engine_is_gone_before_the_next_part_has_one(tmp_path: Path) -> None:
     assert verdict.num_equal == 18
     assert num_alive == [0] * len(num_alive)
     assert len(num_alive) >= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "threads"),
+    [(Changes(), usable_cores()), (Changes(threads=3), 3), (Changes(seed=4), 0)],
+)
+def test_a_replay_that_is_compared_has_as_many_threads_as_the_show_whatever_else_is_at_work(
+    tmp_path: Path, changes: Changes, threads: int
+) -> None:
+    record_steps(tmp_path / "a.show")
+    asked: list[int] = []
+
+    def build(config: Config, progress: ProgressFn) -> Engine:
+        del progress
+        asked.append(config.threads)
+        return NaiveEngine()
+
+    replay_show(tmp_path / "a.show", tmp_path / "again.mp4", changes, verify=False, build=build)
+
+    assert set(asked) == {threads}
 
 
 class SelfReferring(NaiveEngine):
