@@ -46,7 +46,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class HourPlan:
-    """What to stream. The defaults take some forty minutes on two free cores."""
+    """What to stream. The defaults take some eighty minutes on two cores."""
 
     minutes: int = 60
     chunks: int = LONG_CHUNKS
