@@ -67,12 +67,7 @@ class Config(BaseModel):
     engine: EngineName = Field("tiny", description="What makes the picture.")
     width: int = Field(256, description="Width the engine works at, px.")
     height: int = Field(256, description="Height the engine works at, px.")
-    threads: int = Field(
-        0,
-        ge=0,
-        description="CPU threads for the engine, 0 = one per core, fewer while other programs use "
-        "the cores.",
-    )
+    threads: int = Field(0, ge=0, description="CPU threads for the engine, 0 = one per free core.")
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Compiled code. Engine tiny, on the CPU: auto = what sdv2-host compile made, "

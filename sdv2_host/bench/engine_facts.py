@@ -22,10 +22,9 @@ from sdv2_host.gpu.compile_models import can_compile, find_compiled
 from sdv2_host.gpu.device import device_memory, device_name, resolve_device, resolve_dtype
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.memory_plan import advice, plan_memory
-from sdv2_host.gpu.tiny_engine import tiny_spec
+from sdv2_host.gpu.tiny_engine import models_on_cpu, tiny_spec
 from sdv2_host.gpu.wan_spec import WAN_DIMS
 from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
-from sdv2_host.wan.tiny_weights import load_tiny
 
 
 def engine_facts(config: Config) -> dict[str, Any]:
@@ -82,8 +81,7 @@ def _is_compiled(config: Config) -> bool | None:
     Raises:
         ModelError: the embedded model is damaged, or others can write where compiled ones lie.
     """
-    models = load_tiny()
-    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    models = models_on_cpu()
     spec = tiny_spec(models.card, config.size)
     if not can_compile(spec):
         return None

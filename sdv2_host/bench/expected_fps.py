@@ -15,7 +15,7 @@ import sys
 from statistics import median
 from typing import Any
 
-from sdv2_host.bench.pipeline import free_run, source_frames
+from sdv2_host.bench.pipeline import free_run, silent, source_frames
 from sdv2_host.clock import NS_PER_S, now_ns
 from sdv2_host.config import Config
 from sdv2_host.errors import HostError
@@ -33,25 +33,21 @@ def expected_fps(config: Config, params: Params, seconds: float) -> dict[str, An
         HostError: the engine cannot be had.
     """
     begin_ns = now_ns()
-    engine = build_engine(config, _silent)
-    engine.warm_up(params, _silent)
+    engine = build_engine(config, silent)
+    engine.warm_up(params, silent)
     warm_up_s = (now_ns() - begin_ns) / NS_PER_S
     frames = source_frames()
     count = engine.chunk_frames
     engine.step(frames[: engine.first_chunk_frames], params)
     for _ in range(SETTLE_CHUNKS):
         engine.step(frames[:count], params)
-    chunk_ms, _ = free_run(engine, frames, params, seconds, _silent)
+    chunk_ms, _ = free_run(engine, frames, params, seconds, silent)
     return {
         "fps": round(count * len(chunk_ms) / (sum(chunk_ms) / 1000), 2),
         "chunk_ms": round(median(chunk_ms), 2),
         "chunks": len(chunk_ms),
         "warm_up_s": round(warm_up_s, 2),
     }
-
-
-def _silent(text: str, fraction: float) -> None:
-    """The program that asked has a progress of its own."""
 
 
 def main() -> int:

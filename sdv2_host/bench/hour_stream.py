@@ -20,11 +20,10 @@ from sdv2_host.bench.hour_trace import AFTER_CHANGE, SAMPLE_EVERY, SETTLED, Trac
 from sdv2_host.bench.scores import neighbour_difference
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import models_on_cpu, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.positions import PositionMode
 from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn
-from sdv2_host.wan.tiny_weights import load_tiny
 
 STYLE_EVERY = 5
 """Chunks between two of which the look is named, of an anchor always the same."""
@@ -49,8 +48,7 @@ def build_engines(plan: StreamPlan) -> tuple[Engine, Engine]:
         ModelError: the embedded model is missing or damaged.
     """
     torch.set_num_threads(1)
-    models = load_tiny()
-    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    models = models_on_cpu()
     spec = replace(tiny_spec(models.card, plan.show.size), positions=plan.positions)
     return tiny_engine(models, spec), tiny_engine(models, spec)
 

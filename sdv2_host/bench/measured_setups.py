@@ -19,7 +19,7 @@ from sdv2_host.config import Config
 from sdv2_host.gpu.banked_text import banked_text
 from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.engine import StreamModels
-from sdv2_host.gpu.tiny_engine import tiny_spec
+from sdv2_host.gpu.tiny_engine import models_on_cpu, tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, installed_files, load_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.host.engines import build_engine
@@ -30,7 +30,6 @@ from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Engine, Layout, ProgressFn
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
-from sdv2_host.wan.tiny_weights import load_tiny
 
 
 class Kind(Enum):
@@ -158,8 +157,7 @@ def device_models(config: Config, progress: ProgressFn) -> tuple[StreamModels, S
     """
     set_threads(config.threads)
     if config.engine == "tiny":
-        tiny = load_tiny()
-        tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tiny = models_on_cpu()
         return StreamModels(tiny.dit, tiny.vae, tiny.text), tiny_spec(tiny.card, config.size)
     place = Placement.of(config)
     family = WanFamily(WAN_DIMS[config.engine])

@@ -17,7 +17,7 @@ from sdv2_host.bench.precision import OneText
 from sdv2_host.config import ENGINES, Config
 from sdv2_host.gpu.compile_choice import chosen_calls
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
-from sdv2_host.gpu.tiny_engine import tiny_spec
+from sdv2_host.gpu.tiny_engine import models_on_cpu, tiny_spec
 from sdv2_host.gpu.wan_engine import calls_for
 from sdv2_host.gpu.wan_models import Placement, WanFamily, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
@@ -26,7 +26,6 @@ from sdv2_host.params import Params
 from sdv2_host.stream.model_calls import ModelCalls
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Frame, FrameMeta, Size
-from sdv2_host.wan.tiny_weights import load_tiny
 
 OWN_VAE = "own"
 """The embedded model's autoencoder: it has no other."""
@@ -103,8 +102,7 @@ def build(cell: Cell) -> Built:
         ModelError: the embedded model is missing or damaged.
     """
     if cell.engine == "tiny":
-        tiny = load_tiny()
-        tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tiny = models_on_cpu()
         models = StreamModels(tiny.dit, tiny.vae, tiny.text)
         return Built(models, tiny_spec(tiny.card, cell.size))
     torch.manual_seed(cell.seed)

@@ -11,15 +11,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from sdv2_host.bench.pipeline import source_frames
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.gpu.engine import StreamEngine
-from sdv2_host.gpu.tiny_engine import CallsFn, tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import CallsFn, models_on_cpu, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, ProgressFn, Size
-from sdv2_host.wan.tiny_weights import TinyModels, load_tiny
+from sdv2_host.wan.tiny_weights import TinyModels
 
 TURN_CHUNKS = 6
 WARM_CHUNKS = 2
@@ -55,8 +53,7 @@ def of_tiny(
     Raises:
         ModelError: the embedded model is missing or damaged.
     """
-    models = models or load_tiny()
-    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    models = models_on_cpu(models)
     spec = tiny_spec(models.card, size)
     written = {} if calls_of is None else {"as written": tiny_engine(models, spec)}
     ways = written | {

@@ -23,14 +23,14 @@ from sdv2_host.bench.ways import alternate, random_frames, steady_chunk
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
 from sdv2_host.gpu.compiled import CompiledCalls
 from sdv2_host.gpu.engine import StreamModels
-from sdv2_host.gpu.tiny_engine import CallsFn, tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import CallsFn, models_on_cpu, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.stream.cache_plan import RowCall
 from sdv2_host.stream.model_calls import EagerCalls, ModelCalls
 from sdv2_host.stream.pipeline import StreamPipeline
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import Engine, Frame, FrameMeta, ProgressFn, Size
-from sdv2_host.wan.tiny_weights import TinyModels, load_tiny
+from sdv2_host.wan.tiny_weights import TinyModels
 
 if sys.platform == "win32":
     import psutil
@@ -58,8 +58,7 @@ def run(
     Raises:
         ModelError: the embedded model is missing or damaged.
     """
-    models = models or load_tiny()
-    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    models = models_on_cpu(models)
     spec = tiny_spec(models.card, size)
     parts = StreamModels(models.dit, models.vae, models.text)
     calls = EagerCalls(models.dit, models.vae) if calls_of is None else calls_of(parts, spec)
@@ -67,9 +66,7 @@ def run(
     params = Params(steps=steps)
     engine.warm_up(params, progress)
     frames = source_frames()
-    engine.step(frames[:1], params)
-    for _ in range(spec.geometry.num_slots):
-        engine.step(frames[: engine.chunk_frames], params)
+    fill(engine, spec, frames, params)
 
     chunk_ms, spans_ms = free_run(engine, frames, params, seconds, progress)
     beside_ms = _side_by_side(parts, spec, calls, params, seconds, progress)
@@ -101,6 +98,17 @@ def source_frames(size: Size = SOURCE) -> list[Frame]:
         Frame(meta, np.ascontiguousarray(np.roll(picture, 3 * index, axis=1)))
         for index in range(NUM_SOURCE_FRAMES)
     ]
+
+
+def fill(engine: Engine, spec: StreamSpec, frames: list[Frame], params: Params) -> None:
+    """A session's first chunk, and as many as its cache holds: what steps take depends on that."""
+    engine.step(frames[: engine.first_chunk_frames], params)
+    for _ in range(spec.geometry.num_slots):
+        engine.step(frames[: engine.chunk_frames], params)
+
+
+def silent(text: str, fraction: float) -> None:
+    """The progress of a part, where the whole has one of its own."""
 
 
 def free_run(

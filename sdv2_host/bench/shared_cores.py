@@ -12,22 +12,26 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import torch
 
-from sdv2_host.bench.pipeline import free_run, source_frames
+from sdv2_host.bench.pipeline import fill, free_run, silent, source_frames
 from sdv2_host.clock import NS_PER_S
 from sdv2_host.cores import LOOKS_WITH_ROOM, PERIOD_NS, FreeCores, usable_cores
+from sdv2_host.errors import WorkerError
 from sdv2_host.gpu.cpu_threads import CpuThreads
-from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import models_on_cpu, tiny_engine, tiny_spec
 from sdv2_host.params import Params
 from sdv2_host.types import ProgressFn, Size
-from sdv2_host.wan.tiny_weights import TinyModels, load_tiny
+from sdv2_host.wan.tiny_weights import TinyModels
 
 SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
 """Of a core, that another process takes."""
 BEAT_S = 1 / 30
+START_S = 30.0
+"""For a process to begin."""
 SETTLED_S = (LOOKS_WITH_ROOM + 2) * PERIOD_NS / NS_PER_S
 """After this the number of threads is what it will be."""
 ALL, ONE, FREE = "all threads", "one thread", "as the host"
@@ -45,9 +49,9 @@ def run(
 
     Raises:
         ModelError: the embedded model is missing or damaged.
+        WorkerError: the other process does not begin.
     """
-    models = models or load_tiny()
-    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    models = models_on_cpu(models)
     spec = tiny_spec(models.card, size)
     params = Params(steps=steps)
     most = usable_cores()
@@ -56,9 +60,7 @@ def run(
     ways = {ALL: (plain, most), ONE: (plain, 1), FREE: (sharing, most)}
     frames = source_frames()
     for engine in (plain, sharing):
-        engine.step(frames[:1], params)
-        for _ in range(spec.geometry.num_slots):
-            engine.step(frames[: engine.chunk_frames], params)
+        fill(engine, spec, frames, params)
     done, total = itertools.count(1), len(shares) * len(ways)
     rows = []
     for share in shares:
@@ -67,8 +69,8 @@ def run(
             for name, (engine, num_threads) in ways.items():
                 torch.set_num_threads(num_threads)
                 if engine is sharing:
-                    free_run(engine, frames, params, SETTLED_S, _silent)
-                chunk_ms, _ = free_run(engine, frames, params, seconds, _silent)
+                    free_run(engine, frames, params, SETTLED_S, silent)
+                chunk_ms, _ = free_run(engine, frames, params, seconds, silent)
                 row[name] = _of(chunk_ms, engine.chunk_frames)
                 progress(f"beside {share:.1f} of a core", next(done) / total)
             row["threads"] = torch.get_num_threads()  # the host's, whose turn was last
@@ -82,14 +84,23 @@ def working_beside(share: float) -> Iterator[None]:
     if share == 0:
         yield
         return
-    process = multiprocessing.get_context("spawn").Process(target=work, args=(share,), daemon=True)
+    context = multiprocessing.get_context("spawn")
+    has_begun = context.Event()
+    process = context.Process(target=_begin_work, args=(share, has_begun), daemon=True)
     process.start()
     try:
-        time.sleep(1.0)  # an interpreter starts
+        if not has_begun.wait(START_S):
+            raise WorkerError(f"bench cores: no other process within {START_S:.0f} s; try again")
         yield
     finally:
         process.kill()
         process.join()
+
+
+def _begin_work(share: float, has_begun: Event) -> None:
+    """The body of the other process."""
+    has_begun.set()
+    work(share)
 
 
 def work(share: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -108,9 +119,6 @@ def _of(chunk_ms: list[float], chunk_frames: int) -> dict[str, float]:
         "most_ms": max(chunk_ms),
         "fps": 1000 * chunk_frames / statistics.mean(chunk_ms),
     }
-
-
-def _silent(_: str, __: float) -> None: ...
 
 
 def format_table(result: dict[str, Any]) -> str:

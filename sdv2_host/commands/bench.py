@@ -48,7 +48,7 @@ from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.device import resolve_device
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.host_memory import keep_freed_memory
-from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, tiny_spec
+from sdv2_host.gpu.tiny_engine import Past, build_tiny_engine, models_on_cpu, tiny_spec
 from sdv2_host.gpu.wan_models import Placement, WanFamily, load_models, random_models
 from sdv2_host.gpu.wan_spec import WAN_DIMS, wan_spec
 from sdv2_host.models import store
@@ -57,7 +57,6 @@ from sdv2_host.params import Params, SloMode
 from sdv2_host.stages.work import DeviceTimes
 from sdv2_host.stream.spec import StreamSpec
 from sdv2_host.types import ProgressFn, Size
-from sdv2_host.wan.tiny_weights import load_tiny
 
 
 def bench_ring(json_path: Path | None) -> None:
@@ -147,8 +146,7 @@ def _precision_models(
     if config.engine not in ("tiny", *WAN_DIMS):
         raise ConfigError(f"--engine {config.engine}: it has no models to measure")
     if config.engine == "tiny":
-        tiny = load_tiny()
-        tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tiny = models_on_cpu()
         return StreamModels(tiny.dit, tiny.vae, tiny.text), tiny_spec(tiny.card, config.size)
     place = Placement(resolve_device(config.device), torch.float32)
     family = WanFamily(WAN_DIMS[config.engine])

@@ -15,11 +15,10 @@ from sdv2_host.gpu.compiled import CompiledCalls
 from sdv2_host.gpu.cpu_threads import set_threads
 from sdv2_host.gpu.engine import StreamModels
 from sdv2_host.gpu.host_memory import keep_freed_memory
-from sdv2_host.gpu.tiny_engine import tiny_spec
+from sdv2_host.gpu.tiny_engine import models_on_cpu, tiny_spec
 from sdv2_host.models.compiled_store import CompiledStore, compiled_dir
 from sdv2_host.params import Params
 from sdv2_host.stream.model_calls import EagerCalls
-from sdv2_host.wan.tiny_weights import load_tiny
 
 
 def compile_for(config: Config, seconds: float) -> None:
@@ -37,8 +36,7 @@ def compile_for(config: Config, seconds: float) -> None:
         )
     set_threads(config.threads)
     keep_freed_memory()
-    tiny = load_tiny()
-    tiny.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tiny = models_on_cpu()
     spec = tiny_spec(tiny.card, config.size)
     models = StreamModels(tiny.dit, tiny.vae, tiny.text)
     store, narrator = CompiledStore(compiled_dir()), Narrator()

@@ -63,6 +63,18 @@ def tiny_spec(
     return StreamSpec(size.height, size.width, geometry, layout, motion=MOTION)
 
 
+def models_on_cpu(models: TinyModels | None = None) -> TinyModels:
+    """These, None = the embedded model, as a CPU is fastest with them: convolutions have their
+    channels innermost.
+
+    Raises:
+        ModelError: the model file is missing, damaged, or not this model.
+    """
+    models = models or load_tiny()
+    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return models
+
+
 def build_tiny_engine(
     size: Size,
     threads: int,
@@ -83,8 +95,7 @@ def build_tiny_engine(
     """
     num_threads = set_threads(threads)
     keep_freed_memory()
-    models = load_tiny()
-    models.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    models = models_on_cpu()
     spec = tiny_spec(models.card, size, past=past, layout=layout)
     find = partial(find_lora, store.models_dir(models_dir))
     lora = LoraMerge(models.dit, _embedded_weights(), find)

@@ -270,14 +270,14 @@ class Backlog:
         silent_ns = now_ns - session.frames[-1].meta.publish_ts_ns
         return session is self.sessions[-1] and silent_ns > max(self.wish.rest_ns, usual_ns)
 
-    def take(self, count: int, keeps_up: bool, has_bursts: bool = False) -> list[Frame]:
+    def take(self, count: int, keeps_up: bool, has_bursts: bool) -> list[Frame]:
         """The next chunk of `count` frames, oldest first; fewer where the source has stopped.
 
         With an engine that otherwise keeps up, up to half a chunk too many is jitter and waits for
-        the next chunk, of a source that has bursts up to a chunk, as a silence follows; and so does
-        what a shorter chunk than wished for leaves. Else the engine is
-        behind: `count` frames evenly spaced up to the newest are taken and the others dropped.
-        While a lock-step frame waits, nothing is dropped.
+        the next chunk; of a source that has bursts up to a chunk, as a silence follows. So does
+        what a shorter chunk than wished for leaves. Else the engine is behind: `count` frames
+        evenly spaced up to the newest are taken and the others dropped. While a lock-step frame
+        waits, nothing is dropped.
         """
         session = self.sessions[0]
         num_waiting = len(session.frames)

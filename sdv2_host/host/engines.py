@@ -33,7 +33,7 @@ def build_engine(config: Config, progress: ProgressFn) -> Engine:
     if config.engine == "passthrough":
         return PassthroughEngine()
     progress(f"loading engine {config.engine}", 0.0)
-    spin_briefly()
+    spin_briefly()  # before torch is there
     if config.is_ring:
         from sdv2_host.stages.ring_engine import build_ring_engine  # noqa: PLC0415
 

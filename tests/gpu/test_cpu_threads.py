@@ -15,10 +15,10 @@ from sdv2_host.gpu.overlap import Overlap
 from sdv2_host.gpu.tiny_engine import tiny_engine, tiny_spec
 from sdv2_host.gpu.warm_up import blank_frames
 from sdv2_host.params import Params
-from sdv2_host.types import Frame, FrameFlags, FrameMeta, Layout, Size, StyledChunk
+from sdv2_host.types import Frame, FrameFlags, FrameMeta, Layout, StyledChunk
 from sdv2_host.wan.tiny_weights import TinyModels
+from tests.gpu.test_engine_lora import SIZE, clip
 
-SIZE = Size(64, 48)
 PLAIN = Params(steps=2)
 MOST = 4
 ORDINARY = blank_frames(SIZE, 1)
@@ -72,14 +72,6 @@ def test_asked_for_none_there_is_one_per_core() -> None:
     assert set_threads(0) == torch.get_num_threads() >= 1
 
 
-def clip(num_chunks: int) -> list[list[Frame]]:
-    random = np.random.default_rng(7)
-    shape = (1 + 4 * num_chunks, SIZE.height, SIZE.width, 4)
-    pixels = random.integers(0, 256, shape, np.uint8)
-    frames = [Frame(FrameMeta(*SIZE), picture) for picture in pixels]
-    return [frames[:1], *(frames[1 + 4 * k : 5 + 4 * k] for k in range(num_chunks))]
-
-
 def played(engine: StreamEngine, chunks: list[list[Frame]]) -> list[StyledChunk]:
     engine.reset()
     return [*(engine.step(chunk, PLAIN) for chunk in chunks), engine.finish()]
@@ -92,11 +84,11 @@ def test_pictures_are_the_same_while_the_number_of_threads_changes(
 ) -> None:
     spec = tiny_spec({}, SIZE, layout=layout)
     torch.set_num_threads(1)
-    expected = played(tiny_engine(models, spec), clip(6))
+    expected = played(tiny_engine(models, spec), clip(7))
     cpu = taking_turns(4, 2, 1, 1, 1, 1, 1)
     engine = tiny_engine(models, spec, overlap=overlap, cpu=cpu)
 
-    made = played(engine, clip(6))
+    made = played(engine, clip(7))
 
     numbers = [chunk.notes["threads"] for chunk in made[:-1]]
     assert numbers == [4, 2, 1, 1, 1, 1, 1]

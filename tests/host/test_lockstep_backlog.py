@@ -50,7 +50,8 @@ class Feed:
             return False
         if self.backlog.begins_session:
             self.sessions.append([])
-        self.sessions[-1] += [one.meta.frame for one in self.backlog.take(count, keeps_up)]
+        taken = self.backlog.take(count, keeps_up, has_bursts=False)
+        self.sessions[-1] += [one.meta.frame for one in taken]
         return True
 
     def take_all(self) -> None:
