@@ -33,9 +33,10 @@ def numbers(frames: list[Frame]) -> list[int]:
 @given(
     st.lists(st.tuples(st.integers(0, 60), st.integers(1, 4)), min_size=1, max_size=30),
     st.booleans(),
+    st.booleans(),
 )
 def test_every_frame_is_taken_once_in_order_or_counted_as_dropped(
-    rounds: list[tuple[int, int]], keeps_up: bool
+    rounds: list[tuple[int, int]], keeps_up: bool, has_bursts: bool
 ) -> None:
     backlog = Backlog()
     counter = itertools.count(1)
@@ -47,7 +48,7 @@ def test_every_frame_is_taken_once_in_order_or_counted_as_dropped(
             backlog.push(frame(next(counter)))
         pushed += arriving
         if len(backlog.waiting) >= count:
-            taken += numbers(backlog.take(count, keeps_up))
+            taken += numbers(backlog.take(count, keeps_up, has_bursts))
 
         assert len(backlog.waiting) <= BACKLOG_FRAMES
         assert len(taken) + backlog.dropped + len(backlog.waiting) == pushed
@@ -60,7 +61,7 @@ def test_an_engine_that_is_behind_gets_the_newest_and_even_spacing(arriving: int
     for number in range(1, arriving + 1):
         backlog.push(frame(number))
 
-    taken = numbers(backlog.take(4, keeps_up=False))
+    taken = numbers(backlog.take(4, keeps_up=False, has_bursts=False))
 
     gaps = np.diff([0, *taken])
     assert taken[-1] == arriving
@@ -77,7 +78,7 @@ def test_an_engine_that_keeps_up_loses_nothing_to_jitter() -> None:
     for arriving in (4, 5, 3, 5, 4, 3, 5, 4):
         for _ in range(arriving):
             backlog.push(frame(next(counter)))
-        taken += numbers(backlog.take(4, keeps_up=True))
+        taken += numbers(backlog.take(4, keeps_up=True, has_bursts=False))
 
     assert backlog.dropped == 0
     assert taken == list(range(1, 33))
@@ -92,7 +93,7 @@ def test_latency_never_grows_under_constant_overload() -> None:
         for _ in range(7):
             newest = next(counter)
             backlog.push(frame(newest))
-        taken = numbers(backlog.take(4, keeps_up=False))
+        taken = numbers(backlog.take(4, keeps_up=False, has_bursts=False))
 
         assert newest == taken[-1]
 
@@ -114,7 +115,7 @@ def test_the_first_chunk_begins_a_session() -> None:
 def test_another_source_drops_what_waits_and_begins_a_session(cut: Frame) -> None:
     backlog = Backlog()
     backlog.push(frame(5))
-    backlog.take(1, keeps_up=True)
+    backlog.take(1, keeps_up=True, has_bursts=False)
     for number in (6, 7):
         backlog.push(frame(number))
     assert not backlog.begins_session
@@ -129,7 +130,7 @@ def test_another_source_drops_what_waits_and_begins_a_session(cut: Frame) -> Non
 def test_a_cut_is_seen_although_nothing_waits() -> None:
     backlog = Backlog()
     backlog.push(frame(5))
-    backlog.take(1, keeps_up=True)
+    backlog.take(1, keeps_up=True, has_bursts=False)
 
     backlog.push(frame(1))
 
@@ -292,7 +293,7 @@ def test_what_is_discarded_is_dropped_and_the_session_goes_on() -> None:
     backlog = Backlog()
     for number in range(1, 6):
         backlog.push(frame(number))
-    backlog.take(4, keeps_up=True)
+    backlog.take(4, keeps_up=True, has_bursts=False)
 
     backlog.discard()
     backlog.push(frame(6))
@@ -305,12 +306,12 @@ def test_what_is_discarded_is_dropped_and_the_session_goes_on() -> None:
 def test_a_longer_chunk_waits_for_a_source_only_as_long_as_its_rate_says() -> None:
     backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500))
     backlog.push(frame(1))
-    backlog.take(1, keeps_up=True)
+    backlog.take(1, keeps_up=True, has_bursts=False)
     for number in range(2, 8):
         backlog.push(frame(number, publish_ts_ns=number * 100))
 
     counts = [backlog.next_count(1, now_ns) for now_ns in (650, 700, 701)]
-    backlog.take(4, keeps_up=True)
+    backlog.take(4, keeps_up=True, has_bursts=False)
 
     assert counts == [0, 0, 4]
     assert backlog.next_count(1, 10_000) == 0  # the two that are left are no chunk
@@ -332,12 +333,12 @@ def test_what_a_source_left_when_it_stopped_is_a_chunk_of_fewer_frames(
 ) -> None:
     backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=600, rest_ns=rest_ns))
     backlog.push(frame(1, publish_ts_ns=900))
-    backlog.take(1, keeps_up=True)
+    backlog.take(1, keeps_up=True, has_bursts=False)
     for number in range(2, 2 + num_left):
         backlog.push(frame(number, publish_ts_ns=1000, flags=flags))
 
     count = backlog.next_count(1, now_ns=1000 + silent_ns)
-    rest = backlog.take(count, keeps_up=True) if count else []
+    rest = backlog.take(count, keeps_up=True, has_bursts=False) if count else []
     left = numbers(backlog.waiting)
 
     assert count == expected
@@ -358,10 +359,10 @@ def test_what_a_source_left_when_it_stopped_is_a_chunk_of_fewer_frames(
 def test_the_time_between_bursts_is_no_stop(gap_ns: int, silent_ns: int, expected: int) -> None:
     backlog = Backlog(wish=ChunkWish(4, 4, rest_ns=500))
     backlog.push(frame(1, publish_ts_ns=1))
-    backlog.take(1, keeps_up=True)
+    backlog.take(1, keeps_up=True, has_bursts=False)
     for number in range(2, 8):
         backlog.push(frame(number, publish_ts_ns=gap_ns if number < 5 else 2 * gap_ns))
-    backlog.take(4, keeps_up=True)
+    backlog.take(4, keeps_up=True, has_bursts=False)
 
     assert numbers(backlog.waiting) == [6, 7]
     assert backlog.next_count(1, 2 * gap_ns + silent_ns) == expected
@@ -409,7 +410,7 @@ def test_a_source_whose_frames_all_come_after_a_stall_still_fills_chunks() -> No
         backlog.push(frame(number, publish_ts_ns=number * 10_000))
 
     assert [one.meta.frame for one in backlog.waiting] == [2, 3, 4, 5, 6]
-    backlog.take(4, keeps_up=True)
+    backlog.take(4, keeps_up=True, has_bursts=False)
     backlog.push(frame(7, publish_ts_ns=70_000))
     assert [one.meta.frame for one in backlog.waiting] == [7]
 
@@ -417,23 +418,23 @@ def test_a_source_whose_frames_all_come_after_a_stall_still_fills_chunks() -> No
 def test_a_longer_chunk_is_taken_whole_once_it_is_full() -> None:
     backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500))
     backlog.push(frame(1))
-    backlog.take(1, keeps_up=True)
+    backlog.take(1, keeps_up=True, has_bursts=False)
     for number in range(2, 10):
         backlog.push(frame(number, publish_ts_ns=number * 100))
 
     assert backlog.next_count(1, 0) == 8
-    assert numbers(backlog.take(8, keeps_up=True)) == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert numbers(backlog.take(8, keeps_up=True, has_bursts=False)) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
 def test_an_engine_that_is_behind_makes_short_chunks_rather_than_wait_and_drops_nothing() -> None:
     backlog = Backlog(wish=ChunkWish(8, 4, patience_ns=500, may_wait=False))
     backlog.push(frame(1))
-    backlog.take(1, keeps_up=False)
+    backlog.take(1, keeps_up=False, has_bursts=False)
     for number in range(2, 8):
         backlog.push(frame(number, publish_ts_ns=100))
 
     count = backlog.next_count(1, now_ns=100)
-    chunk = backlog.take(count, keeps_up=False)
+    chunk = backlog.take(count, keeps_up=False, has_bursts=False)
 
     assert numbers(chunk) == [2, 3, 4, 5]
     assert [one.meta.frame for one in backlog.waiting] == [6, 7]
@@ -454,7 +455,7 @@ def test_no_more_than_two_chunks_wait_whatever_their_length(
             backlog.push(frame(next(counter)))
         waited = len(backlog.waiting)
         if count := backlog.next_count(1, 10**18):
-            taken += numbers(backlog.take(count, keeps_up=False))
+            taken += numbers(backlog.take(count, keeps_up=False, has_bursts=False))
 
         assert waited <= 2 * length
         assert len(taken) + backlog.dropped + len(backlog.waiting) == next(counter) - 1
