@@ -10,10 +10,13 @@ Beside the table stand a window that is longer by the sinks it lacks, to tell si
 noise that stays the same from chunk to chunk. All corners see the same clips; what is resampled for
 the intervals is the clips.
 
-Two measures. Warp error is the paper's, but falls when a picture gets blurred. Slip is warp error
+Warp error is the paper's, but falls when a picture gets blurred, and in fast pixels nearly all of
+it is the autoencoder's, which no noise changes. So there are others beside it. Slip is warp error
 over the difference of neighbouring pixels: how many pixels off a picture of this detail would be
-to cost as much.
+to cost as much. Beyond is what is left over along the flow beside what is left over in the true
+styled clip sent through the autoencoder alone. Away is the distance from the true styled clip.
 
+# T frames  H W size in px
 # C corners  N clips  M bins of motion  R resamplings
 """
 
@@ -25,7 +28,9 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sdv2_host.bench.held_out import (
     Sample,
@@ -38,8 +43,10 @@ from sdv2_host.bench.held_out import (
 from sdv2_host.bench.scores import (
     MOTION_BINS_PX,
     Mean,
+    Motion,
     WarpScore,
     bin_name,
+    error_beyond_by_motion,
     psnr_db,
     squared_error,
     squared_error_by_motion,
@@ -48,9 +55,13 @@ from sdv2_host.bench.styles import STYLES
 from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, ProgressFn
+from sdv2_host.wan.dims import FRAMES_PER_LATENT
+from sdv2_host.wan.streaming_vae import StreamingVAE
 
 EngineFactory = Callable[[Past, int], Engine]
 """The second argument is the side of the picture in px."""
+AutoencodeFn = Callable[[Tensor], Tensor]
+"""What an engine's autoencoder alone makes of a clip: [T, 3, H, W] in 0..1, T = 1 + 4k."""
 RESAMPLINGS = 2000
 CONFIDENCE = 0.95
 
@@ -140,10 +151,29 @@ class _Sums(NamedTuple):
     square_CNM: NDArray[np.float64]
     """Squared errors against the styled ground truth, of all pixels, seen before or not."""
     pixels_CNM: NDArray[np.float64]
+    beyond_CNM: NDArray[np.float64]
+    """As many as are counted for the error."""
+
+
+class _Task(NamedTuple):
+    """A clip and the style it should have."""
+
+    sample: Sample
+    style: str
+    own_T3HW: Tensor
+    """What the autoencoder alone makes of the true styled clip. uint8, as an engine's are bytes."""
+
+    @classmethod
+    def of(cls, sample: Sample, style: str, autoencode: AutoencodeFn) -> _Task:
+        whole = 1 + (len(sample.clip.rgb_T3HW) - 1) // FRAMES_PER_LATENT * FRAMES_PER_LATENT
+        own_T3HW = autoencode(STYLES[style].fn(sample.clip.rgb_T3HW[:whole]))
+        return cls(sample, style, (own_T3HW * 255).round().to(torch.uint8))
 
 
 class _Measured(NamedTuple):
     warp: WarpScore
+    beyond: list[Mean]
+    """`error_beyond_by_motion`, beside what the autoencoder alone makes of the truth."""
     away: list[Mean]
     """`squared_error_by_motion` against the styled ground truth."""
     psnr_db: float
@@ -163,26 +193,42 @@ def render_clips(plan: AblationPlan, first_seed: int, progress: ProgressFn) -> l
     return samples
 
 
+def round_trip(vae: StreamingVAE, frames_T3HW: Tensor) -> Tensor:
+    """Frames in 0..1 as a session of the autoencoder gives them back: T is 1 + 4k."""
+    frames_BTCHW = frames_T3HW[None] * 2 - 1
+    cache = vae.init_cache(1, *frames_T3HW.shape[-2:])
+    with torch.inference_mode():
+        z_BFCHW, cache = vae.encode(frames_BTCHW, cache, is_first=True)
+        decoded_T3HW = vae.decode(z_BFCHW, cache, is_first=True).frames_BTCHW[0]
+    return (decoded_T3HW.clamp(-1, 1) + 1) / 2
+
+
 def run(
     factory: EngineFactory,
+    autoencode: AutoencodeFn,
     samples: list[Sample],
     plan: AblationPlan,
     params: Params,
     progress: ProgressFn,
 ) -> dict[str, Any]:
-    """Corners, effects and bins with confidence intervals; fits JSON."""
+    """Corners, effects and bins with confidence intervals; fits JSON.
+
+    The clips are 1 + 4k frames long, and so much of them is looked at.
+    """
+    progress("ablation: what the autoencoder alone does", 0.0)
+    tasks = [
+        _Task.of(sample, plan.styles[index % len(plan.styles)], autoencode)
+        for index, sample in enumerate(samples)
+    ]
     measured: dict[Corner, list[_Measured]] = {}
     scales = {Noise.UPPER: params.noise_s_max}
     engines = {past: factory(past, plan.size_px) for past in Past}
     for number, corner in enumerate(CORNERS):
         progress(f"ablation: corner {number + 1} of {len(CORNERS)}", number / len(CORNERS))
         used = _params_of(corner.noise, params, scales)
-        measured[corner] = [
-            _measure(engines[corner.past], sample, used, plan.styles[index % len(plan.styles)])
-            for index, sample in enumerate(samples)
-        ]
+        measured[corner] = [_measure(engines[corner.past], task, used) for task in tasks]
         scales.setdefault(Noise.MEAN, _mean_noise(measured[corner]))
-    return _summary(plan, samples, measured)
+    return _summary(plan, tasks, measured)
 
 
 def _params_of(noise: Noise, params: Params, scales: dict[Noise, float]) -> Params:
@@ -198,22 +244,29 @@ def _mean_noise(clips: list[_Measured]) -> float:
     return float(np.mean([scale for one in clips for scale in one.noise]))
 
 
-def _measure(engine: Engine, sample: Sample, params: Params, style: str) -> _Measured:
-    styled = stream(
-        engine, sample.pixels_THW4, params.model_copy(update={"prompt": STYLES[style].prompt})
+def _measure(engine: Engine, task: _Task, params: Params) -> _Measured:
+    style, clip = STYLES[task.style], task.sample.clip
+    params = params.model_copy(update={"prompt": style.prompt})
+    frames, notes = stream(engine, task.sample.pixels_THW4, params)
+    truth = style.fn(clip.rgb_T3HW[: len(frames)])
+    return _Measured(
+        _warp_score(frames, clip),
+        error_beyond_by_motion(frames, task.own_T3HW / 255, clip),
+        squared_error_by_motion(frames, truth, clip),
+        psnr_db(squared_error(frames, truth).value),
+        [note["noise_scale"] for note in notes],
     )
-    frames = styled.frames_T3HW
-    warp = WarpScore()
-    warp.add(frames, sample.clip)
-    truth = STYLES[style].fn(sample.clip.rgb_T3HW[: len(frames)])
-    noise = [notes["noise_scale"] for notes in styled.notes]
-    away = squared_error_by_motion(frames, truth, sample.clip)
-    return _Measured(warp, away, psnr_db(squared_error(frames, truth).value), noise)
+
+
+def _warp_score(frames_T3HW: Tensor, clip: Motion) -> WarpScore:
+    score = WarpScore()
+    score.add(frames_T3HW, clip)
+    return score
 
 
 def _summary(
     plan: AblationPlan,
-    samples: list[Sample],
+    tasks: list[_Task],
     measured: dict[Corner, list[_Measured]],
 ) -> dict[str, Any]:
     sums = _sums(measured)
@@ -229,9 +282,10 @@ def _summary(
         "stretches": [stretch._asdict() for stretch in plan.stretches],
         "size_px": plan.size_px,
         "styles": list(plan.styles),
-        "scene_seeds": [sample.seed for sample in samples],
-        "motion_px_per_frame": [sample.motion_px for sample in samples],
+        "scene_seeds": [task.sample.seed for task in tasks],
+        "motion_px_per_frame": [task.sample.motion_px for task in tasks],
         "confidence": CONFIDENCE,
+        "autoencoder_alone": _alone(tasks),
         "corners": [
             {
                 "past": corner.past.value,
@@ -259,6 +313,15 @@ def _summary(
     }
 
 
+def _alone(tasks: list[_Task]) -> dict[str, float]:
+    """Warp error of the autoencoder's own, in all and by motion: none of it is the noise's."""
+    score = WarpScore()
+    for task in tasks:
+        score.add(task.own_T3HW / 255, task.sample.clip)
+    by_motion = {bin_name(index): mean for index, mean in enumerate(score.by_motion) if mean.count}
+    return {name: mean.value for name, mean in ({"all": score.overall} | by_motion).items()}
+
+
 def _sums(measured: dict[Corner, list[_Measured]]) -> _Sums:
     def of_all(part_of: Callable[[_Measured], list[float]]) -> NDArray[np.float64]:
         return np.array([[part_of(one) for one in measured[corner]] for corner in CORNERS])
@@ -269,6 +332,7 @@ def _sums(measured: dict[Corner, list[_Measured]]) -> _Sums:
         of_all(lambda one: [mean.count for mean in one.warp.by_motion]),
         of_all(lambda one: [mean.total for mean in one.away]),
         of_all(lambda one: [mean.count for mean in one.away]),
+        of_all(lambda one: [mean.total for mean in one.beyond]),
     )
 
 
@@ -281,7 +345,9 @@ class _Value(NamedTuple):
 
 def _values(sums: _Sums, chosen_RN: NDArray[np.int64]) -> dict[str, _Value]:
     """All measures of one place."""
-    error_CN, detail_CN, count_CN, square_CN, pixels_CN = (part.sum(axis=2) for part in sums)
+    error_CN, detail_CN, count_CN, square_CN, pixels_CN, beyond_CN = (
+        part.sum(axis=2) for part in sums
+    )
 
     def ratio(over_CN: NDArray[np.float64], under_CN: NDArray[np.float64]) -> _Value:
         # A resampling without a clip that has such pixels says nothing of them: 0 / 0.
@@ -293,6 +359,7 @@ def _values(sums: _Sums, chosen_RN: NDArray[np.int64]) -> dict[str, _Value]:
     return {
         "warp": ratio(error_CN, count_CN),
         "slip_px": ratio(error_CN, detail_CN),
+        "beyond": ratio(beyond_CN, count_CN),
         "away": _Value(np.sqrt(square.value_C), np.sqrt(square.value_CR)),
     }
 

@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from sdv2_host.bench import ablation, change
-from sdv2_host.bench.ablation import AblationPlan, EngineFactory
+from sdv2_host.bench.ablation import AblationPlan, AutoencodeFn, EngineFactory
 from sdv2_host.bench.change import ChangePlan, draw_change
 from sdv2_host.bench.classifier import Classifier
 from sdv2_host.bench.held_out import FIRST_HELD_OUT_SEED, FPS, Sample, render, stream
@@ -143,6 +143,7 @@ class _Bench:
 
 def run(
     engine_factory: EngineFactory,
+    autoencode: AutoencodeFn,
     plan: QualityPlan | None = None,
     progress: ProgressFn = lambda _what, _fraction: None,
     out_dir: Path | None = None,
@@ -169,7 +170,7 @@ def run(
         elif part == "ablation":
             clips = ablation.render_clips(plan.ablation, plan.first_seed, share)
             result["ablation"] = ablation.run(
-                engine_factory, clips, plan.ablation, plan.params, share
+                engine_factory, autoencode, clips, plan.ablation, plan.params, share
             )
         elif part == "change":
             small = engine_factory(Past.SINKS, plan.change.size_px)

@@ -19,7 +19,7 @@ LABEL_WIDTH_PX = 96
 GAP_PX = 4
 COLUMNS = 2
 INK, BACKGROUND = (236, 238, 244), (18, 19, 24)
-MEASURES = {"warp": "warp error", "slip_px": "slip", "away": "away"}
+MEASURES = {"warp": "warp error", "slip_px": "slip", "beyond": "beyond", "away": "away"}
 """Of the ablation, in words."""
 
 
@@ -95,15 +95,19 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
         f"{ablation['size_px']} px, in {', '.join(ablation['styles'])}",
         "slip: warp error over the difference of neighbouring pixels, in px; blur does not lower "
         "it; [95 % interval over clips]",
+        "beyond: mean |what is left over along the flow - what is left over in the ground-truth "
+        "style sent through",
+        f"  the autoencoder alone|, 0..255. That one's warp error is {_alone(ablation)}",
         "away: root mean square difference from the ground-truth style, 0..255",
-        f"{'past':<15}{'noise':<21}{'warp':>6}{'':<18}{'slip':>8}{'':<18}{'away':>8}{'':<18}"
-        f"{'PSNR':>6}",
+        f"{'past':<15}{'noise':<21}{'warp':>6}{'':<18}{'slip':>8}{'':<18}{'beyond':>8}{'':<18}"
+        f"{'away':>8}{'':<18}{'PSNR':>6}",
     ]
     for row in ablation["corners"]:
         lines.append(
             f"{row['past']:<15}{row['noise']:<13}{row['mean_noise']:>6.3f}"
             f"{row['warp']:>8.3f} {_between(row['warp_interval']):<17}"
             f"{row['slip_px']:>8.3f} {_between(row['slip_px_interval']):<17}"
+            f"{row['beyond']:>8.3f} {_between(row['beyond_interval']):<17}"
             f"{row['away']:>8.2f} {_between(row['away_interval']):<17}"
             f"{row['psnr_output']:>6.1f}"
         )
@@ -111,6 +115,13 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
         lines += ["", _columns(title, [f"on {measure}" for measure in MEASURES.values()])]
         lines += [_columns(name, [_effect(row, one) for one in MEASURES]) for name, row in rows]
     return lines
+
+
+def _alone(ablation: dict[str, Any]) -> str:
+    errors = dict(ablation["autoencoder_alone"])
+    in_all = errors.pop("all")
+    by_motion = ", ".join(f"{name} px {value:.2f}" for name, value in errors.items())
+    return f"{in_all:.2f} ({by_motion})"
 
 
 def _columns(first: str, others: list[str]) -> str:

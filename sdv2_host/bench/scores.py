@@ -66,8 +66,7 @@ class WarpScore:
         """Adds the first frames of a clip, or all of them."""
         count = len(frames_T3HW)
         visible_THW = clip.visible_T1HW[1:count, 0]
-        moved = warp(frames_T3HW[:-1], clip.flow_T2HW[1:count])
-        error_THW = (frames_T3HW[1:] - moved).abs().mean(1) * 255
+        error_THW = left_over(frames_T3HW, clip).abs().mean(1) * 255
         detail_THW = neighbour_difference(frames_T3HW[1:]) * 255
         for index, moving_THW in enumerate(moving_pixels(clip, count)):
             chosen = visible_THW & moving_THW
@@ -84,6 +83,13 @@ class WarpScore:
             mine.merge(theirs)
 
 
+def left_over(frames_T3HW: Tensor, clip: Motion) -> Tensor:
+    """[T - 1, 3, H, W]: of a clip's first frames, but the first, what the one before moved along
+    the flow does not explain."""
+    moved = warp(frames_T3HW[:-1], clip.flow_T2HW[1 : len(frames_T3HW)])
+    return frames_T3HW[1:] - moved
+
+
 def moving_pixels(clip: Motion, count: int) -> list[Tensor]:
     """Per bin of `MOTION_BINS_PX`, bool [count - 1, H, W]: which pixels of a clip's first frames,
     but the first, moved so far."""
@@ -97,6 +103,17 @@ def squared_error_by_motion(frames_T3HW: Tensor, truth_T3HW: Tensor, clip: Motio
     from what they should be. Unlike warp error, it is no lower for a picture of nothing."""
     error_THW = ((frames_T3HW - truth_T3HW)[1:] * 255).square().mean(1)
     return [mean_where(error_THW, chosen) for chosen in moving_pixels(clip, len(frames_T3HW))]
+
+
+def error_beyond_by_motion(frames_T3HW: Tensor, own_T3HW: Tensor, clip: Motion) -> list[Mean]:
+    """Per bin of `MOTION_BINS_PX`, of pixels seen before: mean difference x 255 of what is left
+    over in a clip's frames and in others of the same clip. Unlike the difference of two warp
+    errors, it is no lower for a picture of nothing."""
+    beyond_T3HW = left_over(frames_T3HW, clip) - left_over(own_T3HW, clip)
+    error_THW = beyond_T3HW.abs().mean(1) * 255
+    visible_THW = clip.visible_T1HW[1 : len(frames_T3HW), 0]
+    moving = moving_pixels(clip, len(frames_T3HW))
+    return [mean_where(error_THW, visible_THW & chosen) for chosen in moving]
 
 
 def neighbour_difference(frames_T3HW: Tensor) -> Tensor:

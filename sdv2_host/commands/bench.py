@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sdv2_host.bench import (
+    ablation,
     control,
     fault_report,
     faults,
@@ -100,8 +101,9 @@ def bench_quality(
     def build(past: Past, side_px: int) -> StreamEngine:
         return build_tiny_engine(Size(side_px, side_px), threads, past)
 
+    autoencode = partial(ablation.round_trip, models_on_cpu().vae)
     _report(
-        lambda progress: quality.run(build, plan, progress, out),
+        lambda progress: quality.run(build, autoencode, plan, progress, out),
         quality_report.format_table,
         json_path,
     )

@@ -8,15 +8,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.testing import assert_close
 
-from sdv2_host.bench.ablation import CORNERS, STEADY, AblationPlan, Noise, interval, run, verdict
+from sdv2_host.bench.ablation import (
+    CORNERS,
+    STEADY,
+    AblationPlan,
+    Noise,
+    interval,
+    round_trip,
+    run,
+    verdict,
+)
 from sdv2_host.bench.held_out import Sample, Stretch, as_seen, render_stretches
-from sdv2_host.bench.scores import WarpScore, squared_error_by_motion
+from sdv2_host.bench.scores import (
+    WarpScore,
+    error_beyond_by_motion,
+    psnr_db,
+    squared_error,
+    squared_error_by_motion,
+)
 from sdv2_host.bench.styles import STYLES
+from sdv2_host.bench.warp import warp
 from sdv2_host.bench.world import Scene
 from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
 from sdv2_host.types import Engine, Frame, ProgressFn, Size, StyledChunk
+from sdv2_host.wan.tiny_weights import load_tiny
 
 NUM_FRAMES = 13
 PLAN = AblationPlan(clips=6, size_px=64, styles=("night", "sepia"))
@@ -55,6 +74,11 @@ class Flickering:
         pass
 
 
+def dimmed(frames_T3HW: Tensor) -> Tensor:
+    """A poor autoencoder."""
+    return frames_T3HW / 2
+
+
 @pytest.fixture(scope="module")
 def clips() -> list[Sample]:
     speeds = enumerate((20.0, 120.0, 300.0) * 2)
@@ -70,7 +94,7 @@ def measure(
         extra = 4.0 + (no_sink_extra if past is Past.NO_SINKS else 0.0)
         return Flickering(extra, steady_extra, noise_extra)
 
-    return run(make, clips, PLAN, PARAMS, lambda _what, _fraction: None)
+    return run(make, dimmed, clips, PLAN, PARAMS, lambda _what, _fraction: None)
 
 
 def effects(result: dict[str, Any], against: Noise, motion_px: str = "all") -> dict[str, Any]:
@@ -188,6 +212,64 @@ def test_a_corner_is_as_far_from_the_truth_as_its_pictures(
 
     away = as_in_the_paper["corners"][0]["away"]
     assert away == pytest.approx((square / count) ** 0.5, rel=1e-4)
+
+
+def test_beyond_compares_what_is_left_over_with_what_the_autoencoder_leaves_over(
+    clips: list[Sample], as_in_the_paper: dict[str, Any]
+) -> None:
+    total, count = 0.0, 0
+    alone = WarpScore()
+    for index, clip in enumerate(sample.clip for sample in clips):
+        style = STYLES[PLAN.styles[index % len(PLAN.styles)]]
+        shown = (clip.rgb_T3HW * 255).round()
+        shown[[0, 1, 3, 5, 7, 9, 11]] += 4.0
+        shown = shown.clamp(0, 255) / 255
+        own = (dimmed(style.fn(clip.rgb_T3HW)) * 255).round() / 255
+        alone.add(own, clip)
+        for frame in range(1, NUM_FRAMES):
+            left_of_both = [
+                frames[frame] - warp(frames[frame - 1], clip.flow_T2HW[frame])
+                for frames in (shown, own)
+            ]
+            distance_HW = (left_of_both[0] - left_of_both[1]).abs().mean(0) * 255
+            seen_HW = clip.visible_T1HW[frame, 0]
+            total, count = total + float(distance_HW[seen_HW].sum()), count + int(seen_HW.sum())
+
+    assert as_in_the_paper["corners"][0]["beyond"] == pytest.approx(total / count, rel=1e-4)
+    assert as_in_the_paper["autoencoder_alone"]["all"] == pytest.approx(alone.overall.value)
+
+
+def test_a_picture_of_nothing_gains_by_warp_error_and_not_by_beyond() -> None:
+    clip = Scene.random(7_002, num_layers=3, speed=300.0).render(NUM_FRAMES, 64, 64)
+    own, nothing, score = clip.rgb_T3HW, torch.zeros_like(clip.rgb_T3HW), WarpScore()
+    score.add(own, clip)
+
+    alike = error_beyond_by_motion(own, own, clip)
+    empty = error_beyond_by_motion(nothing, own, clip)
+
+    assert [mean.value for mean in alike] == [0.0, 0.0, 0.0]
+    assert empty == score.by_motion
+
+
+def test_a_round_trip_is_a_session_of_the_autoencoder_chunk_by_chunk() -> None:
+    vae = load_tiny().vae
+    frames_T3HW = Scene.random(7_002, num_layers=3, speed=120.0).render(9, 64, 64).rgb_T3HW
+    cache = vae.init_cache(1, 64, 64)
+    parts = []
+    for begin, end in ((0, 1), (1, 5), (5, 9)):
+        z_BFCHW, cache = vae.encode(frames_T3HW[None, begin:end] * 2 - 1, cache, begin == 0)
+        decoded_BTCHW, cache = vae.decode(z_BFCHW, cache, begin == 0)
+        parts.append(decoded_BTCHW[0] / 2 + 0.5)
+
+    came_back_T3HW = round_trip(vae, frames_T3HW)
+
+    assert_close(came_back_T3HW, torch.cat(parts).clamp(0, 1), rtol=0, atol=1e-5)
+    # Blurred, but that clip: a picture of one colour would be further from it.
+    plain_T3HW = frames_T3HW.mean((2, 3), keepdim=True).expand_as(frames_T3HW)
+    error, error_of_plain = (
+        squared_error(shown, frames_T3HW).value for shown in (came_back_T3HW, plain_T3HW)
+    )
+    assert psnr_db(error) > psnr_db(error_of_plain) + 6
 
 
 def test_a_value_lies_within_its_interval(as_in_the_paper: dict[str, Any]) -> None:

@@ -75,6 +75,11 @@ class ToyEngine:
         self.chunk_sizes.clear()
 
 
+def dimmed(frames_T3HW: torch.Tensor) -> torch.Tensor:
+    """A poor autoencoder."""
+    return frames_T3HW / 2
+
+
 class Watched(NamedTuple):
     """A finished run and what was seen of it."""
 
@@ -90,7 +95,10 @@ def _watch(is_perfect: bool, out_dir: Path | None = None) -> Watched:
         del past, side_px
         return engine
 
-    result = run(make, PLAN, lambda _what, fraction: fractions.append(fraction), out_dir)
+    def progress(_what: str, fraction: float) -> None:
+        fractions.append(fraction)
+
+    result = run(make, dimmed, PLAN, progress, out_dir)
     return Watched(result, engine, fractions)
 
 
@@ -190,7 +198,7 @@ def test_a_late_engine_is_at_the_level_a_chunk_late() -> None:
 def test_a_part_alone_measures_nothing_else() -> None:
     plan = replace(PLAN, parts=("trace",))
 
-    result = run(lambda _past, _side: ToyEngine(is_perfect=False), plan)
+    result = run(lambda _past, _side: ToyEngine(is_perfect=False), dimmed, plan)
 
     assert {"styles", "ablation"} & result.keys() == set()
     assert "px/frame" in format_table(result)
