@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdv2_host.bench.ablation import RESAMPLINGS, interval
+from sdv2_host.bench.corners import RESAMPLINGS, interval
 from sdv2_host.bench.held_out import FPS
 from sdv2_host.bench.hour_show import ANCHOR_CHUNKS, CHUNK_FRAMES, MINUTE_CHUNKS, Show
 from sdv2_host.bench.hour_trace import AFTER_CHANGE, SAMPLE_EVERY, SETTLED, Trace

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from sdv2_host.bench.ablation import verdict
 from sdv2_host.bench.change import table_lines
+from sdv2_host.bench.corners import verdict
 from sdv2_host.bench.judged_report import judged_lines, steadiness_lines
 from sdv2_host.bench.plots import Bar, Panel, draw_bars, draw_lines, save
 from sdv2_host.bench.trace import METRICS

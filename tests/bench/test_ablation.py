@@ -11,16 +11,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from sdv2_host.bench.ablation import (
-    CORNERS,
-    STEADY,
-    AblationPlan,
-    Noise,
-    interval,
-    round_trip,
-    run,
-    verdict,
-)
+from sdv2_host.bench.ablation import AblationPlan, round_trip, run
+from sdv2_host.bench.corners import CORNERS, STEADY, Noise, interval, verdict
 from sdv2_host.bench.held_out import Sample, Stretch, as_seen, render_stretches
 from sdv2_host.bench.scores import (
     WarpScore,

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from sdv2_host.bench import change
-from sdv2_host.bench.ablation import STEADY, AblationPlan
+from sdv2_host.bench.ablation import AblationPlan
 from sdv2_host.bench.change import SETTINGS, ChangePlan
 from sdv2_host.bench.classifier import Classifier
+from sdv2_host.bench.corners import STEADY
 from sdv2_host.bench.held_out import Stretch
 from sdv2_host.bench.quality import QualityPlan, run
 from sdv2_host.bench.quality_report import format_table
