@@ -52,7 +52,7 @@ made_up = st.builds(
 @pytest.mark.parametrize("layout", list(Layout))
 @pytest.mark.parametrize("device", [RTX_4090, H100], ids=lambda device: device.name)
 def test_a_bound_that_nothing_can_keep_does_not_end_the_stream(
-    device: slo.StageTimes, layout: Layout, mode: SloMode, bound_ms: float
+    device: StageTimes, layout: Layout, mode: SloMode, bound_ms: float
 ) -> None:
     world = next(one for one in worlds(10) if one.name == "16 fps, steady")
 
@@ -72,7 +72,7 @@ def test_a_bound_that_nothing_can_keep_does_not_end_the_stream(
 )
 @settings(deadline=None, max_examples=40)
 def test_any_load_leaves_the_frames_promised_in_order_and_two_chunks_waiting_at_most(
-    world: World, mode: SloMode, bound_ms: float, device: slo.StageTimes
+    world: World, mode: SloMode, bound_ms: float, device: StageTimes
 ) -> None:
     params = Params(steps=device.max_steps, slo_mode=mode, latency_bound_ms=bound_ms)
     engine = SimulatedEngine(device)
@@ -99,7 +99,7 @@ def test_any_load_leaves_the_frames_promised_in_order_and_two_chunks_waiting_at_
 )
 @settings(deadline=None, max_examples=5)
 def test_through_changes_of_setup_no_frame_is_shown_twice_and_no_more_wait(
-    gaps_ms: list[int], slowness: list[float], bound_ms: float, device: slo.StageTimes
+    gaps_ms: list[int], slowness: list[float], bound_ms: float, device: StageTimes
 ) -> None:
     busy = world_of((gaps_ms * 2000)[:2000], slowness)
     engine = SimulatedEngine(device)

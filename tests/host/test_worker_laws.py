@@ -81,7 +81,7 @@ RARELY = st.sampled_from([False, False, False, True])
 ORDERS = any_params(LIVE, pause=RARELY).map(lambda params: lambda worker: worker.order(params))
 
 
-def rounds(sends: Action, count: int, num_turns: int, num_rounds: int) -> list[Action]:
+def rounds(sends: Callable[..., None], count: int, num_turns: int, num_rounds: int) -> list[Action]:
     """A source of one rate, and a worker that keeps up with it, or does not."""
     return [partial(sends, count=count), partial(turns, count=num_turns)] * num_rounds
 

@@ -206,7 +206,8 @@ def test_noise_scales_are_those_the_reference_recorded() -> None:
         pytest.skip("no recorded vectors: set SDV2_VECTORS to their folder")
     ticks = json.loads((VECTORS / "batch2.json").read_text())["ticks"]
     video_BTCHW = load_file(VECTORS / "inputs.safetensors")["video"].transpose(1, 2)
-    state = MotionState.fresh(*video_BTCHW.shape[-2:], LATENT_DIM, CPU)
+    height_px, width_px = video_BTCHW.shape[-2:]
+    state = MotionState.fresh(height_px, width_px, LATENT_DIM, CPU)
 
     look_at(state, video_BTCHW[:, :5], first=True)
     seen = []

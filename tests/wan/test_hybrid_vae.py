@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 
 import pytest
@@ -47,7 +48,7 @@ def there_and_back(vae: StreamingVAE, chunks: tuple[int, ...]) -> tuple[Tensor, 
 
 
 @pytest.mark.parametrize("make", [hybrid, taehv])
-def test_streamed_equals_whole_clip(make: type[HybridVAE] | type[TaehvVAE]) -> None:
+def test_streamed_equals_whole_clip(make: Callable[[], HybridVAE | TaehvVAE]) -> None:
     vae = make()
 
     whole = there_and_back(vae, (13,))
