@@ -255,7 +255,7 @@ def check_commands(python: Path) -> list[list[str]]:
         [*module, "ruff", "check", "."],
         [*module, "ruff", "format", "--check", "."],
         [*module, "mypy"],
-        [*module, "mypy", "-p", "tests"],
+        [*module, "mypy", "-p", "tests", "--cache-dir", ".mypy_cache/tests"],
         [*module, "mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
         [*module, "mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"],
     ]
