@@ -15,6 +15,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, MutableMapping
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -37,9 +38,47 @@ _WORKING = ("user", "nice", "system", "irq", "softirq", "steal")
 """Names that `psutil.cpu_times` has for time in which a core is taken; not all on every system."""
 
 
-def usable_cores() -> int:
-    """That this process may run on: fewer than there are in containers."""
+def allowed_cores() -> int:
+    """That this process may run on: in containers fewer than there are."""
     return len(_affinity()) or os.cpu_count() or 1
+
+
+def usable_cores() -> int:
+    """Of those, as many as it may keep busy.
+
+    A share of a core is none: threads that use up a container's time before its period is over
+    all stand still until the next one, for tens of milliseconds.
+    """
+    return max(1, math.floor(min(allowed_cores(), cpu_quota())))
+
+
+def cpu_quota(
+    proc: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
+) -> float:
+    """Cores' worth of time that Linux lets this process have (`docker run --cpus`, systemd's
+    CPUQuota); infinity where nothing is said.
+
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max, in every group up to the root)
+    and scheduler/sched-bwc.rst (cpu.cfs_quota_us, cpu.cfs_period_us).
+    """
+    try:
+        lines = proc.read_text().splitlines()
+    except OSError:
+        return math.inf
+    quota = math.inf
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root = mount
+        elif "cpu" in controllers.split(","):
+            root = mount / controllers
+        else:
+            continue
+        # A container may see its own group as the root, under a path that is the host's.
+        group = root / path.lstrip("/")
+        folders = [group, *group.parents[: len(group.parts) - len(root.parts)]]
+        quota = min([quota, *(_quota_of(folder) for folder in folders)])
+    return quota
 
 
 def spin_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -66,18 +105,20 @@ class FreeCores:
 
     Few at once when others come, more again when they have been away for a while.
 
-    Fields: where it reads; what it read last, and when; the number; looks in a row at which one
-    more would have had room.
+    Fields: the cores; where it reads; what it read last, and when; the number; looks in a row at
+    which one more would have had room.
     """
 
     def __init__(
         self,
         most: int,
+        num_cores: int,
         others_s: Callable[[], float] = seconds_of_others,
         clock: Callable[[], int] = now_ns,
     ) -> None:
-        """`most` is the number of cores, which are taken for free at first."""
+        """`num_cores` are shared with others; so many as are wanted are taken for free at first."""
         self.most = most
+        self._num_cores = num_cores
         self._others_s = others_s
         self._clock = clock
         self._last_s = others_s()
@@ -93,7 +134,7 @@ class FreeCores:
             others_s = self._others_s()
             others = (others_s - self._last_s) / (elapsed_ns / NS_PER_S)
             self._last_s, self._last_ns = others_s, at_ns
-            self._num_free = self._judged(self.most - others)
+            self._num_free = self._judged(self._num_cores - others)
         return self._num_free
 
     def _judged(self, free: float) -> int:
@@ -104,6 +145,19 @@ class FreeCores:
         more = min(self.most, math.floor(free + 1 - ROOM))
         self._num_roomy = self._num_roomy + 1 if more > self._num_free else 0
         return more if self._num_roomy >= LOOKS_WITH_ROOM else self._num_free
+
+
+def _quota_of(folder: Path) -> float:
+    """Of one control group; infinity = it has none."""
+    try:
+        if (version_2 := folder / "cpu.max").is_file():
+            quota, period = version_2.read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text()
+    except OSError:
+        return math.inf
+    return math.inf if quota in ("max", "-1") else int(quota) / int(period)
 
 
 def _affinity() -> list[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,6 +21,7 @@ from sdv2_host.cores import (
     MOST_SPINS,
     PERIOD_NS,
     FreeCores,
+    cpu_quota,
     seconds_of_others,
     spin_briefly,
     usable_cores,
@@ -42,8 +45,8 @@ class Machine:
         self.num_reads += 1
         return self.others_s
 
-    def cores(self, most: int) -> FreeCores:
-        return FreeCores(most, self.read, lambda: self.now_ns)
+    def cores(self, most: int, num_cores: int = 0) -> FreeCores:
+        return FreeCores(most, num_cores or most, self.read, lambda: self.now_ns)
 
     def go_on(self, others: float, period_ns: int = PERIOD_NS) -> None:
         """Others take so many cores for a while."""
@@ -77,6 +80,17 @@ def numbers(most: int, others: list[float]) -> list[int]:
 )
 def test_a_thread_whose_core_others_use_goes_at_once(most: int, others: float, number: int) -> None:
     assert numbers(most, [others]) == [number]
+
+
+def test_in_a_container_others_may_take_the_cores_it_has_no_use_for() -> None:
+    machine = Machine()
+    two_of_sixteen = machine.cores(2, num_cores=16)
+    made = []
+    for taken in (9.0, 14.2, 15.0, *[13.0] * LOOKS_WITH_ROOM):
+        machine.go_on(taken)
+        made.append(two_of_sixteen.num_free())
+
+    assert made == [2, 2, 1, *[1] * (LOOKS_WITH_ROOM - 1), 2]
 
 
 def test_it_comes_back_when_others_have_been_away_for_a_while() -> None:
@@ -146,6 +160,53 @@ def test_only_cores_that_the_process_may_use_are_counted() -> None:
     made = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True)
 
     assert made.stdout.split() == ["1", "True"]
+
+
+NO_QUOTA = {"cpu.max": "max 100000\n"}
+TWO_CORES = {"cpu.max": "200000 100000\n"}
+OLD_HALF = {"cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "100000\n"}
+OLD_NONE = {"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "groups", "cores"),
+    [
+        ("0::/user/host\n", {"user/host": TWO_CORES, "user": NO_QUOTA}, 2.0),
+        ("0::/user/host\n", {"user/host": NO_QUOTA, "user": TWO_CORES}, 2.0),
+        ("0::/user/host\n", {"user/host": {"cpu.max": "150000 100000\n"}, "user": TWO_CORES}, 1.5),
+        ("0::/\n", {"": TWO_CORES}, 2.0),
+        ("0::/../../docker/1f\n", {"": TWO_CORES}, 2.0),
+        ("0::/user\n", {"user": NO_QUOTA}, math.inf),
+        ("0::/user\n", {}, math.inf),
+        ("3:cpu,cpuacct:/docker/1f\n0::/x\n", {"cpu,cpuacct/docker/1f": OLD_HALF}, 0.5),
+        ("3:cpu,cpuacct:/docker/1f\n4:memory:/\n", {"cpu,cpuacct": OLD_HALF}, 0.5),
+        ("3:cpuset:/a\n2:cpu:/a\n", {"cpu/a": OLD_NONE, "cpuset/a": OLD_HALF}, math.inf),
+    ],
+)
+def test_time_that_a_container_has_counts(
+    tmp_path: Path, lines: str, groups: dict[str, dict[str, str]], cores: float
+) -> None:
+    (tmp_path / "cgroup").write_text(lines)
+    for group, files in groups.items():
+        (folder := tmp_path / "mount" / group).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+    assert cpu_quota(tmp_path / "cgroup", tmp_path / "mount") == cores
+
+
+def test_without_control_groups_nothing_is_said(tmp_path: Path) -> None:
+    assert cpu_quota(tmp_path / "cgroup", tmp_path) == math.inf
+
+
+@pytest.mark.parametrize(("quota", "threads"), [(0.5, 1), (1.0, 1), (1.9, 1), (math.inf, None)])
+def test_a_share_of_a_core_has_no_thread(
+    monkeypatch: pytest.MonkeyPatch, quota: float, threads: int | None
+) -> None:
+    without = usable_cores()
+    monkeypatch.setattr("sdv2_host.cores.cpu_quota", lambda: quota)
+
+    assert usable_cores() == (threads or without)
 
 
 def test_there_are_as_many_as_the_machine_has_or_fewer() -> None:

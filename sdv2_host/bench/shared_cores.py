@@ -19,7 +19,7 @@ import torch
 
 from sdv2_host.bench.pipeline import fill, free_run, silent, source_frames
 from sdv2_host.clock import NS_PER_S
-from sdv2_host.cores import LOOKS_WITH_ROOM, PERIOD_NS, FreeCores, usable_cores
+from sdv2_host.cores import LOOKS_WITH_ROOM, PERIOD_NS, FreeCores, allowed_cores, usable_cores
 from sdv2_host.errors import WorkerError
 from sdv2_host.gpu.cpu_threads import CpuThreads
 from sdv2_host.gpu.tiny_engine import models_on_cpu, tiny_engine, tiny_spec
@@ -56,7 +56,7 @@ def run(
     params = Params(steps=steps)
     most = usable_cores()
     plain = tiny_engine(models, spec)
-    sharing = tiny_engine(models, spec, cpu=CpuThreads(FreeCores(most)))
+    sharing = tiny_engine(models, spec, cpu=CpuThreads(FreeCores(most, allowed_cores())))
     ways = {ALL: (plain, most), ONE: (plain, 1), FREE: (sharing, most)}
     frames = source_frames()
     for engine in (plain, sharing):

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from sdv2_host.cores import FreeCores
+from sdv2_host.cores import FreeCores, allowed_cores
 from sdv2_host.gpu.cpu_threads import CpuThreads, set_threads
 from sdv2_host.gpu.engine import StreamEngine, StreamModels
 from sdv2_host.gpu.host_memory import keep_freed_memory
@@ -99,7 +99,7 @@ def build_tiny_engine(
     spec = tiny_spec(models.card, size, past=past, layout=layout)
     find = partial(find_lora, store.models_dir(models_dir))
     lora = LoraMerge(models.dit, _embedded_weights(), find)
-    cpu = CpuThreads(FreeCores(num_threads)) if threads == 0 else None
+    cpu = CpuThreads(FreeCores(num_threads, allowed_cores())) if threads == 0 else None
     return tiny_engine(models, spec, lora, calls_of, overlap, cpu)
 
 

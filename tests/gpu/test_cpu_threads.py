@@ -39,7 +39,7 @@ def taking_turns(*free: int) -> CpuThreads:
         taken.append(taken[-1] + (MOST - number) * 0.5)
     looks, times = iter(taken), iter(range(0, PERIOD_NS * (len(taken) + 1), PERIOD_NS))
     set_threads(MOST)
-    return CpuThreads(FreeCores(MOST, lambda: next(looks), lambda: next(times)))
+    return CpuThreads(FreeCores(MOST, MOST, lambda: next(looks), lambda: next(times)))
 
 
 def test_threads_are_as_many_as_have_a_core() -> None:
