@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from sdv2_host import __version__
 from sdv2_host.commands.bench_app import bench_app
 from sdv2_host.commands.checkup_app import add_checkup_commands
 from sdv2_host.commands.models_app import models_app
@@ -39,7 +40,6 @@ from sdv2_host.errors import ConfigError, HostError
 
 app = typer.Typer(
     name="sdv2-host",
-    help="Live AI video as an instrument: restyles live video by prompt.",
     epilog="Exit codes: 0 done; 1 not live (status), not ready (doctor, soundcheck); 2 refused, "
     "with the reason; 3 shared memory; 4 no such picture source; 5 model; 6 name in use; 7 worker; "
     "9 device; 10 no host answers; 130 Ctrl-C.",
@@ -49,6 +49,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 OUT = Path("sdv2-demo")
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"sdv2-host {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def any_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_say_version, is_eager=True, help="Print it and exit."
+        ),
+    ] = False,
+) -> None:
+    """Live AI video as an instrument: restyles live video by prompt."""
+    del version
 
 
 @app.command()

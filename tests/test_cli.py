@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sdv2_host.sources.camera import list_cameras
 from tests.hosts import descriptors, orphans, sdv2_host, unique_name
 from tests.sources.clips import write_clip, write_sound_only
 
+ROOT = Path(__file__).parents[1]
 HEADLESS = ("--headless", "--frames", "5", "--engine", "passthrough", "--port", "0")
 
 
@@ -56,6 +58,15 @@ def refused(*args: str) -> str:
     assert descriptors(name) == []
     assert orphans() <= before
     return faults[0]
+
+
+def test_the_version_is_that_of_the_project(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert command("--version") == 0
+    assert capsys.readouterr().out == f"sdv2-host {project['version']}\n"
 
 
 BAD_OPTIONS = {
