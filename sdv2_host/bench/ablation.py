@@ -210,16 +210,22 @@ def _summary(
         "scene_seeds": [task.sample.seed for task in tasks],
         "motion_px_per_frame": [task.sample.motion_px for task in tasks],
         "confidence": CONFIDENCE,
-        "autoencoder_alone": _alone(tasks),
+        "bounds": _bounds(tasks),
         **found,
     }
 
 
-def _alone(tasks: list[_Task]) -> dict[str, float]:
-    """Warp error of the autoencoder's own, in all and by motion: none of it is the noise's."""
-    score = WarpScore()
-    for task in tasks:
-        score.add(task.own_T3HW / 255, task.sample.clip)
+def _bounds(tasks: list[_Task]) -> dict[str, dict[str, float]]:
+    """Warp error, in all and by motion, of what the clips should be and of what the autoencoder
+    alone makes of that: none of it is the noise's."""
+    truth, own = WarpScore(), WarpScore()
+    for (clip, *_), style, own_T3HW in tasks:
+        truth.add(STYLES[style].fn(clip.rgb_T3HW[: len(own_T3HW)]), clip)
+        own.add(own_T3HW / 255, clip)
+    return {"truth": _by_motion(truth), "autoencoder_alone": _by_motion(own)}
+
+
+def _by_motion(score: WarpScore) -> dict[str, float]:
     by_motion = {bin_name(index): mean for index, mean in enumerate(score.by_motion) if mean.count}
     return {name: mean.value for name, mean in ({"all": score.overall} | by_motion).items()}
 

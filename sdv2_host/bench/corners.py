@@ -130,7 +130,7 @@ def tables(sums: Sums) -> dict[str, Any]:
         for index in seen
     }
     return {
-        "corners": [_corner_row(whole, index) for index in range(len(CORNERS))],
+        "corners": [_corner_row(places, index) for index in range(len(CORNERS))],
         "others": [_effect_row(whole, effect) for effect in OTHER_EFFECTS],
         "comparisons": [
             {
@@ -148,13 +148,14 @@ def tables(sums: Sums) -> dict[str, Any]:
     }
 
 
-def _corner_row(values: dict[str, _Value], index: int) -> dict[str, Any]:
+def _corner_row(places: dict[str, dict[str, _Value]], index: int) -> dict[str, Any]:
     corner = CORNERS[index]
     row: dict[str, Any] = {"past": corner.past.value, "noise": corner.noise.value}
-    for measure, value in values.items():
+    for measure, value in places["all"].items():
         row[measure] = float(value.value_C[index])
         row[f"{measure}_interval"] = interval(value.value_CR[index])
-    return row
+    by_motion = {name: float(values["warp"].value_C[index]) for name, values in places.items()}
+    return {**row, "warp_by_motion": by_motion}
 
 
 def _effect_row(values: dict[str, _Value], effect: Effect) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from sdv2_host.bench.change import table_lines
-from sdv2_host.bench.corners import verdict
+from sdv2_host.bench.corners import CORNERS, Corner, Noise, verdict
 from sdv2_host.bench.judged_report import judged_lines, steadiness_lines
 from sdv2_host.bench.plots import Bar, Panel, draw_bars, draw_lines, save
 from sdv2_host.bench.trace import METRICS
+from sdv2_host.gpu.tiny_engine import Past
 
 LABEL_WIDTH_PX = 96
 GAP_PX = 4
@@ -21,6 +22,7 @@ COLUMNS = 2
 INK, BACKGROUND = (236, 238, 244), (18, 19, 24)
 MEASURES = {"warp": "warp error", "slip_px": "slip", "beyond": "beyond", "away": "away"}
 """Of the ablation, in words."""
+NEITHER, BOTH = Corner(Past.NO_SINKS, Noise.UPPER), Corner(Past.SINKS, Noise.AWARE)
 
 
 class Example(NamedTuple):
@@ -97,7 +99,7 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
         "it; [95 % interval over clips]",
         "beyond: mean |what is left over along the flow - what is left over in the ground-truth "
         "style sent through",
-        f"  the autoencoder alone|, 0..255. That one's warp error is {_alone(ablation)}",
+        "  the autoencoder alone|, 0..255",
         "away: root mean square difference from the ground-truth style, 0..255",
         f"{'past':<15}{'noise':<21}{'warp':>6}{'':<18}{'slip':>8}{'':<18}{'beyond':>8}{'':<18}"
         f"{'away':>8}{'':<18}{'PSNR':>6}",
@@ -111,17 +113,32 @@ def _ablation_lines(ablation: dict[str, Any]) -> list[str]:
             f"{row['away']:>8.2f} {_between(row['away_interval']):<17}"
             f"{row['psnr_output']:>6.1f}"
         )
+    lines += ["", *_warp_by_motion(ablation)]
     for title, rows in _effect_tables(ablation):
         lines += ["", _columns(title, [f"on {measure}" for measure in MEASURES.values()])]
         lines += [_columns(name, [_effect(row, one) for one in MEASURES]) for name, row in rows]
     return lines
 
 
-def _alone(ablation: dict[str, Any]) -> str:
-    errors = dict(ablation["autoencoder_alone"])
-    in_all = errors.pop("all")
-    by_motion = ", ".join(f"{name} px {value:.2f}" for name, value in errors.items())
-    return f"{in_all:.2f} ({by_motion})"
+def _warp_by_motion(ablation: dict[str, Any]) -> list[str]:
+    """What there is to win: how much of the error in fast pixels is the noise's."""
+    rows = {
+        "ground-truth style": ablation["bounds"]["truth"],
+        "sent through the autoencoder alone": ablation["bounds"]["autoencoder_alone"],
+    }
+    for corner in (NEITHER, BOTH):
+        row = ablation["corners"][CORNERS.index(corner)]
+        rows[f"{row['past']}, {row['noise']}"] = row["warp_by_motion"]
+    header = "".join(
+        f"{name if name == 'all' else f'{name} px':>11}" for name in ablation["bounds"]["truth"]
+    )
+    return [
+        f"{'warp error':<34}{header}",
+        *(
+            f"{name:<34}" + "".join(f"{error:>11.2f}" for error in by_motion.values())
+            for name, by_motion in rows.items()
+        ),
+    ]
 
 
 def _columns(first: str, others: list[str]) -> str:

@@ -228,7 +228,9 @@ def test_beyond_compares_what_is_left_over_with_what_the_autoencoder_leaves_over
             total, count = total + float(distance_HW[seen_HW].sum()), count + int(seen_HW.sum())
 
     assert as_in_the_paper["corners"][0]["beyond"] == pytest.approx(total / count, rel=1e-4)
-    assert as_in_the_paper["autoencoder_alone"]["all"] == pytest.approx(alone.overall.value)
+    assert as_in_the_paper["bounds"]["autoencoder_alone"]["all"] == pytest.approx(
+        alone.overall.value
+    )
 
 
 def test_a_picture_of_nothing_gains_by_warp_error_and_not_by_beyond() -> None:
