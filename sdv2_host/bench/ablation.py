@@ -52,7 +52,7 @@ from sdv2_host.bench.scores import (
 from sdv2_host.bench.styles import STYLES
 from sdv2_host.gpu.tiny_engine import Past
 from sdv2_host.params import Params
-from sdv2_host.types import Engine, ProgressFn
+from sdv2_host.types import Engine, ProgressFn, part_of
 from sdv2_host.wan.dims import FRAMES_PER_LATENT
 from sdv2_host.wan.streaming_vae import StreamingVAE
 
@@ -60,6 +60,9 @@ EngineFactory = Callable[[Past, int], Engine]
 """The second argument is the side of the picture in px."""
 AutoencodeFn = Callable[[Tensor], Tensor]
 """What an engine's autoencoder alone makes of a clip: [T, 3, H, W] in 0..1, T = 1 + 4k."""
+
+ALONE_SHARE = 0.03
+"""Of the time: the autoencoder alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,9 @@ class _Measured(NamedTuple):
 
 def render_clips(plan: AblationPlan, first_seed: int, progress: ProgressFn) -> list[Sample]:
     """The plan's held-out clips."""
-    progress("ablation: rendering clips", 0.0)
     samples = []
     for index in range(plan.clips):
+        progress("ablation: rendering clips", index / plan.clips)
         target_px = plan.motion_px[index % len(plan.motion_px)]
         seed, scene, motion_px = find_scene(first_seed, index, target_px)
         clip = render_stretches(scene, plan.stretches, plan.size_px)
@@ -139,18 +142,21 @@ def run(
 
     The clips are 1 + 4k frames long, and so much of them is looked at.
     """
-    progress("ablation: what the autoencoder alone does", 0.0)
-    tasks = [
-        _Task.of(sample, plan.styles[index % len(plan.styles)], autoencode)
-        for index, sample in enumerate(samples)
-    ]
+    tasks = []
+    for index, sample in enumerate(samples):
+        progress("ablation: what the autoencoder alone does", index / len(samples) * ALONE_SHARE)
+        tasks.append(_Task.of(sample, plan.styles[index % len(plan.styles)], autoencode))
     measured: dict[Corner, list[_Measured]] = {}
     scales = {Noise.UPPER: params.noise_s_max}
     engines = {past: factory(past, plan.size_px) for past in Past}
+    streaming = part_of(progress, ALONE_SHARE, 1.0)
     for number, corner in enumerate(CORNERS):
-        progress(f"ablation: corner {number + 1} of {len(CORNERS)}", number / len(CORNERS))
         used = _params_of(corner.noise, params, scales)
-        measured[corner] = [_measure(engines[corner.past], task, used) for task in tasks]
+        measured[corner] = []
+        for index, task in enumerate(tasks):
+            done = (number + index / len(tasks)) / len(CORNERS)
+            streaming(f"ablation: corner {number + 1} of {len(CORNERS)}", done)
+            measured[corner].append(_measure(engines[corner.past], task, used))
         scales.setdefault(Noise.MEAN, _mean_noise(measured[corner]))
     return _summary(plan, tasks, measured)
 
@@ -231,8 +237,8 @@ def _by_motion(score: WarpScore) -> dict[str, float]:
 
 
 def _sums(measured: dict[Corner, list[_Measured]]) -> Sums:
-    def of_all(part_of: Callable[[_Measured], list[float]]) -> NDArray[np.float64]:
-        return np.array([[part_of(one) for one in measured[corner]] for corner in CORNERS])
+    def of_all(bins_of: Callable[[_Measured], list[float]]) -> NDArray[np.float64]:
+        return np.array([[bins_of(one) for one in measured[corner]] for corner in CORNERS])
 
     return Sums(
         of_all(lambda one: [mean.total for mean in one.warp.by_motion]),

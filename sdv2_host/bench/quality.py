@@ -168,9 +168,10 @@ def run(
         if part == "styles":
             result |= _styles(plan, engine, share, examples)
         elif part == "ablation":
-            clips = ablation.render_clips(plan.ablation, plan.first_seed, share)
+            rendering, streaming = part_of(share, 0.0, 0.1), part_of(share, 0.1, 1.0)
+            clips = ablation.render_clips(plan.ablation, plan.first_seed, rendering)
             result["ablation"] = ablation.run(
-                engine_factory, autoencode, clips, plan.ablation, plan.params, share
+                engine_factory, autoencode, clips, plan.ablation, plan.params, streaming
             )
         elif part == "change":
             small = engine_factory(Past.SINKS, plan.change.size_px)
