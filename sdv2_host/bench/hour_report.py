@@ -126,7 +126,9 @@ def _reset_lines(resets: dict[str, Any], positions: str) -> list[str]:
 
 def _paired_lines(paired: dict[str, Any]) -> list[str]:
     return [
-        f"{RESETS} over {SHOW}, the same frames and noise, no step at resets: {_comparison(paired)}"
+        f"{RESETS} over {SHOW}, the same frames and noise, no step at resets, {name}: "
+        f"{_comparison(paired[name])}"
+        for name in ("frames", "colours")
     ]
 
 

@@ -41,29 +41,31 @@ Booleans = NDArray[np.bool_]
 
 def resets(show: Show, trace: Trace) -> dict[str, Any]:
     """Picture and colours at the chunks where `PositionMode.RESET` falls back, and elsewhere."""
-    is_reset_N = reset_chunks(show.num_chunks)
-    measured_N = undisturbed(show)
-    measures = {"frames": frame_steps(trace), "colours": colour_steps(trace)}
-    rows = {
-        name: compare(above_before(values_N), is_reset_N, measured_N)
-        for name, values_N in measures.items()
-    }
-    frames_N = above_before(measures["frames"])
-    return {**rows, "by_offset": by_offset(frames_N, is_reset_N, measured_N)}
+    return _judged(show, {name: above_before(steps(trace)) for name, steps in MEASURES.items()})
 
 
 def paired(show: Show, reset: Trace, relative: Trace) -> dict[str, Any]:
     """Steps of a stream with resets over those of one without, of the same frames and noise."""
-    n = show.num_chunks
-    values_N = above_before(frame_steps(reset)[:n] - frame_steps(relative)[:n])
-    is_reset_N, measured_N = reset_chunks(n), undisturbed(show)
-    # Pairs tell more exactly how large a step is; what is a small one is no other for that.
-    alone_N = above_before(frame_steps(reset)[:n])
-    deviation = float(alone_N[~is_reset_N & measured_N].std(ddof=1))
-    return {
-        **compare(values_N, is_reset_N, measured_N, deviation),
-        "by_offset": by_offset(values_N, is_reset_N, measured_N),
+    at_N, measured_N = reset_chunks(show.num_chunks), undisturbed(show)
+    pairs: dict[str, Floats] = {}
+    deviations: dict[str, float] = {}
+    for name, steps in MEASURES.items():
+        pairs[name] = above_before(steps(reset) - steps(relative))
+        # Pairs tell more exactly how large a step is; what is a small one is no other for that.
+        alone_N = above_before(steps(reset))
+        deviations[name] = float(alone_N[~at_N & measured_N].std(ddof=1))
+    return _judged(show, pairs, deviations)
+
+
+def _judged(
+    show: Show, values: dict[str, Floats], deviations: dict[str, float] | None = None
+) -> dict[str, Any]:
+    at_N, measured_N = reset_chunks(show.num_chunks), undisturbed(show)
+    rows = {
+        name: compare(values_N, at_N, measured_N, deviations[name] if deviations else None)
+        for name, values_N in values.items()
     }
+    return {**rows, "by_offset": by_offset(values["frames"], at_N, measured_N)}
 
 
 def by_offset(values_N: Floats, at_N: Booleans, measured_N: Booleans) -> list[dict[str, Any]]:
@@ -104,6 +106,9 @@ def colour_steps(trace: Trace) -> Floats:
         for values in (trace.colours_NS, trace.source_colours_NS)
     )
     return picture_N - source_N
+
+
+MEASURES = {"frames": frame_steps, "colours": colour_steps}
 
 
 def _distance(values_NS: Floats) -> Floats:

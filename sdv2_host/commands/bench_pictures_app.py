@@ -181,7 +181,7 @@ def bench_hour(
     ctx: typer.Context,
     minutes: Annotated[int, typer.Option(help="Of stream, each of 451 chunks.")] = 60,
     chunks: Annotated[
-        int, typer.Option(help="Of the stream with RoPE resets, if more than the minutes have.")
+        int, typer.Option(help="Of the show, with RoPE resets and without, if more than that.")
     ] = 100_000,
     size: Annotated[
         str, typer.Option(metavar="WxH", help="Of the picture, multiples of 16 px.")
@@ -197,8 +197,8 @@ def bench_hour(
     ] = None,
 ) -> None:
     """Does the picture drift in an hour, does memory grow, how soon is a new look there, and does
-    the picture step where RoPE positions are reset, in 100,000 chunks? Takes some 80 minutes on two
-    cores.
+    the picture step where RoPE positions are reset, in 100,000 chunks? Takes some 100 minutes on
+    two cores.
 
     Examples:
 

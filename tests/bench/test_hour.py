@@ -171,7 +171,7 @@ def test_pairs_of_streams_show_how_large_a_step_is_that_hides_in_the_content(tra
         one.picture_step_N[:] *= content
     trace.picture_step_N[at] *= 1.05
 
-    alone, pairs = resets(HALF_HOUR, trace)["frames"], paired(HALF_HOUR, trace, other)
+    alone, pairs = resets(HALF_HOUR, trace)["frames"], paired(HALF_HOUR, trace, other)["frames"]
 
     assert alone["more_percent_interval"][0] < 0 < alone["more_percent_interval"][1]
     assert 3 < pairs["more_percent_interval"][0] < 5 < pairs["more_percent_interval"][1] < 7
@@ -182,7 +182,12 @@ def test_pairs_of_streams_show_a_step_that_is_large(trace: Trace) -> None:
     other = clean_trace(HALF_HOUR)
     trace.picture_step_N[reset_chunks(HALF_HOUR.num_chunks)] *= 1.2
 
-    assert paired(HALF_HOUR, trace, other)["no_step"] is False
+    trace.colours_NS[reset_chunks(HALF_HOUR.num_chunks)] += 0.1
+
+    found = paired(HALF_HOUR, trace, other)
+
+    assert found["frames"]["no_step"] is False
+    assert found["colours"]["no_step"] is False
 
 
 def test_a_handful_of_resets_proves_nothing() -> None:
