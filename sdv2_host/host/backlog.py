@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sdv2_host.clock import NS_PER_S
+from sdv2_host.host.rate_gate import RateGate
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
 BACKLOG_CHUNKS = 2
@@ -15,8 +16,6 @@ again to choose evenly spaced ones from. A 1080p float frame is 33 MB."""
 LOCKSTEP_FRAMES = 64
 """Lock-step frames kept at most. A ring has no more slots, so whoever waits for its pictures as it
 should never comes here; a writer that does not must not fill the memory."""
-MAX_GAP_NS = 5 * NS_PER_S
-GAP_SMOOTHING = 0.1
 NUM_GAPS = 32
 """Between so many frames a source shows how long it is silent without having stopped..."""
 STOP_GAPS = 1.25
@@ -98,15 +97,7 @@ class Backlog:
     previous: FrameMeta | None = None
     """Of the newest frame ever pushed."""
     wish: ChunkWish = USUAL_WISH
-    target_fps: float = 0.0
-    """Frames per second to keep at most, 0 = all."""
-    due_ns: float = 0.0
-    """When the next frame is wanted, by the source's times; this and what follows with
-    `target_fps`."""
-    seen_ns: int = 0
-    """Time of the newest frame."""
-    gap_ns: float = 0.0
-    """Distance of the source's frames, smoothed."""
+    gate: RateGate = field(default_factory=RateGate)
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=NUM_GAPS))
     """Between the newest frames, whatever became of them."""
     has_cut: bool = False
@@ -123,9 +114,10 @@ class Backlog:
         """What waits first is the beginning of a source, or follows `begin_anew`."""
         return self.sessions[0].is_new
 
-    def push(self, frame: Frame) -> None:
-        """The frame is the newest; a new source drops what came from the old one."""
-        if self.previous is None or _is_cut(self.previous, frame.meta):
+    def push(self, frame: Frame, is_cut: bool = False) -> None:
+        """The frame is the newest; a new source drops what came from the old one. It is known by
+        its frames, or, `is_cut`, by its writer."""
+        if self.previous is None or is_cut or _is_cut(self.previous, frame.meta):
             self._begin_session(frame.meta)
         if self.previous is not None:
             self.gaps_ns.append(frame.meta.publish_ts_ns - self.previous.publish_ts_ns)
@@ -138,7 +130,7 @@ class Backlog:
             else:
                 self.dropped += 1
             return
-        if not self._is_wanted(frame.meta):
+        if not self.gate.leaves_room_for(frame.meta):
             self.dropped += 1
             return
         if not self.has_cut and self._is_after_stall(session, frame.meta):
@@ -175,6 +167,7 @@ class Backlog:
 
     def _begin_session(self, first: FrameMeta) -> None:
         self._drop_ordinary()
+        self.gate.begin()
         if not self.sessions[-1].frames:
             self.sessions.pop()
         self.sessions.append(Session(taken_number=first.frame - 1))
@@ -184,28 +177,6 @@ class Backlog:
         kept = [frame for frame in session.frames if frame.is_lockstep]
         self.dropped += len(session.frames) - len(kept)
         session.frames = kept
-
-    def _is_wanted(self, meta: FrameMeta) -> bool:
-        """Whether the target rate leaves room for the frame: the frames nearest to an even grid.
-
-        Nearest = half a frame of the source early is on time, so a source of the target's own rate
-        loses nothing to jitter.
-        """
-        if self.target_fps <= 0:
-            return True
-        interval_ns = NS_PER_S / self.target_fps
-        time_ns = meta.captured_ns
-        gap_ns = time_ns - self.seen_ns if self.seen_ns else -1
-        self.seen_ns = time_ns
-        if not 0 <= gap_ns <= MAX_GAP_NS:  # another clock, or a pause: begin anew
-            self.due_ns = time_ns
-        else:
-            self.gap_ns += GAP_SMOOTHING * (gap_ns - self.gap_ns) if self.gap_ns else gap_ns
-        self.due_ns = min(self.due_ns, time_ns + interval_ns)  # the rate may have been lower
-        if time_ns < self.due_ns - min(self.gap_ns, interval_ns) / 2:
-            return False
-        self.due_ns = max(self.due_ns, time_ns - interval_ns) + interval_ns
-        return True
 
     def expire(self, now_ns: int, keep: int) -> None:
         """Frames older than is wished for are dropped, but for the newest `keep`.
@@ -248,10 +219,11 @@ class Backlog:
 
     def _count(self, session: Session, first_frames: int, now_ns: int) -> int:
         num_waiting, wish = len(session.frames), self.wish
+        least = first_frames if session.is_new else wish.base_frames
+        if num_waiting < least:
+            return least if self._is_rest(session, now_ns) else 0
         if session.is_new:
-            return first_frames if num_waiting >= first_frames else 0
-        if num_waiting < wish.base_frames:
-            return wish.base_frames if self._is_rest(session, now_ns) else 0
+            return first_frames
         if session.has_lockstep:
             return wish.base_frames
         if num_waiting >= wish.num_frames:

@@ -85,7 +85,7 @@ class Intake:
     def follow(self, target_fps: float, wish: ChunkWish) -> None:
         """The live parameter of that name and the wish hold from now on."""
         with self._arrival:
-            self._backlog.target_fps = target_fps
+            self._backlog.gate.target_fps = target_fps
             self._backlog.follow(wish)
 
     @property
@@ -165,12 +165,15 @@ class Intake:
 
     def _poll(self) -> None:
         frame, self._first = self._first, None
+        num_writers = self._reader.num_writers
         while not self._closing.wait(POLL_S):
             while frame is not None:
+                is_cut = self._reader.num_writers != num_writers
+                num_writers = self._reader.num_writers
                 with self._arrival:
                     self._frames_in += 1
-                    self._rate.push(frame.meta)
-                    self._backlog.push(frame)
+                    self._rate.push(frame.meta, is_cut)
+                    self._backlog.push(frame, is_cut)
                     self._arrival.notify()
                 frame = self._reader.read_next()
             frame = self._reader.read_next()

@@ -55,10 +55,11 @@ class SourceRate:
             return False
         return self._seen[-1].time_ns - self._begins[-1].time_ns <= BURST_NS
 
-    def push(self, meta: FrameMeta) -> None:
-        """The frame is the newest. Missed ones are known by the numbers."""
+    def push(self, meta: FrameMeta, is_cut: bool = False) -> None:
+        """The frame is the newest. Missed ones are known by the numbers, which another writer,
+        `is_cut`, has its own of."""
         newest = _Seen(meta.frame, meta.publish_ts_ns)
-        is_another = not self._seen or not _is_later(self._seen[-1], newest)
+        is_another = is_cut or not self._seen or not _is_later(self._seen[-1], newest)
         if is_another or self._is_after_pause(newest):
             if is_another or not self._is_after_burst(newest):
                 self._begins.clear()

@@ -100,6 +100,8 @@ class FrameReader:
         """Descriptors, segments and frames that could not be trusted."""
         self.refusal = ""
         """Why the last of them was refused."""
+        self.num_writers = 0
+        """That were read from, one after the other: numbers of frames are each writer's own."""
 
         # Per generation.
         self._segment: ReaderSegment | None = None
@@ -312,6 +314,7 @@ class FrameReader:
         self._segment = new
         if not is_same_writer:
             self._last = 0
+            self.num_writers += 1
         return True
 
     def _find(self) -> Path:

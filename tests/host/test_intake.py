@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import itertools
-import random
 import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,9 @@ from hypothesis import strategies as st
 from sdv2_host.host.backlog import BACKLOG_CHUNKS, Backlog, ChunkWish
 from sdv2_host.host.intake import Intake, IntakeChunk
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
+from sdv2_host.ipc.shm import SegmentStore
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, PixelFormat
+from tests.ipc import ring_process
 
 BACKLOG_FRAMES = BACKLOG_CHUNKS * 4
 PIXELS = np.zeros((2, 2, 4), np.uint8)
@@ -162,6 +162,28 @@ def test_a_source_that_stops_leaves_no_frame_behind(run_dir: Path, stream: str) 
     assert (counts.frames_in, counts.taken, counts.dropped) == (7, 7, 0)
 
 
+def test_a_source_that_stops_before_there_are_enough_to_begin_with_is_shown_too(
+    run_dir: Path, stream: str
+) -> None:
+    """As the reference begins: with five. A picture is published once and stands."""
+    with (
+        FrameWriter(stream, slot_count=16, run_dir=run_dir) as writer,
+        Intake(FrameReader(stream, run_dir=run_dir), 5, 4) as intake,
+    ):
+        intake.follow(0.0, ChunkWish(4, 4, rest_ns=50_000_000))
+        for _ in range(3):
+            writer.publish(PIXELS, FrameMeta(2, 2))
+        first = wait_for_chunk(intake)
+        for _ in range(4):
+            writer.publish(PIXELS, FrameMeta(2, 2))
+        second = wait_for_chunk(intake)
+
+    assert (first.begins_session, second.begins_session) == (True, False)
+    assert numbers(first.frames) == [1, 2, 3, 3, 3]
+    assert first.num_repeated == 2
+    assert numbers(second.frames) == [4, 5, 6, 7]
+
+
 def test_a_ring_is_read_one_frame_and_then_chunks(run_dir: Path, stream: str) -> None:
     with (
         FrameWriter(stream, slot_count=16, run_dir=run_dir) as writer,
@@ -218,62 +240,27 @@ def test_a_source_that_restarts_begins_a_session_without_a_stall(
     assert numbers(chunk.frames) == [1]
 
 
-def times(backlog: Backlog, source_fps: float, count: int, jitter_ns: int = 0) -> list[int]:
-    """Numbers of the frames that stay, when all are taken as they come."""
-    chance = random.Random(1)
-    kept: list[int] = []
-    for number in range(1, count + 1):
-        at_ns = 10**9 + round(number * 1e9 / source_fps) + chance.randint(-jitter_ns, jitter_ns)
-        backlog.push(frame(number, capture_ts_ns=at_ns))
-        kept += [one.meta.frame for one in backlog.waiting]
-        backlog.sessions[0].frames.clear()
-    return kept
-
-
-@pytest.mark.parametrize(
-    ("source_fps", "target_fps", "expected"),
-    [(30, 0, 300), (30, 30, 300), (30, 60, 300), (30, 24, 240), (30, 15, 150), (60, 25, 125)],
-)
-def test_the_target_rate_keeps_so_many_frames_evenly(
-    source_fps: float, target_fps: float, expected: int
+@pytest.mark.parametrize("num_old", [1, 9])
+def test_another_writer_begins_a_session_although_its_numbers_go_on(
+    run_dir: Path, tmp_path: Path, stream: str, num_old: int
 ) -> None:
-    kept = times(Backlog(target_fps=target_fps), source_fps, 300)
+    """It is found after a tenth of a second, and a fast one is past the other's numbers by then."""
+    segments = SegmentStore(tmp_path)
+    old = ring_process.start("hold", run_dir, tmp_path, stream, num_old)
+    pixels, meta = np.zeros((8, 8, 4), np.uint8), FrameMeta(8, 8)
+    reader = FrameReader(stream, run_dir=run_dir, segments=segments)
+    with Intake(reader, 1, 4) as intake:
+        before = wait_for_chunk(intake)
+        old.kill()
+        old.wait()
+        with FrameWriter(stream, run_dir=run_dir, segments=segments) as writer:
+            for _ in range(num_old + 12):
+                writer.publish(pixels, meta)
+            chunk = wait_for_chunk(intake)
 
-    assert abs(len(kept) - expected) <= 2
-    gaps = {b - a for a, b in pairwise(kept)}
-    assert max(gaps) - min(gaps) <= 1
-
-
-def test_a_source_of_the_targets_own_rate_loses_nothing_to_jitter() -> None:
-    kept = times(Backlog(target_fps=30.0), 30, 300, jitter_ns=8_000_000)
-
-    assert len(kept) == 300
-
-
-@pytest.mark.parametrize("slow_fps", [5e-324, 0.01, 1.0])
-def test_a_higher_target_rate_holds_from_the_next_frame_on(slow_fps: float) -> None:
-    backlog = Backlog(target_fps=slow_fps)
-    gap_ns = 10**9 // 30
-    for number in range(1, 31):
-        backlog.push(frame(number, capture_ts_ns=10**9 + number * gap_ns))
-    num_slow = len(backlog.waiting)
-
-    backlog.target_fps = 30.0
-    for number in range(31, 35):
-        backlog.push(frame(number, capture_ts_ns=10**9 + number * gap_ns))
-
-    assert num_slow <= 2
-    assert [one.meta.frame for one in backlog.waiting][-3:] == [32, 33, 34]
-
-
-def test_after_a_pause_of_the_source_the_target_rate_begins_anew() -> None:
-    backlog = Backlog(target_fps=10.0)
-    backlog.push(frame(1, capture_ts_ns=10**9))
-    backlog.push(frame(2, capture_ts_ns=100 * 10**9))
-    backlog.push(frame(3, capture_ts_ns=2 * 10**9))  # a clock that was set back
-
-    assert [one.meta.frame for one in backlog.waiting] == [1, 2, 3]
-    assert backlog.dropped == 0
+    assert numbers(before.frames) == [num_old]
+    assert chunk.begins_session
+    assert chunk.frames[0].meta.frame > num_old
 
 
 def test_frames_past_the_bound_are_dropped_and_counted_but_a_chunk_stays() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sdv2_host.host.backlog import BACKLOG_CHUNKS, LOCKSTEP_FRAMES, Backlog, ChunkWish
 from sdv2_host.host.intake import Intake
+from sdv2_host.host.rate_gate import RateGate
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.types import Frame, FrameFlags, FrameMeta
 
@@ -159,7 +160,7 @@ def test_a_writer_that_never_waits_does_not_fill_the_memory(flags: FrameFlags) -
 
 
 def test_the_target_rate_is_not_for_lockstep_frames() -> None:
-    backlog = Backlog(target_fps=1.0)
+    backlog = Backlog(gate=RateGate(1.0))
 
     for number in range(1, 14):
         at_ns = 10**9 + number * 10**6
