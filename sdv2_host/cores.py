@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import psutil
 
@@ -34,6 +34,7 @@ LOOKS_WITH_ROOM: Final = 4
 MOST_SPINS: Final = 10_000
 """Turns that a waiting thread spins before it sleeps: a few tenths of a millisecond, more than
 goes by between two operations."""
+_T = TypeVar("_T")
 _WORKING = ("user", "nice", "system", "irq", "softirq", "steal")
 """Names that `psutil.cpu_times` has for time in which a core is taken; not all on every system."""
 
@@ -94,10 +95,31 @@ def spin_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
 def seconds_of_others() -> float:
     """What others have worked on the cores that this process may use, since some time."""
     cores = psutil.cpu_times(percpu=True)
-    usable = [cores[index] for index in _affinity() if index < len(cores)] or cores
+    usable = _of_ours(cores, _core_numbers())
     taken_s = sum(getattr(core, name, 0.0) for core in usable for name in _WORKING)
     own = psutil.Process().cpu_times()
     return float(taken_s - own.user - own.system)
+
+
+def _of_ours(cores: list[_T], numbers: list[int]) -> list[_T]:
+    """Of what is told of each core those that this process may run on.
+
+    A system with some cores off tells of the others, by their numbers; one in a container may tell
+    of the container's alone and number them anew, which says as much as all of them do.
+    """
+    allowed = set(_affinity())
+    if not allowed or not allowed <= set(numbers):
+        return cores
+    return [core for number, core in zip(numbers, cores, strict=False) if number in allowed]
+
+
+def _core_numbers() -> list[int]:
+    """Of the cores that the system tells of, in order."""
+    if sys.platform != "linux":
+        return []
+    lines = Path("/proc/stat").read_text().splitlines()
+    names = (line.split()[0] for line in lines if line.startswith("cpu"))
+    return [int(name[3:]) for name in names if name != "cpu"]
 
 
 class FreeCores:

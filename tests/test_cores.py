@@ -21,6 +21,8 @@ from sdv2_host.cores import (
     MOST_SPINS,
     PERIOD_NS,
     FreeCores,
+    _core_numbers,
+    _of_ours,
     cpu_quota,
     seconds_of_others,
     spin_briefly,
@@ -207,6 +209,32 @@ def test_a_share_of_a_core_has_no_thread(
     monkeypatch.setattr("sdv2_host.cores.cpu_quota", lambda: quota)
 
     assert usable_cores() == (threads or without)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "numbers", "ours"),
+    [
+        ([0, 1, 2, 3], [0, 1, 2, 3], "abcd"),
+        ([1, 3], [0, 1, 2, 3], "bd"),
+        ([0, 2, 4, 6], [0, 2, 4, 6], "abcd"),
+        ([4, 6], [0, 2, 4, 6], "cd"),
+        ([2, 3, 4, 5], [0, 1, 2, 3], "abcd"),
+        ([], [0, 1, 2, 3], "abcd"),
+        ([0], [], "abcd"),
+    ],
+    ids=["all", "some", "odd ones off", "some of those", "numbered anew", "not said", "no Linux"],
+)
+def test_cores_are_known_by_their_numbers(
+    monkeypatch: pytest.MonkeyPatch, allowed: list[int], numbers: list[int], ours: str
+) -> None:
+    monkeypatch.setattr("sdv2_host.cores._affinity", lambda: allowed)
+
+    assert _of_ours(list("abcd"), numbers) == list(ours)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux numbers them")
+def test_the_system_s_cores_have_numbers() -> None:
+    assert len(_core_numbers()) == len(psutil.cpu_times(percpu=True))
 
 
 def test_there_are_as_many_as_the_machine_has_or_fewer() -> None:

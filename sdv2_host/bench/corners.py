@@ -168,7 +168,7 @@ def _effect_row(values: dict[str, _Value], effect: Effect) -> dict[str, Any]:
         row[f"{measure}_interval"] = interval(
             value_CR[plus].mean(axis=0) - value_CR[minus].mean(axis=0)
         )
-        row[f"{measure}_percent"] = 100 * row[measure] / base
+        row[f"{measure}_percent"] = 100 * row[measure] / base if base else 0.0
     return row
 
 
@@ -180,8 +180,8 @@ def interval(values_R: NDArray[np.float64]) -> list[float]:
 
 
 def verdict(row: dict[str, Any], measure: str) -> str:
-    """lower or higher when the whole interval is; undecided when it holds zero."""
+    """lower or higher when the whole interval is; else, also where it is no number, undecided."""
     low, high = row[f"{measure}_interval"]
-    if low <= 0 <= high:
-        return "undecided"
-    return "lower" if high < 0 else "higher"
+    if high < 0:
+        return "lower"
+    return "higher" if low > 0 else "undecided"

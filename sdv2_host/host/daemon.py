@@ -19,7 +19,7 @@ from sdv2_host.config import Config
 from sdv2_host.control.console import Console
 from sdv2_host.control.fader import AT_ONCE, Duration
 from sdv2_host.control.state_file import State
-from sdv2_host.errors import RingError, WorkerError
+from sdv2_host.errors import HostError, WorkerError
 from sdv2_host.host.control_room import ControlRoom
 from sdv2_host.host.engine_desk import EngineDesk
 from sdv2_host.host.engine_prompts import EnginePrompts
@@ -107,7 +107,7 @@ class Daemon:
         self._kept = kept
         self._stand_in = stand_in
         self._fading: asyncio.Task[None] | None = None
-        self._ring_failure: asyncio.Future[RingError] | None = None
+        self._output_failure: asyncio.Future[HostError] | None = None
 
     @property
     def config(self) -> Config:
@@ -230,11 +230,11 @@ class Daemon:
     async def _open(self, stack: AsyncExitStack, writer: FrameWriter) -> None:
         """Presenter and surfaces run, and will be closed by `stack`."""
         loop = asyncio.get_running_loop()
-        ring_failure: asyncio.Future[RingError] = loop.create_future()
-        self._ring_failure = ring_failure
+        output_failure: asyncio.Future[HostError] = loop.create_future()
+        self._output_failure = output_failure
 
-        def fail(error: RingError) -> None:
-            loop.call_soon_threadsafe(ring_failure.set_result, error)
+        def fail(error: HostError) -> None:
+            loop.call_soon_threadsafe(output_failure.set_result, error)
 
         def tell(problem: str) -> None:
             loop.call_soon_threadsafe(self._set_problem, "output", problem)
@@ -252,20 +252,20 @@ class Daemon:
         self.opened.set()
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        assert self._ring_failure is not None, "opened before"
+        assert self._output_failure is not None, "opened before"
         supervised = asyncio.create_task(self._supervise())
         encoding = asyncio.create_task(self._desk.run())
         stopped = asyncio.create_task(stop.wait())
         try:
             first = asyncio.FIRST_COMPLETED
-            ends: set[asyncio.Future[Any]] = {supervised, encoding, stopped, self._ring_failure}
+            ends: set[asyncio.Future[Any]] = {supervised, encoding, stopped, self._output_failure}
             await asyncio.wait(ends, return_when=first)
             if supervised.done() and not stopped.done():
                 supervised.result()
             if encoding.done():
                 encoding.result()
-            if self._ring_failure.done():
-                raise self._ring_failure.result()
+            if self._output_failure.done():
+                raise self._output_failure.result()
         finally:
             tasks = [stopped, supervised, encoding]
             tasks += [self._fading] if self._fading else []

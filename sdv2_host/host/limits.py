@@ -36,6 +36,10 @@ class Limits:
     first_delay_s: float = 0.1
     max_delay_s: float = 5.0
 
+    def silence_after_s(self, chunk_s: float) -> float:
+        """Longest time without a word of a worker whose chunks take so long."""
+        return max(self.silence_s, self.silence_chunks * chunk_s)
+
     def told_deaths(self, last: str) -> str:
         """How often it died, and why it did the last time."""
         often = f"{self.max_deaths} times within {self.death_window_s:.0f} s"

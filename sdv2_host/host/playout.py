@@ -44,7 +44,7 @@ class PlayoutCounts(NamedTuple):
     fresh: int
     repeated: int
     skipped: int
-    """Frames that came too late to be shown."""
+    """Frames that came too late to be shown. What an output of fewer frames leaves out is none."""
 
 
 class Playout:
@@ -167,7 +167,7 @@ class Playout:
             self._held = shown.frame
             if shown.is_fresh:
                 self._fresh_ns = now
-                self._held_as = None
+                self._held_as = shown.turn_of
                 self.newest = shown.turn_of or shown.frame.meta
                 self._counts[0] += 1
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdv2_host.clock import NS_PER_MS, NS_PER_S, now_ns
-from sdv2_host.errors import RingError
+from sdv2_host.errors import HostError, WorkerError
 from sdv2_host.host.absence import Absence
 from sdv2_host.host.handover import Handover
 from sdv2_host.host.meter import Meter, PresenterStats
@@ -22,6 +23,7 @@ from sdv2_host.ipc.frame_ring import FrameReader
 from sdv2_host.params import Params
 from sdv2_host.types import Frame, FrameFlags, FrameMeta, Size
 
+log = logging.getLogger(__name__)
 DRY_POLL_S = 0.005
 """While the input is shown; the ring has no bell."""
 DRY_PATIENCE_NS = 500 * NS_PER_MS
@@ -55,11 +57,12 @@ class Presenter:
         reader: FrameReader,
         writer: RingEnd,
         output_fps: float,
-        on_failure: Callable[[RingError], None],
+        on_failure: Callable[[HostError], None],
         dry: FrameReader,
         first_size: Size = FIRST_SIZE,
     ) -> None:
-        """`on_failure` is called from the thread when the output ring cannot be written.
+        """`on_failure` is called from the thread when it ends by itself: the output ring cannot be
+        written, or what must not happen has.
 
         `dry` reads the input ring, and does so only while its pictures are needed. `first_size` is
         of a panic that comes before any picture.
@@ -168,8 +171,12 @@ class Presenter:
         try:
             while not self._is_closing:
                 self._turn()
-        except RingError as error:
+        except HostError as error:
             self._on_failure(error)
+        except Exception as error:
+            # A picture that stands still while everything else goes on would tell nobody why.
+            log.exception("the thread that shows the pictures has ended")
+            self._on_failure(WorkerError(f"the output has ended: {type(error).__name__}: {error}"))
 
     def _turn(self) -> None:
         self._bell.clear()
@@ -269,7 +276,7 @@ class Presenter:
 
         None before the first picture is on the output. For a lock-step frame those up to its own.
         """
-        wanted = self._playout.next_lockstep
+        wanted = self._next_lockstep()
         like = wanted or self._last
         needs_dry = like is not None and self._mix.needs_dry(now)
         if wanted is not None and needs_dry:
@@ -293,10 +300,14 @@ class Presenter:
 
     def _lacks_dry(self, now: int) -> bool:
         """The next lock-step frame waits for its input, which the reader has not found yet."""
-        wanted = self._playout.next_lockstep
+        wanted = self._next_lockstep()
         if wanted is None or not self._mix.lacks(wanted.meta, now):
             return False
         return now - wanted.meta.publish_ts_ns < DRY_PATIENCE_NS
+
+    def _next_lockstep(self) -> Frame | None:
+        with self._lock:
+            return self._playout.next_lockstep
 
     def _publish(self, shown: Shown, picture: Picture) -> None:
         meta = replace(shown.frame.meta, present_ts_ns=0, dropped_before=0)

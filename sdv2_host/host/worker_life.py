@@ -41,7 +41,8 @@ class WorkerLife:
     """A worker process. Runs from the moment it is made; used in one event loop.
 
     Fields, all per life: `ready` and `newest` its last messages of that kind; `problem` what of
-    the parameters it does not follow; `failure` what it told before it ended.
+    the parameters it does not follow; `failure` what it told before it ended; whether its process
+    is asked, terminated or killed by now.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class WorkerLife:
         self._limits = limits
         self._changed = asyncio.Event()
         self._process: Process | None = None
+        self._is_ending = False
         self._task = asyncio.create_task(self._live(), name=f"worker on {place.work_stream}")
 
     @property
@@ -87,7 +89,8 @@ class WorkerLife:
 
     def end(self) -> None:
         """It will be stopped; `ended` tells when."""
-        if not self._task.cancelling():  # a second time would leave the process to itself
+        # While it is being ended already that would leave the process to itself.
+        if not self._is_ending and not self._task.cancelling():
             self._task.cancel()
 
     def host_error(self) -> HostError | None:
@@ -105,6 +108,7 @@ class WorkerLife:
             try:
                 return await self._listen(process)
             finally:
+                self._is_ending = True
                 sender.cancel()
                 await child_process.end(process, self._limits.stop_s, self._limits.terminate_s)
         finally:
@@ -143,7 +147,7 @@ class WorkerLife:
         return params if params.steps <= most else params.model_copy(update={"steps": most})
 
     async def _listen(self, process: Process) -> str:
-        silence_s = self._limits.start_silence_s
+        silence_s = usual_s = self._limits.start_silence_s
         while True:
             try:
                 line = await child_process.read_line(process, silence_s)
@@ -156,11 +160,12 @@ class WorkerLife:
                 return f"broke the protocol ({error})"
             if isinstance(message, Ready):
                 self.ready = message
-                silence_s = self._limits.silence_s
+                step_s = max(message.step_ms.values(), default=0.0) / 1000
+                silence_s = usual_s = self._limits.silence_after_s(step_s)
             elif isinstance(message, Report):
                 self.newest = message
                 chunk_s = sum(message.spans_ms.values()) / 1000
-                silence_s = max(self._limits.silence_s, self._limits.silence_chunks * chunk_s)
+                silence_s = max(usual_s, self._limits.silence_after_s(chunk_s))
             elif isinstance(message, Problem):
                 self.problem = message.text
             elif isinstance(message, Failed):

@@ -274,6 +274,20 @@ def test_a_value_lies_within_its_interval(as_in_the_paper: dict[str, Any]) -> No
         assert low < row["warp"] < high
 
 
+@pytest.mark.parametrize(
+    ("between", "said"),
+    [
+        ([-2.0, -1.0], "lower"),
+        ([1.0, 2.0], "higher"),
+        ([-1.0, 1.0], "undecided"),
+        ([0.0, 0.0], "undecided"),
+        ([np.nan, np.nan], "undecided"),
+    ],
+)
+def test_a_verdict_takes_the_whole_interval(between: list[float], said: str) -> None:
+    assert verdict({"warp_interval": between}, "warp") == said
+
+
 def test_an_interval_holds_the_middle_of_the_values() -> None:
     assert interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
 

@@ -273,6 +273,9 @@ def test_frozen_a_lockstep_frame_is_answered_with_the_held_picture() -> None:
     assert shown.frame.meta.source_frame == 1
     assert shown.turn_of is not None
     assert shown.turn_of.source_frame == 2
+    again = playout.again(LOCKSTEP_QUIET_NS)
+    assert again is not None
+    assert again.turn_of == shown.turn_of  # the output does not go back
 
 
 @pytest.mark.parametrize("tick_ms", [None, 20])

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from sdv2_host.clock import NS_PER_MS, now_ns
-from sdv2_host.errors import RingError
+from sdv2_host.errors import HostError, RingError
 from sdv2_host.host.meter import Meter
 from sdv2_host.host.output_mix import MAX_DRY_FRAMES
-from sdv2_host.host.playout import PlayoutCounts
+from sdv2_host.host.playout import Playout, PlayoutCounts
 from sdv2_host.host.presenter import Presenter
 from sdv2_host.ipc.frame_ring import FrameReader, FrameWriter
 from sdv2_host.params import Params
@@ -162,9 +162,9 @@ def test_an_output_that_cannot_be_written_is_reported_once(
     run_dir: Path, stream: str, work: FrameWriter
 ) -> None:
     failed = threading.Event()
-    failures: list[RingError] = []
+    failures: list[HostError] = []
 
-    def fail(error: RingError) -> None:
+    def fail(error: HostError) -> None:
         failures.append(error)
         failed.set()
 
@@ -179,6 +179,68 @@ def test_an_output_that_cannot_be_written_is_reported_once(
     presenter.close()
     assert [str(error) for error in failures] == ["shared memory is full"]
     assert full.closed
+
+
+def test_what_must_not_happen_ends_the_output_with_a_word(
+    run_dir: Path, stream: str, work: FrameWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+    failures: list[HostError] = []
+
+    def fail(error: HostError) -> None:
+        failures.append(error)
+        failed.set()
+
+    def broken(playout: Playout, now: int) -> None:
+        raise IndexError("deque")
+
+    monkeypatch.setattr(Playout, "decide", broken)
+    presenter = Presenter(
+        FrameReader(f"{stream}-wk", run_dir=run_dir),
+        FrameWriter(f"{stream}-out", run_dir=run_dir),
+        0.0,
+        fail,
+        FrameReader(f"{stream}-in", run_dir=run_dir),
+    )
+
+    assert failed.wait(5)
+    presenter.close()
+    assert [str(error) for error in failures] == ["the output has ended: IndexError: deque"]
+
+
+def test_what_waits_to_be_shown_is_read_under_the_lock(
+    run_dir: Path, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`withdraw`, of another thread, empties and fills it."""
+    plain = Playout.next_lockstep
+    looks: list[bool] = []
+    presenters: list[Presenter] = []
+
+    def watched(playout: Playout) -> Frame | None:
+        looks.extend(presenter._lock.locked() for presenter in presenters)
+        assert plain.fget is not None
+        return plain.fget(playout)
+
+    monkeypatch.setattr(Playout, "next_lockstep", property(watched))
+    with FrameWriter(f"{stream}-wk", run_dir=run_dir) as work:
+        presenter = Presenter(
+            FrameReader(f"{stream}-wk", run_dir=run_dir),
+            FrameWriter(f"{stream}-out", run_dir=run_dir),
+            0.0,
+            lambda error: None,
+            FrameReader(f"{stream}-in", run_dir=run_dir),
+        )
+        presenters.append(presenter)
+        with FrameReader(f"{stream}-out", run_dir=run_dir) as output:
+            lockstep = replace(meta(1, now_ns()), flags=FrameFlags.LOCKSTEP)
+            presenter.play(Params(mix=0.5))
+            work.publish(picture(1), lockstep)
+            presenter.wake()
+            collect(output, lambda frames: len(frames) == 1)
+        presenter.close()
+
+    assert len(looks) > 3
+    assert all(looks)
 
 
 def feed(meter: Meter, times_ms: list[int], latency_ms: int = 100) -> None:
