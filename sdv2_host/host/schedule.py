@@ -20,7 +20,8 @@ UNKNOWN_REST_MS = 500.0
 
 
 class Schedule:
-    """Asked before each chunk, and ten times a second while there is none, told after it. Used by the worker's thread.
+    """Asked before each chunk, while there is none ten times a second, told after it. Used by the
+    worker's thread.
 
     Fields, per process: the table, corrected by what steps take; the newest decision; what it was
     made for; steps since the shape changed last; whether lock-step frames come; whether a batch
