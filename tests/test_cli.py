@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,9 +237,26 @@ def test_a_port_in_use_is_one_line(command: str, kind: socket.SocketKind) -> Non
         port = str(taken.getsockname()[1])
         done = sdv2_host(command, "--name", name, "--engine", "passthrough", "--port", port)
 
+    line = done.stderr.splitlines()[-1]
     assert done.returncode == 2
-    assert f"--port {port}" in done.stderr.splitlines()[-1]
+    assert f"--port {port}" in line
+    assert f"process {os.getpid()} " in line or sys.platform != "linux"
     assert "Traceback" not in done.stderr
+    assert descriptors(name) == []
+
+
+def test_an_address_of_another_machine_is_one_line_and_no_host() -> None:
+    name = unique_name()
+    with tempfile.TemporaryDirectory() as state_dir:
+        done = sdv2_host(
+            *("run", "--name", name, "--engine", "passthrough", "--port", "0"),
+            *("--listen", "192.0.2.1", "--data-dir", state_dir, "--resume", "last"),
+        )
+        left = [path.name for path in Path(state_dir).rglob("*") if path.is_file()]
+
+    assert done.returncode == 2
+    assert "--listen 192.0.2.1 is no address of this machine" in done.stderr.splitlines()[-1]
+    assert left == []
     assert descriptors(name) == []
 
 

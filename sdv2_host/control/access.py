@@ -7,6 +7,7 @@ alone, with what else a program needs to reach the daemon.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import secrets
@@ -25,9 +26,12 @@ from sdv2_host.ipc.host_file import (
     host_names,
     is_written_by,
     load_host_file,
+    output_stream,
     pack_host_file,
 )
+from sdv2_host.ipc.ring_leftovers import try_lock_stream
 from sdv2_host.ipc.run_dir import (
+    check_run_dir,
     default_run_dir,
     make_run_dir,
     remove_file,
@@ -118,6 +122,18 @@ def remove_host_file(name: str, run_dir: Path | None = None) -> None:
     found = load_host_file(name, directory)
     if found is not None and found.pid == os.getpid():
         remove_file(host_file_path(directory, name))
+
+
+def remove_dead_host_files(run_dir: Path | None = None) -> None:
+    """Those of hosts that were killed are gone. Dead is whose lock the system has freed."""
+    for directory in (run_dir,) if run_dir is not None else run_dirs():
+        for name in host_names((directory,)):
+            with contextlib.suppress(RingError, OSError):  # somebody else's: left as it is
+                check_run_dir(directory)
+                lock = try_lock_stream(output_stream(name), directory)
+                if lock is not None:
+                    remove_file(host_file_path(directory, name))
+                    lock.release()
 
 
 def read_host_file(name: str, run_dir: Path | None = None) -> HostFile | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from pathlib import Path
 
+from sdv2_host.control.access import running_hosts
 from sdv2_host.errors import ConfigError
 
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
@@ -41,7 +43,12 @@ else:
 
 
 _PROC = Path("/proc")
-_LISTENING_TABLES = ("net/udp", "net/udp6")
+_TABLES = {
+    socket.SOCK_DGRAM: ("net/udp", "net/udp6"),
+    socket.SOCK_STREAM: ("net/tcp", "net/tcp6"),
+}
+_WAITING_STATES = ("07", "0A")
+"""Of a UDP socket that is bound, of a TCP socket that listens."""
 UNKNOWN_OWNER = "another program uses it, perhaps another sdv2-host"
 
 
@@ -80,18 +87,26 @@ def _bind(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
         opened.bind(address)
     except OSError as error:
         opened.close()
-        is_udp = kind == socket.SOCK_DGRAM
-        owner = f"{udp_port_owner(port)}; " if is_udp else "another program listens there (TCP); "
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(
+                f"--listen {host} is no address of this machine: use 127.0.0.1 for programs of "
+                "this machine, 0.0.0.0 for others too"
+            ) from error
         raise ConfigError(
-            f"--port {port}: {host}:{port} cannot be used ({error.strerror}); {owner}"
-            f"choose another one, for example --port {port % 65535 + 1}, or 0 for any free one"
+            f"--port {port}: {host}:{port} cannot be used ({error.strerror}); "
+            f"{port_owner(kind, port)}; choose another one, for example --port {port % 65535 + 1}, "
+            "or 0 for any free one"
         ) from error
     return opened
 
 
-def udp_port_owner(port: int) -> str:
-    """Names the process that holds the port where the system tells (Linux, own processes)."""
-    inodes = {inode for table in _LISTENING_TABLES for inode in _inodes(_PROC / table, port)}
+def port_owner(kind: socket.SocketKind, port: int) -> str:
+    """Names the host that has the port, or the process, where the system tells of that (Linux, own
+    processes)."""
+    for host in running_hosts():
+        if host.port == port:
+            return f"host {host.name} (process {host.pid}) has it"
+    inodes = {inode for table in _TABLES[kind] for inode in _inodes(_PROC / table, port)}
     links = {f"socket:[{inode}]" for inode in inodes}
     for process in _PROC.glob("[0-9]*") if links else ():
         try:
@@ -105,11 +120,18 @@ def udp_port_owner(port: int) -> str:
 
 
 def _inodes(table: Path, port: int) -> list[str]:
-    """Socket inodes bound to the port. Columns: sl local_address:port ... inode is the 10th."""
+    """Sockets that wait at the port. Columns: sl local_address:port remote st ..., inode the 10th.
+
+    Source: Linux, Documentation/networking/proc_net_tcp.rst.
+    """
     try:
         rows = table.read_text().splitlines()[1:]
     except OSError:
         return []
     columns = [row.split() for row in rows]
     wanted = f":{port:04X}"
-    return [column[9] for column in columns if len(column) > 9 and column[1].endswith(wanted)]
+    return [
+        column[9]
+        for column in columns
+        if len(column) > 9 and column[1].endswith(wanted) and column[3] in _WAITING_STATES
+    ]

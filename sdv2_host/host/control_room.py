@@ -73,6 +73,7 @@ class ControlRoom:
         self._watching: list[asyncio.Task[None]] = []
         self._advertisement: Advertisement | None = None
         self._stops: list[Callable[[], None]] = []
+        self._is_open = False
 
     @property
     def port(self) -> int:
@@ -141,6 +142,7 @@ class ControlRoom:
         if self._bridge is not None:
             self._bridge.start()
         write_host_file(self._host_file(), self._run_dir)
+        self._is_open = True
 
     def follow(self, params: Params) -> None:
         """What the room does itself of the parameters: recording."""
@@ -162,7 +164,8 @@ class ControlRoom:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        if self._watching and self._config.resume == "last":
+        # A start that was refused, of a name that is taken or a port, was no host and has no state.
+        if self._is_open and self._config.resume == "last":
             self._keeper.close()
         if self._takes is not None:
             await self._takes.close()

@@ -17,6 +17,7 @@ from sdv2_host.control.access import (
     is_loopback,
     make_access,
     read_host_file,
+    remove_dead_host_files,
     remove_host_file,
     running_hosts,
     write_host_file,
@@ -208,6 +209,18 @@ def test_what_a_killed_host_left_is_not_believed(run_dir: Path, alive: WriterLoc
     assert read_host_file("a", run_dir) is not None
     alive.release()
     assert read_host_file("a", run_dir) is None
+
+
+def test_files_of_killed_hosts_are_gone_when_another_starts(
+    run_dir: Path, alive: WriterLock
+) -> None:
+    for name in ("a", "dead", "long-dead"):
+        write_host_file(host_file(name), run_dir)
+
+    remove_dead_host_files(run_dir)
+
+    assert alive.is_in_place
+    assert sorted(path.name for path in run_dir.iterdir()) == ["a-out.lock", "a.host"]
 
 
 def test_the_file_of_another_process_is_left_alone(run_dir: Path) -> None:
