@@ -153,6 +153,8 @@ class EngineDesk:
     def retry(self) -> str:
         """An engine that was given up is started once more; says what was done."""
         if not self._is_given_up:
+            if self.asked == self.in_use:
+                self._on_problem(ORIGIN, "")  # that another one cannot be had is no news any more
             return f"{told(self.in_use)} is in use: there is nothing to try again"
         self._on_problem(ORIGIN, "")
         self._want(self.asked, None)

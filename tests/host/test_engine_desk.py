@@ -225,6 +225,9 @@ def test_an_engine_that_is_not_installed_is_refused_before_a_worker_is_started(
             assert (rig.console.params.engine, rig.console.params.vae) == (AS_STARTED, AS_STARTED)
             assert all(config == rig.started for config, _ in rig.prepared)
 
+            rig.desk.retry()  # as asking for the engine in use does
+            assert rig.problems["swap"] == ""
+
     asyncio.run(run())
 
 
