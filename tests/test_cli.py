@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,10 +18,13 @@ from pathlib import Path
 import pytest
 
 from sdv2_host.cli import main
+from sdv2_host.errors import ConfigError, HostError
 from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.obs.client import ObsError
 from sdv2_host.param_table import PARAMS
 from sdv2_host.sources.camera import list_cameras
 from tests.hosts import descriptors, orphans, sdv2_host, unique_name
+from tests.package_trees import PATHS, tree_of
 from tests.sources.clips import write_clip, write_sound_only
 
 ROOT = Path(__file__).parents[1]
@@ -281,6 +287,39 @@ def test_help_tells_how_to_play_and_what_exit_codes_mean(
     text = " ".join(capsys.readouterr().out.split())
     assert text.index(" run ") < text.index("Play a running host") < text.index(" panic ")
     assert "10 no host answers" in text
+
+
+def exit_codes() -> set[int]:
+    """Those of all error classes, and of a command that is done or that a signal ends."""
+    bodies = [
+        node.body
+        for module in PATHS
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.ClassDef)
+    ]
+    of_errors = {
+        line.value.value
+        for line in itertools.chain(*bodies)
+        if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant)
+        if isinstance(line.value.value, int) and ast.unparse(line.targets[0]) == "exit_code"
+    }
+    return {0, 128 + signal.SIGINT, 128 + signal.SIGTERM} | of_errors
+
+
+def listed_codes(text: str) -> set[int]:
+    """The numbers that begin the items of the first list of exit codes in the text."""
+    listed = " ".join(text.split()).split("Exit codes: ")[1].split(". ")[0]
+    return {int(number) for number in re.findall(r"(?:^|[,;] )(\d+) ", listed)}
+
+
+def test_every_exit_code_is_listed_in_the_help_and_in_the_docs(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("--help")
+
+    assert exit_codes() > {HostError.exit_code, ConfigError.exit_code, ObsError.exit_code}
+    assert listed_codes(capsys.readouterr().out) == exit_codes()
+    assert listed_codes((ROOT / "docs" / "control.md").read_text("utf-8")) == exit_codes()
 
 
 def test_the_shell_completes_commands() -> None:
