@@ -118,6 +118,25 @@ BAD_OPTIONS = {
     ),
     "name illegal": (["run", "--name", "../up"], "use 1 to 44 of a-z"),
     "osc port": (["run", "--port", "70000"], "--port 70000"),
+    "surfaces port too large": (
+        ["surfaces", "write", "--port", "99999"],
+        "--port 99999: expected 1..65535",
+    ),
+    "surfaces port zero": (["surfaces", "write", "--port", "0"], "--port 0: expected 1..65535"),
+    "surfaces port negative": (["surfaces", "write", "--port", "-5"], "--port -5: expected 1.."),
+    "surfaces host no host": (
+        ["surfaces", "write", "--host", "not a host"],
+        "--host 'not a host': expected an IP address or a machine's name",
+    ),
+    "surfaces host with a port": (
+        ["surfaces", "write", "--host", "10.0.0.5:9400"],
+        "--host '10.0.0.5:9400': expected an IP address or a machine's name without a port",
+    ),
+    "surfaces host mistyped": (
+        ["surfaces", "write", "--host", "10.0.0.300"],
+        "--host '10.0.0.300': expected",
+    ),
+    "surfaces host empty": (["surfaces", "write", "--host", ""], "--host '': expected"),
     "command unknown": (["dance"], "No such command 'dance'"),
     "option unknown": (["run", "--bogus"], "No such option: --bogus"),
     "render to nothing": (["render", "in.mp4"], "Missing argument 'OUT'"),
@@ -131,11 +150,16 @@ def test_a_bad_option_is_one_line(
     said: str,
     command: Command,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+
     code = command(*args)
 
     fault = capsys.readouterr().err
     assert code == 2
+    assert not any(tmp_path.iterdir())
     assert fault.startswith("sdv2-host: ")
     assert fault.count("\n") == 1
     assert said in fault
@@ -246,6 +270,16 @@ def test_a_port_in_use_is_one_line(command: str, kind: socket.SocketKind) -> Non
     assert f"--port {port}" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert descriptors(name) == []
+
+
+@pytest.mark.parametrize("host", ["192.168.1.20", "::1", "localhost", "stage-1.local", "FOH_1"])
+def test_surfaces_are_written_for_any_address_or_name(
+    host: str, command: Command, tmp_path: Path
+) -> None:
+    code = command("surfaces", "write", str(tmp_path), "--host", host, "--port", "65535")
+
+    assert code == 0
+    assert f"connect {host} 65535" in (tmp_path / "sdv2.pd").read_text("utf-8")
 
 
 def test_params_json_is_the_whole_table(
