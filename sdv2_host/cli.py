@@ -42,7 +42,8 @@ app = typer.Typer(
     name="sdv2-host",
     epilog="Exit codes: 0 done; 1 not live (status), not ready (doctor, soundcheck); 2 refused, "
     "with the reason; 3 shared memory; 4 no such picture source; 5 model; 6 name in use; 7 worker; "
-    "9 device; 10 no host answers; 130 Ctrl-C.",
+    "8 bytes of another program that are not the protocol; 9 device; 10 no host answers; 11 OBS; "
+    "130 Ctrl-C; 143 ended by SIGTERM.",
     add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,10 +19,13 @@ from pathlib import Path
 import pytest
 
 from sdv2_host.cli import main
+from sdv2_host.errors import ConfigError, HostError
 from sdv2_host.ipc.frame_ring import FrameWriter
+from sdv2_host.obs.client import ObsError
 from sdv2_host.param_table import PARAMS
 from sdv2_host.sources.camera import list_cameras
 from tests.hosts import descriptors, orphans, sdv2_host, unique_name
+from tests.package_trees import PATHS, tree_of
 from tests.sources.clips import write_clip, write_sound_only
 
 ROOT = Path(__file__).parents[1]
@@ -113,6 +119,25 @@ BAD_OPTIONS = {
     ),
     "name illegal": (["run", "--name", "../up"], "use 1 to 44 of a-z"),
     "osc port": (["run", "--port", "70000"], "--port 70000"),
+    "surfaces port too large": (
+        ["surfaces", "write", "--port", "99999"],
+        "--port 99999: expected 1..65535",
+    ),
+    "surfaces port zero": (["surfaces", "write", "--port", "0"], "--port 0: expected 1..65535"),
+    "surfaces port negative": (["surfaces", "write", "--port", "-5"], "--port -5: expected 1.."),
+    "surfaces host no host": (
+        ["surfaces", "write", "--host", "not a host"],
+        "--host 'not a host': expected an IP address or a machine's name",
+    ),
+    "surfaces host with a port": (
+        ["surfaces", "write", "--host", "10.0.0.5:9400"],
+        "--host '10.0.0.5:9400': expected an IP address or a machine's name without a port",
+    ),
+    "surfaces host mistyped": (
+        ["surfaces", "write", "--host", "10.0.0.300"],
+        "--host '10.0.0.300': expected",
+    ),
+    "surfaces host empty": (["surfaces", "write", "--host", ""], "--host '': expected"),
     "command unknown": (["dance"], "No such command 'dance'"),
     "option unknown": (["run", "--bogus"], "No such option: --bogus"),
     "render to nothing": (["render", "in.mp4"], "Missing argument 'OUT'"),
@@ -126,11 +151,16 @@ def test_a_bad_option_is_one_line(
     said: str,
     command: Command,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+
     code = command(*args)
 
     fault = capsys.readouterr().err
     assert code == 2
+    assert not any(tmp_path.iterdir())
     assert fault.startswith("sdv2-host: ")
     assert fault.count("\n") == 1
     assert said in fault
@@ -260,6 +290,16 @@ def test_an_address_of_another_machine_is_one_line_and_no_host() -> None:
     assert descriptors(name) == []
 
 
+@pytest.mark.parametrize("host", ["192.168.1.20", "::1", "localhost", "stage-1.local", "FOH_1"])
+def test_surfaces_are_written_for_any_address_or_name(
+    host: str, command: Command, tmp_path: Path
+) -> None:
+    code = command("surfaces", "write", str(tmp_path), "--host", host, "--port", "65535")
+
+    assert code == 0
+    assert f"connect {host} 65535" in (tmp_path / "sdv2.pd").read_text("utf-8")
+
+
 def test_params_json_is_the_whole_table(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,6 +339,39 @@ def test_help_tells_how_to_play_and_what_exit_codes_mean(
     text = " ".join(capsys.readouterr().out.split())
     assert text.index(" run ") < text.index("Play a running host") < text.index(" panic ")
     assert "10 no host answers" in text
+
+
+def exit_codes() -> set[int]:
+    """Those of all error classes, and of a command that is done or that a signal ends."""
+    bodies = [
+        node.body
+        for module in PATHS
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.ClassDef)
+    ]
+    of_errors = {
+        line.value.value
+        for line in itertools.chain(*bodies)
+        if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant)
+        if isinstance(line.value.value, int) and ast.unparse(line.targets[0]) == "exit_code"
+    }
+    return {0, 128 + signal.SIGINT, 128 + signal.SIGTERM} | of_errors
+
+
+def listed_codes(text: str) -> set[int]:
+    """The numbers that begin the items of the first list of exit codes in the text."""
+    listed = " ".join(text.split()).split("Exit codes: ")[1].split(". ")[0]
+    return {int(number) for number in re.findall(r"(?:^|[,;] )(\d+) ", listed)}
+
+
+def test_every_exit_code_is_listed_in_the_help_and_in_the_docs(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("--help")
+
+    assert exit_codes() > {HostError.exit_code, ConfigError.exit_code, ObsError.exit_code}
+    assert listed_codes(capsys.readouterr().out) == exit_codes()
+    assert listed_codes((ROOT / "docs" / "control.md").read_text("utf-8")) == exit_codes()
 
 
 def test_the_shell_completes_commands() -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def plan(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -41,8 +43,9 @@ def test_what_does_not_fit_is_told_with_what_would() -> None:
     assert "does not fit: --vae taehv fits (" in done.stdout
 
 
-def test_only_wan_engines_have_plans() -> None:
-    done = plan("tiny")
+@pytest.mark.parametrize("name", ["tiny", "passthrough", "nope"])
+def test_only_wan_engines_have_plans_and_only_those_are_named(name: str) -> None:
+    done = plan(name)
 
     assert done.returncode == 2
-    assert done.stderr == "sdv2-host: tiny: plans are for wan-1.3b and wan-14b\n"
+    assert done.stderr == f"sdv2-host: NAME {name}: expected wan-1.3b or wan-14b\n"

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sdv2_host.commands.report import check_writable
+from sdv2_host.control.preset_file import Look
 from sdv2_host.control.presets import PresetShelf
 from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.tiny_engine import build_tiny_engine
 from sdv2_host.host.output_mix import Picture, mixed
 from sdv2_host.param_values import apply
 from sdv2_host.params import Params
+from sdv2_host.sinks.video_file import cannot_write
 from sdv2_host.sources.pattern import TestPattern
 from sdv2_host.types import Frame, FrameMeta, ProgressFn, Size
 
@@ -22,20 +25,23 @@ COLUMNS = 4
 LABEL_PX = 26
 GAP_PX = 8
 QUALITY = 82
+SUFFIXES = (".jpg", ".jpeg", ".png")
 INK, GROUND = (226, 230, 240), (16, 18, 24)
 
 
 def looks_sheet(folder: Path, target: Path, size: Size, progress: ProgressFn) -> list[str]:
-    """Writes the sheet; the presets on it.
+    """Writes the sheet; the presets on it. What it cannot do shows before the model is loaded.
 
     Raises:
-        ConfigError: a preset is wrong, or the sheet cannot be written.
+        ConfigError: a preset is wrong, there is none, or the sheet cannot be written.
     """
-    shelf = PresetShelf(folder, folder, "tiny")
-    problems = shelf.scan()
-    if problems:
-        raise ConfigError("; ".join(problems))
-    looks = [look for look in shelf.looks.values() if look.engine in ("tiny", "")]
+    if target.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"--out {target}: the sheet is one picture, give it a name that ends in "
+            f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        )
+    looks = _read_looks(folder)
+    check_writable(target)
     engine = build_tiny_engine(size, threads=0)
     frames = _frames(size)
     cells = [("Input", frames[-1].pixels)]
@@ -50,8 +56,27 @@ def looks_sheet(folder: Path, target: Path, size: Size, progress: ProgressFn) ->
     try:
         _sheet(cells, size).save(target, quality=QUALITY)
     except OSError as error:
-        raise ConfigError(f"cannot write {target}: {error.strerror}") from error
+        raise cannot_write(target, error) from error
     return [look.name for look in looks]
+
+
+def _read_looks(folder: Path) -> list[Look]:
+    """The presets in the folder that the embedded model can show, one at least."""
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: no such folder of presets; name one that has them, or none for those that "
+            "come with sdv2-host"
+        )
+    shelf = PresetShelf(folder, folder, "tiny")
+    if problems := shelf.scan():
+        raise ConfigError("; ".join(dict.fromkeys(problems)))  # the shelf reads it as two folders
+    looks = [look for look in shelf.looks.values() if look.engine in ("tiny", "")]
+    if not looks:
+        raise ConfigError(
+            f"{folder}: no preset of engine tiny among its *.json; name a folder that has one, or "
+            "none for those that come with sdv2-host"
+        )
+    return looks
 
 
 def _frames(size: Size) -> list[Frame]:

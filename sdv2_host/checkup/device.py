@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ HOST_SHARE = 0.8
 share the processor: README has 29.8 fps of a 30 fps source with an engine of 37.7. An engine on a
 graphics card has that for itself."""
 HOT_C = 85.0
+SLOW = "seconds for each picture, which is no show"
+"""What a Wan engine makes on a processor."""
+ELSEWHERE = "use a machine with a graphics card, or --engine tiny"
 _QUERY = "name,driver_version,memory.total,memory.used,temperature.gpu"
 NVIDIA_SMI = ("nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits")
 
@@ -61,21 +65,15 @@ def _number(text: str) -> float | None:
 def check_driver(config: Config, ask: Ask) -> list[Finding]:
     """The NVIDIA driver, if there is one."""
     said = ask(NVIDIA_SMI)
-    return list(driver_findings(config, None if said is None else read_cards(said)))
+    cards = None if said is None else read_cards(said)
+    return list(driver_findings(config, cards, sys.platform))
 
 
-def driver_findings(config: Config, cards: list[Card] | None) -> Iterator[Finding]:
-    """`cards` None = no driver answers."""
+def driver_findings(config: Config, cards: list[Card] | None, platform: str) -> Iterator[Finding]:
+    """`cards` None = no driver answers; `platform` as `sys.platform` has it."""
     subject = Subject(GROUP, "NVIDIA driver")
     if cards is None:
-        if config.device.startswith("cuda"):
-            yield subject.trouble(
-                f"no driver answers (nvidia-smi), but --device {config.device} is asked for",
-                "the engine cannot start",
-                "install NVIDIA's driver and restart the computer, or use --device auto",
-            )
-        else:
-            yield subject.ok("none; engine tiny and passthrough need none")
+        yield _no_driver_finding(config, subject, platform)
         return
     for index, card in enumerate(cards):
         heat = f", {card.celsius:.0f} °C" if card.celsius is not None else ""
@@ -95,6 +93,32 @@ def driver_findings(config: Config, cards: list[Card] | None) -> Iterator[Findin
             yield one.ok(seen)
 
 
+def _no_driver_finding(config: Config, subject: Subject, platform: str) -> Finding:
+    if not _is_wan(config):  # whatever --device says, which is of Wan engines alone
+        return subject.ok(f"none; engine {config.engine} needs none")
+    install = "install NVIDIA's driver and restart the computer"
+    if config.device.startswith("cuda"):
+        return subject.trouble(
+            f"no driver answers (nvidia-smi), but --device {config.device} is asked for",
+            f"engine {config.engine} cannot start",
+            f"{install}, or {ELSEWHERE}",
+        )
+    if config.device != "auto":
+        return subject.ok(f"none; --device {config.device} needs none")
+    if platform == "darwin":
+        return subject.ok(f"none, as on any Mac; where engine {config.engine} runs is told below")
+    return subject.warning(
+        "no driver answers (nvidia-smi)",
+        f"engine {config.engine} does not run on an NVIDIA card; what it runs on instead is told "
+        "below",
+        f"where this computer has an NVIDIA card, {install}",
+    )
+
+
+def _is_wan(config: Config) -> bool:
+    return config.engine.startswith("wan")
+
+
 def check_engine(config: Config) -> list[Finding]:
     """What torch says, in a process of its own; engine passthrough does without."""
     if config.engine == "passthrough":
@@ -105,17 +129,16 @@ def check_engine(config: Config) -> list[Finding]:
 
 def engine_findings(config: Config, facts: dict[str, Any]) -> Iterator[Finding]:
     """`facts` as `bench/engine_facts.py` answers."""
-    is_wan = config.engine.startswith("wan")
     seen = f"torch {facts['torch']}, built for {facts['build']}"
     num_cuda = facts["num_cuda"]
     if facts["build"].startswith("CUDA"):
         seen += f", finds {num_cuda} NVIDIA card{'' if num_cuda == 1 else 's'}"
-    yield Subject(GROUP, "torch").ok(seen)
+    yield _torch_finding(config, seen, facts["build"])
     subject = Subject(GROUP, f"engine {config.engine}")
     if facts["problem"]:
         yield subject.trouble(facts["problem"], "the engine cannot start", "as it says")
         return
-    if is_wan:
+    if _is_wan(config):
         yield from _plan_findings(config, subject, facts)
     elif facts["compiled"] is False and config.compile != "off":
         yield subject.ok(
@@ -128,23 +151,39 @@ def engine_findings(config: Config, facts: dict[str, Any]) -> Iterator[Finding]:
         yield subject.ok("nothing to prepare")
 
 
+def _torch_finding(config: Config, seen: str, build: str) -> Finding:
+    subject = Subject(GROUP, "torch")
+    if build != "CPU" or not _is_wan(config) or config.device == "cpu":
+        return subject.ok(seen)
+    return subject.warning(
+        seen,
+        f"engine {config.engine} runs on no graphics card, whatever this computer has",
+        "where it has one, choose its torch on pytorch.org/get-started and run the line given "
+        "there with the pip of sdv2-host",
+    )
+
+
 def _plan_findings(config: Config, subject: Subject, facts: dict[str, Any]) -> Iterator[Finding]:
     device, plan = facts["device"], facts["plan"]
     seen = (
         f"{config.size}, up to {plan['steps']} steps: {plan['total'] / GIB:.1f} GiB of "
         f"{device['free'] / GIB:.1f} GiB free on {device['name']}"
     )
+    is_on_cpu = device["kind"] == "cpu"
     if plan["advice"]:
+        # What would fit on a processor is for tests alone: to put that first would mislead.
+        todo = f"{ELSEWHERE}; here, for tests: {plan['advice']}" if is_on_cpu else plan["advice"]
         yield subject.trouble(
             f"does not fit: {seen}",
-            "the engine cannot start, or ends when memory runs out",
-            plan["advice"],
+            "the engine cannot start, or ends when memory runs out"
+            + (f"; on the processor it takes {SLOW}" if is_on_cpu else ""),
+            todo,
         )
-    elif device["kind"] == "cpu":
+    elif is_on_cpu:
         yield subject.warning(
             f"fits, but on the processor: {seen}",
-            "seconds for each picture, which is no show",
-            "use a machine with a graphics card, or --engine tiny",
+            SLOW,
+            ELSEWHERE,
         )
     else:
         yield subject.ok(f"fits: {seen}")

@@ -159,20 +159,31 @@ def bench_precision(
 
 @bench_pictures_app.command("looks")
 def bench_looks(
-    folder: Annotated[Path, typer.Argument(help="Folder of presets.")] = Path("presets"),
-    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("looks.jpg"),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of presets; without it those that come with sdv2-host."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The picture to write, one file: .jpg, .jpeg or .png.")
+    ] = Path("looks.jpg"),
     size: SizeText = None,
 ) -> None:
     """Look at presets: every one of the embedded model on one sheet.
 
-    Example: sdv2-host bench looks presets --out looks.jpg
+    Examples:
+
+      sdv2-host bench looks
+
+      sdv2-host bench looks my-presets --out looks.png
     """
     from sdv2_host.bench.looks import looks_sheet
     from sdv2_host.commands.narrator import Narrator
     from sdv2_host.config_checks import parse_size
+    from sdv2_host.host.folders import shipped
 
     narrator = Narrator()
-    names = looks_sheet(folder, out, parse_size(size or "256x256"), narrator.progress)
+    presets = folder or shipped("presets")
+    names = looks_sheet(presets, out, parse_size(size or "256x256"), narrator.progress)
     narrator.say(f"wrote {out}: {len(names)} presets")
 
 

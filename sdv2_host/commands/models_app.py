@@ -160,7 +160,9 @@ def plan(
       sdv2-host models plan wan-14b --memory 24
     """
     from sdv2_host.commands.models_plan import show_plan
-    from sdv2_host.commands.settings import check_range, make_config
+    from sdv2_host.commands.settings import check_choice, check_range, make_config
+    from sdv2_host.gpu.wan_spec import WAN_DIMS
 
+    check_choice("NAME", engine, tuple(WAN_DIMS))
     check_range("--steps", max_steps or 1, 1, 4)
     show_plan(make_config(ctx.params), memory, json_file)

@@ -11,7 +11,6 @@ import torch
 from sdv2_host.commands.narrator import Narrator
 from sdv2_host.commands.report import write_json
 from sdv2_host.config import Config
-from sdv2_host.errors import ConfigError
 from sdv2_host.gpu.device import (
     GIB,
     DeviceMemory,
@@ -21,7 +20,6 @@ from sdv2_host.gpu.device import (
     resolve_dtype,
 )
 from sdv2_host.gpu.memory_plan import MemoryPlan, advice, plan_memory
-from sdv2_host.gpu.wan_spec import WAN_DIMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +51,12 @@ def find_target(config: Config, memory_gib: float | None) -> Target:
 
 
 def show_plan(config: Config, memory_gib: float | None, json_path: Path | None) -> None:
-    """Prints the plan, whether it fits, and if not, what would.
+    """Prints the plan of a Wan engine, whether it fits, and if not, what would.
 
     Raises:
-        ConfigError: the engine is not a Wan engine.
+        ConfigError: the JSON cannot be written.
         DeviceError: the device is not there.
     """
-    if config.engine not in WAN_DIMS:
-        raise ConfigError(f"{config.engine}: plans are for {' and '.join(WAN_DIMS)}")
     target = find_target(config, memory_gib)
     narrator = Narrator()
     narrator.progress(f"planning {config.engine} at {config.size}", 0.0)

@@ -236,7 +236,7 @@ def osc_send(
 def surfaces_write(
     folder: Annotated[Path, typer.Argument(help="Where to.")] = Path("surfaces"),
     host: Annotated[str, typer.Option(help="Address of the machine that is played.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Its port.")] = 9400,
+    port: Annotated[int, typer.Option(help="Its port, 1..65535.")] = 9400,
     docs: Annotated[bool, typer.Option("--docs", help="All that this repository keeps.")] = False,
 ) -> None:
     """Write a session, a layout and a patch that play this host, made from its parameters.
@@ -248,8 +248,11 @@ def surfaces_write(
       sdv2-host surfaces write ipad --host 192.168.1.20
     """
     from sdv2_host.commands.docs import write_docs
+    from sdv2_host.commands.settings import check_host, check_range
     from sdv2_host.surfaces.files import TOUCH, write_surfaces, write_touch
 
+    check_host("--host", host)
+    check_range("--port", port, 1, 65535)
     if docs:
         written = [*write_docs(Path("docs")), *write_touch(Path(TOUCH))]
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +21,13 @@ from sdv2_host.params import Params
 
 LIVE_OPTIONS = [name for name in PARAMS if name not in Config.model_fields]
 """An option such as --engine sets what the parameter of that name calls as-started."""
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+MACHINE_NAME = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*(?!\d+\Z){_LABEL}")
+"""Dotted labels, the last one no number: 192.168.1.300 is an address mistyped, and no name.
+
+Source: RFC 1123, 2.1; underscores as Windows has them.
+"""
 
 
 def style_prompts() -> dict[str, str]:
@@ -111,6 +120,24 @@ def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raises: ConfigError when `value` is not among the allowed ones."""
     if value not in allowed:
         raise ConfigError(f"{option} {value}: expected {' or '.join(allowed)}")
+
+
+def check_host(option: str, host: str) -> None:
+    """Raises: ConfigError when `host` is neither an IP address nor a name that a machine can have.
+
+    Whether there is such a machine is not asked: it may be on another network, or off.
+    """
+    try:
+        ip_address(host)
+    except ValueError:
+        is_known = MACHINE_NAME.fullmatch(host) is not None
+    else:
+        is_known = "%" not in host  # a zone, which is of one machine's cards alone
+    if not is_known:
+        raise ConfigError(
+            f"{option} {host!r}: expected an IP address or a machine's name without a port, such "
+            f"as {option} 192.168.1.20 or {option} stage1.local"
+        )
 
 
 def check_name(name: str) -> str:

@@ -141,17 +141,54 @@ def test_cards_are_read_from_what_the_driver_prints() -> None:
     assert cards[1].celsius is None
 
 
-def test_no_driver_is_a_fact_unless_a_card_is_asked_for() -> None:
-    assert only(list(driver_findings(Config(), None))).verdict is OK
+def test_no_driver_is_a_fact_unless_the_engine_needs_a_card() -> None:
+    tiny = only(list(driver_findings(Config(), None, "linux")))
+    wan = only(list(driver_findings(Config(engine="wan-1.3b"), None, "linux")))
+    on_cpu = only(list(driver_findings(Config(engine="wan-14b", device="cpu"), None, "linux")))
+    spare = only(list(driver_findings(Config(device="cuda:0"), None, "linux")))
+    on_a_mac = only(list(driver_findings(Config(engine="wan-1.3b"), None, "darwin")))
     asked = Config(engine="wan-1.3b", device="cuda:0")
-    assert only(list(driver_findings(asked, None))).verdict is TROUBLE
+
+    assert (tiny.verdict, tiny.seen) == (OK, "none; engine tiny needs none")
+    assert spare == tiny, "it does not use --device"
+    assert wan.verdict is WARNING
+    assert "engine wan-1.3b does not run on an NVIDIA card" in wan.means
+    assert on_a_mac.verdict is OK
+    assert (on_cpu.verdict, on_cpu.seen) == (OK, "none; --device cpu needs none")
+    assert only(list(driver_findings(asked, None, "linux"))).verdict is TROUBLE
+
+
+def test_a_torch_without_cards_is_told_where_the_engine_needs_one() -> None:
+    card = {"kind": "cpu", "name": "CPU", "total": 64 * GIB, "free": 60 * GIB}
+    wan = facts(device=card, plan={"total": 9 * GIB, "steps": 4, "advice": ""})
+
+    asked = list(engine_findings(Config(engine="wan-1.3b"), wan))
+    chosen = list(engine_findings(Config(engine="wan-1.3b", device="cpu"), wan))
+
+    assert verdicts(asked) == [WARNING, WARNING]
+    assert "engine wan-1.3b runs on no graphics card" in asked[0].means
+    assert "pytorch.org/get-started" in asked[0].todo
+    assert verdicts(chosen) == [OK, WARNING]
+    assert verdicts(list(engine_findings(Config(), facts()))) == [OK, OK]
+
+
+def test_a_plan_that_does_not_fit_on_a_processor_is_met_with_a_card_first() -> None:
+    here = {"kind": "cpu", "name": "CPU", "total": 24 * GIB, "free": 22 * GIB}
+    large = facts(device=here, plan={"total": 23 * GIB, "steps": 4, "advice": "--max-steps 3 fits"})
+
+    found = list(engine_findings(Config(engine="wan-1.3b"), large))[1]
+
+    assert found.verdict is TROUBLE
+    assert "seconds for each picture" in found.means
+    assert found.todo.startswith("use a machine with a graphics card, or --engine tiny; ")
+    assert found.todo.endswith("--max-steps 3 fits")
 
 
 def test_a_hot_card_is_told() -> None:
     hot = read_cards(SMI.replace(", 41", ", 91"))
 
-    assert verdicts(list(driver_findings(Config(), hot))) == [WARNING, OK]
-    assert verdicts(list(driver_findings(Config(), read_cards(SMI)))) == [OK, OK]
+    assert verdicts(list(driver_findings(Config(), hot, "linux"))) == [WARNING, OK]
+    assert verdicts(list(driver_findings(Config(), read_cards(SMI), "linux"))) == [OK, OK]
 
 
 def facts(**more: Any) -> dict[str, Any]:
@@ -171,11 +208,15 @@ def test_a_compiled_model_is_told_and_one_that_could_be_is_offered() -> None:
 def test_a_plan_that_does_not_fit_says_what_would() -> None:
     config = Config(engine="wan-1.3b", width=512, height=512)
     card = {"kind": "cuda", "name": "RTX 3060", "total": 12 * GIB, "free": 11 * GIB}
-    small = facts(device=card, plan={"total": 9 * GIB, "steps": 4, "advice": ""})
+    cuda = {"build": "CUDA 13.0", "num_cuda": 1}
+    small = facts(device=card, plan={"total": 9 * GIB, "steps": 4, "advice": ""}, **cuda)
     large = facts(
-        device=card, plan={"total": 15 * GIB, "steps": 4, "advice": "--vae taehv fits (9.0 GiB)"}
+        device=card,
+        plan={"total": 15 * GIB, "steps": 4, "advice": "--vae taehv fits (9.0 GiB)"},
+        **cuda,
     )
-    slow = facts(device={**card, "kind": "cpu"}, plan={"total": GIB, "steps": 4, "advice": ""})
+    slow_plan = {"total": GIB, "steps": 4, "advice": ""}
+    slow = facts(device={**card, "kind": "cpu"}, plan=slow_plan, **cuda)
 
     assert verdicts(list(engine_findings(config, small))) == [OK, OK]
     assert verdicts(list(engine_findings(config, slow))) == [OK, WARNING]
