@@ -145,6 +145,18 @@ def test_status_tells_and_its_exit_code_is_zero_only_while_live(host: Host) -> N
     assert "no frames come in" in host("status").stdout
 
 
+def test_the_status_names_the_show_that_is_recorded(host: Host) -> None:
+    host("set", "record_show=on")
+    told = json.loads(host("status", "--json").stdout)["show"]
+    text = host("status").stdout
+    host("set", "record_show=off")
+
+    assert re.fullmatch(r".*sdv2-[\d-]+\.show", told)
+    assert f"\nshow      recorded to {told}\n" in text
+    assert json.loads(host("status", "--json").stdout)["show"] == ""
+    assert ".show" not in host("status").stdout
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -160,9 +160,10 @@ def status_text(answer: dict[str, Any]) -> str:
         f"chunk     {spans} ms" if spans else "",
         f"problem   {answer['problem']}" if answer["problem"] else "",
         f"encoding  {answer['encoding']}" if answer["encoding"] else "",
-        f"schedule  {answer['schedule']}" if answer.get("schedule") else "",
+        f"schedule  {answer['schedule']}" if answer.get("schedule") else "",  # older: not told
         f"recording {answer['recording']}" if answer["recording"] else "",
-        f"camera    {answer['camera']}" if answer.get("camera") else "",  # older hosts: not told
+        f"show      recorded to {answer['show']}" if answer.get("show") else "",
+        f"camera    {answer['camera']}" if answer.get("camera") else "",
         f"touch shm {answer['touch_shm']}" if answer.get("touch_shm") else "",
         f"OBS feed  {answer['obs_feed']}" if answer.get("obs_feed") else "",
         f"OBS       {answer['obs']['state']}" if answer.get("obs", {}).get("state") else "",
