@@ -206,6 +206,8 @@ class HostStatus:
     web: WebCounts = field(default_factory=WebCounts)
     recording: str = ""
     """File that the output is being recorded to; '' = none."""
+    show: str = ""
+    """Folder that the show itself is being recorded to, for a replay; '' = none."""
     camera: str = ""
     """What the virtual camera does; '' = there is none."""
     touch_shm: str = ""

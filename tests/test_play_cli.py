@@ -18,6 +18,7 @@ from pythonosc.udp_client import SimpleUDPClient
 
 from sdv2_host.commands.play import status_text
 from sdv2_host.ipc.run_dir import default_run_dir
+from sdv2_host.param_table import BY_ADDRESS
 from sdv2_host.status import HostState, HostStatus, LatencyBudget, StageMs, StagesMs
 from tests.hosts import RunningHost, sdv2_host, unique_name
 
@@ -142,6 +143,73 @@ def test_status_tells_and_its_exit_code_is_zero_only_while_live(host: Host) -> N
     assert (done.returncode, answer["state"]) == (1, "waiting")
     assert (answer["name"], answer["port"]) == (host.name, host.port)
     assert "no frames come in" in host("status").stdout
+
+
+def test_the_status_names_the_show_that_is_recorded(host: Host) -> None:
+    host("set", "record_show=on")
+    told = json.loads(host("status", "--json").stdout)["show"]
+    text = host("status").stdout
+    host("set", "record_show=off")
+
+    assert re.fullmatch(r".*sdv2-[\d-]+\.show", told)
+    assert f"\nshow      recorded to {told}\n" in text
+    assert json.loads(host("status", "--json").stdout)["show"] == ""
+    assert ".show" not in host("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["/sdv2/seed"], "/sdv2/seed 4321"),
+        (["/sdv2/norm/output/mix", "?"], "/sdv2/norm/output/mix 1"),
+        (["/sdv2/see[d]"], "/sdv2/seed 4321"),
+    ],
+)
+def test_a_question_by_osc_is_answered_on_the_terminal(
+    host: Host, args: list[str], said: str
+) -> None:
+    host("set", "seed=4321", "freeze=off", "mix=1")
+
+    done = host("osc", "send", *args)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{said}\n", "")
+
+
+def test_all_values_are_answered_and_a_subscription_ends(host: Host) -> None:
+    dump = host("osc", "send", "/sdv2/dump").stdout.splitlines()
+    subscribed = host("osc", "send", "/sdv2/subscribe")
+
+    assert {line.split()[0] for line in dump} >= {*BY_ADDRESS}
+    assert subscribed.returncode == 0
+    assert "/sdv2/status/state " in subscribed.stdout
+
+
+def test_what_the_host_obeys_has_no_answer(host: Host) -> None:
+    done = host("osc", "send", "/sdv2/seed", "77")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert host("get", "seed").stdout == "77\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["nope"], "'nope' is no OSC address: expected one that begins with '/'"),
+        (["", "1"], "'' is no OSC address"),
+        (["/sdv2/noise/s_max", "abc"], "/sdv2/noise/s_max = 'abc', expected 0..1"),
+        (["/sdv2/preset/load", "nowhere"], "/sdv2/preset/load: no preset 'nowhere'"),
+        (["/sdv2/stepz", "1"], "/sdv2/stepz: no such address; did you mean /sdv2/steps?"),
+        (["/sdv2/stepz", "1"], "'/sdv2/stepz' ignored: no such address"),  # answered only once
+    ],
+)
+def test_what_the_host_refuses_by_osc_is_one_line_with_the_reason(
+    host: Host, args: list[str], reason: str
+) -> None:
+    done = host("osc", "send", *args)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_monitor_shows_what_arrives_what_changes_and_each_refusal(host: Host) -> None:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import difflib
 import json
+import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdv2_host.actions import MAX_FADE_S
-from sdv2_host.commands.client import Client
+from sdv2_host.commands.client import Client, NotRunningError
 from sdv2_host.errors import ParamError
+from sdv2_host.ipc.osc import MAX_PACKET_BYTES, OscMessage, decode
 from sdv2_host.param_table import BY_ADDRESS, PARAMS, ParamSpec
 
 WATCH_S = 0.5
 MONITOR_S = 0.2
 LESSON_S = 2.0
 """How long a fader is watched for its range, as control/mappings.py does."""
+REPLY_S = 0.3
+"""For the first answer to an OSC message: the host gives it within some turns of its loop."""
+QUIET_S = 0.1
+"""After an answer, for one more: those of /sdv2/dump come at 30 Hz."""
+ANSWERS_S = 1.0
+"""For all of them: who subscribes is told without end."""
 FLOOD = 4
 """A sender that says more than this to one address between two looks moves a fader."""
 CLEAR = "\x1b[H\x1b[2J"
@@ -152,9 +160,10 @@ def status_text(answer: dict[str, Any]) -> str:
         f"chunk     {spans} ms" if spans else "",
         f"problem   {answer['problem']}" if answer["problem"] else "",
         f"encoding  {answer['encoding']}" if answer["encoding"] else "",
-        f"schedule  {answer['schedule']}" if answer.get("schedule") else "",
+        f"schedule  {answer['schedule']}" if answer.get("schedule") else "",  # older: not told
         f"recording {answer['recording']}" if answer["recording"] else "",
-        f"camera    {answer['camera']}" if answer.get("camera") else "",  # older hosts: not told
+        f"show      recorded to {answer['show']}" if answer.get("show") else "",
+        f"camera    {answer['camera']}" if answer.get("camera") else "",
         f"touch shm {answer['touch_shm']}" if answer.get("touch_shm") else "",
         f"OBS feed  {answer['obs_feed']}" if answer.get("obs_feed") else "",
         f"OBS       {answer['obs']['state']}" if answer.get("obs", {}).get("state") else "",
@@ -244,13 +253,71 @@ def learn(client: Client, target: str | None, remove: str | None) -> None:
 
 
 def send(client: Client, address: str, args: list[str]) -> None:
-    """Sends one OSC message over UDP: numbers as i or f, all else as text."""
-    # Here, not above: building messages is python-osc's, which `set` does not need.
-    from pythonosc.udp_client import SimpleUDPClient  # noqa: PLC0415
+    """Sends one OSC message over UDP, numbers as i or f and all else as text, and prints what is
+    answered to the port it was sent from. A message that is obeyed has no answer.
 
-    SimpleUDPClient(client.host.host.strip("[]"), client.host.port).send_message(
-        address, [_osc_value(arg) for arg in args]
-    )
+    Raises:
+        ParamError: that is no OSC address, or the host refuses it; with its reason.
+        ProtocolError: the answer is no OSC.
+        NotRunningError: nobody listens there.
+    """
+    # Here, not above: building messages is python-osc's, which `set` does not need.
+    from pythonosc.osc_message_builder import OscMessageBuilder  # noqa: PLC0415
+
+    if not address.startswith("/"):
+        raise ParamError(
+            f"{address!r} is no OSC address: expected one that begins with '/', such as "
+            "/sdv2/prompt; sdv2-host osc doc lists all"
+        )
+    builder = OscMessageBuilder(address)
+    for arg in args:
+        builder.add_arg(_osc_value(arg))
+    newest = client.get("/api/monitor")["newest"]
+    reasons, num_answers = [], 0
+    where = (client.host.address, client.host.port)
+    try:
+        family, kind, _, _, to = socket.getaddrinfo(*where, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as link:
+            link.connect(to)  # so that nobody else can answer
+            own_port = link.getsockname()[1]
+            link.send(builder.build().dgram)
+            for answer in _answers(link):
+                num_answers += 1
+                if answer.address == "/sdv2/error":
+                    reasons.append(_reason(answer))
+                else:
+                    print(" ".join((answer.address, *map(_shown, answer.args))).rstrip())
+    except OSError as error:
+        raise NotRunningError(f"cannot send OSC to {where[0]} port {where[1]}: {error}") from error
+    if not num_answers:
+        reasons = _ignored(client.get(f"/api/monitor?after={newest}")["lines"], own_port)
+    if reasons:
+        raise ParamError("; ".join(reasons))
+
+
+def _answers(link: socket.socket) -> Iterator[OscMessage]:
+    end_s, wait_s = time.monotonic() + ANSWERS_S, REPLY_S
+    while (left_s := end_s - time.monotonic()) > 0:
+        link.settimeout(min(wait_s, left_s))
+        try:
+            packet = link.recv(MAX_PACKET_BYTES)
+        except TimeoutError:
+            return
+        yield from decode(packet).messages
+        wait_s = QUIET_S
+
+
+def _reason(error: OscMessage) -> str:
+    """Of an answer /sdv2/error, with the address it is about."""
+    *about, reason = map(str, error.args or ("refused",))
+    return reason if "".join(about) in reason else f"{about[0]}: {reason}"
+
+
+def _ignored(lines: list[dict[str, Any]], port: int) -> list[str]:
+    """Why nothing became of what came from this port: the host answers an unknown address only
+    once in its life, its monitor tells it each time."""
+    told = [line["text"] for line in lines if line["origin"].endswith(f":{port}")]
+    return [text.removeprefix("warning: ") for text in told if text.startswith("warning: OSC ")]
 
 
 def _osc_value(text: str) -> int | float | str:

@@ -223,9 +223,16 @@ def osc_send(
     args: Annotated[list[str] | None, typer.Argument(metavar="[VALUE]...")] = None,
     name: Name = None,
 ) -> None:
-    """Send one OSC message to the running host.
+    """Send one OSC message to the running host, and print what it answers within 0.3 s.
 
-    Example: sdv2-host osc send /sdv2/noise/bounds 0.3 0.6
+    A question, which has no value, is answered; what the host refuses is an error with its reason.
+    What it obeys has no answer.
+
+    Examples:
+
+      sdv2-host osc send /sdv2/noise/bounds 0.3 0.6
+
+      sdv2-host osc send /sdv2/steps
     """
     from sdv2_host.commands.play import send
 

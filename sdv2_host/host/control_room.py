@@ -93,6 +93,7 @@ class ControlRoom:
             osc=self._plane.counts,
             web=self._web.counts,
             recording=str(takes.path or "") if takes is not None else "",
+            show=self._console.params.show,
             camera=self._outputs.camera_text,
             touch_shm=self._outputs.touch_text,
             obs_port=self._config.obs_port,

@@ -25,7 +25,7 @@ NUMBERS = (
 FACTS = (
     *("state", "sentence", "host", "version", "error", "detail", "problem", "input"),
     *("transfer", "process", "slowest", "limits_rate"),
-    *("preset", "cue", "next_cue", "cue_list", "live_prompt", "recording", "snapshot"),
+    *("preset", "cue", "next_cue", "cue_list", "live_prompt", "recording", "show", "snapshot"),
 )
 
 
