@@ -118,8 +118,10 @@ def coerce_all(raw: Mapping[str, object]) -> CoercedPatch:
     return result
 
 
-def validate(raw: Mapping[str, ParamValue], where: str) -> Params:
+def validate(raw: Mapping[str, ParamValue], where: str, before: Params | None = None) -> Params:
     """Params from names and values of a file, a flag or an API: refused, not clamped.
+
+    `before` has those that are not named, None = the defaults.
 
     Raises:
         ParamError: naming `where`, the parameter, its value and what is allowed.
@@ -135,7 +137,7 @@ def validate(raw: Mapping[str, ParamValue], where: str) -> Params:
         if result.clamped or not whole:
             raise ParamError(f"{where}: {name} = {value}, expected {spec.allowed}")
         patch[name] = result.value
-    return apply(Params(), patch)
+    return apply(before or Params(), patch)
 
 
 def apply(params: Params, patch: Patch) -> Params:

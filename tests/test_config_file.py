@@ -174,3 +174,20 @@ def test_the_size_of_passthrough_is_asked_for_as_a_live_one(
 
     assert (params.width, params.height) == (asked.get("width", 0), asked.get("height", 0))
     assert given_params(options) == asked.keys()
+
+
+@pytest.mark.parametrize(
+    ("asked", "bounds"),
+    [
+        ({}, (0.7, 0.8)),
+        ({"noise_s_max": 0.3}, (0.3, 0.3)),
+        ({"noise_s_min": 0.9}, (0.9, 0.9)),
+        ({"noise_s_min": 0.2, "noise_s_max": 0.3}, (0.2, 0.3)),
+    ],
+)
+def test_a_noise_bound_that_is_asked_for_pushes_the_engine_s_own_along(
+    asked: dict[str, float], bounds: tuple[float, float]
+) -> None:
+    params = make_params({"engine": "wan-1.3b", **asked})
+
+    assert (params.noise_s_min, params.noise_s_max) == bounds

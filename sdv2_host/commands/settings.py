@@ -53,7 +53,8 @@ def make_params(options: Mapping[str, Any]) -> Params:
             raise ConfigError(f"--style {style}: unknown style, known are {', '.join(prompts)}")
         given["prompt"] = prompts[style]
     config = make_config(options)
-    params = validate({**ENGINES[config.engine].params, **given}, "command line")
+    own = validate(ENGINES[config.engine].params, config.engine)
+    params = validate(given, "command line", own)
     if params.steps > config.num_step_rows:
         raise ConfigError(
             f"--steps {params.steps}: this host allows {config.num_step_rows}; "
