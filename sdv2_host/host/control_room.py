@@ -13,7 +13,12 @@ from pathlib import Path
 from sdv2_host import __version__
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
-from sdv2_host.control.access import make_access, remove_host_file, write_host_file
+from sdv2_host.control.access import (
+    make_access,
+    remove_dead_host_files,
+    remove_host_file,
+    write_host_file,
+)
 from sdv2_host.control.console import Console
 from sdv2_host.control.cues import CueDeck
 from sdv2_host.control.discovery import Advertisement, presence_of
@@ -142,6 +147,7 @@ class ControlRoom:
         await self._outputs.open()
         if self._bridge is not None:
             self._bridge.start()
+        remove_dead_host_files(self._run_dir)
         write_host_file(self._host_file(), self._run_dir)
         self._is_open = True
 

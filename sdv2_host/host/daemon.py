@@ -16,7 +16,6 @@ from typing import Any
 
 from sdv2_host.clock import now_ns
 from sdv2_host.config import Config
-from sdv2_host.control.access import remove_dead_host_files
 from sdv2_host.control.console import Console
 from sdv2_host.control.fader import AT_ONCE, Duration
 from sdv2_host.control.state_file import State
@@ -225,7 +224,6 @@ class Daemon:
             # A host that was killed cannot free its memory, and may never start again by its name.
             if removed := remove_all_stale(self._run_dir):
                 log.info("freed what killed programs left of the rings %s", ", ".join(removed))
-            remove_dead_host_files(self._run_dir)
             await self._open(stack, writer)
             await self._serve(stop)
 
