@@ -203,7 +203,7 @@ def _panels(anchors: list[int], trace: Trace) -> tuple[list[float], list[Panel]]
         Panel("style score", style, 0, 1),
         Panel("change from frame to frame, of the source's (median)", steps, 0, max(steps)),
         Panel("resident memory, MiB", rss, min(rss) - 10, max(rss) + 10),
-        Panel("the product's drift watchdog, at most", drift, 0, LIMIT),
+        Panel("the product's drift watchdog, at most", drift, 0, max(LIMIT, *drift)),
         Panel("time of a chunk, ms", took, 0, max(took)),
     ]
 
