@@ -53,6 +53,18 @@ def test_set_and_get_by_name_and_address(host: Host) -> None:
     host("resume")
 
 
+def test_an_engine_that_is_not_installed_is_refused_with_the_reason(host: Host) -> None:
+    for _ in range(2):
+        done = host("set", "engine=wan-14b")
+
+        assert done.returncode == 2
+        assert "sdv2-host models pull wan-14b" in done.stderr
+        assert host("get", "engine").stdout == "as-started\n"
+    assert "problem" in host("status").stdout
+    assert host("set", "engine=as-started").returncode == 0
+    assert "problem" not in host("status").stdout
+
+
 def test_what_is_out_of_range_is_clamped_and_told(host: Host) -> None:
     done = host("set", "steps=9")
 

@@ -27,6 +27,9 @@ QUIET_S = 0.1
 """After an answer, for one more: those of /sdv2/dump come at 30 Hz."""
 ANSWERS_S = 1.0
 """For all of them: who subscribes is told without end."""
+SETUP = frozenset(("engine", "vae"))
+SETUP_S = 1.0
+"""Until the host has looked whether there is such an engine here."""
 FLOOD = 4
 """A sender that says more than this to one address between two looks moves a fader."""
 CLEAR = "\x1b[H\x1b[2J"
@@ -72,7 +75,13 @@ def set_values(client: Client, assignments: list[str], fade_s: float | None) -> 
 
 
 def set_params(client: Client, values: Mapping[str, str], fade_s: float | None) -> int:
-    """Sets parameters by name and prints what became of it; the exit code. Raises: HostError."""
+    """Sets parameters by name and prints what became of it; the exit code.
+
+    Another engine, or its autoencoder, comes later or not at all. That it is not installed is known
+    within a moment, which is waited for.
+
+    Raises: HostError.
+    """
     body: dict[str, Any] = {"values": values}
     if fade_s is not None:
         check_fade(fade_s)
@@ -84,7 +93,21 @@ def set_params(client: Client, values: Mapping[str, str], fade_s: float | None) 
         print(f"{name} waits for the beat (quantize)")
     for text in (*result["clamped"].values(), *result["errors"].values()):
         print(f"sdv2-host: {text}", file=sys.stderr)
-    return 2 if result["errors"] else 0
+    asked = {name: value for name, value in result["values"].items() if name in SETUP}
+    if taken_back := _taken_back(client, asked):
+        print(f"sdv2-host: {taken_back}", file=sys.stderr)
+    return 2 if result["errors"] or taken_back else 0
+
+
+def _taken_back(client: Client, asked: Mapping[str, object]) -> str:
+    """Why what was asked for is not in force any more; '' = it is."""
+    end_s = time.monotonic() + SETUP_S
+    while asked and time.monotonic() < end_s:
+        values = client.get("/api/state")["values"]
+        if any(values[name] != value for name, value in asked.items()):
+            return str(client.get("/api/status")["problem"]) or "somebody has set it anew"
+        time.sleep(SETUP_S / 10)
+    return ""
 
 
 def load_preset(client: Client, preset: str, fade_s: float | None) -> str:
