@@ -185,7 +185,7 @@ def cue_back(name: Name = None) -> None:
 @osc_app.command("monitor")
 def osc_monitor(name: Name = None) -> None:
     """Print what arrives, what changes and what is refused, with who did it, as it happens."""
-    from sdv2_host.commands.play import monitor
+    from sdv2_host.commands.play_osc import monitor
 
     monitor(_host(name))
 
@@ -212,7 +212,7 @@ def osc_learn(
 
       sdv2-host osc learn --remove /1/fader1
     """
-    from sdv2_host.commands.play import learn
+    from sdv2_host.commands.play_osc import learn
 
     learn(_host(name), target, remove)
 
@@ -234,7 +234,7 @@ def osc_send(
 
       sdv2-host osc send /sdv2/steps
     """
-    from sdv2_host.commands.play import send
+    from sdv2_host.commands.play_osc import send
 
     send(_host(name), address, args or [])
 

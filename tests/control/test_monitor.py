@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sdv2_host.commands.play import FLOOD, monitor_lines
+from sdv2_host.commands.play_osc import FLOOD, monitor_lines
 from sdv2_host.control.console import Change, Notice
 from sdv2_host.control.monitor import MAX_LINES, SHOWN_CHARS, Monitor
 from sdv2_host.control.osc_dispatch import Dispatch, Peer
