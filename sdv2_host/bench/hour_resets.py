@@ -41,31 +41,26 @@ Booleans = NDArray[np.bool_]
 
 def resets(show: Show, trace: Trace) -> dict[str, Any]:
     """Picture and colours at the chunks where `PositionMode.RESET` falls back, and elsewhere."""
-    return _judged(show, {name: above_before(steps(trace)) for name, steps in MEASURES.items()})
+    steps = {name: above_before(of(trace)) for name, of in MEASURES.items()}
+    return _judged(show, steps, steps)
 
 
 def paired(show: Show, reset: Trace, relative: Trace) -> dict[str, Any]:
     """Steps of a stream with resets over those of one without, of the same frames and noise."""
-    at_N, measured_N = reset_chunks(show.num_chunks), undisturbed(show)
-    pairs: dict[str, Floats] = {}
-    deviations: dict[str, float] = {}
-    for name, steps in MEASURES.items():
-        pairs[name] = above_before(steps(reset) - steps(relative))
-        # Pairs tell more exactly how large a step is; what is a small one is no other for that.
-        alone_N = above_before(steps(reset))
-        deviations[name] = float(alone_N[~at_N & measured_N].std(ddof=1))
-    return _judged(show, pairs, deviations)
+    pairs = {name: above_before(of(reset) - of(relative)) for name, of in MEASURES.items()}
+    # Pairs tell more exactly how large a step is; what is a small one is no other for that.
+    alone = {name: above_before(of(reset)) for name, of in MEASURES.items()}
+    return _judged(show, pairs, alone)
 
 
-def _judged(
-    show: Show, values: dict[str, Floats], deviations: dict[str, float] | None = None
-) -> dict[str, Any]:
+def _judged(show: Show, steps: dict[str, Floats], usual: dict[str, Floats]) -> dict[str, Any]:
+    """The steps at resets and elsewhere, beside how much the usual ones differ."""
     at_N, measured_N = reset_chunks(show.num_chunks), undisturbed(show)
-    rows = {
-        name: compare(values_N, at_N, measured_N, deviations[name] if deviations else None)
-        for name, values_N in values.items()
-    }
-    return {**rows, "by_offset": by_offset(values["frames"], at_N, measured_N)}
+    rows: dict[str, Any] = {}
+    for name, steps_N in steps.items():
+        deviation = float(usual[name][~at_N & measured_N].std(ddof=1))
+        rows[name] = compare(steps_N, at_N, measured_N, deviation)
+    return {**rows, "by_offset": by_offset(steps["frames"], at_N, measured_N)}
 
 
 def by_offset(values_N: Floats, at_N: Booleans, measured_N: Booleans) -> list[dict[str, Any]]:

@@ -142,6 +142,18 @@ def test_latency_is_measured_from_capture_to_publication(
     assert stats.counts.fresh == 1
 
 
+class Failures:
+    """What a presenter ends with."""
+
+    def __init__(self) -> None:
+        self.errors: list[HostError] = []
+        self.came = threading.Event()
+
+    def tell(self, error: HostError) -> None:
+        self.errors.append(error)
+        self.came.set()
+
+
 class FullMemory:
     """A ring end that cannot publish."""
 
@@ -161,35 +173,24 @@ class FullMemory:
 def test_an_output_that_cannot_be_written_is_reported_once(
     run_dir: Path, stream: str, work: FrameWriter
 ) -> None:
-    failed = threading.Event()
-    failures: list[HostError] = []
-
-    def fail(error: HostError) -> None:
-        failures.append(error)
-        failed.set()
-
+    failures = Failures()
     full = FullMemory()
     reader = FrameReader(f"{stream}-wk", run_dir=run_dir)
     dry = FrameReader(f"{stream}-in", run_dir=run_dir)
-    presenter = Presenter(reader, full, 0.0, fail, dry)
+    presenter = Presenter(reader, full, 0.0, failures.tell, dry)
     work.publish(picture(1), meta(1, now_ns()))
     presenter.wake()
 
-    assert failed.wait(5)
+    assert failures.came.wait(5)
     presenter.close()
-    assert [str(error) for error in failures] == ["shared memory is full"]
+    assert [str(error) for error in failures.errors] == ["shared memory is full"]
     assert full.closed
 
 
 def test_what_must_not_happen_ends_the_output_with_a_word(
     run_dir: Path, stream: str, work: FrameWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = threading.Event()
-    failures: list[HostError] = []
-
-    def fail(error: HostError) -> None:
-        failures.append(error)
-        failed.set()
+    failures = Failures()
 
     def broken(playout: Playout, now: int) -> None:
         raise IndexError("deque")
@@ -199,13 +200,13 @@ def test_what_must_not_happen_ends_the_output_with_a_word(
         FrameReader(f"{stream}-wk", run_dir=run_dir),
         FrameWriter(f"{stream}-out", run_dir=run_dir),
         0.0,
-        fail,
+        failures.tell,
         FrameReader(f"{stream}-in", run_dir=run_dir),
     )
 
-    assert failed.wait(5)
+    assert failures.came.wait(5)
     presenter.close()
-    assert [str(error) for error in failures] == ["the output has ended: IndexError: deque"]
+    assert [str(error) for error in failures.errors] == ["the output has ended: IndexError: deque"]
 
 
 def test_what_waits_to_be_shown_is_read_under_the_lock(
